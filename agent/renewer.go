@@ -1,0 +1,31 @@
+package agent
+
+import "strings"
+
+// A Renewer ties a source to the sinks that its tokens go to: one token block,
+// or one instance of a block with for_each.
+type Renewer struct {
+	Name     string // as people write it: pilot, or pilot["ce1.example.org"]
+	Source   Source
+	Request  Request
+	Sinks    []Sink
+	Schedule Schedule
+	Required bool              // whether readiness waits for it
+	Accept   func(Token) error // what else a token must fulfil to be installed; nil: nothing
+	Digest   string            // equal for equal definitions, signing key included; see Agent.Replace
+}
+
+// Selects reports whether selector, as a person types it, names this Renewer:
+// its Name, the block's name for all instances (pilot), or pilot/ce1 for one
+// instance without the shell's quoting.
+func (r Renewer) Selects(selector string) bool {
+	if selector == r.Name {
+		return true
+	}
+	block, rest, instance := strings.Cut(r.Name, `["`)
+	if !instance {
+		return false
+	}
+	key := strings.TrimSuffix(rest, `"]`)
+	return selector == block || selector == block+"/"+key
+}

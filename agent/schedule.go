@@ -1,0 +1,124 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"time"
+
+	"github.com/robfig/cron/v3"
+)
+
+// Bounds of what a Schedule may ask for.
+const (
+	MinAt           = 0.05             // earliest share of its life at which a token is renewed
+	MaxAt           = 0.95             // latest share
+	shortLife       = 6 * time.Hour    // up to here a token is renewed at half of its life, beyond it at two thirds
+	leastWait       = 10 * time.Second // no token is renewed sooner than this after it was asked for
+	leastShare      = 0.05             // nor sooner than this share of its life
+	jitterShare     = 0.1              // how much of the wait the jitter may take away
+	rereadUnknown   = time.Minute      // a token without a known expiry is read again this often
+	leastCronPeriod = time.Minute
+)
+
+// A Schedule says when the token after a given one is due. The zero Schedule is
+// the one for most: half of the life of a token of up to 6 h, two thirds of a
+// longer one.
+type Schedule struct {
+	At           float64       // share of the life at which to renew, MinAt to MaxAt; zero: the default
+	MinRemaining time.Duration // what a reader is always to find; ignored for a token that lives no longer
+	Cron         cron.Schedule // one more trigger, never a postponement; nil: none
+	Jitter       float64       // in [0,1), see Jitter; moves the renewal earlier, never later
+}
+
+// Next is the time at which the successor of t is due: the earliest of what At,
+// MinRemaining and Cron ask for, but never sooner after t was issued than 10 s
+// or 5 % of its life, whichever is more. It depends on nothing but its inputs.
+func (s Schedule) Next(t Token) time.Time {
+	if t.Expires.IsZero() {
+		return s.earlierByCron(t.Issued.Add(rereadUnknown), t.Issued)
+	}
+	life := t.Lifetime()
+	wait := s.early(share(life, s.at(life)))
+	if s.MinRemaining > 0 && s.MinRemaining < life {
+		wait = min(wait, s.early(life-s.MinRemaining))
+	}
+	floor := LeastWait(life)
+	return s.earlierByCron(t.Issued.Add(max(wait, floor)), t.Issued.Add(floor))
+}
+
+// LeastWait is the shortest time between asking for a token of that life and
+// asking for its successor.
+func LeastWait(life time.Duration) time.Duration {
+	return max(leastWait, share(life, leastShare))
+}
+
+// Jitter is the fixed place in [0,1) of the token name on the machine seed: the
+// same after each restart, so that restarts never gather renewals.
+func Jitter(seed, name string) float64 {
+	h := fnv.New64a()
+	fmt.Fprintf(h, "%s\x00%s", seed, name)
+	return float64(mix(h.Sum64())>>11) / (1 << 53)
+}
+
+// ParseCron reads five fields (minute, hour, day of month, month, day of week),
+// optionally behind CRON_TZ=ZONE, in local time. A schedule that never fires,
+// or fires twice within a minute, is an error.
+func ParseCron(text string) (s cron.Schedule, err error) {
+	defer func() { // the parser panics on "TZ=UTC" without a blank behind it
+		if recover() != nil {
+			s, err = nil, errors.New("five fields are wanted after the time zone")
+		}
+	}()
+	const fields = cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow
+	s, err = cron.NewParser(fields).Parse(text)
+	if err != nil {
+		return nil, err
+	}
+	first := s.Next(time.Now())
+	if first.IsZero() {
+		return nil, errors.New("there is no such day within the next five years")
+	}
+	if second := s.Next(first); !second.IsZero() && second.Sub(first) < leastCronPeriod {
+		return nil, errors.New("it fires more than once a minute")
+	}
+	return s, nil
+}
+
+func (s Schedule) at(life time.Duration) float64 {
+	switch {
+	case s.At > 0:
+		return s.At
+	case life <= shortLife:
+		return 1. / 2
+	default:
+		return 2. / 3
+	}
+}
+
+// early takes the jitter off a wait.
+func (s Schedule) early(wait time.Duration) time.Duration {
+	return share(wait, 1-jitterShare*s.Jitter)
+}
+
+// earlierByCron is due, or the cron time after the time from when that is earlier.
+func (s Schedule) earlierByCron(due, from time.Time) time.Time {
+	if s.Cron == nil {
+		return due
+	}
+	if next := s.Cron.Next(from); !next.IsZero() && next.Before(due) {
+		return next
+	}
+	return due
+}
+
+func share(d time.Duration, f float64) time.Duration { return time.Duration(float64(d) * f) }
+
+// mix spreads the bits of x; FNV alone leaves the high ones of similar names alike.
+func mix(x uint64) uint64 {
+	x ^= x >> 30
+	x *= 0xbf58476d1ce4e5b9
+	x ^= x >> 27
+	x *= 0x94d049bb133111eb
+	return x ^ x>>31
+}

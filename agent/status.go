@@ -1,0 +1,41 @@
+package agent
+
+import "time"
+
+// A State says in one word what a token's readers find.
+type State string
+
+// The states of a token, over all of its sinks.
+const (
+	Valid   State = "valid"   // every sink holds a token that has not expired
+	Expired State = "expired" // a sink holds a token that has expired
+	Missing State = "missing" // a sink holds no token
+)
+
+// A Status is what can be said of one token at one time.
+type Status struct {
+	Name     string       `json:"name"`
+	State    State        `json:"state"`
+	Required bool         `json:"required"`
+	Expires  time.Time    `json:"expires,omitzero"`  // of the token in the sinks; the earliest, if they differ
+	Renew    time.Time    `json:"renew_at,omitzero"` // when its source is asked next
+	Failing  *Failing     `json:"failing,omitempty"` // nil: nothing fails
+	Sinks    []SinkStatus `json:"sinks"`
+}
+
+// A SinkStatus is what lies in one sink.
+type SinkStatus struct {
+	Path    string    `json:"path,omitempty"` // empty for a sink that is no file
+	State   State     `json:"state"`
+	Expires time.Time `json:"expires,omitzero"`
+	Failing *Failing  `json:"failing,omitempty"`
+}
+
+// A Failing says what fails, since when, and when it is tried again.
+type Failing struct {
+	Kind     string    `json:"kind"` // transient, configuration or writing
+	Error    string    `json:"error"`
+	Since    time.Time `json:"since,omitzero"`
+	Failures int       `json:"failures"`
+	Retry    time.Time `json:"retry_at,omitzero"`
+}

@@ -1,0 +1,90 @@
+package agent
+
+import (
+	"context"
+	"time"
+)
+
+// A Request is what a token block asks its source for.
+type Request struct {
+	Profile  string         // "wlcg", "scitokens", "htcondor", "clustercockpit", or "" for none
+	Subject  string         // the claim sub
+	Audience []string       // the claim aud
+	Scope    []string       // the words of the claim scope
+	Claims   map[string]any // further claims: string, bool, int64, float64, []any, map[string]any
+	Lifetime time.Duration  // how long the token is to live; zero: as its issuer likes
+}
+
+// A Token is one credential with the times that matter for renewing it.
+type Token struct {
+	Secret  Secret    // the text that a reader presents
+	Issued  time.Time // when it was asked for, by our clock
+	Expires time.Time // when verifiers begin to refuse it; zero: no expiry is known
+}
+
+// Lifetime is the time from asking for the token to its expiry; zero when no
+// expiry is known. It is never computed from the claims nbf or iat
+// (an issuer may set both as it likes).
+func (t Token) Lifetime() time.Duration {
+	if t.Expires.IsZero() {
+		return 0
+	}
+	return t.Expires.Sub(t.Issued)
+}
+
+// IsZero reports whether t is no token at all.
+func (t Token) IsZero() bool { return t == Token{} }
+
+// Expired reports whether the token can no longer be presented at the time now.
+func (t Token) Expired(now time.Time) bool {
+	return !t.Expires.IsZero() && !now.Before(t.Expires)
+}
+
+// A Source issues tokens: it signs them, or asks whoever does.
+//
+// Issue may be called for several Requests at once. Its error is best a
+// [*Fault]; any other is taken for a transient one. A Source neither logs nor
+// tries again by itself, and stops when ctx is done.
+type Source interface {
+	Issue(ctx context.Context, req Request) (Token, error)
+}
+
+// A Remote source asks a server for its tokens and names it, so that all its
+// tokens share one queue and no slow issuer delays the tokens of another.
+type Remote interface {
+	Source
+	Issuer() string
+}
+
+// A Sink puts a token where its readers look.
+//
+// Put replaces what lies there as a whole or not at all, and reports whether
+// anything changed; a token that already lies there as wanted is left alone.
+// The Agent never calls two methods of one Sink at the same time. Its error is
+// best a [*Fault]; any other is taken for one of kind Writing.
+type Sink interface {
+	Put(ctx context.Context, t Token) (changed bool, err error)
+}
+
+// A Located sink writes a file and names it by its absolute path. The sinks of
+// one folder share a queue, so that a folder that hangs delays no other.
+type Located interface {
+	Sink
+	Path() string
+}
+
+// A Looker is a sink that can tell cheaply, without reading, whether the token
+// still lies there as Put left it.
+type Looker interface {
+	Sink
+	// Look says in a few words what differs ("it is gone", "its mode is 0644,
+	// not 0600"); "" when nothing does. An error means that it could not look.
+	Look(ctx context.Context) (difference string, err error)
+}
+
+// A Reader is a sink that can read back the text of the token that lies there,
+// whoever put it. The error of a file that is not there is fs.ErrNotExist.
+type Reader interface {
+	Sink
+	Read(ctx context.Context) (Secret, error)
+}
