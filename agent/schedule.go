@@ -106,7 +106,7 @@ func (s Schedule) earlierByCron(due, from time.Time) time.Time {
 	if s.Cron == nil {
 		return due
 	}
-	if next := s.Cron.Next(from); !next.IsZero() && next.Before(due) {
+	if next := s.Cron.Next(from.In(time.Local)); !next.IsZero() && next.Before(due) {
 		return next
 	}
 	return due

@@ -39,3 +39,47 @@ type Failing struct {
 	Failures int       `json:"failures"`
 	Retry    time.Time `json:"retry_at,omitzero"`
 }
+
+func (e *entry) status(now time.Time) Status {
+	s := Status{Name: e.Name, State: Valid, Required: e.Required, Renew: e.ask().due, Sinks: []SinkStatus{}}
+	s.Failing = e.ask().failing()
+	for _, d := range e.sinks() {
+		one := SinkStatus{Path: d.path, State: d.state(now), Expires: d.inPlace.Expires, Failing: d.failing()}
+		s.Sinks = append(s.Sinks, one)
+		s.State = worse(s.State, one.State)
+		if s.Failing == nil {
+			s.Failing = one.Failing
+		}
+	}
+	if at := e.expiry(); at != never {
+		s.Expires = at
+	}
+	return s
+}
+
+func (d *duty) state(now time.Time) State {
+	switch {
+	case d.inPlace.IsZero():
+		return Missing
+	case d.inPlace.Expired(now):
+		return Expired
+	default:
+		return Valid
+	}
+}
+
+func (d *duty) failing() *Failing {
+	t := d.trouble
+	if t.failures == 0 {
+		return nil
+	}
+	return &Failing{Kind: t.kind.String(), Error: t.err.Error(), Since: t.since, Failures: t.failures, Retry: d.due}
+}
+
+func worse(s, t State) State {
+	rank := map[State]int{Valid: 0, Expired: 1, Missing: 2}
+	if rank[t] > rank[s] {
+		return t
+	}
+	return s
+}

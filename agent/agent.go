@@ -1,0 +1,193 @@
+package agent
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/sirupsen/logrus"
+)
+
+// An Agent keeps a set of Renewers going. One loop owns everything it knows;
+// whoever wants something of it hands the loop a function. All of its methods
+// may be called from any goroutine, and those that ask the loop wait until
+// Run or Once has begun.
+type Agent struct {
+	log   logrus.FieldLogger
+	wall  func() time.Time
+	calls chan func()
+	done  chan outcome
+	ended chan struct{} // closed when the loop has ended
+	beat  atomic.Int64  // when the loop last went round, in Unix nanoseconds
+
+	// What follows belongs to the loop.
+	ctx      context.Context
+	entries  map[string]*entry
+	paths    map[string]*duty // the sink duty for a path
+	lanes    map[any]*lane
+	timers   queue[*duty]     // by due time
+	open     queue[*lane]     // lanes that could start a duty, by its urgency
+	young    []*duty          // running for less than stuckAfter, oldest first
+	busy     map[string]*duty // by the path that is being written or looked at
+	active   int              // how many duties run
+	lookSlot time.Time        // the last place given away in the round of looks
+	now      time.Time        // by the wall clock, when the loop last went round
+	mono     time.Time        // the same by the monotonic clock
+}
+
+// New returns an Agent for the renewers. Those without a sink are left aside:
+// there is nothing to keep fresh.
+func New(log logrus.FieldLogger, renewers []Renewer) *Agent {
+	a := &Agent{
+		log:     log,
+		wall:    func() time.Time { return time.Now().Round(0) },
+		calls:   make(chan func()),
+		done:    make(chan outcome),
+		ended:   make(chan struct{}),
+		entries: map[string]*entry{},
+		paths:   map[string]*duty{},
+		lanes:   map[any]*lane{},
+		busy:    map[string]*duty{},
+	}
+	a.timers = queue[*duty]{
+		before: func(d, e *duty) bool { return d.due.Before(e.due) },
+		place:  func(d *duty) *int { return &d.timer },
+	}
+	a.open = queue[*lane]{
+		before: func(l, m *lane) bool { return l.ready.first().moreUrgent(m.ready.first()) },
+		place:  func(l *lane) *int { return &l.open },
+	}
+	a.now, a.mono = a.wall(), time.Now()
+	a.replace(renewers)
+	return a
+}
+
+const (
+	longestSleep = 30 * time.Second // timers stop while a host is suspended, so the loop looks at the wall clock this often
+	stopLimit    = 8 * time.Second  // for what still runs when the agent stops
+)
+
+// Run keeps the tokens fresh until ctx is done. Then it cancels what asks a
+// source, lets what writes a file finish, and returns within 10 s. An Agent
+// runs once.
+func (a *Agent) Run(ctx context.Context) {
+	a.loop(ctx, func() bool { return false })
+}
+
+// Once does the first pass of Run: it returns when each token is in its sinks,
+// or has failed for a reason that waiting does not mend, or when ctx is done.
+func (a *Agent) Once(ctx context.Context) []Status {
+	a.loop(ctx, a.allFinal)
+	a.now = a.wall()
+	return a.statuses(a.selected(nil))
+}
+
+func (a *Agent) loop(ctx context.Context, enough func() bool) {
+	defer close(a.ended)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	a.ctx = ctx
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for ctx.Err() == nil && !enough() {
+		a.readClock()
+		a.release()
+		a.dispatch()
+		a.beat.Store(a.now.UnixNano())
+		timer.Reset(a.sleep())
+		select {
+		case <-ctx.Done():
+		case call := <-a.calls:
+			a.readClock()
+			call()
+		case o := <-a.done:
+			a.readClock()
+			a.finish(o)
+		case <-timer.C:
+		}
+	}
+	cancel()
+	a.stop()
+}
+
+// stop waits for what still runs, but not for what hangs.
+func (a *Agent) stop() {
+	limit := time.After(stopLimit)
+	for a.active > 0 {
+		select {
+		case o := <-a.done:
+			a.finish(o)
+		case <-limit:
+			a.log.WithField("hanging", a.active).Warn("stopped without waiting for a source or folder that hangs")
+			return
+		}
+	}
+}
+
+// release hands the duties whose time has come to their lanes.
+func (a *Agent) release() {
+	for a.timers.Len() > 0 && !a.timers.first().due.After(a.now) {
+		d := a.timers.next()
+		if a.busy[d.path] != nil { // an entry that a reload replaced still writes there
+			d.due = a.now.Add(betweenTries)
+			a.timers.put(d)
+			continue
+		}
+		a.enqueue(d)
+	}
+}
+
+const betweenTries = 100 * time.Millisecond
+
+// sleep is how long nothing falls due, as far as can be known.
+func (a *Agent) sleep() time.Duration {
+	wait := longestSleep
+	if a.timers.Len() > 0 {
+		wait = min(wait, a.timers.first().due.Sub(a.now))
+	}
+	if a.open.Len() > 0 { // the pool is full: there is room when its oldest is found stuck
+		wait = min(wait, stuckAfter-time.Since(a.young[0].started))
+	}
+	return max(wait, 0)
+}
+
+// readClock reads the wall clock and notices when it was set back.
+func (a *Agent) readClock() {
+	now, mono := a.wall(), time.Now()
+	step := now.Sub(a.now) - mono.Sub(a.mono)
+	a.now, a.mono = now, mono
+	if step < -time.Second {
+		a.clockWentBack(step)
+	}
+}
+
+// clockWentBack moves the waits that were counted from the old time, and makes
+// tokens due that verifiers would now find issued in the future.
+func (a *Agent) clockWentBack(step time.Duration) {
+	a.log.WithField("step", step.Round(time.Second)).Warn("the clock was set back; tokens from the future are renewed now")
+	a.lookSlot = a.lookSlot.Add(step)
+	for _, e := range a.entries {
+		future := a.now.Before(e.token.Issued.Add(-clockBackAllowed))
+		for _, d := range e.duties {
+			d.shift(step)
+			switch {
+			case d.sink == nil && future:
+				d.asked = true
+			case d.sink == nil && d.trouble.failures == 0 && !e.token.IsZero():
+				continue // due by the times of its token
+			}
+			if d.timer > 0 {
+				a.schedule(d, d.due.Add(step))
+			}
+		}
+	}
+}
+
+// Heartbeat is when the loop last went round; it does so at least every 30 s.
+// The zero time before the first round.
+func (a *Agent) Heartbeat() time.Time {
+	if n := a.beat.Load(); n != 0 {
+		return time.Unix(0, n)
+	}
+	return time.Time{}
+}

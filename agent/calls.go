@@ -1,0 +1,170 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// ErrStopped is the error of a call to an Agent whose loop has ended.
+var ErrStopped = errors.New("the agent has stopped")
+
+// call has the loop run f, and waits until it has.
+func (a *Agent) call(ctx context.Context, f func()) error {
+	ran := make(chan struct{})
+	select {
+	case a.calls <- func() { f(); close(ran) }:
+		<-ran
+		return nil
+	case <-a.ended:
+		return ErrStopped
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Status tells the state of the tokens that the selectors name (see
+// Renewer.Selects), sorted by name; of all without one. A selector that names
+// none is an error.
+func (a *Agent) Status(ctx context.Context, selectors ...string) (all []Status, err error) {
+	callErr := a.call(ctx, func() {
+		if err = a.known(selectors); err == nil {
+			all = a.statuses(a.selected(selectors))
+		}
+	})
+	return all, errors.Join(callErr, err)
+}
+
+// Refresh asks the sources of the selected tokens now, however fresh what lies
+// there is, and waits until each was written or failed; the Status tells which.
+func (a *Agent) Refresh(ctx context.Context, selectors ...string) (all []Status, err error) {
+	var waits []chan struct{}
+	var chosen []*entry
+	callErr := a.call(ctx, func() {
+		if err = a.known(selectors); err != nil {
+			return
+		}
+		chosen = a.selected(selectors)
+		for _, e := range chosen {
+			waits = append(waits, a.askAtOnce(e))
+		}
+	})
+	if err := errors.Join(callErr, err); err != nil {
+		return nil, err
+	}
+	for _, w := range waits {
+		select {
+		case <-w:
+		case <-a.ended:
+			return nil, ErrStopped
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	err = a.call(ctx, func() { all = a.statuses(chosen) })
+	return all, err
+}
+
+// askAtOnce makes the entry due because a person wants it. The channel is
+// closed when that has come to an end, good or bad.
+func (a *Agent) askAtOnce(e *entry) chan struct{} {
+	w := make(chan struct{})
+	e.waiters = append(e.waiters, w)
+	e.ask().asked = true
+	a.schedule(e.ask(), a.now)
+	return w
+}
+
+// settle tells whoever waits for the entry when nothing more can be said of it
+// for now, and notes for Once when waiting longer would not help.
+func (a *Agent) settle(e *entry) {
+	if e.ask().running || e.ask().asked {
+		return
+	}
+	settled, final := true, e.ask().trouble.failures == 0 || e.ask().trouble.kind == Configuration
+	if e.ask().trouble.failures == 0 {
+		for _, s := range e.sinks() {
+			settled = settled && (!s.owed || s.trouble.failures > 0)
+			final = final && (!s.owed || s.trouble.failures >= quickTries)
+		}
+	}
+	e.final = final
+	if settled {
+		e.dismiss()
+	}
+}
+
+func (e *entry) dismiss() {
+	for _, w := range e.waiters {
+		close(w)
+	}
+	e.waiters = nil
+}
+
+func (a *Agent) allFinal() bool {
+	for _, e := range a.entries {
+		if !e.final {
+			return false
+		}
+	}
+	return true
+}
+
+// Touched tells the agent that something happened to the file at path, so that
+// it looks at it now if it is a sink's, though not more than once a second.
+func (a *Agent) Touched(ctx context.Context, path string) {
+	a.call(ctx, func() {
+		d := a.paths[path]
+		if d == nil || d.owed || d.running {
+			return
+		}
+		if _, ok := d.sink.(Looker); ok {
+			a.schedule(d, later(a.now, d.begun.Add(time.Second)))
+		}
+	})
+}
+
+// known says which selector names nothing, and what there is.
+func (a *Agent) known(selectors []string) error {
+	for _, s := range selectors {
+		if len(a.selected([]string{s})) == 0 {
+			return fmt.Errorf("no token %q; there are: %s", s, a.names())
+		}
+	}
+	return nil
+}
+
+func (a *Agent) names() string {
+	const most = 20
+	var names []string
+	for _, e := range a.selected(nil) {
+		names = append(names, e.Name)
+	}
+	if len(names) > most {
+		names = append(names[:most], fmt.Sprintf("and %d more", len(names)-most))
+	}
+	return strings.Join(names, ", ")
+}
+
+// selected are the entries that a selector names, all without one, by name.
+func (a *Agent) selected(selectors []string) []*entry {
+	var chosen []*entry
+	for _, e := range a.entries {
+		if len(selectors) == 0 || slices.ContainsFunc(selectors, e.Selects) {
+			chosen = append(chosen, e)
+		}
+	}
+	slices.SortFunc(chosen, func(e, f *entry) int { return strings.Compare(e.Name, f.Name) })
+	return chosen
+}
+
+func (a *Agent) statuses(chosen []*entry) []Status {
+	all := make([]Status, 0, len(chosen))
+	for _, e := range chosen {
+		all = append(all, e.status(a.now))
+	}
+	return all
+}

@@ -1,0 +1,112 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"syscall"
+	"time"
+
+	"github.com/tokenagent/tokenagent/agent"
+)
+
+const (
+	dialTimeout = 2 * time.Second
+	largest     = 256 << 20 // of an answer: the states of more tokens than one agent keeps
+)
+
+// A Client asks the agent behind one socket.
+type Client struct {
+	path string
+	http *http.Client
+}
+
+// NewClient returns a Client for the socket at path. Nothing is opened yet.
+func NewClient(path string) *Client {
+	dialer := net.Dialer{Timeout: dialTimeout}
+	return &Client{path: path, http: &http.Client{
+		Timeout: answerTimeout + 2*readTimeout,
+		Transport: &http.Transport{
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return dialer.DialContext(ctx, "unix", path)
+			},
+			DisableKeepAlives: true,
+		},
+	}}
+}
+
+// Status asks for the states of the tokens that the names select; no name: all.
+func (c *Client) Status(ctx context.Context, names ...string) ([]agent.Status, error) {
+	var statuses []agent.Status
+	return statuses, c.ask(ctx, http.MethodGet, "/status", names, &statuses)
+}
+
+// Refresh has the tokens that the names select issued now, waits for the
+// verdict, and returns their states after it; no name: all.
+func (c *Client) Refresh(ctx context.Context, names ...string) ([]agent.Status, error) {
+	var statuses []agent.Status
+	return statuses, c.ask(ctx, http.MethodPost, "/refresh", names, &statuses)
+}
+
+// Reload has the configuration read again. A configuration with faults is a
+// [*Refusal].
+func (c *Client) Reload(ctx context.Context) (agent.Replaced, error) {
+	var replaced agent.Replaced
+	return replaced, c.ask(ctx, http.MethodPost, "/reload", nil, &replaced)
+}
+
+// ask fills found with the answer. Its error is ErrNoAgent, a [*Refusal], or
+// says what is wrong with the socket.
+func (c *Client) ask(ctx context.Context, method, route string, names []string, found any) error {
+	address := "http://agent" + route + "?" + url.Values{"name": names}.Encode()
+	req, err := http.NewRequestWithContext(ctx, method, address, http.NoBody)
+	if err != nil {
+		return err
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return c.explain(err)
+	}
+	defer resp.Body.Close()
+	return c.read(resp, found)
+}
+
+func (c *Client) read(resp *http.Response, found any) error {
+	answer := json.NewDecoder(io.LimitReader(resp.Body, largest))
+	if resp.StatusCode != http.StatusOK {
+		refusal := new(Refusal)
+		if err := answer.Decode(refusal); err != nil || refusal.Text == "" {
+			return fmt.Errorf("control socket %s: it answers %s, which is no tokenagent of this version", c.path, resp.Status)
+		}
+		if refusal.Reason == "" {
+			return errors.New(refusal.Text)
+		}
+		return refusal
+	}
+	if err := answer.Decode(found); err != nil {
+		return fmt.Errorf("control socket %s: its answer cannot be read: %w", c.path, err)
+	}
+	return nil
+}
+
+// explain tells a socket that nobody serves from one that we may not open.
+func (c *Client) explain(err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOTDIR):
+		return fmt.Errorf("control socket %s: %w", c.path, ErrNoAgent)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("control socket %s: permission denied; run this as the agent's user or root, or set control_group in the agent block", c.path)
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("control socket %s: no answer in time; the agent may still be at it, see tokenagent status", c.path)
+	}
+	if u, ok := errors.AsType[*url.Error](err); ok { // its text repeats a URL that nobody typed
+		err = u.Err
+	}
+	return fmt.Errorf("control socket %s: %w", c.path, err)
+}

@@ -1,0 +1,47 @@
+// Package control is the socket through which a person, or a program, speaks
+// with the running agent: HTTP with JSON over a unix socket, both ends of it.
+//
+//	GET  /status?name=NAME…   every token's state        200 [agent.Status]
+//	POST /refresh?name=NAME…  asks now, with the verdict 200 [agent.Status]
+//	POST /reload              reads the configuration    200 agent.Replaced
+//
+// Who may open the socket may use all three; no token ever goes through it.
+package control
+
+import (
+	"context"
+	"errors"
+
+	"github.com/tokenagent/tokenagent/agent"
+)
+
+// ErrNoAgent is the error of a Client whose socket nobody answers.
+var ErrNoAgent = errors.New("no agent answers")
+
+// Answers is what the running agent says to each question. All three may be
+// called at the same time.
+type Answers struct {
+	Status  func(ctx context.Context, names ...string) ([]agent.Status, error)
+	Refresh func(ctx context.Context, names ...string) ([]agent.Status, error)
+	Reload  func(ctx context.Context) (agent.Replaced, error)
+}
+
+// A Refusal is an answer that is no: what was asked cannot be done as long as
+// the names or the configuration stay as they are. It passes through the
+// socket as it is; of any other error only the text does.
+type Refusal struct {
+	Reason Reason `json:"reason"`
+	Text   string `json:"text"` // complete, for a person; may have several lines
+}
+
+// A Reason says who has to change what before a refused question is asked again.
+type Reason string
+
+// The reasons of a Refusal.
+const (
+	UnknownToken  Reason = "unknown token" // the name selects nothing
+	Configuration Reason = "configuration" // the new configuration has faults; the old one goes on
+)
+
+// Error is the refusal's text.
+func (r *Refusal) Error() string { return r.Text }

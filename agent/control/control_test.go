@@ -1,0 +1,220 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tokenagent/tokenagent/agent"
+)
+
+// serve starts the server in a new folder and returns a client for it.
+func serve(t *testing.T, answers Answers) *Client {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "control.sock")
+	l, err := Listen(path, OwnerOnly)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := Serve(ctx, l, answers); err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+	})
+	t.Cleanup(func() { cancel(); running.Wait() })
+	return NewClient(path)
+}
+
+func TestBothEndsAgree(t *testing.T) {
+	want := []agent.Status{{Name: `pilot["ce1"]`, State: agent.Valid, Required: true, Sinks: []agent.SinkStatus{{Path: "/t", State: agent.Valid}}}}
+	var asked []string
+	echo := func(_ context.Context, names ...string) ([]agent.Status, error) {
+		asked = names
+		return want, nil
+	}
+	replaced := agent.Replaced{Added: 1, Changed: 2, Unchanged: 3, Removed: 4}
+	c := serve(t, Answers{
+		Status:  echo,
+		Refresh: echo,
+		Reload:  func(context.Context) (agent.Replaced, error) { return replaced, nil },
+	})
+	for _, ask := range []func(context.Context, ...string) ([]agent.Status, error){c.Status, c.Refresh} {
+		got, err := ask(t.Context(), `pilot["ce1"]`, "a&b=c d")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Error(d)
+		}
+		if d := cmp.Diff([]string{`pilot["ce1"]`, "a&b=c d"}, asked); d != "" {
+			t.Error(d)
+		}
+	}
+	if got, err := c.Reload(t.Context()); err != nil || got != replaced {
+		t.Errorf("Reload = %+v, %v", got, err)
+	}
+}
+
+func TestRefusalPassesThroughTheSocketAsItIs(t *testing.T) {
+	refusal := &Refusal{Reason: Configuration, Text: "a.hcl:1:1: unknown\n  ^^^"}
+	c := serve(t, Answers{Reload: func(context.Context) (agent.Replaced, error) { return agent.Replaced{}, refusal }})
+	_, err := c.Reload(t.Context())
+	got, ok := errors.AsType[*Refusal](err)
+	if !ok {
+		t.Fatalf("error is %v", err)
+	}
+	if d := cmp.Diff(refusal, got); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestOtherErrorsKeepTheirText(t *testing.T) {
+	c := serve(t, Answers{Refresh: func(context.Context, ...string) ([]agent.Status, error) { return nil, errors.New("the issuer is down") }})
+	_, err := c.Refresh(t.Context())
+	if err == nil || err.Error() != "the issuer is down" {
+		t.Errorf("error is %v", err)
+	}
+}
+
+func TestNobodyAnswersIsErrNoAgent(t *testing.T) {
+	folder := t.TempDir()
+	stale := filepath.Join(folder, "stale")
+	leaveStaleSocket(t, stale)
+	for _, path := range []string{filepath.Join(folder, "none"), filepath.Join(stale, "below"), stale} {
+		if _, err := NewClient(path).Status(t.Context()); !errors.Is(err, ErrNoAgent) {
+			t.Errorf("%s: error is %v", path, err)
+		} else if !strings.Contains(err.Error(), path) {
+			t.Errorf("%v does not name the socket", err)
+		}
+	}
+}
+
+func TestForeignProgramBehindTheSocketIsNamed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: http.NotFoundHandler()}
+	go server.Serve(l)
+	t.Cleanup(func() { server.Close() })
+	_, err = NewClient(path).Status(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "no tokenagent of this version") {
+		t.Errorf("error is %v", err)
+	}
+}
+
+func TestSocketIsNeverWiderThanAsked(t *testing.T) {
+	for _, umask := range []string{"0", "077"} {
+		t.Run("umask "+umask, func(t *testing.T) {
+			withUmask(t, umask)
+			owner := filepath.Join(t.TempDir(), "owner")
+			listen(t, owner, OwnerOnly)
+			if mode := modeOf(t, owner); mode != 0o600 {
+				t.Errorf("mode is %v", mode)
+			}
+			group := filepath.Join(t.TempDir(), "group")
+			listen(t, group, os.Getgid())
+			if mode := modeOf(t, group); mode != 0o660 {
+				t.Errorf("with a group the mode is %v", mode)
+			}
+		})
+	}
+}
+
+func TestListenReplacesOnlyWhatNobodyServes(t *testing.T) {
+	folder := t.TempDir()
+
+	stale := filepath.Join(folder, "stale")
+	leaveStaleSocket(t, stale)
+	listen(t, stale, OwnerOnly)
+	if _, err := Listen(stale, OwnerOnly); !errors.Is(err, ErrInUse) {
+		t.Errorf("a socket that is served: error is %v", err)
+	}
+
+	file := filepath.Join(folder, "file")
+	if err := os.WriteFile(file, []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Listen(file, OwnerOnly); err == nil || !strings.Contains(err.Error(), "no socket") {
+		t.Errorf("a file: error is %v", err)
+	}
+	if text, _ := os.ReadFile(file); string(text) != "mine" {
+		t.Error("the file was touched")
+	}
+}
+
+func TestOfTwoThatStartAtOnceOneServes(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	leaveStaleSocket(t, path)
+	served := make(chan error, 20)
+	var starting sync.WaitGroup
+	for range cap(served) {
+		starting.Go(func() {
+			l, err := Listen(path, OwnerOnly)
+			served <- err
+			if err == nil {
+				t.Cleanup(func() { l.Close() })
+			}
+		})
+	}
+	starting.Wait()
+	close(served)
+	winners := 0
+	for err := range served {
+		if err == nil {
+			winners++
+		} else if !errors.Is(err, ErrInUse) {
+			t.Error(err)
+		}
+	}
+	if winners != 1 {
+		t.Errorf("%d of them serve the socket", winners)
+	}
+}
+
+func TestPathTooLongForASocketSaysSo(t *testing.T) {
+	_, err := Listen("/tmp/"+strings.Repeat("x", 120), OwnerOnly)
+	if err == nil || !strings.Contains(err.Error(), "at most 107 bytes") {
+		t.Errorf("error is %v", err)
+	}
+}
+
+func listen(t *testing.T, path string, group int) {
+	t.Helper()
+	l, err := Listen(path, group)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+}
+
+// leaveStaleSocket leaves the socket of a process that was killed.
+func leaveStaleSocket(t *testing.T, path string) {
+	t.Helper()
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	l.Close()
+}
+
+func modeOf(t *testing.T, path string) os.FileMode {
+	t.Helper()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Mode().Perm()
+}

@@ -1,0 +1,89 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"time"
+)
+
+// Bounds of one exchange over the socket. Those who ask are trusted, but may hang.
+const (
+	readTimeout   = 5 * time.Second
+	answerTimeout = 2 * time.Minute // a refresh waits for its issuers
+	idleTimeout   = time.Minute
+	stopTimeout   = 2 * time.Second
+)
+
+// Serve answers on the listener until ctx is done, and closes it. A question
+// that is being answered then has two more seconds.
+func Serve(ctx context.Context, l net.Listener, answers Answers) error {
+	server := &http.Server{
+		Handler:           http.TimeoutHandler(routes(answers), answerTimeout, timeoutBody),
+		ReadHeaderTimeout: readTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      answerTimeout + readTimeout,
+		IdleTimeout:       idleTimeout,
+	}
+	stopped := make(chan struct{})
+	defer context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		stop(server)
+	})()
+	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	<-stopped
+	return nil
+}
+
+func stop(server *http.Server) {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	if server.Shutdown(ctx) != nil {
+		server.Close()
+	}
+}
+
+func routes(answers Answers) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
+		statuses, err := answers.Status(r.Context(), names(r)...)
+		answer(w, statuses, err)
+	})
+	mux.HandleFunc("POST /refresh", func(w http.ResponseWriter, r *http.Request) {
+		statuses, err := answers.Refresh(r.Context(), names(r)...)
+		answer(w, statuses, err)
+	})
+	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, r *http.Request) {
+		replaced, err := answers.Reload(r.Context())
+		answer(w, replaced, err)
+	})
+	return mux
+}
+
+func names(r *http.Request) []string { return r.URL.Query()["name"] }
+
+// timeoutBody is what http.TimeoutHandler says with its 503.
+const timeoutBody = `{"text":"the agent gave no verdict within two minutes; it goes on trying: see tokenagent status"}`
+
+// answer writes what was found, or a Refusal with the status that fits it.
+func answer(w http.ResponseWriter, found any, err error) {
+	status := http.StatusOK
+	if refusal, ok := errors.AsType[*Refusal](err); ok {
+		status, found = http.StatusUnprocessableEntity, refusal
+	} else if err != nil {
+		status, found = http.StatusInternalServerError, Refusal{Text: err.Error()}
+	}
+	text, err := json.Marshal(found)
+	if err != nil {
+		status, text = http.StatusInternalServerError, []byte(`{"text":"the answer is no JSON"}`)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	w.Write(text)
+	io.WriteString(w, "\n")
+}

@@ -1,0 +1,94 @@
+package agent
+
+import (
+	"path"
+	"reflect"
+	"runtime"
+	"time"
+)
+
+// A lane is the queue before one thing that can be slow: an issuer, a folder,
+// or a source that needs neither. It lets a few duties run at a time, so that
+// when the thing hangs, it holds up nothing but its own.
+type lane struct {
+	room    int          // how many duties may run at a time
+	running int          // how many do
+	ready   queue[*duty] // those that are due, most urgent first
+	open    int          // place among the lanes that could start a duty
+}
+
+const (
+	remoteRoom = 2           // duties at a time for one issuer, or in one folder
+	poolRoom   = 32          // duties at a time in all
+	stuckAfter = time.Second // a duty that runs longer no longer counts for the pool: it holds only its lane
+)
+
+// laneOf is the lane for the duties of that key.
+func (a *Agent) laneOf(key any, room int) *lane {
+	l := a.lanes[key]
+	if l == nil {
+		l = &lane{room: room, ready: queue[*duty]{
+			before: (*duty).moreUrgent,
+			place:  func(d *duty) *int { return &d.turn },
+		}}
+		a.lanes[key] = l
+	}
+	return l
+}
+
+type issuerKey string
+type folderKey string
+
+func (a *Agent) sourceLane(e *entry) *lane {
+	if r, ok := e.Source.(Remote); ok {
+		return a.laneOf(issuerKey(r.Issuer()), remoteRoom)
+	}
+	if reflect.ValueOf(e.Source).Comparable() {
+		return a.laneOf(e.Source, max(remoteRoom, runtime.GOMAXPROCS(0)))
+	}
+	return a.laneOf(e, 1)
+}
+
+func (a *Agent) sinkLane(s Sink, e *entry) *lane {
+	if l, ok := s.(Located); ok {
+		return a.laneOf(folderKey(path.Dir(l.Path())), remoteRoom)
+	}
+	return a.laneOf(e, remoteRoom)
+}
+
+// enqueue hands a duty that is due to its lane.
+func (a *Agent) enqueue(d *duty) {
+	d.deadline = d.entry.expiry()
+	d.lane.ready.put(d)
+	a.reopen(d.lane)
+}
+
+// reopen puts the lane among the open ones if it has something to start and
+// room for it, and takes it from there if not.
+func (a *Agent) reopen(l *lane) {
+	if l.ready.Len() > 0 && l.running < l.room {
+		a.open.put(l)
+		return
+	}
+	a.open.take(l)
+}
+
+// dispatch starts what is due, most urgent first, as far as there is room.
+func (a *Agent) dispatch() {
+	a.dropStuck()
+	for a.open.Len() > 0 && len(a.young) < poolRoom {
+		l := a.open.first()
+		d := l.ready.next()
+		a.begin(d)
+		a.reopen(l)
+	}
+}
+
+// dropStuck takes from the pool those that have run for longer than stuckAfter.
+func (a *Agent) dropStuck() {
+	stuck := 0
+	for stuck < len(a.young) && time.Since(a.young[stuck].started) >= stuckAfter {
+		stuck++
+	}
+	a.young = append(a.young[:0], a.young[stuck:]...)
+}

@@ -1,0 +1,247 @@
+package profile
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Bounds of what is common to several profiles.
+const (
+	maxSubject    = 255              // bytes of sub, OpenID Connect Core section 2
+	shortLifetime = 15 * time.Minute // WLCG profile, section on lifetimes
+	longLifetime  = 6 * time.Hour
+)
+
+const (
+	anySciTokens = "ANY"                             // every audience, under scitokens
+	anyWLCG      = "https://wlcg.cern.ch/jwt/v1/any" // every audience, under wlcg
+)
+
+// signedHeader checks the header of a token that is verified with its issuer's
+// published keys.
+func (c *checker) signedHeader() {
+	if kid, _ := c.Header["kid"].(string); kid == "" {
+		c.fault("kid", "it is missing; without it no verifier finds the key in the issuer's JWKS")
+	}
+	if typ, _ := c.Header["typ"].(string); typ != "JWT" {
+		c.warn("typ", "it is %s; most readers expect \"JWT\"", show(c.Header["typ"]))
+	}
+}
+
+// text returns a claim that must be a string that is not empty.
+func (c *checker) text(name string) (string, bool) {
+	v, there := c.Claims[name]
+	s, isText := v.(string)
+	switch {
+	case !there:
+		c.fault(name, "it is missing")
+	case !isText:
+		c.fault(name, "it is %s; it must be a string", show(v))
+	case s == "":
+		c.fault(name, "it is empty")
+	}
+	return s, isText && s != ""
+}
+
+// optionalText checks a claim that must be a string where it is there.
+func (c *checker) optionalText(name string) (string, bool) {
+	if _, there := c.Claims[name]; !there {
+		return "", false
+	}
+	return c.text(name)
+}
+
+// issuerURL checks iss as RFC 8414 section 2 wants it.
+func (c *checker) issuerURL() {
+	iss, ok := c.text("iss")
+	if !ok {
+		return
+	}
+	u, err := url.Parse(iss)
+	if err != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil || strings.ContainsAny(iss, "?# \t") {
+		c.fault("iss", "%q is no issuer; it must be an https URL without query or fragment, byte for byte as in the issuer's metadata", iss)
+	}
+}
+
+// subject checks sub, and returns it when it is usable.
+func (c *checker) subject() (string, bool) {
+	sub, ok := c.text("sub")
+	if !ok {
+		return "", false
+	}
+	if len(sub) > maxSubject {
+		c.fault("sub", "it has %d bytes; at most %d are allowed", len(sub), maxSubject)
+	}
+	if i := strings.IndexFunc(sub, notPrintableASCII); i >= 0 {
+		c.fault("sub", "%q has a character that is not allowed; printable ASCII is", sub)
+		return "", false
+	}
+	return sub, true
+}
+
+func notPrintableASCII(r rune) bool { return r < ' ' || r > '~' }
+
+// audience checks the form of aud (RFC 7519 section 4.1.3) and returns its entries.
+func (c *checker) audience() []string {
+	v, there := c.Claims["aud"]
+	if !there {
+		return nil
+	}
+	entries, ok := texts(v)
+	if !ok {
+		c.fault("aud", "it is %s; it must be a string, or an array of strings", show(v))
+		return nil
+	}
+	_, single := v.(string)
+	if len(entries) == 1 && !single {
+		c.warn("aud", "one entry is written as a string, not as an array; some readers take only that")
+	}
+	for i, entry := range entries {
+		if entry == "" || strings.IndexFunc(entry, notPrintableASCII) >= 0 || strings.Contains(entry, " ") {
+			c.fault("aud", "%q is no audience; it is printable ASCII without blanks", entry)
+		} else if slices.Contains(entries[:i], entry) {
+			c.warn("aud", "%q is there twice", entry)
+		}
+	}
+	return entries
+}
+
+// neededAudience checks the aud of the profiles that demand one; wildcard is
+// the profile's own word for every audience, foreign that of the other.
+func (c *checker) neededAudience(wildcard, foreign string) {
+	entries := c.audience()
+	if v, there := c.Claims["aud"]; !there || v != nil && len(entries) == 0 && !isFaulty(c, "aud") {
+		c.fault("aud", "it is missing; name who is to accept the token (a CE as host:9619, a storage as its URL), or %s for everybody", wildcard)
+	}
+	for _, entry := range entries {
+		if entry == foreign {
+			c.warn("aud", "%s means everybody in another profile; here that is %s", foreign, wildcard)
+		}
+		if host, isURL := strings.CutPrefix(entry, "https://"); isURL && strings.HasSuffix(host, ":9619") {
+			c.warn("aud", "an HTCondor-CE expects %s, without https://", host)
+		}
+	}
+}
+
+func isFaulty(c *checker, claim string) bool {
+	return slices.ContainsFunc(c.problems, func(p Problem) bool { return p.Claim == claim && !p.Warning })
+}
+
+// times checks that exp, iat and nbf, where they are there, are whole numbers
+// in a sensible order.
+func (c *checker) times() {
+	for _, name := range []string{"exp", "iat", "nbf"} {
+		if v, there := c.Claims[name]; there {
+			if _, ok := integer(v); !ok {
+				c.fault(name, "it is %s; it must be a whole number of seconds since 1970", show(v))
+			}
+		}
+	}
+	exp, hasExp := integer(c.Claims["exp"])
+	iat, hasIat := integer(c.Claims["iat"])
+	nbf, hasNbf := integer(c.Claims["nbf"])
+	if hasExp && hasIat && exp <= iat {
+		c.fault("exp", "it is not after iat, so the token is never valid")
+	}
+	if hasNbf && hasExp && nbf >= exp {
+		c.fault("nbf", "it is not before exp, so the token is never valid")
+	}
+}
+
+// neededTimes is times for profiles whose verifiers demand the named claims.
+func (c *checker) neededTimes(names ...string) {
+	for _, name := range names {
+		if _, there := c.Claims[name]; !there {
+			c.fault(name, "it is missing; verifiers refuse the token without it")
+		}
+	}
+	c.times()
+}
+
+// lifetime warns of a life outside what WLCG recommends and SciTokens usually have.
+func (c *checker) lifetime() {
+	exp, hasExp := integer(c.Claims["exp"])
+	iat, hasIat := integer(c.Claims["iat"])
+	if !hasExp || !hasIat || exp <= iat {
+		return
+	}
+	if exp-iat < int64(shortLifetime/time.Second) {
+		c.warn("exp", "the token lives %s; at least 15m is recommended", seconds(exp-iat))
+	}
+	if exp-iat > int64(longLifetime/time.Second) {
+		c.warn("exp", "the token lives %s; at most 6h is recommended, since nobody can take it back", seconds(exp-iat))
+	}
+}
+
+// seconds writes a number of seconds as a duration, or as it is when that is too long.
+func seconds(n int64) string {
+	if n > int64(time.Duration(1<<63-1)/time.Second) {
+		return fmt.Sprintf("%d s", n)
+	}
+	text := (time.Duration(n) * time.Second).String()
+	if short, whole := strings.CutSuffix(text, "m0s"); whole {
+		text = short + "m"
+	}
+	if short, whole := strings.CutSuffix(text, "h0m"); whole {
+		text = short + "h"
+	}
+	return text
+}
+
+// integer returns v when it is a whole number, also as json.Number in plain digits.
+func integer(v any) (int64, bool) {
+	switch v := v.(type) {
+	case json.Number:
+		n, err := strconv.ParseInt(v.String(), 10, 64)
+		return n, err == nil
+	case int64:
+		return v, true
+	case int:
+		return int64(v), true
+	default:
+		return 0, false
+	}
+}
+
+// texts returns the strings of a string, or of an array that holds nothing else.
+func texts(v any) ([]string, bool) {
+	switch v := v.(type) {
+	case string:
+		return []string{v}, true
+	case []string:
+		return v, true
+	case []any:
+		list := make([]string, len(v))
+		for i, entry := range v {
+			text, ok := entry.(string)
+			if !ok {
+				return nil, false
+			}
+			list[i] = text
+		}
+		return list, true
+	default:
+		return nil, false
+	}
+}
+
+// show writes a claim's value as JSON has it, cut short.
+func show(v any) string {
+	if v == nil {
+		return "null or missing"
+	}
+	data, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Sprintf("a %T", v)
+	}
+	const most = 60
+	if len(data) > most {
+		return strings.ToValidUTF8(string(data[:most]), "") + "…"
+	}
+	return string(data)
+}

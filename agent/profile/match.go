@@ -1,0 +1,93 @@
+package profile
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tokenagent/tokenagent/agent"
+)
+
+// Matches returns in what a finished token falls short of what was asked for:
+// issuers narrow silently. It must have the subject and the further claims, and
+// at least the audience and the scope, of req; more than that is no problem. Its
+// lifetime is not compared, since a shorter one is simply renewed sooner.
+func Matches(t Token, req agent.Request) []Problem {
+	c := &checker{Token: t}
+	if req.Subject != "" && t.Claims["sub"] != req.Subject {
+		c.fault("sub", "it is %s; %q was asked for", show(t.Claims["sub"]), req.Subject)
+	}
+	got, _ := texts(t.Claims["aud"])
+	if miss := missing(req.Audience, got); len(miss) > 0 {
+		c.fault("aud", "it is %s; %s was asked for too", show(t.Claims["aud"]), strings.Join(miss, ", "))
+	}
+	scope, _ := t.Claims["scope"].(string)
+	if miss := missing(req.Scope, strings.Fields(scope)); len(miss) > 0 {
+		c.fault("scope", "it is %q; %s was asked for too", scope, strings.Join(miss, " "))
+	}
+	for _, name := range slices.Sorted(maps.Keys(req.Claims)) {
+		if !same(t.Claims[name], req.Claims[name]) {
+			c.fault(name, "it is %s; %s was asked for", show(t.Claims[name]), show(req.Claims[name]))
+		}
+	}
+	return c.problems
+}
+
+// Times returns why t is not valid at the time now: not yet, or no longer.
+// Verifiers of these systems give no leeway, so neither does this.
+func Times(t Token, now time.Time) []Problem {
+	c := &checker{Token: t}
+	if iat, ok := integer(t.Claims["iat"]); ok && iat > now.Unix() {
+		c.fault("iat", "it is %s in the future; set the clock of whoever issued it", seconds(iat-now.Unix()))
+	}
+	if nbf, ok := integer(t.Claims["nbf"]); ok && nbf > now.Unix() {
+		c.fault("nbf", "the token becomes valid in %s", seconds(nbf-now.Unix()))
+	}
+	if exp, ok := integer(t.Claims["exp"]); ok && exp <= now.Unix() {
+		c.fault("exp", "the token expired %s ago", seconds(now.Unix()-exp))
+	}
+	return c.problems
+}
+
+// missing returns the words of wanted that are not in got.
+func missing(wanted, got []string) []string {
+	return slices.DeleteFunc(slices.Clone(wanted), func(w string) bool { return slices.Contains(got, w) })
+}
+
+// same compares two claims, of which either may have been decoded: 1, 1.0 and
+// json.Number("1") are the same number.
+func same(a, b any) bool {
+	switch a := a.(type) {
+	case map[string]any:
+		b, ok := b.(map[string]any)
+		return ok && maps.EqualFunc(a, b, same)
+	case []any:
+		b, ok := b.([]any)
+		return ok && slices.EqualFunc(a, b, same)
+	}
+	if m, ok := integer(a); ok {
+		if n, ok := integer(b); ok {
+			return m == n
+		}
+	}
+	if x, ok := float(a); ok {
+		y, ok := float(b)
+		return ok && x == y
+	}
+	return a == b
+}
+
+func float(v any) (float64, bool) {
+	switch v := v.(type) {
+	case float64:
+		return v, true
+	case json.Number:
+		f, err := v.Float64()
+		return f, err == nil
+	default:
+		n, ok := integer(v)
+		return float64(n), ok
+	}
+}

@@ -1,0 +1,194 @@
+package profile
+
+import (
+	"fmt"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+)
+
+// levels are what HTCondor lets a token's scope name behind "condor:/".
+var levels = []string{
+	"READ", "WRITE", "DAEMON", "NEGOTIATOR", "ADMINISTRATOR", "CONFIG",
+	"ADVERTISE_MASTER", "ADVERTISE_STARTD", "ADVERTISE_SCHEDD",
+}
+
+// computeWrite are the words that an HTCondor-CE wants all of to let a client
+// submit; with only some of them it permits nothing.
+var computeWrite = []string{"compute.modify", "compute.create", "compute.cancel"}
+
+// A vocabulary is what a profile's scope may say.
+type vocabulary struct {
+	paths []string // words with a path behind a colon: storage.read:/data
+	plain []string // words that stand alone
+}
+
+var wlcgWords = vocabulary{
+	paths: []string{"storage.read", "storage.create", "storage.modify", "storage.stage", "storage.poll"},
+	plain: []string{
+		"compute.read", "compute.modify", "compute.create", "compute.cancel",
+		"openid", "offline_access", "profile", "email", "wlcg", "wlcg.groups",
+	},
+}
+
+var sciTokensWords = vocabulary{paths: []string{"read", "write", "queue", "execute"}}
+
+// scopeWords checks the form of scope (RFC 6749 section 3.3) and returns its
+// words; false when it is not there, empty or faulty.
+func (c *checker) scopeWords() ([]string, bool) {
+	v, there := c.Claims["scope"]
+	text, isText := v.(string)
+	switch {
+	case !there, text == "" && isText:
+		return nil, false
+	case !isText:
+		c.fault("scope", "it is %s; it must be one string of words with single blanks between them", show(v))
+		return nil, false
+	}
+	words := strings.Split(text, " ")
+	if slices.Contains(words, "") {
+		c.fault("scope", "%q has blanks too many; single ones stand between words, none at the ends", text)
+		return nil, false
+	}
+	for i, word := range words {
+		if strings.IndexFunc(word, notScope) >= 0 {
+			c.fault("scope", "%q has a character that is not allowed; printable ASCII but \" and \\ is", word)
+			return nil, false
+		}
+		if slices.Contains(words[:i], word) {
+			c.fault("scope", "%q is there twice", word)
+		}
+	}
+	return words, true
+}
+
+func notScope(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }
+
+// grants checks what the words of a WLCG or SciTokens scope allow.
+func (c *checker) grants(words []string, known vocabulary) {
+	for _, word := range words {
+		name, target, colon := strings.Cut(word, ":")
+		switch {
+		case name == "condor" && colon:
+			c.condorWord(word, c.warn)
+		case slices.Contains(known.paths, name) && colon:
+			c.storagePath(word, target)
+		case slices.Contains(known.paths, name):
+			c.fault("scope", "%s names no path; write %s:/ for all of the storage", word, name)
+		case !slices.Contains(known.plain, word):
+			c.warn("scope", "%q is no word of this profile%s", word, known.nearest(name))
+		}
+	}
+	c.computeTogether(words)
+}
+
+// storagePath checks the path of a storage word: absolute, normalised (RFC 3986
+// section 6) and unable to climb out of what it names.
+func (c *checker) storagePath(word, target string) {
+	plain, err := url.PathUnescape(target)
+	switch {
+	case err != nil:
+		c.fault("scope", "%s: a %% is followed by two hexadecimal digits; itself it is written %%25", word)
+	case !strings.HasPrefix(target, "/"):
+		c.fault("scope", "%s: the path must begin with /", word)
+	case strings.Contains(strings.ToUpper(target), "%2F"):
+		c.fault("scope", "%s: %%2F is read as / by some and not by others; write /", word)
+	case strings.ContainsRune(plain, 0):
+		c.fault("scope", "%s: %%00 is in no path", word)
+	case slices.Contains(strings.Split(plain, "/"), ".."):
+		c.fault("scope", "%s: .. is not allowed in a path", word)
+	case path.Clean(plain) != plain && path.Clean(plain)+"/" != plain:
+		c.fault("scope", "%s: the path must be written without . and //", word)
+	case path.Clean(plain) != plain:
+		c.warn("scope", "%s: not every reader takes a path that ends in /; leave it out", word)
+	}
+}
+
+// condorWord checks a word condor:/LEVEL; say is how grave a wrong one is.
+func (c *checker) condorWord(word string, say func(claim, format string, args ...any)) {
+	level, ok := strings.CutPrefix(word, "condor:/")
+	if !ok {
+		say("scope", "%q begins wrongly; write condor:/LEVEL", word)
+	} else if !slices.Contains(levels, level) {
+		say("scope", "HTCondor knows no level %q and permits nothing for it%s", level, orNearest(level, levels))
+	}
+}
+
+// computeTogether warns where an HTCondor-CE would not let the token submit.
+func (c *checker) computeTogether(words []string) {
+	var have, miss []string
+	for _, word := range computeWrite {
+		if slices.Contains(words, word) {
+			have = append(have, word)
+		} else {
+			miss = append(miss, word)
+		}
+	}
+	if len(have) > 0 && len(miss) > 0 {
+		c.warn("scope", "an HTCondor-CE lets a token submit only with all of %s; %s is missing",
+			strings.Join(computeWrite, " "), strings.Join(miss, " "))
+	}
+}
+
+// nearest offers the word that was most likely meant.
+func (v vocabulary) nearest(name string) string {
+	var words []string
+	for _, w := range v.paths {
+		words = append(words, w+":/PATH")
+	}
+	words = append(append(words, v.plain...), "condor:/READ", "condor:/WRITE")
+	heads := make([]string, len(words))
+	for i, w := range words {
+		heads[i], _, _ = strings.Cut(w, ":")
+	}
+	if i := nearestIndex(name, heads); i >= 0 {
+		return "; did you mean " + words[i] + "?"
+	}
+	return "; allowed are " + strings.Join(words, ", ")
+}
+
+// orNearest is the end of a sentence that offers the nearest of the words, or
+// all of them when none is near.
+func orNearest(word string, of []string) string {
+	if i := nearestIndex(word, of); i >= 0 {
+		return fmt.Sprintf("; did you mean %s?", of[i])
+	}
+	return allowedAre(of)
+}
+
+// nearestIndex finds the word that is at most a third of its letters away; -1
+// when there is none.
+func nearestIndex(word string, of []string) int {
+	best, at := len(word)/3+1, -1
+	if len(word) > 64 { // nobody mistypes that
+		return at
+	}
+	for i, other := range of {
+		if d := distance(strings.ToLower(word), strings.ToLower(other)); d < best || d == best && at < 0 {
+			best, at = d, i
+		}
+	}
+	return at
+}
+
+// distance is the Levenshtein distance in bytes.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			substitute := diagonal
+			if a[i] != b[j] {
+				substitute++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(substitute, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,121 @@
+package agent
+
+import "context"
+
+// Replaced counts what a reload did.
+type Replaced struct {
+	Added     int `json:"added"`
+	Changed   int `json:"changed"`
+	Unchanged int `json:"unchanged"`
+	Removed   int `json:"removed"`
+}
+
+// Replace swaps the set of Renewers. One whose Digest is that of the Renewer of
+// the same name is left alone: it keeps its Source, its Sinks, its token and
+// its failures, and takes over only what does not touch the token (Schedule,
+// Required, Accept). One with another Digest is renewed at once. The files of
+// removed ones stay.
+func (a *Agent) Replace(ctx context.Context, renewers []Renewer) (r Replaced, err error) {
+	err = a.call(ctx, func() { r = a.replace(renewers) })
+	return r, err
+}
+
+func (a *Agent) replace(renewers []Renewer) (r Replaced) {
+	before := a.entries
+	a.entries, a.paths = make(map[string]*entry, len(renewers)), map[string]*duty{}
+	var fresh []*entry
+	for _, n := range renewers {
+		old := before[n.Name]
+		switch {
+		case len(n.Sinks) == 0:
+			continue
+		case old != nil && old.Digest == n.Digest:
+			r.Unchanged++
+			delete(before, n.Name)
+			a.keep(old, n)
+			continue
+		case old != nil:
+			r.Changed++
+		default:
+			r.Added++
+		}
+		e := a.newEntry(n, old)
+		a.entries[n.Name] = e
+		fresh = append(fresh, e)
+	}
+	r.Removed = len(before) - r.Changed
+	a.letGo(before)
+	for _, e := range fresh {
+		a.schedule(e.ask(), a.now)
+	}
+	return r
+}
+
+// keep takes over what may change without a new token.
+func (a *Agent) keep(e *entry, n Renewer) {
+	e.Schedule, e.Required, e.Accept = n.Schedule, n.Required, n.Accept
+	a.entries[e.Name] = e
+	for _, d := range e.sinks() {
+		if d.path != "" {
+			a.paths[d.path] = d
+		}
+	}
+	if !e.token.IsZero() && e.ask().trouble.failures == 0 && !e.ask().running {
+		a.schedule(e.ask(), e.Schedule.Next(e.token))
+	}
+}
+
+// newEntry makes an entry that is due at once. Of an old one with the same name
+// it takes over what lies in the sinks that both have.
+func (a *Agent) newEntry(n Renewer, old *entry) *entry {
+	e := &entry{Renewer: n}
+	e.duties = []*duty{{entry: e, asked: true, lane: a.sourceLane(e)}}
+	for _, s := range n.Sinks {
+		d := &duty{entry: e, sink: s, lane: a.sinkLane(s, e)}
+		if l, ok := s.(Located); ok {
+			d.path = l.Path()
+			a.paths[d.path] = d
+		}
+		d.inPlace = old.holds(d.path)
+		e.duties = append(e.duties, d)
+	}
+	return e
+}
+
+// holds is the token that the entry left at the path.
+func (e *entry) holds(path string) Token {
+	if e == nil || path == "" {
+		return Token{}
+	}
+	for _, d := range e.sinks() {
+		if d.path == path {
+			return d.inPlace
+		}
+	}
+	return Token{}
+}
+
+// letGo ends the entries that are not kept. What runs for them is not heard any
+// more; who waits for them is told, and sees what has come in their place.
+func (a *Agent) letGo(gone map[string]*entry) {
+	for _, e := range gone {
+		e.gone = true
+		e.dismiss()
+		for _, d := range e.duties {
+			a.timers.take(d)
+			d.lane.ready.take(d)
+			a.reopen(d.lane)
+		}
+	}
+	used := map[*lane]bool{}
+	for _, e := range a.entries {
+		for _, d := range e.duties {
+			used[d.lane] = true
+		}
+	}
+	for key, l := range a.lanes {
+		if !used[l] && l.running == 0 {
+			delete(a.lanes, key)
+		}
+	}
+}

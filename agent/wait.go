@@ -1,0 +1,66 @@
+package agent
+
+import (
+	"math/rand/v2"
+	"time"
+)
+
+// How long a token waits after a failure.
+const (
+	firstWait        = 10 * time.Second  // before the first repetition, at most
+	leastValidCap    = 15 * time.Second  // the longest wait while a token is valid is a tenth of
+	mostValidCap     = 300 * time.Second // what remains of it, within these bounds
+	expiredCap       = 120 * time.Second // the longest wait without a valid token
+	quickTries       = 3                 // of a fault that only a person can mend, before the slow ones
+	leastSlowWait    = 10 * time.Minute
+	mostSlowWait     = 30 * time.Minute
+	firstWriteWait   = time.Second
+	mostWriteWait    = 30 * time.Second
+	betweenAttempts  = 5 * time.Second // between two attempts that nobody asked for
+	betweenRepairs   = time.Minute     // of one file that somebody else changes
+	betweenLooks     = time.Minute     // at one file
+	lookSpacing      = 2 * time.Millisecond
+	betweenLogLines  = time.Hour // about one failure that lasts
+	leastUse         = 10 * time.Second
+	mostLife         = 10 * 366 * 24 * time.Hour
+	clockBackAllowed = time.Minute
+)
+
+// askWait is how long to wait after the nth failure in a row (from 1) to get a
+// token of which remaining is left; remaining is not positive when the token
+// has expired or is missing.
+func askWait(f *Fault, n int, remaining time.Duration) time.Duration {
+	if f.Kind == Configuration && n > quickTries {
+		return between(leastSlowWait, mostSlowWait)
+	}
+	longest := expiredCap
+	if remaining > 0 {
+		longest = min(max(remaining/10, leastValidCap), mostValidCap)
+	}
+	wait := doubled(firstWait, n, longest)
+	wait = between(wait/2, wait)
+	return max(wait, retryAfter(f.RetryAfter, remaining))
+}
+
+// retryAfter is the part of what the issuer asked for that the token can bear:
+// waiting never takes more than half of what remains of it.
+func retryAfter(asked, remaining time.Duration) time.Duration {
+	if remaining > 0 {
+		return min(asked, remaining/2)
+	}
+	return min(asked, expiredCap)
+}
+
+// writeWait is how long to wait after the nth failure in a row to write a file.
+func writeWait(n int) time.Duration { return doubled(firstWriteWait, n, mostWriteWait) }
+
+func doubled(first time.Duration, n int, most time.Duration) time.Duration {
+	for ; n > 1 && first < most; n-- {
+		first *= 2
+	}
+	return min(first, most)
+}
+
+func between(least, most time.Duration) time.Duration {
+	return least + rand.N(most-least+1)
+}
