@@ -3,12 +3,14 @@ package control
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -115,9 +117,19 @@ func TestForeignProgramBehindTheSocketIsNamed(t *testing.T) {
 }
 
 func TestSocketIsNeverWiderThanAsked(t *testing.T) {
-	for _, umask := range []string{"0", "077"} {
-		t.Run("umask "+umask, func(t *testing.T) {
-			withUmask(t, umask)
+	for _, umask := range []int{0, 0o077} {
+		t.Run(fmt.Sprintf("umask %#o", umask), func(t *testing.T) {
+			old := syscall.Umask(umask)
+			t.Cleanup(func() { syscall.Umask(old) })
+			bound := filepath.Join(t.TempDir(), "bound")
+			l, err := bind(bound)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			if mode := modeOf(t, bound); mode != 0o600 {
+				t.Errorf("when it appears its mode is %v", mode)
+			}
 			owner := filepath.Join(t.TempDir(), "owner")
 			listen(t, owner, OwnerOnly)
 			if mode := modeOf(t, owner); mode != 0o600 {

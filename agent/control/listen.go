@@ -42,31 +42,31 @@ func Listen(path string, group int) (net.Listener, error) {
 	if err := clear(path); err != nil {
 		return nil, fmt.Errorf("control socket %s: %w", path, err)
 	}
-	return bind(path, group)
-}
-
-// bind sets the mode before the socket has a name: Linux takes the mode of the
-// unbound socket for the file. What the umask took away, chmod gives back.
-func bind(path string, group int) (net.Listener, error) {
-	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
-		if ctl := c.Control(func(fd uintptr) { err = unix.Fchmod(int(fd), 0o600) }); ctl != nil {
-			return ctl
-		}
-		return err
-	}}
-	l, err := config.Listen(context.Background(), "unix", path)
+	l, err := bind(path)
 	if err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
-	if err := open(path, group); err != nil {
+	if err := admit(path, group); err != nil {
 		l.Close()
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
 	return l, nil
 }
 
-// open lets the group in: first the group, then the mode.
-func open(path string, group int) error {
+// bind sets the mode before the socket has a name: Linux gives the file the
+// mode of the unbound socket, less the umask.
+func bind(path string) (net.Listener, error) {
+	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
+		if ctl := c.Control(func(fd uintptr) { err = unix.Fchmod(int(fd), 0o600) }); ctl != nil {
+			return ctl
+		}
+		return err
+	}}
+	return config.Listen(context.Background(), "unix", path)
+}
+
+// admit lets the group in, first the group, then the mode, whatever the umask.
+func admit(path string, group int) error {
 	if group == OwnerOnly {
 		return os.Chmod(path, 0o600)
 	}
