@@ -115,7 +115,7 @@ func (c *checker) audience() []string {
 // the profile's own word for every audience, foreign that of the other.
 func (c *checker) neededAudience(wildcard, foreign string) {
 	entries := c.audience()
-	if v, there := c.Claims["aud"]; !there || v != nil && len(entries) == 0 && !isFaulty(c, "aud") {
+	if len(entries) == 0 && !c.faulty("aud") {
 		c.fault("aud", "it is missing; name who is to accept the token (a CE as host:9619, a storage as its URL), or %s for everybody", wildcard)
 	}
 	for _, entry := range entries {
@@ -128,18 +128,17 @@ func (c *checker) neededAudience(wildcard, foreign string) {
 	}
 }
 
-func isFaulty(c *checker, claim string) bool {
-	return slices.ContainsFunc(c.problems, func(p Problem) bool { return p.Claim == claim && !p.Warning })
-}
-
 // times checks that exp, iat and nbf, where they are there, are whole numbers
-// in a sensible order.
-func (c *checker) times() {
+// in a sensible order. RFC 7519 allows fractions, which most verifiers of these
+// systems refuse: say is how grave one is.
+func (c *checker) times(say func(claim, format string, args ...any)) {
 	for _, name := range []string{"exp", "iat", "nbf"} {
-		if v, there := c.Claims[name]; there {
-			if _, ok := integer(v); !ok {
-				c.fault(name, "it is %s; it must be a whole number of seconds since 1970", show(v))
-			}
+		v, there := c.Claims[name]
+		_, whole := integer(v)
+		if _, number := float(v); there && !number {
+			c.fault(name, "it is %s; it must be a whole number of seconds since 1970", show(v))
+		} else if there && !whole {
+			say(name, "it is %s; it must be a whole number of seconds", show(v))
 		}
 	}
 	exp, hasExp := integer(c.Claims["exp"])
@@ -160,7 +159,7 @@ func (c *checker) neededTimes(names ...string) {
 			c.fault(name, "it is missing; verifiers refuse the token without it")
 		}
 	}
-	c.times()
+	c.times(c.fault)
 }
 
 // lifetime warns of a life outside what WLCG recommends and SciTokens usually have.
@@ -205,6 +204,20 @@ func integer(v any) (int64, bool) {
 		return int64(v), true
 	default:
 		return 0, false
+	}
+}
+
+// float returns v when it is a number of any kind.
+func float(v any) (float64, bool) {
+	switch v := v.(type) {
+	case float64:
+		return v, true
+	case json.Number:
+		f, err := v.Float64()
+		return f, err == nil
+	default:
+		n, ok := integer(v)
+		return float64(n), ok
 	}
 }
 

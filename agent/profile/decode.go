@@ -11,9 +11,9 @@ import (
 	"unicode/utf8"
 )
 
-// MaxSize is how many bytes the text of a token may have: HTCondor reads fewer
-// than 16384.
-const MaxSize = 16383
+// MaxSize is how many bytes the text of a token may have: readers take a file of
+// fewer than 16384, line end included.
+const MaxSize = 16382
 
 // ErrNoJWT says that a text is not of the form header.claims.signature: it may
 // still be an opaque token (RFC 6750), of which nothing can be read.

@@ -1,8 +1,8 @@
 package profile
 
 import (
-	"encoding/json"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -76,18 +76,5 @@ func same(a, b any) bool {
 		y, ok := float(b)
 		return ok && x == y
 	}
-	return a == b
-}
-
-func float(v any) (float64, bool) {
-	switch v := v.(type) {
-	case float64:
-		return v, true
-	case json.Number:
-		f, err := v.Float64()
-		return f, err == nil
-	default:
-		n, ok := integer(v)
-		return float64(n), ok
-	}
+	return reflect.DeepEqual(a, b)
 }

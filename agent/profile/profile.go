@@ -109,7 +109,7 @@ func Detect(t Token) string {
 
 // checkPlain holds what RFC 7519 says of any JWT.
 func checkPlain(c *checker) {
-	c.times()
+	c.times(c.warn)
 	if _, there := c.Claims["exp"]; !there {
 		c.warn("exp", "it is missing, so the token never expires")
 	}
@@ -131,6 +131,11 @@ func (c *checker) fault(claim, format string, args ...any) {
 
 func (c *checker) warn(claim, format string, args ...any) {
 	c.problems = append(c.problems, Problem{Claim: claim, Text: fmt.Sprintf(format, args...), Warning: true})
+}
+
+// faulty reports whether an error, not just a warning, was found at the claim.
+func (c *checker) faulty(claim string) bool {
+	return slices.ContainsFunc(c.problems, func(p Problem) bool { return p.Claim == claim && !p.Warning })
 }
 
 // algorithm checks the header parameter alg.

@@ -157,15 +157,16 @@ func orNearest(word string, of []string) string {
 	return allowedAre(of)
 }
 
-// nearestIndex finds the word that is at most a third of its letters away; -1
-// when there is none.
+// nearestIndex finds the word that is nearest in spelling; -1 when more than a
+// third of the letters and one differ from each.
 func nearestIndex(word string, of []string) int {
-	best, at := len(word)/3+1, -1
-	if len(word) > 64 { // nobody mistypes that
-		return at
+	const longest = 64 // nobody mistypes a longer one
+	if len(word) > longest {
+		return -1
 	}
+	best, at := len(word)/3+2, -1
 	for i, other := range of {
-		if d := distance(strings.ToLower(word), strings.ToLower(other)); d < best || d == best && at < 0 {
+		if d := distance(strings.ToLower(word), strings.ToLower(other)); d < best {
 			best, at = d, i
 		}
 	}

@@ -19,7 +19,7 @@ func checkWLCG(c *checker) {
 		c.grants(words, wlcgWords)
 	}
 	groups := c.groups()
-	if !ok && !groups && !isFaulty(c, "scope") && !isFaulty(c, "wlcg.groups") {
+	if !ok && !groups && !c.faulty("scope") && !c.faulty("wlcg.groups") {
 		c.fault("scope", "it is missing; a WLCG token has a scope (storage.read:/PATH, compute.read …) or the claim wlcg.groups")
 	}
 }
@@ -66,7 +66,7 @@ func checkSciTokens(c *checker) {
 	}
 	if words, ok := c.scopeWords(); ok {
 		c.grants(words, sciTokensWords)
-	} else if !isFaulty(c, "scope") {
+	} else if !c.faulty("scope") {
 		c.fault("scope", "it is missing; a SciToken says what it allows: read:/PATH, write:/PATH, condor:/READ, condor:/WRITE")
 	}
 }
@@ -123,7 +123,7 @@ func (c *checker) trustDomain(iss string) {
 func (c *checker) condorScope() {
 	words, ok := c.scopeWords()
 	if !ok {
-		if !isFaulty(c, "scope") {
+		if !c.faulty("scope") {
 			c.fault("scope", "it is missing, so the token has no limit at all; write what it may do, such as condor:/READ")
 		}
 		return

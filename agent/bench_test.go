@@ -1,0 +1,54 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+)
+
+// instant is a source and a sink that take no time, so that what is measured
+// is the scheduler.
+type instant struct{ path string }
+
+var instantSecret = NewSecret("token")
+
+func (instant) Issue(context.Context, Request) (Token, error) {
+	now := time.Now()
+	return Token{Secret: instantSecret, Issued: now, Expires: now.Add(time.Hour)}, nil
+}
+func (i instant) Put(context.Context, Token) (bool, error) { return true, nil }
+func (i instant) Look(context.Context) (string, error)     { return "", nil }
+func (i instant) Path() string                             { return i.path }
+
+func instants(n int) (r []Renewer) {
+	for i := range n {
+		s := instant{fmt.Sprintf("/t/%d/x", i%100)}
+		r = append(r, Renewer{Name: fmt.Sprint(i), Source: s, Sinks: []Sink{instant{fmt.Sprintf("/t/%d/%d", i%100, i)}}})
+	}
+	return r
+}
+
+// BenchmarkScheduler measures what the scheduler adds to one renewal, issued
+// and written, with so many tokens at once; and one reload that changes none.
+func BenchmarkScheduler(b *testing.B) {
+	for _, n := range []int{1_000, 10_000} {
+		renewers := instants(n)
+		b.Run(fmt.Sprintf("renewal/%d", n), func(b *testing.B) {
+			for b.Loop() {
+				New(silent(), renewers).Once(b.Context())
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/token")
+		})
+		b.Run(fmt.Sprintf("reload/%d", n), func(b *testing.B) {
+			a := New(silent(), renewers)
+			ctx, cancel := context.WithCancel(b.Context())
+			defer cancel()
+			go a.Run(ctx)
+			for b.Loop() {
+				a.Replace(ctx, renewers)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/token")
+		})
+	}
+}

@@ -1,0 +1,121 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestADayOfAThousandTokensWithAnOutage holds the promise of the scheduler: with
+// the issuer down for less than half of a token's life less two minutes, no
+// reader finds an expired token.
+func TestADayOfAThousandTokensWithAnOutage(t *testing.T) {
+	lives := []time.Duration{time.Hour, 2 * time.Hour, 6 * time.Hour, 24 * time.Hour}
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		outage := begin.Add(firstDue(1000, lives).Sub(noon) - time.Second)
+		down := func(now time.Time) error {
+			if !now.Before(outage) && now.Before(outage.Add(28*time.Minute)) {
+				return errors.New("connection refused")
+			}
+			return nil
+		}
+		var renewers []Renewer
+		var sources []*fakeSource
+		var sinks []*expirySink
+		var most atomic.Int64 // goroutines while a source was asked
+		for i := range 1000 {
+			source := &fakeSource{life: lives[i%len(lives)], takes: 100 * time.Millisecond, fail: down}
+			sink := &expirySink{}
+			sources, sinks = append(sources, source), append(sinks, sink)
+			renewers = append(renewers, Renewer{
+				Name: fmt.Sprint(i), Source: remote{source, i % 20, &most}, Sinks: []Sink{sink}, Schedule: Schedule{Jitter: Jitter("host", fmt.Sprint(i))},
+			})
+		}
+		started(t, silent(), renewers...)
+		time.Sleep(24 * time.Hour)
+		for i := range renewers {
+			if gap := sinks[i].expired(); gap > 0 {
+				t.Errorf("token %d of %v was expired for %v", i, sources[i].life, gap)
+			}
+			if d := closest(sources[i].at); d < betweenAttempts {
+				t.Errorf("token %d: two attempts within %v", i, d)
+			}
+			if n, most := len(sources[i].at), int(24*time.Hour/sources[i].life)*2*12/10+30; n > most {
+				t.Errorf("token %d of %v: asked %d times in a day", i, sources[i].life, n)
+			}
+		}
+		if n := most.Load(); n > 100 || n < 4 {
+			t.Errorf("%d goroutines", n)
+		}
+	})
+}
+
+// firstDue is when the first one-hour token is due.
+func firstDue(n int, lives []time.Duration) time.Time {
+	first := noon.Add(time.Hour)
+	for i := range n {
+		if lives[i%len(lives)] == time.Hour {
+			due := Schedule{Jitter: Jitter("host", fmt.Sprint(i))}.Next(lasting(time.Hour))
+			first = slices.MinFunc([]time.Time{first, due}, time.Time.Compare)
+		}
+	}
+	return first
+}
+
+func closest(at []time.Time) time.Duration {
+	d := time.Hour
+	for i := 1; i < len(at); i++ {
+		d = min(d, at[i].Sub(at[i-1]))
+	}
+	return d
+}
+
+// remote is a source of one of a few issuers that counts the goroutines.
+type remote struct {
+	*fakeSource
+	issuer int
+	most   *atomic.Int64
+}
+
+func (r remote) Issuer() string { return fmt.Sprint("https://issuer", r.issuer) }
+
+func (r remote) Issue(ctx context.Context, req Request) (Token, error) {
+	if n := int64(runtime.NumGoroutine()); n > r.most.Load() {
+		r.most.Store(n)
+	}
+	return r.fakeSource.Issue(ctx, req)
+}
+
+// expirySink adds up for how long its reader had an expired token.
+type expirySink struct {
+	mu   sync.Mutex
+	last Token
+	gap  time.Duration
+}
+
+func (s *expirySink) Put(_ context.Context, t Token) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now := time.Now(); !s.last.IsZero() && now.After(s.last.Expires) {
+		s.gap += now.Sub(s.last.Expires)
+	}
+	s.last = t
+	return true, nil
+}
+
+func (s *expirySink) expired() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now := time.Now(); now.After(s.last.Expires) {
+		return s.gap + now.Sub(s.last.Expires)
+	}
+	return s.gap
+}
