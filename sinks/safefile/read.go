@@ -1,0 +1,60 @@
+package safefile
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// MaxRead is the size in bytes of the largest target that is read back.
+const MaxRead = 64 << 10
+
+// Read returns what lies at the target, whoever wrote it. Like a write it
+// follows no link that somebody else could have put there, and it waits for
+// nobody. The error of a target that is not there is fs.ErrNotExist.
+func (f *File) Read() (content []byte, err error) {
+	err = f.inFolder(walk{dry: true}, func(d *folder) error {
+		content, err = d.read()
+		if errors.Is(err, unix.EACCES) && privileged() && d.uid != f.target.Owner.UID {
+			err = as(f.target.Owner, f.target.Group, func() error {
+				content, err = d.read() // root without CAP_DAC_READ_SEARCH
+				return err
+			})
+		}
+		return f.target.fault(err)
+	})
+	return content, err
+}
+
+func (d *folder) read() ([]byte, error) {
+	st, err := d.target()
+	if err != nil {
+		return nil, err
+	}
+	if st.Ino == 0 {
+		return nil, unix.ENOENT
+	}
+	fd, err := openat(d.fd, d.name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK)
+	if err != nil {
+		return nil, d.explain("open it", err)
+	}
+	file := os.NewFile(uintptr(fd), d.name)
+	defer file.Close()
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, d.explain("look at it", err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG { // it was replaced since
+		return nil, d.refuse(st)
+	}
+	content, err := io.ReadAll(io.LimitReader(file, MaxRead+1))
+	if err != nil {
+		return nil, d.explain("read it", err)
+	}
+	if len(content) > MaxRead {
+		return nil, fmt.Errorf("it is larger than %d bytes, too large for a token", MaxRead)
+	}
+	return content, nil
+}

@@ -1,0 +1,155 @@
+// Package safefile writes a small file that other programs read: whole or not
+// at all, with its owner and mode from the first instant it can be seen, and
+// never outside the folder it is meant for, whoever else may write there.
+//
+// # Who writes
+//
+// An unprivileged process writes as itself. A privileged one (effective uid 0)
+// writes as root where root owns every folder of the path, and as the owner of
+// the file below a folder that root does not own: on a thread of its own that
+// takes on that user's identity and ends with it. Of root's powers it needs no
+// more than CAP_CHOWN, CAP_SETUID and CAP_SETGID.
+//
+// # How
+//
+//  1. The folder is opened component by component, and each is judged: see [Refusal].
+//  2. The folder is locked with flock, for at most 2 s; without the lock the write goes on.
+//  3. The target is looked at; anything but a regular file or nothing is refused.
+//  4. When it lies there as recorded and wanted, that is all.
+//  5. A temporary file is made beside it, exclusively, 0600.
+//  6. Everything is written to it.
+//  7. It is given the SELinux label of the old file.
+//  8. It is given its mode.
+//  9. It is given its owner and group, after the mode (the reverse needs CAP_FOWNER), and is looked at.
+//  10. It is synced.
+//  11. It is closed.
+//  12. It is renamed to the target.
+//  13. The folder is synced.
+//  14. The target is looked at: it is our file, and what is seen is recorded.
+//
+// On an error in steps 6 to 12 the temporary file goes, and the old file stays
+// as it was. What a killed process leaves behind, [File.Sweep] removes.
+package safefile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+)
+
+// MaxName is the length in bytes of the longest file name that can be written:
+// the temporary file's name is longer, and no name is longer than 255.
+const MaxName = 200
+
+// A Target is a file as it is wanted.
+type Target struct {
+	Path      string      // absolute and clean
+	Owner     User        // who owns it; without privileges the process's own user
+	Group     int         // the gid it belongs to; below a folder of Owner one of Owner's groups
+	Mode      fs.FileMode // its permission bits
+	CreateDir bool        // make the last folder, 0700 and Owner's, when it is missing
+}
+
+// A User is an identity to write under: an account with its groups, by number.
+type User struct {
+	UID    int
+	GID    int   // the primary group
+	Groups []int // further groups
+}
+
+// Self is the identity of this process.
+func Self() User {
+	groups, _ := os.Getgroups() // it cannot fail on Linux with a buffer of the right size
+	return User{UID: os.Geteuid(), GID: os.Getegid(), Groups: groups}
+}
+
+// In reports whether the user belongs to the group.
+func (u User) In(gid int) bool { return gid == u.GID || slices.Contains(u.Groups, gid) }
+
+// A File writes one target and remembers what it wrote. It is not for use by
+// several goroutines at once.
+type File struct {
+	target  Target
+	record  Record
+	asOwner bool                // the folder is the owner's, and so is the identity that looks
+	warned  map[string]struct{} // what has been said
+	passed  func(step int) error
+}
+
+// New returns a File for the target t.
+func New(t Target) *File {
+	return &File{target: t, warned: make(map[string]struct{})}
+}
+
+// A Result tells what a write did.
+type Result struct {
+	Changed  bool     // false: it already lay there as recorded and wanted
+	Warnings []string // what is not as it should be, each said once in the life of a File
+}
+
+// Write makes content the content of the target. Its error begins with the
+// target's path and ends with what to do about it; the old file is then as it
+// was, unless only the sync of the folder failed.
+func (f *File) Write(ctx context.Context, content []byte) (Result, error) {
+	w := writing{file: f, content: content, folder: new(folder)}
+	err := f.inFolder(walk{}, func(d *folder) error {
+		w.folder = d
+		return w.run(ctx)
+	})
+	return Result{Changed: err == nil && !w.unchanged, Warnings: f.unsaid(w.warnings)}, err
+}
+
+// Check goes as far as a write can without changing anything: it judges the
+// folder and the kind of the target. Where the folder is missing the error is
+// fs.ErrNotExist, unless the write would make it.
+func (f *File) Check() (warnings []string, err error) {
+	err = f.inFolder(walk{dry: true}, func(d *folder) error {
+		warnings = d.warnings
+		_, err := d.target()
+		return f.target.fault(err)
+	})
+	if errors.Is(err, errWouldCreate) {
+		err = nil
+	}
+	return warnings, err
+}
+
+// fault puts the path before an error, unless it begins with it.
+func (t Target) fault(err error) error {
+	if err == nil {
+		return nil
+	}
+	if r, ok := errors.AsType[*Refusal](err); ok && r.Path == t.Path {
+		return err
+	}
+	return fmt.Errorf("%s: %w", t.Path, err)
+}
+
+// unsaid returns those warnings that f has not returned before.
+func (f *File) unsaid(warnings []string) (unsaid []string) {
+	for _, w := range warnings {
+		if _, said := f.warned[w]; !said {
+			f.warned[w] = struct{}{}
+			unsaid = append(unsaid, w)
+		}
+	}
+	return unsaid
+}
+
+// CheckName says what is wrong with a file name, beside what no file name may
+// be: "" when it can be written.
+func CheckName(name string) string {
+	switch {
+	case name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/\x00"):
+		return "it names no file"
+	case len(name) > MaxName:
+		return fmt.Sprintf("its name has %d bytes; at most %d are allowed", len(name), MaxName)
+	case strings.HasPrefix(name, tempPrefix):
+		return "names that begin with " + tempPrefix + " are the agent's own"
+	}
+	return ""
+}

@@ -1,0 +1,268 @@
+package safefile
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	maxLinks      = 40 // symbolic links in one path, as in the kernel
+	othersWrite   = 0o022
+	directoryMode = 0o700 // of a folder made by CreateDir
+)
+
+// errWouldCreate tells that a dry walk ended where the last folder would be made.
+var errWouldCreate = fmt.Errorf("the folder is not there yet: %w", fs.ErrNotExist)
+
+// errOwners tells that a walk as root came to a folder of the target's owner,
+// from where only the owner's own identity may go on.
+var errOwners = errors.New("the folder is its owner's")
+
+// A folder is the open folder of a target.
+type folder struct {
+	fd       int
+	path     string // without symbolic links
+	name     string // the target's name in it
+	uid      int    // under which this thread touches files
+	stat     unix.Stat_t
+	warnings []string
+}
+
+// inFolder opens the folder of f's target under the identity that may write
+// there (step 1 and "Who writes") and calls do under that identity.
+func (f *File) inFolder(w walk, do func(*folder) error) error {
+	w.target, w.privileged, w.uid = f.target, privileged(), os.Geteuid()
+	f.asOwner = false
+	err := w.visit(do)
+	if !errors.Is(err, errOwners) {
+		return err
+	}
+	t := f.target
+	if !t.Owner.In(t.Group) {
+		return &Refusal{t.Path, fmt.Sprintf("cannot have the group %s in a folder of %s, who does not belong to it; name one of that user's groups", groupName(t.Group), userName(t.Owner.UID))}
+	}
+	f.asOwner = true
+	w.uid = t.Owner.UID
+	return as(t.Owner, t.Group, func() error { return w.visit(do) })
+}
+
+// A walk goes from the root to the folder of a target, never through a name
+// that somebody else could change on the way.
+type walk struct {
+	target     Target
+	privileged bool
+	uid        int  // under which this thread touches files
+	dry        bool // changes nothing
+
+	at       place
+	rest     []string // components still to go
+	links    int      // symbolic links followed
+	owners   bool     // a folder that root does not own has been passed
+	warnings []string
+}
+
+// A place is an open component of the path.
+type place struct {
+	fd   int
+	path string
+	stat unix.Stat_t
+}
+
+func (w walk) visit(do func(*folder) error) error {
+	d, err := w.open()
+	if err != nil {
+		return w.target.fault(err)
+	}
+	defer unix.Close(d.fd)
+	return do(d)
+}
+
+// open goes all the way. The descriptor it returns serves every later step.
+func (w *walk) open() (*folder, error) {
+	dir, name := filepath.Split(w.target.Path)
+	w.rest = components(dir)
+	w.at.fd = -1
+	defer func() { unix.Close(w.at.fd) }()
+	if err := w.root(); err != nil {
+		return nil, err
+	}
+	for len(w.rest) > 0 {
+		next := w.rest[0]
+		w.rest = w.rest[1:]
+		if err := w.enter(next); err != nil {
+			return nil, err
+		}
+	}
+	fd, err := openat(w.at.fd, ".", unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return nil, w.unopened(w.at.path, err)
+	}
+	return &folder{fd: fd, path: w.at.path, name: name, stat: w.at.stat, uid: w.uid, warnings: w.warnings}, nil
+}
+
+// root goes to where every path begins.
+func (w *walk) root() error { return w.arrive(unix.AT_FDCWD, "/", "/") }
+
+// enter goes one component further: into a folder, or along a symbolic link.
+func (w *walk) enter(name string) error {
+	path := filepath.Join(w.at.path, name)
+	err := w.arrive(w.at.fd, name, path)
+	if errors.Is(err, unix.ENOENT) && w.target.CreateDir && len(w.rest) == 0 {
+		if err := w.create(name); err != nil {
+			return w.unopened(path, err)
+		}
+		err = w.arrive(w.at.fd, name, path)
+	}
+	return err
+}
+
+// arrive opens a component. A folder becomes the place to go on from, if it may be.
+func (w *walk) arrive(dirfd int, name, path string) error {
+	fd, err := openat(dirfd, name, unix.O_PATH|unix.O_NOFOLLOW)
+	if err != nil {
+		return w.unopened(path, err)
+	}
+	next := place{fd: fd, path: path}
+	if err := unix.Fstat(fd, &next.stat); err != nil {
+		unix.Close(fd)
+		return w.unopened(path, err)
+	}
+	switch next.stat.Mode & unix.S_IFMT {
+	case unix.S_IFDIR:
+		unix.Close(w.at.fd)
+		w.at = next
+		return w.judge()
+	case unix.S_IFLNK:
+		defer unix.Close(fd)
+		return w.follow(next)
+	default:
+		unix.Close(fd)
+		return &Refusal{path, kindOf(next.stat.Mode) + ", where a folder is wanted"}
+	}
+}
+
+// judge demands that nobody but root and the target's owner can change what
+// the names in a folder of the path stand for.
+func (w *walk) judge() error {
+	owner, mode := int(w.at.stat.Uid), w.at.stat.Mode
+	if err := w.judgeOwner(owner); err != nil {
+		return err
+	}
+	w.owners = w.owners || owner != 0
+	if mode&othersWrite == 0 || mode&unix.S_ISVTX != 0 {
+		return nil
+	}
+	problem := &Refusal{w.at.path, fmt.Sprintf("a folder that others can change (owner %s, mode %04o); chmod go-w %s",
+		userName(owner), mode&0o7777, w.at.path)}
+	if len(w.rest) == 0 { // descriptor, O_EXCL and O_NOFOLLOW keep the write inside; an emptyDir is 0777
+		w.warn(problem)
+		return nil
+	}
+	return w.object(problem)
+}
+
+func (w *walk) judgeOwner(owner int) error {
+	switch {
+	case owner == 0 && w.owners:
+		return w.object(&Refusal{w.at.path, "a folder of root in a folder of somebody else, who could put another in its place; move it, or chown it"})
+	case owner == 0:
+		return nil
+	case owner != w.target.Owner.UID:
+		return w.object(&Foreign{w.at.path, owner, w.target.Owner.UID})
+	case w.privileged && owner != w.uid:
+		return errOwners
+	}
+	return nil
+}
+
+// object refuses to go on, or only warns where there is nothing to be gained by
+// leading the process astray: it has no powers but its own.
+func (w *walk) object(problem error) error {
+	if w.privileged {
+		return problem
+	}
+	w.warn(problem)
+	return nil
+}
+
+func (w *walk) warn(problem error) { w.warnings = append(w.warnings, problem.Error()) }
+
+// follow goes along a symbolic link that nobody untrusted can have made.
+func (w *walk) follow(link place) error {
+	if w.links++; w.links > maxLinks {
+		return &Refusal{link.path, "one symbolic link too many; at most 40 are followed"}
+	}
+	if !w.trusts(link) {
+		return &Refusal{link.path, fmt.Sprintf("a symbolic link that %s could change; write the path that it stands for", w.suspect(link))}
+	}
+	buf := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(link.fd, "", buf)
+	if err != nil {
+		return w.unopened(link.path, err)
+	}
+	to := string(buf[:n])
+	w.rest = append(components(to), w.rest...)
+	if filepath.IsAbs(to) {
+		return w.root()
+	}
+	return nil
+}
+
+// trusts reports whether only root can have made the link, or, without
+// privileges, root or oneself.
+func (w *walk) trusts(link place) bool {
+	if !w.privileged {
+		return link.stat.Uid == 0 || int(link.stat.Uid) == w.uid
+	}
+	dir := w.at.stat
+	return link.stat.Uid == 0 && dir.Uid == 0 && dir.Mode&othersWrite == 0
+}
+
+// suspect names whom trusts does not trust.
+func (w *walk) suspect(link place) string {
+	for _, uid := range []uint32{link.stat.Uid, w.at.stat.Uid} {
+		if uid != 0 {
+			return userName(int(uid))
+		}
+	}
+	return "whoever may write in " + w.at.path
+}
+
+// create makes the last folder of the path and gives it to the target's owner.
+// Nobody else can have put another in its place: the folder it lies in was judged.
+func (w *walk) create(name string) (err error) {
+	if w.dry {
+		return errWouldCreate
+	}
+	err = unix.Mkdirat(w.at.fd, name, directoryMode)
+	if errors.Is(err, unix.EEXIST) {
+		return nil // somebody was faster; whose it is will be seen
+	}
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = unix.Unlinkat(w.at.fd, name, unix.AT_REMOVEDIR)
+		}
+	}()
+	fd, err := openat(w.at.fd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if err := unix.Fchmod(fd, directoryMode); err != nil { // the umask may be odd, the parent setgid
+		return err
+	}
+	return unix.Fchown(fd, w.target.Owner.UID, w.target.Owner.GID)
+}
+
+func components(path string) []string {
+	return strings.FieldsFunc(path, func(r rune) bool { return r == '/' })
+}

@@ -1,0 +1,249 @@
+package safefile
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	lockPatience = 2 * time.Second // how long a foreign lock can delay a write
+	labelXattr   = "security.selinux"
+	tempMode     = 0o600
+)
+
+// errAsWanted ends a write that has nothing to do.
+var errAsWanted = errors.New("it lies there as wanted")
+
+// writing is one write on its way.
+type writing struct {
+	*folder
+	file      *File
+	content   []byte
+	temp      string // name of the temporary file, "" while there is none
+	fd        int    // of the temporary file, -1 once it is closed
+	inode     inode  // of the temporary file
+	unchanged bool
+}
+
+// run takes the steps that the package comment numbers; the first was taken by
+// whoever opened the folder.
+func (w *writing) run(ctx context.Context) error {
+	w.fd = -1
+	defer w.discard()
+	steps := [...]func() error{
+		1:  func() error { return ctx.Err() },
+		2:  func() error { return w.lock(ctx) },
+		3:  w.inspect,
+		4:  w.compare,
+		5:  w.create,
+		6:  w.fill,
+		7:  w.label,
+		8:  w.setMode,
+		9:  w.setOwner,
+		10: w.sync,
+		11: w.close,
+		12: w.rename,
+		13: w.syncFolder,
+		14: w.record,
+	}
+	for n := 1; n < len(steps); n++ {
+		err := steps[n]()
+		if errors.Is(err, errAsWanted) {
+			w.unchanged = true
+			return nil
+		}
+		if err == nil && w.file.passed != nil {
+			err = w.file.passed(n)
+		}
+		if err != nil {
+			return w.file.target.fault(err)
+		}
+	}
+	return nil
+}
+
+// lock takes the lock of the folder (step 2). It goes with the descriptor.
+func (w *writing) lock(ctx context.Context) error {
+	held, err := w.folder.lock(ctx, lockPatience)
+	if held == nil || err != nil {
+		return err
+	}
+	w.warnings = append(w.warnings, fmt.Sprintf("%s: written without its lock: %v", w.path, held))
+	return nil
+}
+
+// inspect refuses a target that is no regular file (step 3).
+func (w *writing) inspect() error {
+	_, err := w.target()
+	return err
+}
+
+// compare ends the write when the content lies there already (step 4).
+func (w *writing) compare() error {
+	was, wanted := w.file.record, w.file.target
+	if was.Fingerprint != fingerprint(w.content) || was.UID != wanted.Owner.UID || was.GID != wanted.Group || was.Mode != wanted.Mode {
+		return nil
+	}
+	if st, err := w.target(); err != nil || was.difference(st) != "" {
+		return err
+	}
+	return errAsWanted
+}
+
+// create makes the temporary file (step 5).
+func (w *writing) create() (err error) {
+	var random [8]byte
+	rand.Read(random[:])
+	name := tempPrefix + w.name + "." + hex.EncodeToString(random[:]) + tempSuffix
+	w.fd, err = openat(w.folder.fd, name, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_NOFOLLOW)
+	if err != nil {
+		return w.explain("make a temporary file", err)
+	}
+	w.temp = name
+	return nil
+}
+
+// fill writes the content (step 6).
+func (w *writing) fill() error {
+	for rest := w.content; len(rest) > 0; {
+		n, err := unix.Write(w.fd, rest)
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return w.explain("write the temporary file", err)
+		}
+		rest = rest[max(n, 0):]
+	}
+	return nil
+}
+
+// label gives the file the SELinux label of the one it replaces (step 7). It is
+// no error when that fails: the folder's policy has labelled the new file.
+func (w *writing) label() error {
+	ours := make([]byte, 256)
+	n, err := unix.Fgetxattr(w.fd, labelXattr, ours)
+	if err != nil {
+		return nil // no SELinux here
+	}
+	old, err := openat(w.folder.fd, w.name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK)
+	if err != nil {
+		return nil
+	}
+	defer unix.Close(old)
+	theirs := make([]byte, 256)
+	m, err := unix.Fgetxattr(old, labelXattr, theirs)
+	if err == nil && string(theirs[:m]) != string(ours[:n]) {
+		_ = unix.Fsetxattr(w.fd, labelXattr, theirs[:m], 0)
+	}
+	return nil
+}
+
+// setMode gives the file its mode, whatever the umask (step 8).
+func (w *writing) setMode() error {
+	if err := unix.Fchmod(w.fd, uint32(w.file.target.Mode)); err != nil {
+		return w.explain("set the mode", err)
+	}
+	return nil
+}
+
+// setOwner gives the file its owner and group, and looks at it (step 9).
+func (w *writing) setOwner() error {
+	st, err := w.statTemp()
+	if err != nil {
+		return err
+	}
+	wanted := w.file.target
+	if int(st.Uid) != wanted.Owner.UID || int(st.Gid) != wanted.Group {
+		if err := unix.Fchown(w.fd, wanted.Owner.UID, wanted.Group); err != nil {
+			return w.explain(fmt.Sprintf("give it to %s and the group %s", userName(wanted.Owner.UID), groupName(wanted.Group)), err)
+		}
+		if st, err = w.statTemp(); err != nil {
+			return err
+		}
+	}
+	w.inode = inodeOf(st)
+	return w.verify(st)
+}
+
+func (w *writing) statTemp() (st unix.Stat_t, err error) {
+	if err := unix.Fstat(w.fd, &st); err != nil {
+		return st, w.explain("look at the temporary file", err)
+	}
+	return st, nil
+}
+
+// verify demands that the file system has kept what it was told.
+func (w *writing) verify(st unix.Stat_t) error {
+	wanted := recordOf(st)
+	wanted.UID, wanted.GID, wanted.Mode = w.file.target.Owner.UID, w.file.target.Group, w.file.target.Mode
+	wanted.Size = int64(len(w.content))
+	if d := wanted.difference(st); d != "" {
+		return fmt.Errorf("the file system of %s does not keep what it is told: of the temporary file, %s; use another file system", w.path, d)
+	}
+	return nil
+}
+
+// sync brings the file to the disk (step 10). A second try on the same
+// descriptor would succeed without having written anything.
+func (w *writing) sync() error {
+	if err := unix.Fsync(w.fd); err != nil {
+		return w.explain("sync the temporary file", err)
+	}
+	return nil
+}
+
+// close closes the file (step 11); some file systems write only then.
+func (w *writing) close() error {
+	fd := w.fd
+	w.fd = -1
+	if err := unix.Close(fd); err != nil {
+		return w.explain("close the temporary file", err)
+	}
+	return nil
+}
+
+// rename puts the file in its place (step 12).
+func (w *writing) rename() error {
+	if err := unix.Renameat(w.folder.fd, w.temp, w.folder.fd, w.name); err != nil {
+		return w.explain("replace it", err)
+	}
+	w.temp = ""
+	return nil
+}
+
+// syncFolder brings the new name to the disk (step 13).
+func (w *writing) syncFolder() error {
+	err := unix.Fsync(w.folder.fd)
+	if err == nil || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) {
+		return nil // some file systems have nothing to sync in a folder
+	}
+	return w.explain("sync the folder", err)
+}
+
+// record remembers what lies there now (step 14).
+func (w *writing) record() error {
+	st, err := w.target()
+	if err != nil {
+		return err
+	}
+	if inodeOf(st) != w.inode {
+		return errors.New("another program has replaced or removed it at the same moment; let only one write it")
+	}
+	w.file.record = recordOf(st)
+	w.file.record.Fingerprint = fingerprint(w.content)
+	return nil
+}
+
+// discard leaves nothing of an unfinished write behind.
+func (w *writing) discard() {
+	if w.fd >= 0 {
+		unix.Close(w.fd)
+	}
+	if w.temp != "" {
+		_ = unix.Unlinkat(w.folder.fd, w.temp, 0)
+	}
+}
