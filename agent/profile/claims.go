@@ -29,8 +29,15 @@ func (c *checker) signedHeader() {
 		c.fault("kid", "it is missing; without it no verifier finds the key in the issuer's JWKS")
 	}
 	if typ, _ := c.Header["typ"].(string); typ != "JWT" {
-		c.warn("typ", "it is %s; most readers expect \"JWT\"", show(c.Header["typ"]))
+		c.warn("typ", "it is %s; most readers expect \"JWT\"", shown(c.Header, "typ"))
 	}
+}
+
+// meanings say what is to be in a claim that must be there.
+var meanings = map[string]string{
+	"iss": "it names the issuer",
+	"sub": "it names whom the token speaks for",
+	"jti": "it is a random name, new in each token",
 }
 
 // text returns a claim that must be a string that is not empty.
@@ -39,11 +46,11 @@ func (c *checker) text(name string) (string, bool) {
 	s, isText := v.(string)
 	switch {
 	case !there:
-		c.fault(name, "it is missing")
+		c.fault(name, "it is missing; %s", meanings[name])
 	case !isText:
-		c.fault(name, "it is %s; it must be a string", show(v))
+		c.fault(name, "it is %s; a string is allowed", show(v))
 	case s == "":
-		c.fault(name, "it is empty")
+		c.fault(name, "it is empty; leave it out or say something")
 	}
 	return s, isText && s != ""
 }
@@ -123,7 +130,7 @@ func (c *checker) neededAudience(wildcard, foreign string) {
 			c.warn("aud", "%s means everybody in another profile; here that is %s", foreign, wildcard)
 		}
 		if host, isURL := strings.CutPrefix(entry, "https://"); isURL && strings.HasSuffix(host, ":9619") {
-			c.warn("aud", "an HTCondor-CE expects %s, without https://", host)
+			c.warn("aud", "an HTCondor-CE expects %q, without https://", host)
 		}
 	}
 }
@@ -243,11 +250,17 @@ func texts(v any) ([]string, bool) {
 	}
 }
 
+// shown writes what is under the name, or that it is missing.
+func shown(claims map[string]any, name string) string {
+	v, there := claims[name]
+	if !there {
+		return "missing"
+	}
+	return show(v)
+}
+
 // show writes a claim's value as JSON has it, cut short.
 func show(v any) string {
-	if v == nil {
-		return "null or missing"
-	}
 	data, err := json.Marshal(v)
 	if err != nil {
 		return fmt.Sprintf("a %T", v)

@@ -17,19 +17,19 @@ import (
 func Matches(t Token, req agent.Request) []Problem {
 	c := &checker{Token: t}
 	if req.Subject != "" && t.Claims["sub"] != req.Subject {
-		c.fault("sub", "it is %s; %q was asked for", show(t.Claims["sub"]), req.Subject)
+		c.fault("sub", "it is %s; %q was asked for", shown(t.Claims, "sub"), req.Subject)
 	}
 	got, _ := texts(t.Claims["aud"])
 	if miss := missing(req.Audience, got); len(miss) > 0 {
-		c.fault("aud", "it is %s; %s was asked for too", show(t.Claims["aud"]), strings.Join(miss, ", "))
+		c.fault("aud", "it is %s; %s was asked for too", shown(t.Claims, "aud"), strings.Join(miss, ", "))
 	}
 	scope, _ := t.Claims["scope"].(string)
 	if miss := missing(req.Scope, strings.Fields(scope)); len(miss) > 0 {
-		c.fault("scope", "it is %q; %s was asked for too", scope, strings.Join(miss, " "))
+		c.fault("scope", "it is %s; %s was asked for too", shown(t.Claims, "scope"), strings.Join(miss, " "))
 	}
 	for _, name := range slices.Sorted(maps.Keys(req.Claims)) {
 		if !same(t.Claims[name], req.Claims[name]) {
-			c.fault(name, "it is %s; %s was asked for", show(t.Claims[name]), show(req.Claims[name]))
+			c.fault(name, "it is %s; %s was asked for", shown(t.Claims, name), show(req.Claims[name]))
 		}
 	}
 	return c.problems

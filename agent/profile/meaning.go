@@ -7,21 +7,25 @@ import (
 
 // actions say what the words of a scope allow, for people.
 var actions = map[string]string{
-	"read":           "read below %s",
-	"write":          "create and change below %s",
-	"queue":          "queue jobs below %s",
-	"execute":        "execute below %s",
-	"storage.read":   "read below %s",
-	"storage.create": "create files below %s, but overwrite none",
-	"storage.modify": "create, change and delete below %s",
-	"storage.stage":  "bring files below %s from tape and read them",
-	"storage.poll":   "ask whether files below %s are on disk",
+	"read":           "read below PATH",
+	"write":          "create and change below PATH",
+	"queue":          "queue jobs below PATH",
+	"execute":        "execute below PATH",
+	"storage.read":   "read below PATH",
+	"storage.create": "create files below PATH, but overwrite none",
+	"storage.modify": "create, change and delete below PATH",
+	"storage.stage":  "bring files below PATH from tape and read them",
+	"storage.poll":   "ask whether files below PATH are on disk",
 	"compute.read":   "query jobs",
 	"compute.modify": "change jobs",
 	"compute.create": "submit jobs",
 	"compute.cancel": "remove jobs",
 	"openid":         "ask for an ID token",
 	"offline_access": "ask for a refresh token",
+	"profile":        "ask for the user's name",
+	"email":          "ask for the user's address",
+	"wlcg":           "ask for a token of the WLCG profile",
+	"wlcg.groups":    "ask for the user's groups",
 }
 
 var levelActions = map[string]string{
@@ -47,5 +51,5 @@ func Meaning(word string) string {
 	if colon != takesPath {
 		return ""
 	}
-	return strings.ReplaceAll(action, "%s", target)
+	return strings.ReplaceAll(action, "PATH", target)
 }

@@ -147,7 +147,7 @@ func (c *checker) algorithm(allowed []string) {
 	case strings.EqualFold(alg, "none"):
 		c.fault("alg", "the token is not signed%s", allowedAre(allowed))
 	case allowed != nil && !slices.Contains(allowed, alg):
-		c.fault("alg", "%s is not allowed here%s", alg, allowedAre(allowed))
+		c.fault("alg", "%q is not allowed here%s", alg, allowedAre(allowed))
 	}
 }
 

@@ -20,19 +20,29 @@ var computeWrite = []string{"compute.modify", "compute.create", "compute.cancel"
 
 // A vocabulary is what a profile's scope may say.
 type vocabulary struct {
-	paths []string // words with a path behind a colon: storage.read:/data
-	plain []string // words that stand alone
+	paths   []string          // words with a path behind a colon: storage.read:/data
+	plain   []string          // words that stand alone
+	other   string            // the profile that people mix this one up with
+	foreign map[string]string // its words with a path, and which of ours they mean
 }
+
+var computeWords = append([]string{"compute.read"}, computeWrite...)
 
 var wlcgWords = vocabulary{
-	paths: []string{"storage.read", "storage.create", "storage.modify", "storage.stage", "storage.poll"},
-	plain: []string{
-		"compute.read", "compute.modify", "compute.create", "compute.cancel",
-		"openid", "offline_access", "profile", "email", "wlcg", "wlcg.groups",
-	},
+	paths:   []string{"storage.read", "storage.create", "storage.modify", "storage.stage", "storage.poll"},
+	plain:   append([]string{"openid", "offline_access", "profile", "email", "wlcg", "wlcg.groups"}, computeWords...),
+	other:   "scitokens",
+	foreign: map[string]string{"read": "storage.read", "write": "storage.modify"},
 }
 
-var sciTokensWords = vocabulary{paths: []string{"read", "write", "queue", "execute"}}
+var sciTokensWords = vocabulary{
+	paths: []string{"read", "write", "queue", "execute"},
+	plain: computeWords,
+	other: "wlcg",
+	foreign: map[string]string{
+		"storage.read": "read", "storage.create": "write", "storage.modify": "write",
+	},
+}
 
 // scopeWords checks the form of scope (RFC 6749 section 3.3) and returns its
 // words; false when it is not there, empty or faulty.
@@ -48,7 +58,7 @@ func (c *checker) scopeWords() ([]string, bool) {
 	}
 	words := strings.Split(text, " ")
 	if slices.Contains(words, "") {
-		c.fault("scope", "%q has blanks too many; single ones stand between words, none at the ends", text)
+		c.fault("scope", "%s has blanks too many; single ones stand between words, none at the ends", show(text))
 		return nil, false
 	}
 	for i, word := range words {
@@ -76,7 +86,10 @@ func (c *checker) grants(words []string, known vocabulary) {
 			c.storagePath(word, target)
 		case slices.Contains(known.paths, name):
 			c.fault("scope", "%s names no path; write %s:/ for all of the storage", word, name)
-		case !slices.Contains(known.plain, word):
+		case slices.Contains(known.plain, word):
+		case known.foreign[name] != "" && colon:
+			c.warn("scope", "%q belongs to the profile %s; here it is %s:%s", word, known.other, known.foreign[name], target)
+		default:
 			c.warn("scope", "%q is no word of this profile%s", word, known.nearest(name))
 		}
 	}

@@ -40,12 +40,10 @@ func (c *checker) groups() bool {
 			c.fault("wlcg.groups", "%q is no group; it is written /cms or /cms/Role=pilot, one an entry", group)
 			continue
 		}
-		for _, earlier := range groups[:i] {
-			if earlier == group {
-				c.warn("wlcg.groups", "%s is there twice", group)
-			} else if strings.HasPrefix(group, earlier+"/") {
-				c.warn("wlcg.groups", "%s stands behind %s; the most specific group comes first", group, earlier)
-			}
+		if slices.Contains(groups[:i], group) {
+			c.warn("wlcg.groups", "%q is there twice", group)
+		} else if j := slices.IndexFunc(groups[:i], func(g string) bool { return strings.HasPrefix(group, g+"/") }); j >= 0 {
+			c.warn("wlcg.groups", "%q stands behind %q; the most specific group comes first", group, groups[j])
 		}
 	}
 	return len(groups) > 0

@@ -1,0 +1,106 @@
+package profile
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func encode(text string) string { return base64.RawURLEncoding.EncodeToString([]byte(text)) }
+
+// jwt puts a header and claims together with a signature that nobody looks at.
+func jwt(header, claims string) string { return encode(header) + "." + encode(claims) + ".c2ln" }
+
+func TestDecodeKeepsNumbersAndNesting(t *testing.T) {
+	got, err := Decode(jwt(`{"alg":"ES256"}`, `{"exp":1800003600.0,"n":12345678901234567890,"a":[1,{"b":null}],"t":true,"wlcg.ver":"1.0"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Token{
+		Header: map[string]any{"alg": "ES256"},
+		Claims: map[string]any{
+			"exp": json.Number("1800003600.0"), "n": json.Number("12345678901234567890"),
+			"a": []any{json.Number("1"), map[string]any{"b": nil}}, "t": true, "wlcg.ver": "1.0",
+		},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+var undecodable = map[string]struct{ text, want string }{
+	"nothing":              {"", "it is no JWT"},
+	"opaque token":         {"8xLOxBtZp8", "it is no JWT"},
+	"two parts":            {encode(`{}`) + "." + encode(`{}`), "it is no JWT"},
+	"five parts":           {"a.b.c.d.e", "it is no JWT"},
+	"padding":              {jwt(`{}`, `{}`) + "==", "signature: it is no base64url without padding"},
+	"blank at the end":     {jwt(`{}`, `{}`) + " ", "signature: it is no base64url"},
+	"line end within":      {strings.Replace(jwt(`{}`, `{}`), ".", "\n.", 1), "header: it is no base64url"},
+	"standard base64":      {jwt(`{}`, `{"a":"??>>"}`) + "+/", "signature: it is no base64url"},
+	"bits left over":       {"e31." + encode(`{}`) + ".c2ln", "header: it is no base64url"},
+	"claims that are text": {jwt(`{}`, `"x"`), "claims: it is no JSON object"},
+	"claims that are null": {jwt(`{}`, `null`), "claims: it is no JSON object"},
+	"header that is list":  {jwt(`[]`, `{}`), "header: it is no JSON object"},
+	"broken JSON":          {jwt(`{}`, `{"a":}`), "claims: it is no valid JSON"},
+	"JSON cut short":       {jwt(`{}`, `{"a":[1`), "claims: it is no valid JSON"},
+	"two objects":          {jwt(`{}`, `{}{}`), "claims: something follows the JSON object"},
+	"a name twice":         {jwt(`{}`, `{"aud":"a","aud":"b"}`), `claims: "aud" occurs twice`},
+	"a name twice, nested": {jwt(`{}`, `{"x":[{"a":1,"\u0061":2}]}`), `claims: "a" occurs twice`},
+	"not UTF-8":            {jwt(`{}`, "{\"a\":\"\xff\"}"), "claims: it is not UTF-8"},
+	"nothing in it":        {"..", "header: it is no valid JSON"},
+	"too large":            {strings.Repeat("a", MaxSize+1), "it has 16383 bytes; readers take at most 16382"},
+}
+
+func TestDecodeIsStrict(t *testing.T) {
+	for name, c := range undecodable {
+		t.Run(name, func(t *testing.T) {
+			_, err := Decode(c.text)
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want %s", err, c.want)
+			}
+		})
+	}
+}
+
+func TestOpaqueTokenIsTold(t *testing.T) {
+	if _, err := Decode("8xLOxBtZp8"); !errors.Is(err, ErrNoJWT) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// FuzzDecode holds that neither Decode nor what is done with its result
+// panics, and that two decodings agree.
+func FuzzDecode(f *testing.F) {
+	for _, c := range undecodable {
+		f.Add(c.text)
+	}
+	f.Add(jwt(`{"alg":"ES256"}`, `{"exp":1.5e300,"aud":["a"],"scope":"storage.read:/%2e condor:/X","wlcg.groups":["/a"]}`))
+	f.Fuzz(func(t *testing.T, text string) {
+		token, err := Decode(text)
+		if err != nil {
+			return
+		}
+		again, err := Decode(text)
+		if err != nil || !cmp.Equal(token, again) {
+			t.Errorf("a second decoding differs: %v", err)
+		}
+		checkAll(t, token)
+	})
+}
+
+// FuzzCheck gives the rules every kind of claims and header.
+func FuzzCheck(f *testing.F) {
+	f.Add(`{"alg":"ES256","kid":"k"}`, `{"aud":["a",1],"exp":"x","iat":-1,"nbf":9223372036854775807}`)
+	f.Add(`{"alg":1}`, `{"scope":"storage.read:/a%zz compute.read","ver":null,"wlcg.groups":"/a","roles":["api",{}]}`)
+	f.Fuzz(func(t *testing.T, header, claims string) {
+		h, err1 := decodeObject([]byte(header))
+		c, err2 := decodeObject([]byte(claims))
+		if err1 == nil && err2 == nil {
+			checkAll(t, Token{Header: h, Claims: c})
+		}
+	})
+}

@@ -1,0 +1,91 @@
+package profile
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tokenagent/tokenagent/agent"
+)
+
+// checkAll runs everything that looks into a token; what is wrong has a text.
+func checkAll(t *testing.T, token Token) {
+	problems := Times(token, time.Unix(1_800_000_000, 0))
+	for _, name := range append(Names(), "", Detect(token)) {
+		problems = append(problems, Check(name, token)...)
+	}
+	problems = append(problems, Matches(token, agent.Request{Claims: token.Claims, Scope: []string{"a"}})...)
+	for _, p := range problems {
+		if p.Text == "" {
+			t.Errorf("a problem at %q has no text", p.Claim)
+		}
+	}
+}
+
+func TestMatchesComparesWithWhatWasAsked(t *testing.T) {
+	token, err := Decode(jwt(`{"alg":"ES256"}`, `{
+		"sub":"pilot", "aud":["a","b"], "scope":"read:/ write:/x",
+		"n":1, "f":1.5, "yes":true, "list":["x",2], "object":{"k":1.0}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cases := map[string]struct {
+		req  agent.Request
+		want string
+	}{
+		"nothing asked":        {agent.Request{}, ""},
+		"all as asked":         {agent.Request{Subject: "pilot", Audience: []string{"b", "a"}, Scope: []string{"write:/x", "read:/"}}, ""},
+		"more than asked":      {agent.Request{Audience: []string{"b"}, Scope: []string{"read:/"}}, ""},
+		"another subject":      {agent.Request{Subject: "x"}, `sub: it is "pilot"; "x" was asked for`},
+		"audience not there":   {agent.Request{Audience: []string{"a", "c"}}, `aud: it is ["a","b"]; c was asked for too`},
+		"narrowed scope":       {agent.Request{Scope: []string{"read:/", "write:/"}}, `scope: it is "read:/ write:/x"; write:/ was asked for too`},
+		"whole number":         {agent.Request{Claims: map[string]any{"n": int64(1)}}, ""},
+		"whole number as 1.0":  {agent.Request{Claims: map[string]any{"n": 1.0}}, ""},
+		"fraction":             {agent.Request{Claims: map[string]any{"f": 1.5}}, ""},
+		"bool":                 {agent.Request{Claims: map[string]any{"yes": true}}, ""},
+		"list and object":      {agent.Request{Claims: map[string]any{"list": []any{"x", int64(2)}, "object": map[string]any{"k": int64(1)}}}, ""},
+		"number for text":      {agent.Request{Claims: map[string]any{"n": "1"}}, `n: it is 1; "1" was asked for`},
+		"another bool":         {agent.Request{Claims: map[string]any{"yes": false}}, "yes: it is true; false was asked for"},
+		"longer list":          {agent.Request{Claims: map[string]any{"list": []any{"x"}}}, `list: it is ["x",2]; ["x"] was asked for`},
+		"object for a list":    {agent.Request{Claims: map[string]any{"list": map[string]any{}}}, "list: it is"},
+		"claim that is absent": {agent.Request{Claims: map[string]any{"group": "x"}}, `group: it is missing; "x" was asked for`},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			problems := Matches(token, c.req)
+			if c.want == "" && len(problems) > 0 {
+				t.Fatalf("got %v, want none", problems)
+			}
+			if c.want != "" && (len(problems) != 1 || !strings.Contains(problems[0].String(), c.want)) {
+				t.Fatalf("got %v, want %s", problems, c.want)
+			}
+		})
+	}
+}
+
+func TestTimesGiveNoLeeway(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	cases := map[string]struct {
+		claims map[string]any
+		want   string
+	}{
+		"valid from now on":   {map[string]any{"iat": now.Unix(), "nbf": now.Unix(), "exp": now.Unix() + 1}, ""},
+		"issued in a second":  {map[string]any{"iat": now.Unix() + 1}, "iat: it is 1s in the future"},
+		"valid in two hours":  {map[string]any{"nbf": now.Unix() + 7200}, "nbf: the token becomes valid in 2h"},
+		"expires this second": {map[string]any{"exp": now.Unix()}, "exp: the token expired 0s ago"},
+		"expired in 1970":     {map[string]any{"exp": json.Number("0")}, "exp: the token expired 500000h ago"},
+		"no times":            {nil, ""},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			problems := Times(Token{Claims: c.claims}, now)
+			if c.want == "" && len(problems) > 0 {
+				t.Fatalf("got %v, want none", problems)
+			}
+			if c.want != "" && (len(problems) != 1 || !strings.Contains(problems[0].String(), c.want)) {
+				t.Fatalf("got %v, want %s", problems, c.want)
+			}
+		})
+	}
+}
