@@ -1,0 +1,126 @@
+package config
+
+import (
+	"io"
+	"time"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/profile"
+)
+
+// Kinds are the kinds of source and sink that a configuration may use: from the
+// label of a block (source "local_key", sink "file") to what decodes it.
+type Kinds struct {
+	Sources map[string]SourceDecoder
+	Sinks   map[string]SinkDecoder
+}
+
+// A SourceDecoder makes the source that a block describes; nil after a fault.
+type SourceDecoder func(b *Block) agent.Source
+
+// A SinkDecoder makes the sink that a block describes, for the token of that
+// name (as in agent.Renewer) and what it asks for; nil after a fault.
+type SinkDecoder func(b *Block, token string, req agent.Request) agent.Sink
+
+// A Checker is a source that can say what is wrong with a Request before
+// anything is issued. Each problem is shown at the attribute of the token block
+// that its claim comes from: aud at audience, scope at scope, sub at subject,
+// exp at lifetime, iss, alg and kid at source, any other at claims. A text of
+// the form "what; what is allowed" is shown as summary and detail.
+type Checker interface {
+	Check(req agent.Request) []profile.Problem
+}
+
+// A Keyed source signs by itself and writes the bytes of its signing key into
+// the keyed digest of each definition that uses it, so that another key makes
+// another definition.
+type Keyed interface {
+	WriteKey(w io.Writer)
+}
+
+// A FileReader is a source that reads files, named by absolute path. A change
+// of one of them is a reason to load the configuration again.
+type FileReader interface {
+	Files() []string
+}
+
+// A Lifetimer is a source with a lifetime of its own for a token block that
+// names none: the Request given to it and to the sinks has that one then.
+// Sources that leave the lifetime to their issuer are none.
+type Lifetimer interface {
+	DefaultLifetime() time.Duration
+}
+
+// An Environment is all that a configuration may know of the machine that it is
+// loaded on.
+type Environment struct {
+	Getenv               func(name string) string // for env(); "" when not set
+	Hostname             func() (string, error)   // for hostname()
+	FQDN                 func() (string, error)   // for fqdn()
+	Seed                 string                   // machine id and host name, for agent.Jitter
+	CredentialsDirectory string                   // path.credentials; "" when there is none
+	Discovery            string                   // path.discovery: the WLCG path of the agent's own user
+	Definitions          bool                     // look at no key, secret, user or folder
+	DigestKey            []byte                   // key of every Renewer's Digest
+}
+
+// A Block is one source or sink block of the configuration as its decoder sees
+// it, with all expressions evaluated. The text of faults is lower case without
+// a full stop and holds no secret.
+type Block struct {
+	load     *loading
+	stanza   *stanza
+	values   []cty.Value // those of stanza.attributes, in that order
+	name     string
+	instance *instance // nil outside of a token with for_each
+}
+
+// Name is the name of a source as its second label gives it, or the name of the
+// token that a sink belongs to, as in agent.Renewer.
+func (b *Block) Name() string { return b.name }
+
+// DefinitionsOnly reports whether only the text is to be judged, on a machine
+// that is not the one it is for: then a decoder looks at no key, secret, user
+// or folder, and still returns what it made.
+func (b *Block) DefinitionsOnly() bool { return b.load.env.Definitions }
+
+// Has reports whether the attribute is set. One that is null is not.
+func (b *Block) Has(attr string) bool {
+	v, set := b.value(attr)
+	return set && !v.IsNull()
+}
+
+// Fault reports an error at the value of the attribute, or at the header of the
+// block where attr is "" or not set. The summary says in a few words what is
+// wrong, the detail what is allowed or what to do.
+func (b *Block) Fault(attr, summary, detail string) {
+	b.report(severityError, b.place(attr), summary, detail)
+}
+
+// Warn reports what is not wrong but surely not meant, like Fault.
+func (b *Block) Warn(attr, summary, detail string) {
+	b.report(severityWarning, b.place(attr), summary, detail)
+}
+
+func (b *Block) report(severity string, at hcl.Range, summary, detail string) {
+	b.load.found = append(b.load.found, finding{severity, at, summary, detail, b.instance})
+}
+
+// place is where a fault of the attribute is shown.
+func (b *Block) place(attr string) hcl.Range {
+	if a := b.stanza.attribute(attr); a != nil {
+		return a.expr.Range()
+	}
+	return b.stanza.header
+}
+
+func (b *Block) value(attr string) (v cty.Value, set bool) {
+	a := b.stanza.attribute(attr)
+	if a == nil {
+		return cty.NilVal, false
+	}
+	return b.values[a.index], true
+}

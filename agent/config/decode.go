@@ -1,0 +1,322 @@
+package config
+
+import (
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// Decode fills the struct that into points to with the attributes of the block
+// and reports whether all was well; every fault has been reported by then, at
+// the value. A field is tagged with the attribute's name and options:
+//
+//	KeyFile string   `hcl:"key_file,path"`      // required; absolute, and cleaned
+//	KeyID   string   `hcl:"key_id,optional"`    // left as it is when not set
+//
+// Fields without a tag are left alone.
+//
+// The types of fields are string, bool, int, float64, []string, map[string]any
+// (of string, bool, int64, float64, []any and map[string]any), time.Duration
+// ("2d12h", see ParseDuration) and fs.FileMode ("0600", see ParseMode). Nothing
+// is converted: a number is no string. Strings are neither empty nor of more
+// than one line. An attribute or block that the struct does not have is a fault.
+func (b *Block) Decode(into any) bool { return b.decode(into) }
+
+// decode is Decode for a block that may hold blocks of the given types.
+func (b *Block) decode(into any, blocks ...string) bool {
+	target := reflect.ValueOf(into).Elem()
+	fields := b.load.fieldsOf(target.Type())
+	ok := b.refuseUnknown(fields, blocks)
+	for _, f := range fields {
+		ok = b.decodeField(f, target.Field(f.index)) && ok
+	}
+	return ok
+}
+
+// A field is one of a struct to decode into.
+type field struct {
+	name           string
+	index          int
+	optional, path bool
+	kind           reflect.Type
+}
+
+// fieldsOf reads the tags of a struct, once for each type.
+func (l *loading) fieldsOf(t reflect.Type) []field {
+	if known, ok := l.fields[t]; ok {
+		return known
+	}
+	var fields []field
+	for i := range t.NumField() {
+		tag, tagged := t.Field(i).Tag.Lookup("hcl")
+		if !tagged {
+			continue
+		}
+		name, options, _ := strings.Cut(tag, ",")
+		has := func(option string) bool { return slices.Contains(strings.Split(options, ","), option) }
+		fields = append(fields, field{name, i, has("optional"), has("path"), t.Field(i).Type})
+	}
+	l.fields[t] = fields
+	return fields
+}
+
+// refuseUnknown reports attributes and blocks that nobody asks for.
+func (b *Block) refuseUnknown(fields []field, blocks []string) bool {
+	ok := true
+	for _, a := range b.stanza.attributes {
+		if slices.ContainsFunc(fields, func(f field) bool { return f.name == a.name }) {
+			continue
+		}
+		ok = false
+		b.report(severityError, a.nameRange, fmt.Sprintf("unknown attribute %s", a.name),
+			b.unknownHint(a.name, fieldNames(fields), blocks))
+	}
+	for _, inner := range b.stanza.blocks {
+		if slices.Contains(blocks, inner.kind) {
+			continue
+		}
+		ok = false
+		b.report(severityError, inner.header, fmt.Sprintf("unknown block %s", inner.kind),
+			b.unknownHint(inner.kind, fieldNames(fields), blocks))
+	}
+	return ok
+}
+
+// unknownHint says what stands in the block that the unknown name stands in.
+func (b *Block) unknownHint(name string, attrs, blocks []string) string {
+	switch {
+	case slices.Contains(blocks, name):
+		return fmt.Sprintf("%s is a block here; write %s { … } without an equals sign", name, name)
+	case slices.Contains(attrs, name):
+		return fmt.Sprintf("%s is an attribute here; write %s = …", name, name)
+	}
+	if near := nearest(name, append(attrs, blocks...)); near != "" {
+		return fmt.Sprintf("did you mean %s?", near)
+	}
+	hint := "a " + b.stanza.kind + " block has " + strings.Join(attrs, ", ")
+	if len(blocks) > 0 {
+		hint += ", and the blocks " + strings.Join(blocks, ", ")
+	}
+	return hint
+}
+
+func fieldNames(fields []field) []string {
+	names := make([]string, 0, len(fields))
+	for _, f := range fields {
+		names = append(names, f.name)
+	}
+	return names
+}
+
+// decodeField sets one field from its attribute, if that is set.
+func (b *Block) decodeField(f field, target reflect.Value) bool {
+	v, set := b.value(f.name)
+	if !set || v.IsNull() {
+		if !f.optional {
+			b.report(severityError, b.stanza.header, fmt.Sprintf("missing attribute %s", f.name),
+				fmt.Sprintf("write %s = %s in this block", f.name, example(f)))
+		}
+		return f.optional
+	}
+	if !v.IsWhollyKnown() {
+		return false // why has been said where the value comes from
+	}
+	c := conversion{name: f.name, expr: b.stanza.attribute(f.name).expr, path: f.path}
+	c.into(target.Addr().Interface(), v)
+	if c.wrong == nil && f.path {
+		c.wrong = b.keyInPath(f.name, v.AsString())
+	}
+	if c.wrong == nil {
+		return true
+	}
+	at := c.wrong.at
+	if at.Empty() {
+		at = b.place(f.name)
+	}
+	b.report(severityError, at, c.wrong.summary, c.wrong.detail)
+	return false
+}
+
+// example is how a value of the field may look.
+func example(f field) string {
+	switch reflect.Zero(f.kind).Interface().(type) {
+	case time.Duration:
+		return `"1h30m"`
+	case fs.FileMode:
+		return `"0600"`
+	case bool:
+		return "true"
+	case int, float64:
+		return "1"
+	case []string:
+		return `["…"]`
+	case map[string]any:
+		return "{ … }"
+	}
+	if f.path {
+		return `"/…"`
+	}
+	return `"…"`
+}
+
+// A misfit says why a value is not what its attribute takes.
+type misfit struct {
+	at              hcl.Range // empty: the whole value
+	summary, detail string
+}
+
+// A conversion is one of an attribute's value into a Go value; wrong is its
+// first misfit.
+type conversion struct {
+	name  string
+	expr  hclsyntax.Expression
+	path  bool
+	wrong *misfit
+}
+
+func (c *conversion) into(target any, v cty.Value) {
+	switch p := target.(type) {
+	case *string:
+		*p = c.text(v)
+	case *bool:
+		*p = c.is(v, cty.Bool, "true or false") && v.True()
+	case *int:
+		*p = int(c.whole(v))
+	case *float64:
+		if c.is(v, cty.Number, "a number") {
+			*p, _ = v.AsBigFloat().Float64()
+		}
+	case *time.Duration:
+		*p = c.duration(v)
+	case *fs.FileMode:
+		*p = c.mode(v)
+	case *[]string:
+		*p = c.list(v)
+	case *map[string]any:
+		*p = c.object(v)
+	case *cty.Value:
+		*p = v
+	default:
+		panic(fmt.Sprintf("config: no attribute can be decoded into a %T", target))
+	}
+}
+
+// is reports whether v is of the type; wanted describes it in words.
+func (c *conversion) is(v cty.Value, t cty.Type, wanted string) bool {
+	if v.Type() == t {
+		return true
+	}
+	detail := fmt.Sprintf("%s is %s, and this is %s", c.name, wanted, describe(v.Type()))
+	if t == cty.String && (v.Type() == cty.Number || v.Type() == cty.Bool) {
+		detail += "; write it in quotes"
+	}
+	c.fail(hcl.Range{}, "wrong type for "+c.name, detail)
+	return false
+}
+
+func (c *conversion) fail(at hcl.Range, summary, detail string) {
+	if c.wrong == nil {
+		c.wrong = &misfit{at, summary, detail}
+	}
+}
+
+func (c *conversion) text(v cty.Value) string {
+	if !c.is(v, cty.String, "a string") {
+		return ""
+	}
+	s := v.AsString()
+	switch {
+	case s == "":
+		c.fail(hcl.Range{}, c.name+" is empty", "give it a value, or leave the attribute out")
+	case strings.ContainsFunc(s, unicode.IsControl):
+		c.fail(hcl.Range{}, c.name+" has control characters", "it is one line of text, without line breaks and tabs")
+	case c.path && !filepath.IsAbs(s):
+		c.fail(hcl.Range{}, c.name+" is a relative path",
+			`write it from the root on, or from the folder of this file: "${path.config}/…"`)
+	case c.path:
+		return filepath.Clean(s)
+	}
+	return s
+}
+
+func (c *conversion) whole(v cty.Value) int64 {
+	if !c.is(v, cty.Number, "a whole number") {
+		return 0
+	}
+	n, accuracy := v.AsBigFloat().Int64()
+	if accuracy != 0 {
+		c.fail(hcl.Range{}, c.name+" is no whole number", "it has no fraction and fits into 64 bits")
+	}
+	return n
+}
+
+func (c *conversion) duration(v cty.Value) time.Duration {
+	const wanted = `a string such as "90s", "1h30m" or "2d12h"`
+	if !c.is(v, cty.String, wanted) {
+		return 0
+	}
+	d, err := ParseDuration(v.AsString())
+	if err != nil {
+		c.fail(hcl.Range{}, c.name+" is no duration", err.Error())
+	}
+	return d
+}
+
+func (c *conversion) mode(v cty.Value) fs.FileMode {
+	if !c.is(v, cty.String, `a string of octal digits such as "0600"`) {
+		return 0
+	}
+	m, err := ParseMode(v.AsString())
+	if err != nil {
+		c.fail(hcl.Range{}, c.name+" is no file mode", err.Error())
+	}
+	return m
+}
+
+func (c *conversion) list(v cty.Value) []string {
+	if !isSequence(v.Type()) {
+		c.fail(hcl.Range{}, "wrong type for "+c.name,
+			fmt.Sprintf(`%s is a list of strings such as ["…", "…"], and this is %s`, c.name, describe(v.Type())))
+		return nil
+	}
+	list := make([]string, 0, v.LengthInt())
+	for i, e := range inOrder(v) {
+		switch {
+		case e.IsNull() || e.Type() != cty.String:
+			c.fail(elementRange(c.expr, i), "wrong type in "+c.name,
+				fmt.Sprintf("every element is a string, and this is %s", describe(e.Type())))
+		case e.AsString() == "":
+			c.fail(elementRange(c.expr, i), "empty string in "+c.name, "give the element a value, or leave it out")
+		default:
+			list = append(list, e.AsString())
+		}
+	}
+	return list
+}
+
+func (c *conversion) object(v cty.Value) map[string]any {
+	if !isMapping(v.Type()) {
+		c.fail(hcl.Range{}, "wrong type for "+c.name,
+			fmt.Sprintf(`%s is an object such as { name = "value" }, and this is %s`, c.name, describe(v.Type())))
+		return nil
+	}
+	object, err := plain(v)
+	if err != nil {
+		at := hcl.Range{}
+		if item := itemOf(c.expr, err.(*plainError).key()); item != nil {
+			at = item.Range()
+		}
+		c.fail(at, "wrong value in "+c.name, err.Error())
+		return nil
+	}
+	return object.(map[string]any)
+}

@@ -1,0 +1,106 @@
+package config
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+)
+
+// A digest gathers what a definition sets, evaluated: source, request and
+// sinks. What is left to a default has no part in it, so that another default
+// changes no digest, and neither has what only says when to renew.
+type digest struct {
+	key  []byte
+	text []byte
+}
+
+// sum is the keyed hash (HMAC-SHA256) of what was gathered. It reveals nothing.
+func (d *digest) sum() []byte {
+	h := hmac.New(sha256.New, d.key)
+	h.Write(d.text)
+	return h.Sum(nil)
+}
+
+func (d *digest) hex() string { return hex.EncodeToString(d.sum()) }
+
+// sourceDigest is that of a source block and of its signing key.
+func (l *loading) sourceDigest(s *source, b *Block) []byte {
+	d := &digest{key: l.env.DigestKey}
+	d.block(b)
+	if keyed, ok := s.Source.(Keyed); ok && !l.env.Definitions {
+		var key bytes.Buffer
+		keyed.WriteKey(&key)
+		d.text = appendText(append(d.text, 'k'), key.String())
+	}
+	return d.sum()
+}
+
+// tokenDigest is that of a token block before its sinks are added.
+func (b *Block) tokenDigest(from *source) *digest {
+	d := &digest{key: b.load.env.DigestKey}
+	if from != nil {
+		d.text = appendText(append(d.text, 'o'), string(from.digest))
+	}
+	d.block(b, "source", "for_each", "required")
+	return d
+}
+
+// block adds the attributes that are set in a block, in the order of their
+// names, except those named.
+func (d *digest) block(b *Block, except ...string) {
+	d.text = appendText(append(d.text, '{'), b.stanza.kind+" "+strings.Join(b.stanza.labels[:min(1, len(b.stanza.labels))], ""))
+	attributes := slices.Clone(b.stanza.attributes)
+	slices.SortFunc(attributes, func(a, b *attribute) int { return strings.Compare(a.name, b.name) })
+	for _, a := range attributes {
+		v := b.values[a.index]
+		if slices.Contains(except, a.name) || !v.IsWhollyKnown() || v.IsNull() {
+			continue
+		}
+		if p, err := plain(v); err == nil {
+			d.text = appendValue(appendText(d.text, a.name), p)
+		}
+	}
+	d.text = append(d.text, '}')
+}
+
+// appendValue writes a plain value so that no two differ in nothing but their
+// division: each with a letter for its type, and its length.
+func appendValue(to []byte, v any) []byte {
+	switch v := v.(type) {
+	case string:
+		return appendText(append(to, 's'), v)
+	case bool:
+		if v {
+			return append(to, 't')
+		}
+		return append(to, 'f')
+	case int64:
+		return binary.BigEndian.AppendUint64(append(to, 'i'), uint64(v))
+	case float64:
+		return binary.BigEndian.AppendUint64(append(to, 'd'), math.Float64bits(v))
+	case []any:
+		to = binary.BigEndian.AppendUint64(append(to, 'l'), uint64(len(v)))
+		for _, e := range v {
+			to = appendValue(to, e)
+		}
+		return to
+	case map[string]any:
+		to = binary.BigEndian.AppendUint64(append(to, 'm'), uint64(len(v)))
+		for _, k := range slices.Sorted(maps.Keys(v)) {
+			to = appendValue(appendText(to, k), v[k])
+		}
+		return to
+	}
+	panic(fmt.Sprintf("config: %T is no plain value", v))
+}
+
+func appendText(to []byte, text string) []byte {
+	return append(binary.BigEndian.AppendUint64(to, uint64(len(text))), text...)
+}

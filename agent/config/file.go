@@ -1,0 +1,246 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+)
+
+const mostText = 16 << 20 // bytes of one file
+
+// A file is one that could be parsed.
+type file struct {
+	name  string // as it was given
+	scope *hcl.EvalContext
+	body  *hclsyntax.Body
+}
+
+// read reads and parses the files of all paths, each once.
+func (l *loading) read(paths []string) {
+	seen := map[string]bool{}
+	for _, path := range paths {
+		for _, name := range l.expand(path) {
+			abs, err := filepath.Abs(name)
+			if err == nil && seen[abs] {
+				continue
+			}
+			seen[abs] = true
+			l.watch(name)
+			l.readFile(name)
+		}
+	}
+}
+
+// expand gives the files that a path stands for.
+func (l *loading) expand(path string) []string {
+	folder, optional := strings.CutSuffix(path, "/*.hcl")
+	if info, err := os.Stat(folder); err == nil && !info.IsDir() && !optional {
+		return []string{path}
+	}
+	l.watch(folder)
+	entries, err := os.ReadDir(folder)
+	if optional && errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		l.unreadable(path, err)
+		return nil
+	}
+	var names []string
+	for _, entry := range entries {
+		if name := entry.Name(); strings.HasSuffix(name, ".hcl") && !strings.HasPrefix(name, ".") {
+			names = append(names, filepath.Join(folder, name))
+		}
+	}
+	if len(names) == 0 && !optional {
+		l.refuse(path, "the folder holds no configuration", "its files with names that end in .hcl are read")
+	}
+	return names
+}
+
+// unreadable reports a file or folder that could not be opened.
+func (l *loading) unreadable(name string, err error) {
+	if cause := errors.Unwrap(err); cause != nil {
+		err = cause // without the path, which stands before it already
+	}
+	l.refuse(name, err.Error(), "the configuration is read from files and from folders with files named *.hcl")
+}
+
+// refuse reports a file as a whole.
+func (l *loading) refuse(name, summary, detail string) {
+	l.number(name)
+	l.incomplete = true
+	l.fault(hcl.Range{Filename: name}, summary, detail)
+}
+
+// number gives the file its place in the order of faults.
+func (l *loading) number(name string) {
+	if _, known := l.fileOrder[name]; !known {
+		l.fileOrder[name] = len(l.fileOrder)
+	}
+}
+
+func (l *loading) readFile(name string) {
+	l.number(name)
+	text, err := readBounded(name)
+	if err != nil {
+		l.unreadable(name, err)
+		return
+	}
+	l.text[name] = text
+	l.readBy("the configuration", hcl.Range{Filename: name, Start: hcl.InitialPos}, name)
+	if l.refuseText(name, text) {
+		return
+	}
+	parsed, diags := hclsyntax.ParseConfig(text, name, hcl.InitialPos)
+	l.add(diags, nil)
+	body, ok := parsed.Body.(*hclsyntax.Body)
+	if diags.HasErrors() || !ok {
+		l.incomplete = true
+		return
+	}
+	l.files = append(l.files, &file{name: name, scope: l.scopeOf(name), body: body})
+}
+
+// readBounded reads a regular file, at most one byte more than is allowed.
+func readBounded(name string) ([]byte, error) {
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("it is no regular file")
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, mostText+1))
+}
+
+// refuseText reports, in one message, what can be no configuration at all.
+func (l *loading) refuseText(name string, text []byte) bool {
+	switch {
+	case len(text) == 0:
+		l.refuse(name, "the file is empty", "delete it, or write at least a comment into it")
+	case len(text) > mostText:
+		l.refuse(name, "the file is too large", fmt.Sprintf("at most %d MiB are read", mostText>>20))
+	case bytes.IndexByte(text, 0) >= 0:
+		l.refuse(name, "the file is binary", "it has a NUL byte; a configuration is UTF-8 text (not UTF-16)")
+	case !utf8.Valid(text):
+		l.incomplete = true
+		l.fault(positionOf(name, text, firstInvalid(text)), "the file is not UTF-8", "here is a byte that is no UTF-8; save the file as UTF-8")
+	case tooDeep(text):
+		l.refuse(name, "the file is nested too deeply", fmt.Sprintf("at most %d brackets and operators may stand within each other", mostNesting))
+	default:
+		return false
+	}
+	return true
+}
+
+// firstInvalid is the offset of the first byte that is no UTF-8.
+func firstInvalid(text []byte) int {
+	for i := 0; i < len(text); {
+		r, n := utf8.DecodeRune(text[i:])
+		if r == utf8.RuneError && n == 1 {
+			return i
+		}
+		i += n
+	}
+	return len(text)
+}
+
+// positionOf is the place of a byte, with columns counted in characters.
+func positionOf(name string, text []byte, at int) hcl.Range {
+	begin := bytes.LastIndexByte(text[:at], '\n') + 1
+	start := hcl.Pos{
+		Line:   bytes.Count(text[:at], []byte("\n")) + 1,
+		Column: utf8.RuneCount(text[begin:at]) + 1,
+		Byte:   at,
+	}
+	end := start
+	end.Byte++
+	end.Column++
+	return hcl.Range{Filename: name, Start: start, End: end}
+}
+
+const (
+	mostNesting  = 1000
+	harmlessText = 16 << 10 // so few bytes cannot nest beyond the stack
+)
+
+// tooDeep reports whether brackets and operators stand so deep within each
+// other that parsing or evaluating them, which is recursive, could use up the
+// stack; a program cannot recover from that.
+func tooDeep(text []byte) bool {
+	if len(text) <= harmlessText {
+		return false
+	}
+	tokens, _ := hclsyntax.LexConfig(text, "", hcl.InitialPos)
+	depth, operators := 0, []int{0} // operators of each open bracket
+	for _, t := range tokens {
+		last := len(operators) - 1
+		switch {
+		case slices.Contains(opening, t.Type):
+			operators = append(operators, 0)
+			depth++
+		case slices.Contains(closing, t.Type) && last > 0:
+			depth -= 1 + operators[last]
+			operators = operators[:last]
+		case t.Type == hclsyntax.TokenComma || t.Type == hclsyntax.TokenEqual:
+			depth -= operators[last]
+			operators[last] = 0
+		case slices.Contains(operating, t.Type):
+			operators[last]++
+			depth++
+		}
+		if depth > mostNesting {
+			return true
+		}
+	}
+	return false
+}
+
+var (
+	opening = []hclsyntax.TokenType{
+		hclsyntax.TokenOBrace, hclsyntax.TokenOBrack, hclsyntax.TokenOParen, hclsyntax.TokenOQuote,
+		hclsyntax.TokenOHeredoc, hclsyntax.TokenTemplateInterp, hclsyntax.TokenTemplateControl,
+	}
+	closing = []hclsyntax.TokenType{
+		hclsyntax.TokenCBrace, hclsyntax.TokenCBrack, hclsyntax.TokenCParen, hclsyntax.TokenCQuote,
+		hclsyntax.TokenCHeredoc, hclsyntax.TokenTemplateSeqEnd,
+	}
+	operating = []hclsyntax.TokenType{
+		hclsyntax.TokenPlus, hclsyntax.TokenMinus, hclsyntax.TokenStar, hclsyntax.TokenSlash, hclsyntax.TokenPercent,
+		hclsyntax.TokenEqualOp, hclsyntax.TokenNotEqual, hclsyntax.TokenLessThan, hclsyntax.TokenLessThanEq,
+		hclsyntax.TokenGreaterThan, hclsyntax.TokenGreaterThanEq, hclsyntax.TokenAnd, hclsyntax.TokenOr,
+		hclsyntax.TokenBang, hclsyntax.TokenQuestion,
+	}
+)
+
+// scopeOf is the names that expressions of the file may use, besides each.
+func (l *loading) scopeOf(name string) *hcl.EvalContext {
+	folder, err := filepath.Abs(filepath.Dir(name))
+	if err != nil {
+		folder = filepath.Dir(name)
+	}
+	scope := l.functions.NewChild()
+	scope.Variables = map[string]cty.Value{"path": cty.ObjectVal(map[string]cty.Value{
+		"config":      cty.StringVal(folder),
+		"credentials": cty.StringVal(l.env.CredentialsDirectory),
+		"discovery":   cty.StringVal(l.env.Discovery),
+	})}
+	return scope
+}

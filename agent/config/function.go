@@ -1,0 +1,79 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"sync"
+
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/function"
+	"github.com/zclconf/go-cty/cty/function/stdlib"
+)
+
+// functions are all that expressions can call.
+func functions(env Environment) map[string]function.Function {
+	return map[string]function.Function{
+		"format":   stdlib.FormatFunc,
+		"join":     stdlib.JoinFunc,
+		"split":    stdlib.SplitFunc,
+		"lower":    stdlib.LowerFunc,
+		"upper":    stdlib.UpperFunc,
+		"replace":  stdlib.ReplaceFunc,
+		"concat":   stdlib.ConcatFunc,
+		"merge":    stdlib.MergeFunc,
+		"keys":     stdlib.KeysFunc,
+		"values":   stdlib.ValuesFunc,
+		"range":    stdlib.RangeFunc,
+		"toset":    stdlib.MakeToFunc(cty.Set(cty.DynamicPseudoType)),
+		"env":      envFunction(env),
+		"hostname": machineFunction("host name", env.Hostname),
+		"fqdn":     machineFunction("fully qualified host name", env.FQDN),
+	}
+}
+
+var secretName = regexp.MustCompile(`(?i)SECRET|TOKEN|PASSWORD|KEY`)
+
+// envFunction gives the value of an environment variable that holds no secret.
+// Where only definitions are judged, one that is not set is taken for unknown.
+func envFunction(env Environment) function.Function {
+	return function.New(&function.Spec{
+		Params: []function.Parameter{{Name: "name", Type: cty.String}},
+		Type:   function.StaticReturnType(cty.String),
+		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+			name := args[0].AsString()
+			if secretName.MatchString(name) {
+				return cty.NilVal, function.NewArgErrorf(0, "%q may hold a secret, and secrets are read from files only", name)
+			}
+			value := ""
+			if env.Getenv != nil {
+				value = env.Getenv(name)
+			}
+			switch {
+			case value != "":
+				return cty.StringVal(value), nil
+			case env.Definitions:
+				return cty.UnknownVal(cty.String), nil
+			}
+			return cty.NilVal, function.NewArgErrorf(0, "the environment variable %q is not set", name)
+		},
+	})
+}
+
+// machineFunction gives a name of this machine, asked for once.
+func machineFunction(what string, ask func() (string, error)) function.Function {
+	if ask == nil {
+		ask = func() (string, error) { return "", errors.New("it is not known here") }
+	}
+	once := sync.OnceValues(ask)
+	return function.New(&function.Spec{
+		Type: function.StaticReturnType(cty.String),
+		Impl: func([]cty.Value, cty.Type) (cty.Value, error) {
+			name, err := once()
+			if err != nil {
+				return cty.NilVal, fmt.Errorf("the %s: %w", what, err)
+			}
+			return cty.StringVal(name), nil
+		},
+	})
+}

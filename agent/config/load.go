@@ -1,0 +1,129 @@
+// Package config turns HCL text into Renewers. It is handed the kinds of
+// sources and sinks, and what it may know of the machine; it reads files,
+// writes nothing, and logs nothing. All faults of all files are found in one
+// run, each at its value.
+package config
+
+import (
+	"path/filepath"
+	"reflect"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/tokenagent/tokenagent/agent"
+)
+
+// A Config is a configuration without errors.
+type Config struct {
+	Settings Settings
+	Renewers []agent.Renewer // in the order of the text, instances in that of their keys; also those without sinks
+	Files    []string        // absolute paths of every file and folder whose change is a reason to load again
+}
+
+// Settings are the agent block. What it leaves out is the zero value, but for
+// LogLevel "info" and LogFormat "text".
+type Settings struct {
+	StateDir     string `hcl:"state_dir,optional,path"`
+	Control      string `hcl:"control,optional,path"`
+	ControlGroup string `hcl:"control_group,optional"`
+	LogLevel     string `hcl:"log_level,optional"`   // "debug", "info", "warn" or "error"
+	LogFormat    string `hcl:"log_format,optional"`  // "text" or "json"
+	RequireAll   bool   `hcl:"require_all,optional"` // readiness waits for every token, not for any required one
+}
+
+// DefaultPaths are the paths to load where nobody names others. The folder
+// conf.d need not exist.
+func DefaultPaths() []string {
+	return []string{"/etc/tokenagent/tokenagent.hcl", "/etc/tokenagent/conf.d/*.hcl"}
+}
+
+// Load reads the configuration from the paths, merged in their order: a file,
+// a folder (its *.hcl, sorted by name), or FOLDER/*.hcl (the same, but the
+// folder need not exist). After errors the Config has only Files, so that one
+// can wait for a change that mends it; it is never nil.
+func Load(paths []string, kinds Kinds, env Environment) (*Config, Faults) {
+	l := newLoading(kinds, env)
+	l.read(paths)
+	l.declare()
+	l.evaluateLocals()
+	l.decodeAgent()
+	l.decodeSources()
+	renewers := l.decodeTokens()
+	faults := l.faults()
+	config := &Config{Files: l.watched}
+	if !faults.HasErrors() {
+		config.Settings, config.Renewers = l.settings, renewers
+	}
+	return config, faults
+}
+
+// A loading is what one call of Load knows and has found so far.
+type loading struct {
+	kinds     Kinds
+	env       Environment
+	functions *hcl.EvalContext // outermost: functions, and the names that all files share
+	fields    map[reflect.Type][]field
+	schedules map[string]cronResult
+
+	files      []*file
+	fileOrder  map[string]int
+	text       map[string][]byte
+	incomplete bool // a file could not be read or parsed, so names may be missing
+	watched    []string
+
+	agentBlock  *stanza
+	settings    Settings
+	locals      map[string]*local
+	localOrder  []*local
+	sources     map[sourceName]*source
+	sourceOrder []*source
+	tokens      map[string]*stanza
+	tokenOrder  []*stanza
+	written     map[location]writer
+
+	found []finding
+}
+
+func newLoading(kinds Kinds, env Environment) *loading {
+	l := &loading{
+		kinds:     kinds,
+		env:       env,
+		fields:    map[reflect.Type][]field{},
+		schedules: map[string]cronResult{},
+		fileOrder: map[string]int{},
+		text:      map[string][]byte{},
+		locals:    map[string]*local{},
+		sources:   map[sourceName]*source{},
+		tokens:    map[string]*stanza{},
+		written:   map[location]writer{},
+		settings:  Settings{LogLevel: "info", LogFormat: "text"},
+	}
+	l.functions = &hcl.EvalContext{Functions: functions(env), Variables: map[string]cty.Value{}}
+	return l
+}
+
+func (l *loading) fault(at hcl.Range, summary, detail string) {
+	l.found = append(l.found, finding{severity: severityError, at: at, summary: summary, detail: detail})
+}
+
+// decodeAgent fills the settings.
+func (l *loading) decodeAgent() {
+	if l.agentBlock == nil {
+		return
+	}
+	b := l.block(l.agentBlock, "", nil)
+	if !b.decode(&l.settings) {
+		return
+	}
+	b.oneOf("log_level", l.settings.LogLevel, "debug", "info", "warn", "error")
+	b.oneOf("log_format", l.settings.LogFormat, "text", "json")
+}
+
+// watch adds an absolute path to those whose change is a reason to load again.
+func (l *loading) watch(path string) {
+	if abs, err := filepath.Abs(path); err == nil {
+		path = abs
+	}
+	l.watched = append(l.watched, path)
+}

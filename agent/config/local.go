@@ -1,0 +1,57 @@
+package config
+
+import (
+	"strings"
+
+	"github.com/zclconf/go-cty/cty"
+)
+
+// A local is one attribute of a locals block.
+type local struct {
+	*attribute
+	file     *file
+	visiting bool
+}
+
+// evaluateLocals evaluates all locals, each after those that it refers to.
+func (l *loading) evaluateLocals() {
+	all := make(map[string]cty.Value, len(l.localOrder))
+	for _, n := range l.localOrder {
+		all[n.name] = l.evaluateLocal(n, nil)
+	}
+	l.functions.Variables["local"] = cty.ObjectVal(all)
+}
+
+// evaluateLocal gives the value of a local; chain is who needs it.
+func (l *loading) evaluateLocal(n *local, chain []string) cty.Value {
+	chain = append(chain, "local."+n.name)
+	switch {
+	case n.known:
+		return n.value
+	case n.visiting:
+		l.fault(n.expr.Range(), "local."+n.name+" refers to itself", strings.Join(fromFirst(chain), " → "))
+		return cty.DynamicVal
+	}
+	n.visiting = true
+	needed := map[string]cty.Value{}
+	for _, t := range n.expr.Variables() {
+		if name, ok := memberName(t, 1); ok && t.RootName() == "local" && l.locals[name] != nil {
+			needed[name] = l.evaluateLocal(l.locals[name], chain)
+		}
+	}
+	scope := n.file.scope.NewChild()
+	scope.Variables = map[string]cty.Value{"local": cty.ObjectVal(needed)}
+	n.value, n.known = l.evaluateIn(n.attribute, scope, nil), true
+	return n.value
+}
+
+// fromFirst is the part of a chain that goes in a circle.
+func fromFirst(chain []string) []string {
+	last := chain[len(chain)-1]
+	for i, name := range chain {
+		if name == last {
+			return chain[i:]
+		}
+	}
+	return chain
+}

@@ -1,0 +1,112 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/tokenagent/tokenagent/agent"
+)
+
+// A sourceName is what a source block is referred to by.
+type sourceName struct{ kind, name string }
+
+func (n sourceName) String() string {
+	if hclsyntax.ValidIdentifier(n.name) {
+		return "source." + n.kind + "." + n.name
+	}
+	return fmt.Sprintf("source.%s[%q]", n.kind, n.name)
+}
+
+// A source is a source block, and what its decoder made of it.
+type source struct {
+	name   sourceName
+	stanza *stanza
+	agent.Source
+	digest []byte // of what was set, and of the signing key
+}
+
+// sourceType is the type of source.KIND.NAME in expressions: there is nothing to
+// be done with it but to name it.
+var sourceType = cty.Capsule("source", reflect.TypeFor[source]())
+
+// decodeSources decodes the source blocks, and makes them known to expressions.
+func (l *loading) decodeSources() {
+	kinds := map[string]map[string]cty.Value{}
+	for _, s := range l.sourceOrder {
+		if kinds[s.name.kind] == nil {
+			kinds[s.name.kind] = map[string]cty.Value{}
+		}
+		kinds[s.name.kind][s.name.name] = l.decodeSource(s)
+	}
+	all := make(map[string]cty.Value, len(kinds))
+	for kind, sources := range kinds {
+		all[kind] = cty.ObjectVal(sources)
+	}
+	l.functions.Variables["source"] = cty.ObjectVal(all)
+}
+
+// decodeSource gives the value of source.KIND.NAME; an unknown one after a fault.
+func (l *loading) decodeSource(s *source) cty.Value {
+	decode := l.kinds.Sources[s.name.kind]
+	if decode == nil {
+		l.fault(s.stanza.labelAt[0], fmt.Sprintf("unknown kind of source %q", s.name.kind),
+			kindHint(s.name.kind, slices.Sorted(maps.Keys(l.kinds.Sources))))
+		return cty.UnknownVal(sourceType)
+	}
+	b := l.block(s.stanza, s.name.name, nil)
+	if s.Source = decode(b); s.Source == nil {
+		return cty.UnknownVal(sourceType)
+	}
+	if reader, ok := s.Source.(FileReader); ok {
+		l.watched = append(l.watched, reader.Files()...)
+		l.readBy(s.name.String(), s.stanza.header, reader.Files()...)
+	}
+	s.digest = l.sourceDigest(s, b)
+	return cty.CapsuleVal(sourceType, s)
+}
+
+func kindHint(kind string, known []string) string {
+	if near := nearest(kind, known); near != "" {
+		return fmt.Sprintf("did you mean %q?", near)
+	}
+	return "the kinds are " + strings.Join(known, ", ")
+}
+
+// sourceOf is the source that a token block names.
+func (b *Block) sourceOf(v cty.Value) *source {
+	if v.Type() == sourceType {
+		return v.EncapsulatedValue().(*source)
+	}
+	detail := fmt.Sprintf("source is a reference such as source.local_key.NAME, and this is %s", describe(v.Type()))
+	if v.Type() == cty.String && strings.HasPrefix(v.AsString(), "source.") {
+		detail = "a reference is written without quotes: " + v.AsString()
+	}
+	b.Fault("source", "wrong type for source", detail)
+	return nil
+}
+
+// missingSource is the source that source.KIND[expression] asked for in vain;
+// "" when the attribute is nothing of the kind.
+func (l *loading) missingSource(a *attribute, scope *hcl.EvalContext) string {
+	index, ok := a.expr.(*hclsyntax.IndexExpr)
+	if !ok {
+		return ""
+	}
+	collection, ok := index.Collection.(*hclsyntax.ScopeTraversalExpr)
+	if !ok || collection.Traversal.RootName() != "source" {
+		return ""
+	}
+	kind, _ := memberName(collection.Traversal, 1)
+	key, diags := index.Key.Value(scope)
+	if diags.HasErrors() || key.Type() != cty.String || !key.IsKnown() || key.IsNull() {
+		return ""
+	}
+	return sourceName{kind, key.AsString()}.String()
+}

@@ -1,0 +1,105 @@
+package config
+
+import (
+	"slices"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// A stanza is one block of the text, with its attributes and inner blocks in
+// the order in which they stand there.
+type stanza struct {
+	kind       string
+	labels     []string
+	labelAt    []hcl.Range
+	header     hcl.Range
+	file       *file
+	attributes []*attribute
+	blocks     []*stanza
+}
+
+// An attribute is one name = expression of a stanza.
+type attribute struct {
+	name      string
+	index     int // in the stanza
+	nameRange hcl.Range
+	expr      hclsyntax.Expression
+	each      bool      // it depends on each.key or each.value
+	bad       bool      // a name in it is unknown, which has been reported
+	known     bool      // value is set: it is the same for all instances
+	value     cty.Value // of one that does not depend on each
+}
+
+func (s *stanza) attribute(name string) *attribute {
+	for _, a := range s.attributes {
+		if a.name == name {
+			return a
+		}
+	}
+	return nil
+}
+
+// stanzaOf takes over a block as it was parsed.
+func stanzaOf(f *file, block *hclsyntax.Block) *stanza {
+	s := &stanza{kind: block.Type, labels: block.Labels, labelAt: block.LabelRanges, header: block.DefRange(), file: f}
+	s.attributes = attributesOf(block.Body)
+	for _, inner := range block.Body.Blocks {
+		s.blocks = append(s.blocks, stanzaOf(f, inner))
+	}
+	return s
+}
+
+func attributesOf(body *hclsyntax.Body) []*attribute {
+	list := make([]*attribute, 0, len(body.Attributes))
+	for name, a := range body.Attributes {
+		list = append(list, &attribute{name: name, nameRange: a.NameRange, expr: a.Expr})
+	}
+	slices.SortFunc(list, func(a, b *attribute) int { return a.nameRange.Start.Byte - b.nameRange.Start.Byte })
+	for i, a := range list {
+		a.index = i
+	}
+	return list
+}
+
+// block evaluates the attributes of the stanza. What does not depend on each is
+// evaluated once for all instances.
+func (l *loading) block(s *stanza, name string, in *instance) *Block {
+	b := &Block{load: l, stanza: s, name: name, instance: in, values: make([]cty.Value, len(s.attributes))}
+	for i, a := range s.attributes {
+		if !a.known {
+			a.known = !a.each
+			a.value = l.evaluate(a, s.file, in)
+		}
+		b.values[i] = a.value
+	}
+	return b
+}
+
+// evaluate gives the value of the attribute for the instance, if it differs
+// between instances.
+func (l *loading) evaluate(a *attribute, f *file, in *instance) cty.Value {
+	if a.each {
+		return l.evaluateIn(a, in.scope(f), in)
+	}
+	return l.evaluateIn(a, f.scope, nil)
+}
+
+// evaluateIn gives the value of the attribute; an unknown one when that is not
+// possible, which has been reported.
+func (l *loading) evaluateIn(a *attribute, scope *hcl.EvalContext, in *instance) cty.Value {
+	if a.bad {
+		return cty.DynamicVal
+	}
+	v, diags := a.expr.Value(scope)
+	if !diags.HasErrors() {
+		return v
+	}
+	if name := l.missingSource(a, scope); name != "" {
+		diags = nil
+		l.found = append(l.found, finding{severityError, a.expr.Range(), "unknown " + name, l.sourceHint(name), in})
+	}
+	l.add(diags, in)
+	return cty.DynamicVal
+}

@@ -1,0 +1,233 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/profile"
+)
+
+const (
+	leastLifetime = 30 * time.Second
+	mostLifetime  = 10 * 365 * 24 * time.Hour
+)
+
+// A tokenText is a token block as it is written.
+type tokenText struct {
+	Source   cty.Value      `hcl:"source"`
+	Profile  string         `hcl:"profile,optional"`
+	Subject  string         `hcl:"subject,optional"`
+	Audience []string       `hcl:"audience,optional"`
+	Scope    []string       `hcl:"scope,optional"`
+	Claims   map[string]any `hcl:"claims,optional"`
+	Lifetime time.Duration  `hcl:"lifetime,optional"`
+	ForEach  cty.Value      `hcl:"for_each,optional"`
+	Required bool           `hcl:"required,optional"`
+}
+
+// decodeTokens makes the Renewers of all token blocks.
+func (l *loading) decodeTokens() []agent.Renewer {
+	var renewers []agent.Renewer
+	for _, s := range l.tokenOrder {
+		instances, onlyLook := l.instances(s)
+		for _, in := range instances {
+			r, ok := l.decodeToken(s, in)
+			if ok && !onlyLook {
+				renewers = append(renewers, r)
+			}
+		}
+	}
+	return renewers
+}
+
+// decodeToken makes the Renewer of a token block, or of one instance of it.
+func (l *loading) decodeToken(s *stanza, in *instance) (agent.Renewer, bool) {
+	name := s.labels[0]
+	if in != nil {
+		name = in.name
+	}
+	b := l.block(s, name, in)
+	text := tokenText{Required: true}
+	ok := b.decode(&text, "renew", "sink")
+	r := agent.Renewer{Name: name, Required: text.Required}
+	from := b.namedSource(text.Source)
+	r.Request = b.request(text, from)
+	r.Schedule = b.schedule(r.Request.Lifetime)
+	digest := b.tokenDigest(from)
+	r.Sinks = b.sinks(r.Request, digest)
+	if !ok || from == nil {
+		return r, false
+	}
+	b.check(from, r.Request)
+	r.Source, r.Accept, r.Digest = from.Source, accept(r.Request), digest.hex()
+	return r, true
+}
+
+// namedSource is the source that the block names; nil after a fault.
+func (b *Block) namedSource(v cty.Value) *source {
+	if v == cty.NilVal || !v.IsKnown() {
+		return nil
+	}
+	return b.sourceOf(v)
+}
+
+// request is what the block asks for, the source's own lifetime included.
+func (b *Block) request(text tokenText, from *source) agent.Request {
+	b.oneOf("profile", text.Profile, profile.Names()...)
+	switch {
+	case !b.Has("lifetime"):
+		if l, ok := from.lifetimer(); ok {
+			text.Lifetime = l.DefaultLifetime()
+		}
+	case text.Lifetime < leastLifetime && b.good("lifetime"):
+		b.Fault("lifetime", "the lifetime is too short", `it is at least "30s"`)
+	case text.Lifetime > mostLifetime:
+		b.Fault("lifetime", "the lifetime is too long", "it is at most ten years")
+	}
+	return agent.Request{
+		Profile:  text.Profile,
+		Subject:  text.Subject,
+		Audience: text.Audience,
+		Scope:    text.Scope,
+		Claims:   text.Claims,
+		Lifetime: text.Lifetime,
+	}
+}
+
+func (s *source) lifetimer() (Lifetimer, bool) {
+	if s == nil {
+		return nil, false
+	}
+	l, ok := s.Source.(Lifetimer)
+	return l, ok
+}
+
+// good reports whether the attribute has a string, so that what was decoded
+// from it can be judged.
+func (b *Block) good(attr string) bool {
+	v, set := b.value(attr)
+	if !set || !v.IsWhollyKnown() || v.IsNull() || v.Type() != cty.String {
+		return false
+	}
+	_, err := ParseDuration(v.AsString())
+	return err == nil
+}
+
+// oneOf reports a value that is set, but none of those allowed.
+func (b *Block) oneOf(attr, value string, allowed ...string) {
+	if value == "" || slices.Contains(allowed, value) {
+		return
+	}
+	detail := fmt.Sprintf(`it is "%s"`, strings.Join(allowed, `", "`))
+	if near := nearest(value, allowed); near != "" {
+		detail = fmt.Sprintf("did you mean %q?", near)
+	}
+	b.Fault(attr, fmt.Sprintf("unknown %s %q", attr, value), detail)
+}
+
+// sinks are those of the sink blocks; their definitions go into the digest.
+func (b *Block) sinks(req agent.Request, digest *digest) []agent.Sink {
+	var sinks []agent.Sink
+	blocks := 0
+	for _, s := range b.stanza.blocks {
+		if s.kind != "sink" {
+			continue
+		}
+		blocks++
+		if sink := b.sink(s, req, digest); sink != nil {
+			sinks = append(sinks, sink)
+		}
+	}
+	if blocks == 0 {
+		b.Warn("", "no sink block", "run keeps no token for it; it can only be used by exec and token create")
+	}
+	return sinks
+}
+
+func (b *Block) sink(s *stanza, req agent.Request, digest *digest) agent.Sink {
+	if !b.load.labelled(s, "KIND") {
+		return nil
+	}
+	kind := s.labels[0]
+	decode := b.load.kinds.Sinks[kind]
+	if decode == nil {
+		b.report(severityError, s.labelAt[0], fmt.Sprintf("unknown kind of sink %q", kind),
+			kindHint(kind, slices.Sorted(maps.Keys(b.load.kinds.Sinks))))
+		return nil
+	}
+	inner := b.load.block(s, b.name, b.instance)
+	digest.block(inner)
+	sink := decode(inner, b.name, req)
+	if located, ok := sink.(agent.Located); ok {
+		inner.writes(located.Path())
+	}
+	return sink
+}
+
+// check reports what the source finds wrong with the request.
+func (b *Block) check(from *source, req agent.Request) {
+	checker, ok := from.Source.(Checker)
+	if !ok || req.Profile != "" && !slices.Contains(profile.Names(), req.Profile) {
+		return
+	}
+	for _, p := range checker.Check(req) {
+		severity := severityError
+		if p.Warning {
+			severity = severityWarning
+		}
+		summary, detail, _ := strings.Cut(p.String(), "; ")
+		b.report(severity, b.placeOfClaim(p.Claim, req), summary, detail)
+	}
+}
+
+// attributeOf is the attribute of a token block that a claim comes from.
+var attributeOf = map[string]string{
+	"aud": "audience", "scope": "scope", "sub": "subject", "exp": "lifetime",
+	"iss": "source", "alg": "source", "kid": "source", "typ": "source", "": "profile",
+}
+
+// placeOfClaim is where a problem with the claim is shown.
+func (b *Block) placeOfClaim(claim string, req agent.Request) hcl.Range {
+	attr, known := attributeOf[claim]
+	if _, further := req.Claims[claim]; !known || further {
+		attr = "claims"
+		if a := b.stanza.attribute(attr); a != nil {
+			if item := itemOf(a.expr, claim); item != nil {
+				return item.Range()
+			}
+		}
+	}
+	return b.place(attr)
+}
+
+// accept is what a finished token must fulfil to be installed: it is what was
+// asked for, as far as it can be read, and what its profile demands.
+func accept(req agent.Request) func(agent.Token) error {
+	return func(t agent.Token) error {
+		decoded, err := profile.Decode(t.Secret.Reveal())
+		if err != nil && req.Profile == "" {
+			return nil // opaque: nobody but its issuer can read it
+		}
+		if err != nil {
+			return &agent.Fault{Kind: agent.Configuration, Err: err}
+		}
+		var texts []string
+		for _, p := range slices.Concat(profile.Matches(decoded, req), profile.Check(req.Profile, decoded)) {
+			if !p.Warning && !slices.Contains(texts, p.String()) {
+				texts = append(texts, p.String())
+			}
+		}
+		if len(texts) == 0 {
+			return nil
+		}
+		return &agent.Fault{Kind: agent.Configuration, Err: errors.New("the token is not as asked: " + strings.Join(texts, "; "))}
+	}
+}

@@ -1,0 +1,54 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"regexp"
+	"strconv"
+	"time"
+)
+
+var durationForm = regexp.MustCompile(`^(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?$`)
+
+// ParseDuration reads whole days, hours, minutes and seconds, in this order and
+// each at most once: "90s", "1h30m", "2d12h". A day has 24 hours.
+func ParseDuration(text string) (time.Duration, error) {
+	parts := durationForm.FindStringSubmatch(text)
+	if text == "" || parts == nil {
+		return 0, durationHint(text)
+	}
+	units := []time.Duration{24 * time.Hour, time.Hour, time.Minute, time.Second}
+	var sum time.Duration
+	for i, unit := range units {
+		if parts[i+1] == "" {
+			continue
+		}
+		n, err := strconv.ParseInt(parts[i+1], 10, 64)
+		if err != nil || n > int64((math.MaxInt64-sum)/unit) {
+			return 0, errors.New("it is longer than 292 years")
+		}
+		sum += time.Duration(n) * unit
+	}
+	return sum, nil
+}
+
+func durationHint(text string) error {
+	if _, err := strconv.ParseFloat(text, 64); err == nil && text[0] != '-' {
+		return fmt.Errorf("the unit is missing; %q would be seconds, %q minutes", text+"s", text+"m")
+	}
+	return errors.New(`it is made of whole days, hours, minutes and seconds in this order: "90s", "1h30m", "2d12h"`)
+}
+
+var modeForm = regexp.MustCompile(`^0?[0-7]{3}$`)
+
+// ParseMode reads the permission bits of a file as three octal digits, with or
+// without a zero before them: "0600", "640".
+func ParseMode(text string) (fs.FileMode, error) {
+	if !modeForm.MatchString(text) {
+		return 0, errors.New(`it is three octal digits, with or without a zero before them: "0600", "0640"`)
+	}
+	bits, err := strconv.ParseUint(text, 8, 32)
+	return fs.FileMode(bits), err
+}

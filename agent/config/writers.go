@@ -1,0 +1,72 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/hashicorp/hcl/v2"
+)
+
+// A location is where a file lies, however its path is spelt: the folder that
+// exists by device and inode, and what of the path follows it.
+type location struct {
+	device, inode uint64
+	rest          string
+}
+
+// A writer is what writes or reads a file first.
+type writer struct {
+	what string // token pilot["ce1"], or source.local_key.ospool
+	read bool
+	at   hcl.Range
+}
+
+// locate finds the folder of a path. Where only definitions are judged, no
+// folder is looked at, and paths are compared as they are spelt.
+func (l *loading) locate(path string) location {
+	if l.env.Definitions {
+		return location{rest: path}
+	}
+	folder, rest := filepath.Dir(path), filepath.Base(path)
+	for {
+		if info, err := os.Stat(folder); err == nil {
+			stat := info.Sys().(*syscall.Stat_t)
+			return location{stat.Dev, stat.Ino, rest}
+		}
+		if folder == "/" || folder == "." {
+			return location{rest: path}
+		}
+		folder, rest = filepath.Dir(folder), filepath.Join(filepath.Base(folder), rest)
+	}
+}
+
+// readBy takes note of files that are read: no token may be written over them.
+func (l *loading) readBy(who string, at hcl.Range, paths ...string) {
+	for _, path := range paths {
+		if abs, err := filepath.Abs(path); err == nil {
+			path = abs
+		}
+		where := l.locate(path)
+		if _, known := l.written[where]; !known {
+			l.written[where] = writer{who, true, at}
+		}
+	}
+}
+
+// writes reports a path that somebody writes or reads already.
+func (b *Block) writes(path string) {
+	where := b.load.locate(path)
+	first, taken := b.load.written[where]
+	switch {
+	case !taken:
+		b.load.written[where] = writer{"token " + b.name, false, b.place("path")}
+	case first.read:
+		b.Fault("path", "a token would replace a file that is read", fmt.Sprintf("%s reads %s, at %s", first.what, path, placeText(first.at)))
+	case first.at == b.place("path"):
+		b.Fault("path", "the same path for several instances", fmt.Sprintf("%s writes %s too; use each.key in it", first.what, path))
+	default:
+		b.Fault("path", "duplicate path", fmt.Sprintf("%s writes %s too, at %s", first.what, path, placeText(first.at)))
+	}
+}
