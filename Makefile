@@ -37,7 +37,7 @@ bench: ## every benchmark
 cover: ## the share of the code that the tests run, in coverage.out
 	go test -coverprofile=coverage.out ./... && go tool cover -func=coverage.out | tail -n 1
 
-install: build ## into $(DESTDIR)$(PREFIX)/bin
+install: ## what build made, into $(DESTDIR)$(PREFIX)/bin
 	install -D -m 0755 bin/tokenagent '$(DESTDIR)$(PREFIX)/bin/tokenagent'
 
 clean: ## removes what the others made
