@@ -30,6 +30,12 @@ type Agent struct {
 	young    []*duty          // running for less than stuckAfter, oldest first
 	busy     map[string]*duty // by the path that is being written or looked at
 	active   int              // how many duties run
+	records  Records          // nil: none
+	orphans  map[string]*duty // by path: the files of ours that no definition has any more
+	stale    bool             // the records are not as kept
+	keeping  bool             // they are being written
+	kept     time.Time        // when that was last begun
+	unkept   bool             // that failed
 	lookSlot time.Time        // the last place given away in the round of looks
 	now      time.Time        // by the wall clock, when the loop last went round
 	mono     time.Time        // the same by the monotonic clock
@@ -48,6 +54,7 @@ func New(log logrus.FieldLogger, renewers []Renewer) *Agent {
 		paths:   map[string]*duty{},
 		lanes:   map[any]*lane{},
 		busy:    map[string]*duty{},
+		orphans: map[string]*duty{},
 	}
 	a.timers = queue[*duty]{
 		before: func(d, e *duty) bool { return d.due.Before(e.due) },
@@ -64,7 +71,7 @@ func New(log logrus.FieldLogger, renewers []Renewer) *Agent {
 
 const (
 	longestSleep = 30 * time.Second // timers stop while a host is suspended, so the loop looks at the wall clock this often
-	stopLimit    = 8 * time.Second  // for what still runs when the agent stops
+	stopLimit    = 7 * time.Second  // for what still runs when the agent stops
 )
 
 // Run keeps the tokens fresh until ctx is done. Then it cancels what asks a
@@ -93,6 +100,7 @@ func (a *Agent) loop(ctx context.Context, enough func() bool) {
 		a.readClock()
 		a.release()
 		a.dispatch()
+		a.keepRecords()
 		a.beat.Store(a.now.UnixNano())
 		timer.Reset(a.sleep())
 		select {
@@ -112,6 +120,7 @@ func (a *Agent) loop(ctx context.Context, enough func() bool) {
 
 // stop waits for what still runs, but not for what hangs.
 func (a *Agent) stop() {
+	defer a.keepLast()
 	limit := time.After(stopLimit)
 	for a.active > 0 {
 		select {
@@ -147,6 +156,9 @@ func (a *Agent) sleep() time.Duration {
 	}
 	if a.open.Len() > 0 { // the pool is full: there is room when its oldest is found stuck
 		wait = min(wait, stuckAfter-time.Since(a.young[0].started))
+	}
+	if a.recordsDue() {
+		wait = min(wait, a.kept.Add(betweenKeeps).Sub(a.now))
 	}
 	return max(wait, 0)
 }

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"runtime"
@@ -16,6 +17,9 @@ type outcome struct {
 	changed    bool   // the sink's file is another one now
 	difference string // what a look found
 	looked     bool
+	adopted    bool            // what was looked at was left by an earlier process
+	removed    bool            // the sink's file was to be removed
+	mark       json.RawMessage // see Keeper
 	err        error
 }
 
@@ -82,25 +86,69 @@ func (a *Agent) askNow(d *duty) func() outcome {
 	}
 }
 
-// seeToSink prepares to put the token, or to look. Neither is cancelled when
+// seeToSink prepares whatever the sink needs most. None of it is cancelled when
 // the agent stops: a rename in flight is finished.
 func (a *Agent) seeToSink(d *duty) func() outcome {
-	token, owed, sink := d.entry.token, d.owed, d.sink
+	act := d.look
+	switch {
+	case d.orphan && d.recalled:
+		act = d.adopt
+	case d.remove || d.hasExpired(a.now):
+		d.remove = true
+		act = d.takeAway
+	case d.owed:
+		act = d.put(d.entry.token)
+	case d.recalled:
+		act = d.adopt
+	}
 	return func() outcome {
 		ctx, cancel := context.WithTimeout(context.Background(), sinkLimit)
 		defer cancel()
-		if owed {
-			changed, err := sink.Put(ctx, token)
-			return outcome{token: token, changed: changed, err: err}
-		}
-		difference, err := sink.(Looker).Look(ctx)
-		return outcome{looked: true, difference: difference, err: err}
+		return act(ctx)
 	}
+}
+
+func (d *duty) put(t Token) func(context.Context) outcome {
+	return func(ctx context.Context) (o outcome) {
+		o.token = t
+		o.changed, o.err = d.sink.Put(ctx, t)
+		if k, ok := d.sink.(Keeper); ok && o.err == nil {
+			o.mark = k.Mark()
+		}
+		return o
+	}
+}
+
+func (d *duty) look(ctx context.Context) (o outcome) {
+	o.looked = true
+	o.difference, o.err = d.sink.(Looker).Look(ctx)
+	return o
+}
+
+func (d *duty) adopt(ctx context.Context) (o outcome) {
+	o.adopted = true
+	o.difference, o.err = d.sink.(Keeper).Adopt(ctx, d.record.Mark)
+	return o
+}
+
+func (d *duty) takeAway(ctx context.Context) outcome {
+	return outcome{removed: true, err: d.sink.(Remover).Remove(ctx)}
+}
+
+// hasExpired reports whether what lies in the sink has expired, is to be taken
+// away for it, and is not about to be replaced.
+func (d *duty) hasExpired(now time.Time) bool {
+	_, can := d.sink.(Remover)
+	return can && d.entry.RemoveExpired && !d.owed && !d.recalled && !d.orphan && !d.inPlace.IsZero() && d.inPlace.Expired(now)
 }
 
 // finish takes in what came of an attempt.
 func (a *Agent) finish(o outcome) {
 	d := o.duty
+	if d == nil {
+		a.recordsKept(o.err)
+		return
+	}
 	d.running = false
 	d.lane.running--
 	a.active--
@@ -111,12 +159,18 @@ func (a *Agent) finish(o outcome) {
 		delete(a.busy, d.path)
 	}
 	a.reopen(d.lane)
-	if d.entry.gone || a.ctx.Err() != nil {
-		return
-	}
 	switch {
+	case d.orphan:
+		a.orphanSeen(d, o)
+		return
+	case d.entry.gone || d.sink == nil && a.ctx.Err() != nil:
+		return
 	case d.sink == nil:
 		a.issued(d, o)
+	case o.removed:
+		a.removed(d, o)
+	case o.adopted:
+		a.adopted(d, o)
 	case o.looked:
 		a.lookedAt(d, o)
 	default:

@@ -81,7 +81,8 @@ func (a *Agent) askAtOnce(e *entry) chan struct{} {
 // settle tells whoever waits for the entry when nothing more can be said of it
 // for now, and notes for Once when waiting longer would not help.
 func (a *Agent) settle(e *entry) {
-	if e.ask().running || e.ask().asked {
+	ask := e.ask()
+	if ask.running || ask.asked || e.unheard > 0 || ask.trouble.failures == 0 && !ask.due.After(a.now) {
 		return
 	}
 	settled, final := true, e.ask().trouble.failures == 0 || e.ask().trouble.kind == Configuration

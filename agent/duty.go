@@ -7,6 +7,7 @@ type entry struct {
 	Renewer
 	token   Token   // the newest one, on its way to the sinks or in them
 	duties  []*duty // to ask the source, and to see to each sink
+	unheard int     // sinks that have yet to say whether they can be adopted
 	gone    bool    // no longer in the configuration: what still runs for it ends unheard
 	waiters []chan struct{}
 	final   bool // see Agent.Once
@@ -36,6 +37,11 @@ type duty struct {
 	owed     bool      // the entry's token is not in the sink yet
 	inPlace  Token     // what the sink holds
 	repaired time.Time // when the file was last found changed
+	told     time.Time // when it was last said that somebody else changes it
+	record   Record    // of what the sink holds
+	recalled bool      // the record is of an earlier process; the file is yet to be adopted
+	orphan   bool      // no definition has the file any more
+	remove   bool      // the file is to go
 	trouble  trouble
 
 	timer int // place in Agent.timers
@@ -83,10 +89,10 @@ func (a *Agent) issued(d *duty, o outcome) {
 		a.schedule(d, a.now.Add(e.token.Expires.Sub(a.now)/2))
 	default:
 		a.recovered(d)
-		e.token = o.token
+		e.token, e.unheard = o.token, 0
 		a.schedule(d, e.Schedule.Next(e.token))
 		for _, s := range e.sinks() {
-			s.owed = true
+			s.owed, s.recalled = true, false
 			a.schedule(s, a.now)
 		}
 	}
@@ -109,7 +115,9 @@ func (a *Agent) written(d *duty, o outcome) {
 		return
 	}
 	a.recovered(d)
-	d.inPlace = o.token
+	d.inPlace, d.recalled = o.token, false
+	d.record = Record{Digest: e.Digest, Issued: o.token.Issued, Expires: o.token.Expires, Mark: o.mark}
+	a.stale = true
 	if d.owed = o.token != e.token; d.owed { // a newer one came meanwhile
 		a.schedule(d, a.now)
 		return
@@ -131,9 +139,28 @@ func (a *Agent) lookedAt(d *duty, o outcome) {
 	if earliest := d.repaired.Add(betweenRepairs); earliest.After(again) {
 		again = earliest
 	}
-	d.owed, d.repaired = true, again
+	d.repaired = again
 	a.logChanged(d, o.difference, again)
+	if d.entry.token.Secret == (Secret{}) { // it was adopted, and is not in memory
+		a.schedule(d.entry.ask(), again)
+		a.lookLater(d)
+		return
+	}
+	d.owed = true
 	a.schedule(d, again)
+}
+
+// removed takes in that an expired token was taken away, or could not be.
+func (a *Agent) removed(d *duty, o outcome) {
+	d.remove = false
+	if o.err != nil {
+		a.about(d).WithError(o.err).Warn("the expired token cannot be removed")
+	} else {
+		a.about(d).WithField("expired", stamp(d.inPlace.Expires)).Warn("expired token removed, so that it hides no other")
+		d.inPlace, d.record = Token{}, Record{}
+		a.stale = true
+	}
+	a.lookLater(d)
 }
 
 // lookLater gives the sink its next place in the round of looks.
@@ -142,11 +169,15 @@ func (a *Agent) lookLater(d *duty) {
 		a.schedule(d, a.now)
 		return
 	}
-	if _, ok := d.sink.(Looker); !ok {
+	if _, ok := d.sink.(Looker); !ok || d.inPlace.IsZero() && !d.orphan {
 		return
 	}
 	a.lookSlot = later(a.lookSlot.Add(lookSpacing), a.now.Add(betweenLooks))
-	a.schedule(d, a.lookSlot)
+	due := a.lookSlot
+	if e := d.inPlace.Expires; d.entry.RemoveExpired && !e.IsZero() && e.Before(due) {
+		due = later(e, a.now.Add(time.Second))
+	}
+	a.schedule(d, due)
 }
 
 // schedule sets when the duty is due next. An attempt at a source that nobody

@@ -58,7 +58,10 @@ func (a *Agent) sinkLane(s Sink, e *entry) *lane {
 
 // enqueue hands a duty that is due to its lane.
 func (a *Agent) enqueue(d *duty) {
-	d.deadline = d.entry.expiry()
+	d.deadline = never
+	if !d.orphan {
+		d.deadline = d.entry.expiry()
+	}
 	d.lane.ready.put(d)
 	a.reopen(d.lane)
 }

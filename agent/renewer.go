@@ -5,14 +5,16 @@ import "strings"
 // A Renewer ties a source to the sinks that its tokens go to: one token block,
 // or one instance of a block with for_each.
 type Renewer struct {
-	Name     string // as people write it: pilot, or pilot["ce1.example.org"]
-	Source   Source
-	Request  Request
-	Sinks    []Sink
-	Schedule Schedule
-	Required bool              // whether readiness waits for it
-	Accept   func(Token) error // what else a token must fulfil to be installed; nil: nothing
-	Digest   string            // equal for equal definitions, signing key included; see Agent.Replace
+	Name          string // as people write it: pilot, or pilot["ce1.example.org"]
+	Source        Source
+	Request       Request
+	Sinks         []Sink
+	Schedule      Schedule
+	Required      bool              // whether readiness waits for it
+	Accept        func(Token) error // what else a token must fulfil to be installed; nil: nothing
+	RemoveExpired bool              // a token that has expired is taken away, as in a directory where it would hide a good one
+	DeleteRemoved bool              // the files go when the Renewer does
+	Digest        string            // equal for equal definitions, signing key included; see Agent.Replace
 }
 
 // Selects reports whether selector, as a person types it, names this Renewer:

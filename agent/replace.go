@@ -54,6 +54,7 @@ func (a *Agent) replace(renewers []Renewer) (r Replaced) {
 // keep takes over what may change without a new token.
 func (a *Agent) keep(e *entry, n Renewer) {
 	e.Schedule, e.Required, e.Accept = n.Schedule, n.Required, n.Accept
+	e.RemoveExpired, e.DeleteRemoved = n.RemoveExpired, n.DeleteRemoved
 	a.entries[e.Name] = e
 	for _, d := range e.sinks() {
 		if d.path != "" {
@@ -76,27 +77,30 @@ func (a *Agent) newEntry(n Renewer, old *entry) *entry {
 			d.path = l.Path()
 			a.paths[d.path] = d
 		}
-		d.inPlace = old.holds(d.path)
+		if was := old.sinkAt(d.path); was != nil {
+			d.inPlace, d.record = was.inPlace, was.record
+		}
 		e.duties = append(e.duties, d)
 	}
 	return e
 }
 
-// holds is the token that the entry left at the path.
-func (e *entry) holds(path string) Token {
+// sinkAt is the entry's duty for the file at the path; nil when it has none.
+func (e *entry) sinkAt(path string) *duty {
 	if e == nil || path == "" {
-		return Token{}
+		return nil
 	}
 	for _, d := range e.sinks() {
 		if d.path == path {
-			return d.inPlace
+			return d
 		}
 	}
-	return Token{}
+	return nil
 }
 
 // letGo ends the entries that are not kept. What runs for them is not heard any
-// more; who waits for them is told, and sees what has come in their place.
+// more; who waits for them is told, and sees what has come in their place. The
+// files that no definition has now are orphans.
 func (a *Agent) letGo(gone map[string]*entry) {
 	for _, e := range gone {
 		e.gone = true
@@ -105,13 +109,30 @@ func (a *Agent) letGo(gone map[string]*entry) {
 			a.timers.take(d)
 			d.lane.ready.take(d)
 			a.reopen(d.lane)
+			if d.sink != nil && a.paths[d.path] == nil && (d.running || !d.inPlace.IsZero()) {
+				a.orphan(d)
+			}
 		}
 	}
+	for path, d := range a.orphans {
+		if a.paths[path] != nil {
+			a.forget(d)
+		}
+	}
+	a.stale = true
+	a.dropLanes()
+}
+
+// dropLanes forgets the lanes that nothing goes through any more.
+func (a *Agent) dropLanes() {
 	used := map[*lane]bool{}
 	for _, e := range a.entries {
 		for _, d := range e.duties {
 			used[d.lane] = true
 		}
+	}
+	for _, d := range a.orphans {
+		used[d.lane] = true
 	}
 	for key, l := range a.lanes {
 		if !used[l] && l.running == 0 {

@@ -69,7 +69,11 @@ func (a *Agent) logWritten(d *duty) {
 }
 
 func (a *Agent) logChanged(d *duty, difference string, again time.Time) {
-	a.about(d).WithField("write_at", stamp(again)).Warnf("somebody else changed the file: %s; it is written again", difference)
+	if !d.told.IsZero() && a.now.Sub(d.told) < betweenLogLines {
+		return
+	}
+	d.told = a.now
+	a.about(d).WithField("write_at", stamp(again)).Warnf("somebody else changed the file: %s; it is written again, at most once a minute", difference)
 }
 
 func (a *Agent) about(d *duty) logrus.FieldLogger {

@@ -1,0 +1,168 @@
+package config
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/profile"
+)
+
+// fakeSource is a source of the kind "fake".
+type fakeSource struct {
+	Issuer  string        `hcl:"issuer"`
+	KeyFile string        `hcl:"key_file,optional,path"`
+	Size    int           `hcl:"size,optional"`
+	Share   float64       `hcl:"share,optional"`
+	Wait    time.Duration `hcl:"wait,optional"`
+	key     string
+}
+
+func (s *fakeSource) Issue(context.Context, agent.Request) (agent.Token, error) {
+	return agent.Token{}, errors.New("no tokens here")
+}
+
+func (s *fakeSource) DefaultLifetime() time.Duration { return time.Hour }
+func (s *fakeSource) WriteKey(w io.Writer)           { io.WriteString(w, s.key) }
+
+func (s *fakeSource) Files() []string {
+	if s.KeyFile == "" {
+		return nil
+	}
+	return []string{s.KeyFile}
+}
+
+// Check finds fault with an audience that is missing and a claim "wrong".
+func (s *fakeSource) Check(req agent.Request) (problems []profile.Problem) {
+	if req.Profile == "wlcg" && len(req.Audience) == 0 {
+		problems = append(problems, profile.Problem{Claim: "aud", Text: "it is missing; write audience"})
+	}
+	if slices.Contains(req.Scope, "odd") {
+		problems = append(problems, profile.Problem{Claim: "scope", Text: "odd is unusual", Warning: true})
+	}
+	if _, there := req.Claims["wrong"]; there {
+		problems = append(problems, profile.Problem{Claim: "wrong", Text: "it is never right; leave it out"})
+	}
+	return problems
+}
+
+// fakeSink is a sink of the kind "fake".
+type fakeSink struct {
+	File   string      `hcl:"path,path"`
+	Mode   fs.FileMode `hcl:"mode,optional"`
+	Create bool        `hcl:"create_dir,optional"`
+	token  string
+	req    agent.Request
+}
+
+func (s *fakeSink) Put(context.Context, agent.Token) (bool, error) { return true, nil }
+func (s *fakeSink) Path() string                                   { return s.File }
+
+// fakes are the kinds of the tests; key is the signing key of every source.
+func fakes(key string) Kinds {
+	return Kinds{
+		Sources: map[string]SourceDecoder{"fake": func(b *Block) agent.Source {
+			s := &fakeSource{key: key}
+			if !b.Decode(s) {
+				return nil
+			}
+			if s.Size > 9 {
+				b.Fault("size", "size is too large", "it is at most 9")
+				return nil
+			}
+			return s
+		}},
+		Sinks: map[string]SinkDecoder{"fake": func(b *Block, token string, req agent.Request) agent.Sink {
+			s := &fakeSink{Mode: 0o600, token: token, req: req}
+			if !b.Decode(s) {
+				return nil
+			}
+			return s
+		}},
+	}
+}
+
+func testEnvironment() Environment {
+	return Environment{
+		Getenv:    func(name string) string { return map[string]string{"SITE": "north"}[name] },
+		Hostname:  func() (string, error) { return "node1", nil },
+		FQDN:      func() (string, error) { return "", errors.New("no such host") },
+		Seed:      "seed",
+		Discovery: "/tmp/bt_u0",
+		DigestKey: []byte("digest key"),
+	}
+}
+
+// write puts files into a new folder, and gives the folder.
+func write(t testing.TB, files map[string]string) string {
+	t.Helper()
+	folder := t.TempDir()
+	for name, text := range files {
+		path := filepath.Join(folder, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return folder
+}
+
+// load loads one file that is to have no errors.
+func load(t testing.TB, text string) *Config {
+	t.Helper()
+	folder := write(t, map[string]string{"a.hcl": text})
+	config, faults := Load([]string{folder}, fakes("key"), testEnvironment())
+	if faults.HasErrors() {
+		t.Fatal(faults)
+	}
+	return config
+}
+
+// loadFaults loads one file and gives the faults as text, one a line.
+func loadFaults(t testing.TB, text string) string {
+	t.Helper()
+	folder := write(t, map[string]string{"a.hcl": text})
+	_, faults := Load([]string{filepath.Join(folder, "a.hcl")}, fakes("key"), testEnvironment())
+	return strings.ReplaceAll(faults.Error(), folder+"/", "")
+}
+
+const oneSource = `source "fake" "s" { issuer = "https://x" }
+`
+
+func TestFirst(t *testing.T) {
+	c := load(t, oneSource+`
+locals {
+  ces = toset(["b", "a"])
+}
+token "pilot" {
+  for_each = local.ces
+  source = source.fake.s
+  audience = ["${each.key}:9619"]
+  claims = { n = 1, "wlcg.ver" = "1.0" }
+  sink "fake" { path = "${path.config}/${each.value}" }
+  renew { min_remaining = "40m" }
+}
+`)
+	for _, r := range c.Renewers {
+		t.Logf("%+v %v", r, r.Sinks[0])
+	}
+	t.Log(c.Files)
+	t.Log(loadFaults(t, `token "a" {
+  souce = 1
+  source = "source.fake.x"
+  audience = "x"
+  lifetime = "1x"
+  sink "fake" { mode = 640 }
+}
+`))
+}

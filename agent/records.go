@@ -1,0 +1,280 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"slices"
+	"time"
+)
+
+// A Record is what is remembered of one file across restarts. It holds nothing
+// of the token itself.
+type Record struct {
+	Token   string          `json:"token"`            // the name of its definition
+	Path    string          `json:"path"`             // where the file lies
+	Digest  string          `json:"digest"`           // of the definition that it was issued for
+	Issued  time.Time       `json:"issued"`           // see Token
+	Expires time.Time       `json:"expires,omitzero"` // see Token
+	Delete  bool            `json:"delete,omitempty"` // the file goes with its definition
+	Mark    json.RawMessage `json:"mark"`             // see Keeper
+}
+
+// Records keep what is remembered across restarts.
+type Records interface {
+	// Recall returns what was kept last.
+	Recall() []Record
+	// Keep replaces all that was kept before.
+	Keep([]Record) error
+	// Orphan is a sink for a file that no definition has any more; nil when
+	// nothing can be said of it.
+	Orphan(Record) Sink
+}
+
+// A Keeper is a sink that knows its file again after a restart.
+type Keeper interface {
+	Sink
+	// Mark tells the file that was put last from any other, as JSON and
+	// without a secret.
+	Mark() json.RawMessage
+	// Adopt takes the file of that mark for one that this sink has put, and
+	// says what differs, as Look does; then it is not taken.
+	Adopt(ctx context.Context, mark json.RawMessage) (difference string, err error)
+}
+
+// A Remover is a sink that can take its file away again. It leaves alone a file
+// that is not as it was put.
+type Remover interface {
+	Sink
+	Remove(ctx context.Context) error
+}
+
+const (
+	betweenKeeps  = 10 * time.Second
+	adoptPatience = 5 * time.Second // for a folder that hangs at the start, before a token is asked for anyway
+)
+
+// Remember makes the agent keep records, and go on where the last process
+// stopped: a token whose definition is unchanged and that still lies in all its
+// sinks as it was put is not asked for again before it is due. It is to be
+// called before Run or Once.
+func (a *Agent) Remember(r Records) {
+	a.records = r
+	known := r.Recall()
+	recalled := map[string]Record{}
+	for _, k := range known {
+		recalled[k.Path] = k
+		if a.paths[k.Path] != nil {
+			continue
+		}
+		if s := r.Orphan(k); s != nil {
+			a.orphan(&duty{entry: &entry{Renewer: Renewer{Name: k.Token, DeleteRemoved: k.Delete}}, sink: s, path: k.Path, record: k, recalled: true})
+		}
+	}
+	for _, e := range a.entries {
+		a.recall(e, recalled)
+	}
+	a.warnOfTheClock(known)
+}
+
+// recall prepares the adoption of an entry's files.
+func (a *Agent) recall(e *entry, recalled map[string]Record) {
+	same := true
+	for _, d := range e.sinks() {
+		k, known := recalled[d.path]
+		if _, can := d.sink.(Keeper); !known || !can {
+			same = false
+			continue
+		}
+		d.record, d.recalled = k, true
+		e.unheard++
+		same = same && k.Digest == e.Digest
+		a.schedule(d, a.now)
+	}
+	if same {
+		e.ask().asked = false
+		a.schedule(e.ask(), a.now.Add(adoptPatience))
+	}
+}
+
+// adopted takes in whether a file of an earlier process is as it was.
+func (a *Agent) adopted(d *duty, o outcome) {
+	e := d.entry
+	d.recalled = false
+	if o.err == nil && o.difference == "" {
+		d.inPlace = Token{Issued: d.record.Issued, Expires: d.record.Expires}
+	} else if o.difference != "" {
+		a.about(d).Warnf("the file was changed while no agent ran: %s", o.difference)
+	}
+	a.lookLater(d)
+	if e.unheard > 0 {
+		if e.unheard--; e.unheard == 0 {
+			a.adopt(e)
+		}
+	}
+}
+
+// adopt goes on with the token that lies in all sinks of the entry, or asks for
+// one now.
+func (a *Agent) adopt(e *entry) {
+	if e.ask().asked || e.ask().running {
+		return
+	}
+	first := e.sinks()[0].inPlace
+	for _, d := range e.sinks() {
+		if d.inPlace.IsZero() || d.inPlace != first || d.record.Digest != e.Digest {
+			a.schedule(e.ask(), a.now)
+			return
+		}
+	}
+	e.token = first
+	e.ask().asked = a.now.Before(first.Issued.Add(-clockBackAllowed))
+	a.schedule(e.ask(), e.Schedule.Next(first))
+	a.log.WithField("token", e.Name).WithField("expires", stamp(first.Expires)).WithField("renew_at", stamp(e.ask().due)).
+		Info("token adopted as an earlier agent left it")
+}
+
+// orphan takes on a file that no definition has any more: to remove it if that
+// is wanted, else to know of it for as long as it lies there.
+func (a *Agent) orphan(d *duty) {
+	if _, can := d.sink.(Looker); !can || d.path == "" {
+		return
+	}
+	_, remover := d.sink.(Remover)
+	d.orphan, d.owed, d.remove = true, false, d.entry.DeleteRemoved && remover
+	d.lane = a.sinkLane(d.sink, d.entry)
+	a.orphans[d.path] = d
+	a.schedule(d, a.now)
+}
+
+// orphanSeen takes in what came of an attempt at an orphan.
+func (a *Agent) orphanSeen(d *duty, o outcome) {
+	if o.mark != nil { // it was being written when its definition went
+		d.record.Mark = o.mark
+	}
+	switch {
+	case a.orphans[d.path] != d: // a definition has it again
+	case o.err != nil:
+		d.trouble.add(faultOf(o.err, Writing), a.now)
+		a.schedule(d, a.now.Add(betweenLooks))
+	case o.removed:
+		a.forget(d)
+		a.about(d).Info("file removed, as its definition was")
+	case o.difference != "":
+		a.forget(d)
+	case d.recalled:
+		d.recalled = false
+		a.schedule(d, a.now)
+	case d.remove:
+		a.schedule(d, a.now)
+	default:
+		d.trouble = trouble{}
+		a.lookLater(d)
+	}
+}
+
+// forget ends an orphan: what lies there is none of ours any more.
+func (a *Agent) forget(d *duty) {
+	if a.orphans[d.path] == d {
+		delete(a.orphans, d.path)
+		a.timers.take(d)
+		d.lane.ready.take(d)
+		a.reopen(d.lane)
+		a.stale = true
+	}
+}
+
+// Leftovers are the files of ours that no definition has any more, by path.
+func (a *Agent) Leftovers(ctx context.Context) (all []Record, err error) {
+	err = a.call(ctx, func() { all = a.leftovers() })
+	return all, err
+}
+
+func (a *Agent) leftovers() (all []Record) {
+	for _, d := range a.orphans {
+		all = append(all, d.fullRecord())
+	}
+	slices.SortFunc(all, func(r, s Record) int { return cmp.Compare(r.Path, s.Path) })
+	return all
+}
+
+// fullRecord is the record with what its definition says.
+func (d *duty) fullRecord() Record {
+	r := d.record
+	r.Token, r.Path, r.Delete = d.entry.Name, d.path, d.entry.DeleteRemoved
+	return r
+}
+
+// keepRecords writes the records if they are stale, in a goroutine of its own,
+// as the disk may be slow.
+func (a *Agent) keepRecords() {
+	if !a.recordsDue() || a.now.Sub(a.kept) < betweenKeeps {
+		return
+	}
+	all := a.snapshot()
+	a.stale, a.keeping, a.kept = false, true, a.now
+	go func() {
+		o := outcome{err: a.records.Keep(all)}
+		select {
+		case a.done <- o:
+		case <-a.ended:
+		}
+	}()
+}
+
+func (a *Agent) recordsDue() bool { return a.records != nil && a.stale && !a.keeping }
+
+// recordsKept takes in what came of keepRecords.
+func (a *Agent) recordsKept(err error) {
+	a.keeping = false
+	failed := a.unkept
+	a.unkept = err != nil
+	switch {
+	case err != nil && !failed:
+		a.log.WithError(err).Warn("the records are not kept; after a restart the sources are asked again")
+	case err == nil && failed:
+		a.log.Info("the records are kept again")
+	}
+	a.stale = a.stale || err != nil
+}
+
+// keepLast writes the records when the agent stops.
+func (a *Agent) keepLast() {
+	if a.records == nil || !a.stale && !a.keeping {
+		return
+	}
+	kept := make(chan error, 1)
+	all := a.snapshot()
+	go func() { kept <- a.records.Keep(all) }()
+	select {
+	case err := <-kept:
+		a.recordsKept(err)
+	case <-time.After(keepLimit):
+		a.log.Warn("stopped without the records, which take too long to write")
+	}
+}
+
+const keepLimit = time.Second
+
+func (a *Agent) snapshot() []Record {
+	all := a.leftovers()
+	for _, e := range a.entries {
+		for _, d := range e.sinks() {
+			if d.path != "" && (d.recalled || !d.inPlace.IsZero()) {
+				all = append(all, d.fullRecord())
+			}
+		}
+	}
+	return slices.DeleteFunc(all, func(r Record) bool { return r.Mark == nil })
+}
+
+// warnOfTheClock says that it is before a time that it has already been.
+func (a *Agent) warnOfTheClock(known []Record) {
+	var newest time.Time
+	for _, k := range known {
+		newest = later(newest, k.Issued)
+	}
+	if a.now.Before(newest.Add(-clockBackAllowed)) {
+		a.log.WithField("newest", stamp(newest)).Warn("the clock is behind the newest token; is it right?")
+	}
+}

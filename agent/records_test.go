@@ -1,0 +1,328 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A fakeDisk holds files that outlive an agent.
+type fakeDisk struct {
+	mu    sync.Mutex
+	files map[string]string // by path; the text of the token
+}
+
+func (d *fakeDisk) at(path string) string { d.mu.Lock(); defer d.mu.Unlock(); return d.files[path] }
+
+func (d *fakeDisk) put(path, text string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.files == nil {
+		d.files = map[string]string{}
+	}
+	if d.files[path] = text; text == "" {
+		delete(d.files, path)
+	}
+}
+
+// A diskSink writes to a fakeDisk, and knows its files by their content.
+type diskSink struct {
+	disk  *fakeDisk
+	path  string
+	wrote string
+	hangs chan struct{}
+}
+
+func (s *diskSink) Path() string { return s.path }
+func (s *diskSink) Put(_ context.Context, t Token) (bool, error) {
+	s.disk.put(s.path, t.Secret.Reveal())
+	s.wrote = t.Secret.Reveal()
+	return true, nil
+}
+func (s *diskSink) Look(context.Context) (string, error) {
+	if s.disk.at(s.path) != s.wrote {
+		return "it is another", nil
+	}
+	return "", nil
+}
+func (s *diskSink) Mark() json.RawMessage { b, _ := json.Marshal(s.wrote); return b }
+func (s *diskSink) Adopt(ctx context.Context, mark json.RawMessage) (string, error) {
+	if s.hangs != nil {
+		<-s.hangs
+	}
+	if err := json.Unmarshal(mark, &s.wrote); err != nil {
+		return "", err
+	}
+	return s.Look(ctx)
+}
+func (s *diskSink) Remove(ctx context.Context) error {
+	if d, _ := s.Look(ctx); d != "" {
+		return errors.New(d)
+	}
+	s.disk.put(s.path, "")
+	return nil
+}
+
+// fakeRecords are kept in memory.
+type fakeRecords struct {
+	mu   sync.Mutex
+	disk *fakeDisk
+	all  []Record
+	kept int
+	fail error
+}
+
+func (r *fakeRecords) Recall() []Record { return r.all }
+func (r *fakeRecords) Keep(all []Record) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.kept++
+	if r.fail == nil {
+		r.all = all
+	}
+	return r.fail
+}
+func (r *fakeRecords) Orphan(k Record) Sink { return &diskSink{disk: r.disk, path: k.Path} }
+
+// runFor runs an agent with records for a while, as one process would.
+func runFor(t *testing.T, d time.Duration, r *fakeRecords, renewers ...Renewer) (log string) {
+	var out bytes.Buffer
+	l := silent()
+	l.Out = &out
+	a := New(l, renewers)
+	a.Remember(r)
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	defer cancel()
+	a.Run(ctx)
+	synctest.Wait()
+	return out.String()
+}
+
+func onDisk(disk *fakeDisk, source Source, names ...string) (r []Renewer) {
+	for _, n := range names {
+		r = append(r, Renewer{Name: n, Source: source, Sinks: []Sink{&diskSink{disk: disk, path: "/t/" + n}}, Digest: "1"})
+	}
+	return r
+}
+
+func TestRestartAsksForNothingThatIsGood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := &fakeDisk{}
+		records := &fakeRecords{disk: disk}
+		source := &fakeSource{life: 24 * time.Hour}
+		var names []string
+		for i := range 100 {
+			names = append(names, fmt.Sprint(i))
+		}
+		runFor(t, time.Minute, records, onDisk(disk, source, names...)...)
+		for range 50 {
+			runFor(t, time.Minute, records, onDisk(disk, source, names...)...)
+		}
+		if n := source.asked(); n != 100 {
+			t.Errorf("asked %d times", n)
+		}
+		runFor(t, 24*time.Hour, records, onDisk(disk, source, names...)...)
+		if n := source.asked(); n != 200 {
+			t.Errorf("asked %d times after they were due", n)
+		}
+	})
+}
+
+func TestRestartNoticesWhatChanged(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*fakeDisk, *Renewer)
+		asked  int
+	}{
+		"nothing":    {func(*fakeDisk, *Renewer) {}, 1},
+		"definition": {func(_ *fakeDisk, r *Renewer) { r.Digest = "2" }, 2},
+		"file":       {func(d *fakeDisk, _ *Renewer) { d.put("/t/a", "other") }, 2},
+		"no file":    {func(d *fakeDisk, _ *Renewer) { d.put("/t/a", "") }, 2},
+		"name":       {func(_ *fakeDisk, r *Renewer) { r.Name = "b" }, 1},
+		"path":       {func(d *fakeDisk, r *Renewer) { r.Sinks = []Sink{&diskSink{disk: d, path: "/t/b"}} }, 2},
+		"a sink more": {func(d *fakeDisk, r *Renewer) {
+			r.Sinks = append(r.Sinks, &diskSink{disk: d, path: "/t/b"})
+		}, 2},
+		"a folder that hangs": {func(d *fakeDisk, r *Renewer) {
+			r.Sinks = []Sink{&diskSink{disk: d, path: "/t/a", hangs: make(chan struct{})}}
+		}, 2},
+	} {
+		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				disk, source := &fakeDisk{}, &fakeSource{life: 24 * time.Hour}
+				records := &fakeRecords{disk: disk}
+				runFor(t, time.Minute, records, onDisk(disk, source, "a")...)
+				next := onDisk(disk, source, "a")
+				c.change(disk, &next[0])
+				runFor(t, time.Minute, records, next...)
+				if n := source.asked(); n != c.asked {
+					t.Errorf("asked %d times, want %d", n, c.asked)
+				}
+				if s, ok := next[0].Sinks[0].(*diskSink); ok && s.hangs != nil {
+					close(s.hangs)
+				}
+			})
+		})
+	}
+}
+
+func TestAdoptedTokenThatIsRemovedIsAskedForAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk, source := &fakeDisk{}, &fakeSource{life: 24 * time.Hour}
+		records := &fakeRecords{disk: disk}
+		runFor(t, time.Minute, records, onDisk(disk, source, "a")...)
+		time.AfterFunc(90*time.Second, func() { disk.put("/t/a", "") })
+		runFor(t, 4*time.Minute, records, onDisk(disk, source, "a")...)
+		if n := source.asked(); n != 2 || disk.at("/t/a") != "token.2" {
+			t.Errorf("asked %d times, the file is %q", n, disk.at("/t/a"))
+		}
+	})
+}
+
+func TestOnceAdoptsAndEndsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk, source := &fakeDisk{}, &fakeSource{life: 24 * time.Hour}
+		records := &fakeRecords{disk: disk}
+		for range 3 {
+			a := New(silent(), onDisk(disk, source, "a", "b"))
+			a.Remember(records)
+			begin := time.Now()
+			for _, s := range a.Once(t.Context()) {
+				if s.State != Valid {
+					t.Errorf("%+v", s)
+				}
+			}
+			if took := time.Since(begin); took > time.Second {
+				t.Errorf("took %v", took)
+			}
+		}
+		if n := source.asked(); n != 2 {
+			t.Errorf("asked %d times", n)
+		}
+	})
+}
+
+func TestRecordsAreKeptEveryTenSecondsAtMostAndAtStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk, source := &fakeDisk{}, &fakeSource{life: 20 * time.Second}
+		records := &fakeRecords{disk: disk}
+		runFor(t, time.Minute+time.Second, records, onDisk(disk, source, "a", "b", "c", "d")...)
+		if records.kept > 8 || records.kept < 4 || len(records.all) != 4 {
+			t.Errorf("kept %d times, %d records", records.kept, len(records.all))
+		}
+		if got := records.all[0].Issued; time.Since(got) > 11*time.Second {
+			t.Errorf("the last record is of %v ago", time.Since(got))
+		}
+	})
+}
+
+func TestRecordsThatCannotBeKeptAreSaidOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk, source := &fakeDisk{}, &fakeSource{life: time.Hour}
+		records := &fakeRecords{disk: disk, fail: errors.New("read-only file system")}
+		log := runFor(t, time.Hour, records, onDisk(disk, source, "a")...)
+		if n := strings.Count(log, "records are not kept"); n != 1 || disk.at("/t/a") == "" {
+			t.Errorf("said %d times:\n%s", n, log)
+		}
+	})
+}
+
+func TestFileWithoutADefinitionIsALeftoverUntilItGoes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk, source := &fakeDisk{}, &fakeSource{life: 24 * time.Hour}
+		records := &fakeRecords{disk: disk}
+		runFor(t, time.Minute, records, onDisk(disk, source, "a", "b", "c")...)
+		a := New(silent(), onDisk(disk, source, "a", "b")) // c goes over a restart
+		a.Remember(records)
+		ctx, cancel := context.WithCancel(t.Context())
+		ran := make(chan struct{})
+		go func() { a.Run(ctx); close(ran) }()
+		a.Replace(ctx, onDisk(disk, source, "a")) // b goes by a reload
+		synctest.Wait()
+		expect := func(want ...string) {
+			t.Helper()
+			all, err := a.Leftovers(ctx)
+			var paths []string
+			for _, r := range all {
+				paths = append(paths, r.Path)
+			}
+			if err != nil || fmt.Sprint(paths) != fmt.Sprint(want) {
+				t.Errorf("leftovers %v, want %v (%v)", paths, want, err)
+			}
+		}
+		expect("/t/b", "/t/c")
+		disk.put("/t/c", "")
+		time.Sleep(2 * time.Minute)
+		expect("/t/b")
+		a.Replace(ctx, onDisk(disk, source, "a", "b"))
+		expect()
+		cancel()
+		<-ran
+	})
+}
+
+func TestFileGoesWithItsDefinitionIfThatIsWanted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk, source := &fakeDisk{}, &fakeSource{life: 24 * time.Hour}
+		records := &fakeRecords{disk: disk}
+		set := onDisk(disk, source, "a", "b", "c")
+		for i := range set {
+			set[i].DeleteRemoved = true
+		}
+		a := New(silent(), set)
+		a.Remember(records)
+		ctx, cancel := context.WithCancel(t.Context())
+		ran := make(chan struct{})
+		go func() { a.Run(ctx); close(ran) }()
+		synctest.Wait()
+		disk.put("/t/b", "another's") // not ours any more: it stays
+		a.Replace(ctx, set[2:])
+		time.Sleep(time.Second)
+		if disk.at("/t/a") != "" || disk.at("/t/b") != "another's" || disk.at("/t/c") == "" {
+			t.Errorf("after the reload: %v", disk.files)
+		}
+		cancel()
+		<-ran
+		runFor(t, time.Minute, records) // c goes over a restart
+		if disk.at("/t/c") != "" {
+			t.Errorf("after the restart: %v", disk.files)
+		}
+	})
+}
+
+func TestExpiredTokenIsTakenAwayIfThatIsWanted(t *testing.T) {
+	for _, remove := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			disk := &fakeDisk{}
+			begin := time.Now()
+			source := &fakeSource{life: time.Hour, fail: func(now time.Time) error {
+				if d := now.Sub(begin); d > time.Minute && d < 3*time.Hour {
+					return errors.New("down")
+				}
+				return nil
+			}}
+			set := onDisk(disk, source, "a")
+			set[0].RemoveExpired = remove
+			a := started(t, silent(), set...)
+			time.Sleep(59 * time.Minute)
+			if disk.at("/t/a") != "token.1" {
+				t.Errorf("before it expires: %q", disk.at("/t/a"))
+			}
+			time.Sleep(2 * time.Minute)
+			all, _ := a.Status(t.Context())
+			if gone := disk.at("/t/a") == ""; gone != remove || gone != (all[0].State == Missing) {
+				t.Errorf("remove %v: %q, %s", remove, disk.at("/t/a"), all[0].State)
+			}
+			time.Sleep(3 * time.Hour)
+			if disk.at("/t/a") == "" || disk.at("/t/a") == "token.1" {
+				t.Errorf("after the outage: %q", disk.at("/t/a"))
+			}
+		})
+	}
+}
