@@ -1,0 +1,160 @@
+package state
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tokenagent/tokenagent/agent"
+)
+
+var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+
+var records = []agent.Record{
+	{Token: "a", Path: "/t/a", Digest: "d", Issued: noon, Expires: noon.Add(time.Hour), Mark: []byte(`{"inode":1}`)},
+	{Token: `b["x"]`, Path: "/t/b", Issued: noon, Delete: true, Mark: []byte(`{}`)},
+}
+
+func open(t *testing.T, dir string) *State {
+	t.Helper()
+	s, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func TestRecordsAndKeyOutliveTheProcess(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "new", "state")
+	s := open(t, dir)
+	if len(s.Recall()) != 0 || len(s.DigestKey()) != 32 {
+		t.Errorf("a new folder has %d records and a key of %d bytes", len(s.Recall()), len(s.DigestKey()))
+	}
+	if err := s.Keep(records); err != nil {
+		t.Fatal(err)
+	}
+	key := s.DigestKey()
+	s.Close()
+	again := open(t, dir)
+	if d := cmp.Diff(records, again.Recall()); d != "" {
+		t.Error(d)
+	}
+	if d := cmp.Diff(key, again.DigestKey()); d != "" || len(again.Warnings()) != 0 {
+		t.Error(d, again.Warnings())
+	}
+	for name, mode := range map[string]os.FileMode{"": 0o700, recordsName: 0o600, keyName: 0o600, lockName: 0o600} {
+		if st, err := os.Stat(filepath.Join(dir, name)); err != nil || st.Mode().Perm() != mode {
+			t.Errorf("%s: mode %v, %v", name, st.Mode(), err)
+		}
+	}
+}
+
+func TestOneAgentAtATime(t *testing.T) {
+	dir := t.TempDir()
+	first := open(t, dir)
+	_, err := Open(dir)
+	locked, ok := errors.AsType[*Locked](err)
+	if !ok || locked.PID != os.Getpid() || !strings.Contains(err.Error(), "tokenagent refresh") {
+		t.Fatalf("a second one: %v", err)
+	}
+	if got := Read(dir); got.DigestKey() == nil {
+		t.Error("who only looks sees nothing")
+	}
+	first.Close()
+	open(t, dir)
+}
+
+func TestWhatCannotBeUsedIsSetAside(t *testing.T) {
+	for name, c := range map[string]struct {
+		file  string
+		spoil func(path string) error
+		says  string
+	}{
+		"corrupt":          {recordsName, func(p string) error { return os.WriteFile(p, []byte(`{"version":1,"rec`), 0o600) }, "no file of records"},
+		"NUL bytes":        {recordsName, func(p string) error { return os.WriteFile(p, make([]byte, 100), 0o600) }, "no file of records"},
+		"empty":            {recordsName, func(p string) error { return os.WriteFile(p, nil, 0o600) }, "no file of records"},
+		"of the future":    {recordsName, func(p string) error { return os.WriteFile(p, []byte(`{"version":99}`), 0o600) }, "version 99"},
+		"others' to write": {recordsName, func(p string) error { return os.Chmod(p, 0o666) }, "others may write"},
+		"a FIFO": {recordsName, func(p string) error {
+			return errors.Join(os.Remove(p), syscall.Mkfifo(p, 0o600))
+		}, "no regular file"},
+		"a directory": {recordsName, func(p string) error { return errors.Join(os.Remove(p), os.Mkdir(p, 0o700)) }, "no regular file"},
+		"a short key": {keyName, func(p string) error { return os.WriteFile(p, []byte("short"), 0o600) }, "5 bytes"},
+	} {
+		dir := t.TempDir()
+		s := open(t, dir)
+		if err := s.Keep(records); err != nil {
+			t.Fatal(err)
+		}
+		s.Close()
+		path := filepath.Join(dir, c.file)
+		if err := c.spoil(path); err != nil {
+			t.Fatal(err)
+		}
+		again := open(t, dir)
+		if w := strings.Join(again.Warnings(), "\n"); !strings.Contains(w, c.says) {
+			t.Errorf("%s: warnings %q", name, w)
+		}
+		if _, err := os.Lstat(path + asideSuffix); err != nil {
+			t.Errorf("%s: not set aside: %v", name, err)
+		}
+		if err := again.Keep(records); err != nil || len(again.DigestKey()) != 32 {
+			t.Errorf("%s: of no use afterwards: %v", name, err)
+		}
+		again.Close()
+	}
+}
+
+func TestRecordsOfAnotherUserAreSetAside(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give files away")
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, recordsName), []byte(`{"version":1}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(filepath.Join(dir, recordsName), 54321, 54321); err != nil {
+		t.Fatal(err)
+	}
+	if w := strings.Join(open(t, dir).Warnings(), ""); !strings.Contains(w, "uid 54321") {
+		t.Errorf("warnings %q", w)
+	}
+}
+
+func TestFolderThatOthersMayWriteIsWarnedAbout(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if w := strings.Join(open(t, dir).Warnings(), ""); !strings.Contains(w, "chmod go-w") {
+		t.Errorf("warnings %q", w)
+	}
+}
+
+func TestReadLooksWithoutTouching(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "none")
+	if s := Read(dir); s.Recall() != nil || s.DigestKey() != nil {
+		t.Error("something is there")
+	}
+	if _, err := os.Stat(dir); err == nil {
+		t.Error("the folder was made")
+	}
+}
+
+func FuzzParseRecords(f *testing.F) {
+	f.Add([]byte(`{"version":1,"records":[{"token":"a","path":"/t","mark":{}}]}`))
+	f.Add([]byte(`{"version":1,"records":[{"issued":"x"}]}`))
+	f.Add([]byte{0})
+	f.Fuzz(func(t *testing.T, content []byte) {
+		if all, err := parseRecords(content); err != nil && all != nil {
+			t.Error("records together with an error")
+		}
+	})
+}
