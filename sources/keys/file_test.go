@@ -1,0 +1,130 @@
+package keys
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// write puts content into a new file and returns its path.
+func write(t *testing.T, content string, mode fs.FileMode) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, mode); err != nil { // whatever the umask
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestReadTakesAKeyThatIsKeptAsASecret(t *testing.T) {
+	for _, mode := range []fs.FileMode{0o600, 0o400, 0o440, 0o640} {
+		path := write(t, testdata(t, "sec1.pem"), mode)
+		if k, err := Read(path); err != nil || k.Algorithm() != "ES256" {
+			t.Errorf("mode %04o: got %v, %v", mode, k, err)
+		}
+	}
+}
+
+func TestReadFollowsSymlinksAsInAPod(t *testing.T) {
+	path := write(t, testdata(t, "sec1.pem"), 0o400)
+	link := filepath.Join(t.TempDir(), "key")
+	if err := os.Symlink(path, link); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Read(link); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestReadNamesTheFileAndTheMend(t *testing.T) {
+	key := testdata(t, "sec1.pem")
+	fifo, missing := filepath.Join(t.TempDir(), "fifo"), filepath.Join(t.TempDir(), "missing")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cases := map[string]struct{ path, want string }{
+		"missing":        {missing, "key PATH: no such file or directory"},
+		"others read":    {write(t, key, 0o604), "key PATH: its mode 0604 lets everybody at it; chmod 0600 PATH (in a pod: defaultMode: 0440 with fsGroup)"},
+		"group writes":   {write(t, key, 0o660), "key PATH: its mode 0660 lets its group write; chmod 0600 PATH (in a pod"},
+		"directory":      {t.TempDir(), "key PATH: it is a directory; a regular file is wanted"},
+		"FIFO":           {fifo, "key PATH: it is a FIFO; a regular file is wanted"},
+		"device":         {"/dev/null", "key PATH: it is a device; a regular file is wanted"},
+		"too large":      {write(t, strings.Repeat("x", MaxFile+1), 0o600), "key PATH: it is larger than 65536 bytes"},
+		"empty":          {write(t, "", 0o600), "key PATH: it is empty"},
+		"what is no key": {write(t, "secret\n", 0o600), "key PATH: it is no private key in a known format"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			_, err := Read(c.path)
+			want := strings.ReplaceAll(c.want, "PATH", c.path)
+			if err == nil || !strings.HasPrefix(err.Error(), want) {
+				t.Errorf("got %v, want %s", err, want)
+			}
+		})
+	}
+	if _, err := Read(missing); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%v is not fs.ErrNotExist", err)
+	}
+}
+
+func TestReadSecretFileReturnsEveryByte(t *testing.T) {
+	content := bytes.Repeat([]byte("x\n"), MaxFile/2)
+	got, err := ReadSecretFile(write(t, string(content), 0o600))
+	if err != nil || !bytes.Equal(got, content) {
+		t.Errorf("got %d bytes, %v", len(got), err)
+	}
+}
+
+// A fakeInfo is what fstat says of a file that a test cannot make without root.
+type fakeInfo struct {
+	fs.FileInfo
+	mode fs.FileMode
+	stat syscall.Stat_t
+}
+
+func (f fakeInfo) Mode() fs.FileMode { return f.mode }
+func (f fakeInfo) Sys() any          { return &f.stat }
+
+func TestOwnerAndGroupDecide(t *testing.T) {
+	agent := identity{uid: 500, groups: []uint32{500, 70}}
+	root := identity{uid: 0, groups: []uint32{0}}
+	cases := []struct {
+		name     string
+		me       identity
+		uid, gid uint32
+		mode     fs.FileMode
+		want     string
+	}{
+		{"own", agent, 500, 500, 0o600, ""},
+		{"root's, own group reads", agent, 0, 70, 0o440, ""},
+		{"root's, another group may do nothing", agent, 0, 71, 0o400, ""},
+		{"root's, another group reads", agent, 0, 71, 0o440, "its mode 0440 lets group 71 read, which whoever runs tokenagent is not in; chmod 0600 /k (in a pod"},
+		{"another user's", agent, 501, 500, 0o600, "its owner is user 501; it must be root or whoever runs tokenagent: chown 500 /k"},
+		{"another user's, as root", root, 501, 0, 0o600, "its owner is user 501; it must be root or whoever runs tokenagent: chown 0 /k"},
+		{"others may execute", agent, 500, 500, 0o601, "its mode 0601 lets everybody at it"},
+		{"own group writes", agent, 500, 500, 0o620, "its mode 0620 lets its group write"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			err := c.me.refuses("/k", fakeInfo{mode: c.mode, stat: syscall.Stat_t{Uid: c.uid, Gid: c.gid}})
+			if got := text(err); c.want == "" && got != "" || !strings.HasPrefix(got, c.want) {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
