@@ -48,6 +48,15 @@ func (d *folder) target() (st unix.Stat_t, err error) {
 	return st, nil
 }
 
+// sync brings the names in the folder to the disk (step 13 of a write).
+func (d *folder) sync() error {
+	err := unix.Fsync(d.fd)
+	if err == nil || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) {
+		return nil // some file systems have nothing to sync in a folder
+	}
+	return d.explain("sync the folder", err)
+}
+
 func (d *folder) refuse(st unix.Stat_t) error {
 	reason := kindOf(st.Mode) + ", which is not replaced; "
 	switch st.Mode & unix.S_IFMT {

@@ -1,8 +1,10 @@
 package safefile
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io/fs"
 	"time"
@@ -28,8 +30,20 @@ type Record struct {
 // Record is what f wrote last, or the zero Record.
 func (f *File) Record() Record { return f.record }
 
-// Adopt makes f take r, of an earlier File for the same target, for its own.
-func (f *File) Adopt(r Record) { f.record = r }
+// Adopt takes r, of an earlier File for the target, for what f wrote last, and
+// says how the target differs from it or from what is wanted now, as Look does.
+// Then it is not taken.
+func (f *File) Adopt(r Record) (difference string, err error) {
+	if _, err := f.Check(); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	r.UID, r.GID, r.Mode = f.target.Owner.UID, f.target.Group, f.target.Mode
+	f.record = r
+	if difference, err = f.Look(); difference != "" || err != nil {
+		f.record = Record{}
+	}
+	return difference, err
+}
 
 // Look says in a few words how the target differs from what was written, and ""
 // when it does not. It looks by the path, as readers do, so that it sees a
@@ -46,6 +60,35 @@ func (f *File) Look() (difference string, err error) {
 		return difference, as(f.target.Owner, f.target.Group, look)
 	}
 	return difference, look()
+}
+
+// Remove takes the target away if it is as it was written, and leaves alone
+// what anybody else has put there.
+func (f *File) Remove(ctx context.Context) error {
+	err := f.inFolder(walk{dry: true}, func(d *folder) error {
+		if _, err := d.lock(ctx, lockPatience); err != nil {
+			return f.target.fault(err)
+		}
+		st, err := d.target()
+		if _, foreign := errors.AsType[*Refusal](err); foreign || f.record.difference(st) != "" {
+			return nil
+		}
+		if err == nil {
+			err = d.remove()
+		}
+		return f.target.fault(err)
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // its folder went before it
+	}
+	return err
+}
+
+func (d *folder) remove() error {
+	if err := unix.Unlinkat(d.fd, d.name, 0); err != nil {
+		return d.explain("remove it", err)
+	}
+	return d.sync()
 }
 
 func (f *File) look() (difference string, err error) {

@@ -75,7 +75,7 @@ func (u User) In(gid int) bool { return gid == u.GID || slices.Contains(u.Groups
 type File struct {
 	target  Target
 	record  Record
-	asOwner bool                // the folder is the owner's, and so is the identity that looks
+	asOwner bool                // below a folder of the owner's, whose identity looks at it too
 	warned  map[string]struct{} // what has been said
 	passed  func(step int) error
 }
@@ -108,7 +108,7 @@ func (f *File) Write(ctx context.Context, content []byte) (Result, error) {
 // fs.ErrNotExist, unless the write would make it.
 func (f *File) Check() (warnings []string, err error) {
 	err = f.inFolder(walk{dry: true}, func(d *folder) error {
-		warnings = d.warnings
+		warnings = f.unsaid(d.warnings)
 		_, err := d.target()
 		return f.target.fault(err)
 	})

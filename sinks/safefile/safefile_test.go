@@ -154,7 +154,9 @@ func TestWriteLeavesAloneWhatLiesThereAsWanted(t *testing.T) {
 		t.Errorf("the record went from %+v to %+v", before, after)
 	}
 	again := New(target)
-	again.Adopt(before)
+	if d, err := again.Adopt(before); d != "" || err != nil {
+		t.Errorf("Adopt says %q, %v", d, err)
+	}
 	if mustWrite(t, again, "content").Changed {
 		t.Error("the same content changed something after adoption")
 	}

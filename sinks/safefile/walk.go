@@ -45,7 +45,7 @@ func (f *File) inFolder(w walk, do func(*folder) error) error {
 	}
 	t := f.target
 	if !t.Owner.In(t.Group) {
-		return &Refusal{t.Path, fmt.Sprintf("cannot have the group %s in a folder of %s, who does not belong to it; name one of that user's groups", groupName(t.Group), userName(t.Owner.UID))}
+		return &Stranger{t.Path, t.Group, t.Owner.UID}
 	}
 	f.asOwner = true
 	w.uid = t.Owner.UID

@@ -49,7 +49,7 @@ func (w *writing) run(ctx context.Context) error {
 		10: w.sync,
 		11: w.close,
 		12: w.rename,
-		13: w.syncFolder,
+		13: w.folder.sync,
 		14: w.record,
 	}
 	for n := 1; n < len(steps); n++ {
@@ -213,15 +213,6 @@ func (w *writing) rename() error {
 	}
 	w.temp = ""
 	return nil
-}
-
-// syncFolder brings the new name to the disk (step 13).
-func (w *writing) syncFolder() error {
-	err := unix.Fsync(w.folder.fd)
-	if err == nil || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) {
-		return nil // some file systems have nothing to sync in a folder
-	}
-	return w.explain("sync the folder", err)
 }
 
 // record remembers what lies there now (step 14).

@@ -1,0 +1,154 @@
+package sinks
+
+import (
+	"context"
+	"encoding/json"
+	"io/fs"
+	"path/filepath"
+	"time"
+
+	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/sinks/safefile"
+)
+
+// A fileBlock is a file that holds one token for its readers:
+//
+//	sink "file" {
+//	  path       = "/var/lib/gwms-frontend/tokens.d/ce1.scitoken"
+//	  owner      = "frontend" # default: the agent's user
+//	  group      = "frontend" # default: the owner's group
+//	  mode       = "0600"
+//	  format     = "token"    # or "json", "env"
+//	  create_dir = true       # make tokens.d when it is missing
+//	}
+type fileBlock struct {
+	Path      string      `hcl:"path,path"`
+	Owner     string      `hcl:"owner,optional"`
+	Group     string      `hcl:"group,optional"`
+	Mode      fs.FileMode `hcl:"mode,optional"`
+	Format    string      `hcl:"format,optional"`
+	CreateDir bool        `hcl:"create_dir,optional"`
+}
+
+// file is the sink of a fileBlock. It is a Located, Looker, Reader, Keeper and
+// Remover as well.
+type file struct {
+	path     string
+	safe     *safefile.File
+	format   format
+	written  agent.Token // as Put wrote it; zero after a restart
+	warnings []string    // of the last Put
+}
+
+func decodeFile(b *config.Block, _ string, _ agent.Request) agent.Sink {
+	block := fileBlock{Mode: 0o600, Format: "token"}
+	if !b.Decode(&block) || !judgeFile(b, block) {
+		return nil
+	}
+	target := safefile.Target{Path: block.Path, Mode: block.Mode, CreateDir: block.CreateDir}
+	s := &file{path: block.Path, format: formats[block.Format]}
+	if b.DefinitionsOnly() {
+		s.safe = safefile.New(target)
+		return s
+	}
+	if !give(b, block, &target) {
+		return nil
+	}
+	s.safe = safefile.New(target)
+	if !visit(b, s.safe, target.Owner.UID) {
+		return nil
+	}
+	return s
+}
+
+// Put makes t the content of the file, in its format.
+func (s *file) Put(ctx context.Context, t agent.Token) (changed bool, err error) {
+	s.warnings = nil
+	if s.holds(t) {
+		return false, nil
+	}
+	r, err := s.safe.Write(ctx, s.format.render(t, time.Now()))
+	s.warnings = r.Warnings
+	if err != nil {
+		return false, &agent.Fault{Kind: agent.Writing, Err: err}
+	}
+	s.written = t
+	return r.Changed, nil
+}
+
+// holds reports whether the very token lies there as it was written. The bytes
+// need not be rendered again for that: expires_in would differ by then.
+func (s *file) holds(t agent.Token) bool {
+	if s.written.IsZero() || !s.written.Secret.Equal(t.Secret) || !s.written.Expires.Equal(t.Expires) {
+		return false
+	}
+	difference, err := s.safe.Look()
+	return difference == "" && err == nil
+}
+
+// Path is the absolute path of the file.
+func (s *file) Path() string { return s.path }
+
+// Look says how the file differs from what was put there; "" when it does not.
+func (s *file) Look(context.Context) (difference string, err error) { return s.safe.Look() }
+
+// Read returns the text of the token that lies in the file.
+func (s *file) Read(context.Context) (agent.Secret, error) {
+	content, err := s.safe.Read()
+	if err != nil {
+		return agent.Secret{}, err
+	}
+	text, err := s.format.token(content)
+	if err != nil {
+		return agent.Secret{}, &fs.PathError{Op: "read", Path: s.path, Err: err}
+	}
+	return agent.NewSecret(text), nil
+}
+
+// Warnings are what the last Put found that is not as it should be, such as a
+// folder whose lock somebody else holds. Each is given once.
+func (s *file) Warnings() []string { return s.warnings }
+
+// Mark is the safefile.Record of the file.
+func (s *file) Mark() json.RawMessage {
+	mark, _ := json.Marshal(s.safe.Record()) // numbers, strings and times of this century
+	return mark
+}
+
+// Adopt takes the file for one that this sink has put, if it is as marked.
+func (s *file) Adopt(_ context.Context, mark json.RawMessage) (difference string, err error) {
+	var r safefile.Record
+	if err := json.Unmarshal(mark, &r); err != nil {
+		return "", err
+	}
+	return s.safe.Adopt(r)
+}
+
+// Remove takes the file away, if it is as it was put.
+func (s *file) Remove(ctx context.Context) error {
+	if err := s.safe.Remove(ctx); err != nil {
+		return &agent.Fault{Kind: agent.Writing, Err: err}
+	}
+	return nil
+}
+
+// judgeFile reports what is wrong with a block on any machine.
+func judgeFile(b *config.Block, block fileBlock) bool {
+	ok := true
+	if problem := safefile.CheckName(filepath.Base(block.Path)); problem != "" {
+		b.Fault("path", "the path names no file that can be written", problem)
+		ok = false
+	}
+	if _, known := formats[block.Format]; !known {
+		b.Fault("format", "unknown format", `it is "token" (the token and a newline), "json" or "env"`)
+		ok = false
+	}
+	if block.Mode&0o400 == 0 {
+		b.Fault("mode", "the owner could not read the file", `usual are "0600" and, for readers in a group, "0640"`)
+		ok = false
+	} else if block.Mode&0o027 != 0 {
+		b.Warn("mode", "the mode is wide open", `others could read the token, or the group write one; usual are "0600" and, for readers in a group, "0640"`)
+	}
+	return ok
+}

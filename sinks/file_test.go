@@ -1,0 +1,411 @@
+package sinks
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/sinks/safefile"
+)
+
+// silent is a source that is never asked.
+type silent struct{}
+
+func (silent) Issue(context.Context, agent.Request) (agent.Token, error) {
+	return agent.Token{}, errors.New("not asked")
+}
+
+// load decodes a sink "file" block with these lines in it.
+func load(t testing.TB, env config.Environment, lines string) (*file, config.Faults) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "tokenagent.hcl")
+	text := fmt.Sprintf("source \"silent\" \"s\" {\n}\ntoken \"t\" {\n  source = source.silent.s\n  sink \"file\" {\n%s\n  }\n}\n", lines)
+	must(t, os.WriteFile(path, []byte(text), 0o600))
+	kinds := config.Kinds{
+		Sources: map[string]config.SourceDecoder{"silent": func(b *config.Block) agent.Source {
+			var none struct{}
+			b.Decode(&none)
+			return silent{}
+		}},
+		Sinks: Kinds,
+	}
+	c, faults := config.Load([]string{path}, kinds, env)
+	if faults.HasErrors() {
+		return nil, faults
+	}
+	return c.Renewers[0].Sinks[0].(*file), faults
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// fine is load for a block without faults.
+func fine(t testing.TB, lines string) *file {
+	t.Helper()
+	s, faults := load(t, config.Environment{}, lines)
+	if len(faults) > 0 {
+		t.Fatalf("%s\nhas the faults\n%s", lines, text(t, faults))
+	}
+	return s
+}
+
+// text is what people are shown, unwrapped.
+func text(t testing.TB, faults config.Faults) string {
+	t.Helper()
+	var out strings.Builder
+	must(t, faults.WriteText(&out))
+	return strings.Join(strings.Fields(out.String()), " ")
+}
+
+func pathLine(path string) string { return fmt.Sprintf("path = %q\n", path) }
+
+func token(text string, life time.Duration) agent.Token {
+	now := time.Now()
+	return agent.Token{Secret: agent.NewSecret(text), Issued: now, Expires: now.Add(life)}
+}
+
+func TestTheFormatsOfAFile(t *testing.T) {
+	for format, want := range map[string]string{
+		"token": "abc.def-_~+/=\n",
+		"json":  `{"access_token":"abc.def-_~+/=","expires_in":3600,"token_type":"Bearer"}` + "\n",
+		"env":   "BEARER_TOKEN=abc.def-_~+/=\n",
+	} {
+		t.Run(format, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "token")
+			s := fine(t, pathLine(path)+fmt.Sprintf("format = %q", format))
+			synctest.Test(t, func(t *testing.T) {
+				if changed, err := s.Put(t.Context(), token("abc.def-_~+/=", time.Hour)); !changed || err != nil {
+					t.Fatalf("Put says %v, %v", changed, err)
+				}
+			})
+			got, err := os.ReadFile(path)
+			must(t, err)
+			if string(got) != want {
+				t.Errorf("the file holds %q, want %q", got, want)
+			}
+			if read, err := s.Read(t.Context()); err != nil || read.Reveal() != "abc.def-_~+/=" {
+				t.Errorf("Read says %q, %v", read.Reveal(), err)
+			}
+		})
+	}
+}
+
+func TestJSONOfATokenWithoutExpiryDoesNotNameOne(t *testing.T) {
+	got := formats["json"].render(agent.Token{Secret: agent.NewSecret("abc")}, time.Now())
+	if want := `{"access_token":"abc","token_type":"Bearer"}` + "\n"; string(got) != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestTheSameTokenIsNotWrittenAgain(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "token")
+	s := fine(t, pathLine(path)+`format = "json"`)
+	synctest.Test(t, func(t *testing.T) {
+		same := token("abc", time.Hour)
+		put(t, s, same, true)
+		time.Sleep(time.Minute)
+		put(t, s, same, false)
+		must(t, os.Remove(path))
+		put(t, s, same, true)
+		content, err := os.ReadFile(path)
+		must(t, err)
+		if !strings.Contains(string(content), `"expires_in":3540`) {
+			t.Errorf("what is written a minute later says %s", content)
+		}
+		put(t, s, token("def", time.Hour), true)
+	})
+}
+
+func put(t testing.TB, s *file, k agent.Token, change bool) {
+	t.Helper()
+	if changed, err := s.Put(t.Context(), k); changed != change || err != nil {
+		t.Errorf("Put says %v, %v; want %v", changed, err, change)
+	}
+}
+
+func TestReadTellsGarbageFromTokens(t *testing.T) {
+	for format, contents := range map[string][]string{
+		"token": {"", "\n", "null null", "a\nb\n", "\xff\xfe", "Bearer abc", strings.Repeat("\x00", 100), `"abc"`},
+		"json":  {"", "abc", "{}", `{"access_token":7}`, `{"access_token":"a b"}`, "[]"},
+		"env":   {"", "abc", "BEARER_TOKEN=", "BEARER_TOKEN=a b", "TOKEN=abc"},
+	} {
+		path := filepath.Join(t.TempDir(), "token")
+		s := fine(t, pathLine(path)+fmt.Sprintf("format = %q", format))
+		for _, content := range contents {
+			must(t, os.WriteFile(path, []byte(content), 0o600))
+			if got, err := s.Read(t.Context()); err == nil || strings.TrimSpace(content) != "" && strings.Contains(err.Error(), content) {
+				t.Errorf("format %s: of %q Read says %q, %v", format, content, got.Reveal(), err)
+			}
+		}
+	}
+	s := fine(t, pathLine(filepath.Join(t.TempDir(), "none")))
+	if _, err := s.Read(t.Context()); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("of no file Read says %v", err)
+	}
+}
+
+func FuzzFormats(f *testing.F) {
+	for _, seed := range []string{"abc\n", `{"access_token":"abc","expires_in":5,"token_type":"Bearer"}`, "BEARER_TOKEN=abc\n", "\x00"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, content string) {
+		for name, format := range formats {
+			found, err := format.token([]byte(content))
+			if err != nil {
+				continue
+			}
+			again, err := format.token(format.render(agent.Token{Secret: agent.NewSecret(found)}, time.Now()))
+			if err != nil || again != found {
+				t.Errorf("format %s: %q is read back as %q, %v", name, found, again, err)
+			}
+		}
+	})
+}
+
+func TestErrorsOfPutAreFaultsOfWriting(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "token")
+	s := fine(t, pathLine(path))
+	must(t, os.Mkdir(path, 0o700))
+	_, err := s.Put(t.Context(), token("abc", time.Hour))
+	fault, ok := errors.AsType[*agent.Fault](err)
+	if !ok || fault.Kind != agent.Writing || !strings.Contains(err.Error(), path+": a directory") {
+		t.Errorf("Put says %v", err)
+	}
+}
+
+func TestARestartKnowsTheFileAgain(t *testing.T) {
+	lines := pathLine(filepath.Join(t.TempDir(), "token"))
+	first := fine(t, lines)
+	put(t, first, token("abc", time.Hour), true)
+	mark := first.Mark()
+	if strings.Contains(string(mark), "abc") {
+		t.Errorf("the mark shows the token: %s", mark)
+	}
+
+	second := fine(t, lines)
+	if d, err := second.Adopt(t.Context(), mark); d != "" || err != nil {
+		t.Fatalf("Adopt says %q, %v", d, err)
+	}
+	if d, err := second.Look(t.Context()); d != "" || err != nil {
+		t.Errorf("after adoption Look says %q, %v", d, err)
+	}
+	other := fine(t, lines+`mode = "0640"`)
+	if d, err := other.Adopt(t.Context(), mark); d != "its mode is 0600, not 0640" || err != nil {
+		t.Errorf("with another mode Adopt says %q, %v", d, err)
+	}
+	must(t, os.Remove(first.path))
+	third := fine(t, lines)
+	if d, err := third.Adopt(t.Context(), mark); d != "it is gone" || err != nil {
+		t.Errorf("without the file Adopt says %q, %v", d, err)
+	}
+	if _, err := third.Adopt(t.Context(), json.RawMessage("garbage")); err == nil {
+		t.Error("Adopt took garbage")
+	}
+}
+
+func TestRemoveTakesAwayOnlyWhatWasPut(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "token")
+	s := fine(t, pathLine(path))
+	put(t, s, token("abc", time.Hour), true)
+	must(t, os.WriteFile(path, []byte("somebody else's"), 0o600))
+	must(t, s.Remove(t.Context()))
+	if _, err := os.Stat(path); err != nil {
+		t.Errorf("somebody else's file is gone: %v", err)
+	}
+	put(t, s, token("def", time.Hour), true)
+	must(t, s.Remove(t.Context()))
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the file is still there: %v", err)
+	}
+	must(t, s.Remove(t.Context()))
+	must(t, os.Remove(filepath.Dir(path)))
+	must(t, s.Remove(t.Context()))
+}
+
+func TestFaultsOfABlock(t *testing.T) {
+	dir := t.TempDir()
+	must(t, os.Mkdir(filepath.Join(dir, "folder"), 0o700))
+	here := pathLine(filepath.Join(dir, "token"))
+	for name, test := range map[string]struct {
+		lines string
+		want  []string
+	}{
+		"no path":           {"", []string{"missing attribute path"}},
+		"the root":          {`path = "/"`, []string{"names no file"}},
+		"a long name":       {pathLine(dir + "/" + strings.Repeat("x", 201)), []string{"201 bytes; at most 200"}},
+		"the agent's own":   {pathLine(dir + "/.tokenagent.x"), []string{"the agent's own"}},
+		"a folder":          {pathLine(dir + "/folder"), []string{"a directory, which is not replaced; name a file in it", "^^^"}},
+		"unknown format":    {here + `format = "xml"`, []string{"unknown format", `"json" or "env"`}},
+		"unreadable":        {here + `mode = "0200"`, []string{"the owner could not read"}},
+		"unknown user":      {here + `owner = "nobody-of-that-name"`, []string{"unknown user", "getent knows none"}},
+		"unknown group":     {here + `group = "nobody-of-that-name"`, []string{"unknown group", "getent knows none"}},
+		"unknown attribute": {here + `owners = "x"`, []string{"did you mean owner?"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, faults := load(t, config.Environment{}, test.lines)
+			if !faults.HasErrors() {
+				t.Fatal("there is no fault")
+			}
+			for _, want := range test.want {
+				if got := text(t, faults); !strings.Contains(got, want) {
+					t.Errorf("the fault does not say %q:\n%s", want, got)
+				}
+			}
+		})
+	}
+}
+
+func TestWarningsOfABlock(t *testing.T) {
+	dir := t.TempDir()
+	open := filepath.Join(dir, "open")
+	must(t, errors.Join(os.Mkdir(open, 0o700), os.Chmod(open, 0o777)))
+	for name, test := range map[string]struct{ lines, want string }{
+		"a missing folder": {pathLine(dir + "/none/token"), "the folder does not exist yet"},
+		"an open folder":   {pathLine(open + "/token"), "chmod go-w " + open},
+		"an open mode":     {pathLine(dir+"/token") + `mode = "0644"`, "the mode is wide open"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, faults := load(t, config.Environment{}, test.lines)
+			if s == nil {
+				t.Fatalf("there are faults:\n%s", text(t, faults))
+			}
+			if got := text(t, faults.Warnings()); !strings.Contains(got, test.want) {
+				t.Errorf("the warning does not say %q:\n%s", test.want, got)
+			}
+		})
+	}
+}
+
+func TestDefinitionsAloneLookAtNothingOnTheMachine(t *testing.T) {
+	s, faults := load(t, config.Environment{Definitions: true}, `
+		path  = "/nowhere/at/all/token"
+		owner = "nobody-of-that-name"
+		group = "nobody-of-that-name"`)
+	if s == nil || len(faults) > 0 {
+		t.Errorf("there are faults:\n%s", text(t, faults))
+	}
+}
+
+func TestAnOrdinaryUserGivesNothingAway(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("root may give files away")
+	}
+	here := pathLine(filepath.Join(t.TempDir(), "token"))
+	for lines, want := range map[string]string{
+		`owner = "0"`:     "only root can give a file to another user",
+		`group = "54399"`: "the agent is not of that group",
+	} {
+		_, faults := load(t, config.Environment{}, here+lines)
+		if !strings.Contains(faults.Error(), want) {
+			t.Errorf("%s gives %v, want %q", lines, faults, want)
+		}
+	}
+	fine(t, here+fmt.Sprintf("owner = \"%d\"\ngroup = \"%d\"", os.Geteuid(), os.Getegid()))
+}
+
+// home is a folder of the user with that number, below folders that all can pass.
+func home(t *testing.T, uid int) string {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("only root can write for others")
+	}
+	base := t.TempDir()
+	dir := filepath.Join(base, "home")
+	must(t, errors.Join(os.Chmod(base, 0o755), os.Chmod(filepath.Dir(base), 0o755), os.Mkdir(dir, 0o700), os.Chown(dir, uid, uid)))
+	return dir
+}
+
+func TestTheOwnerOfAFolderMustBeNamed(t *testing.T) {
+	here := pathLine(filepath.Join(home(t, 65534), "token"))
+	for lines, want := range map[string]string{
+		"":                                  `write owner = "nobody"`,
+		`owner = "1"`:                       "neither to root nor to",
+		`owner = "54321"`:                   "write group as well",
+		"owner = \"nobody\"\ngroup = \"0\"": "who does not belong to it",
+	} {
+		_, faults := load(t, config.Environment{}, here+lines)
+		if !faults.HasErrors() || !strings.Contains(text(t, faults), want) {
+			t.Errorf("%q gives\n%swant %q", lines, text(t, faults), want)
+		}
+	}
+	s := fine(t, here+`owner = "nobody"`)
+	put(t, s, token("abc", time.Hour), true)
+	info, err := os.Stat(s.path)
+	must(t, err)
+	if info.Mode() != 0o600 {
+		t.Errorf("the mode is %v", info.Mode())
+	}
+}
+
+func TestAUserWithoutAnEntryIsGivenAFile(t *testing.T) {
+	s := fine(t, pathLine(filepath.Join(home(t, 54321), "token"))+"owner = \"54321\"\ngroup = \"54321\"")
+	put(t, s, token("abc", time.Hour), true)
+}
+
+func TestUsersAndGroupsAreAskedOfGetent(t *testing.T) {
+	script := filepath.Join(t.TempDir(), "getent")
+	must(t, os.WriteFile(script, []byte(`#!/bin/sh
+case "$2 $3" in
+"passwd frontend" | "passwd 70001") echo "frontend:*:70001:70002::/home/frontend:/bin/sh" ;;
+"group htc") echo "htc:*:70003:frontend" ;;
+"initgroups frontend") echo "frontend  70003 70004" ;;
+*) exit 2 ;;
+esac
+`), 0o755))
+	a := accounts{getent: script}
+	for _, name := range []string{"frontend", "70001"} {
+		if u, err := a.user(name); err != nil || u.name != "frontend" || u.UID != 70001 || u.GID != 70002 {
+			t.Errorf("user %s is %+v, %v", name, u, err)
+		}
+	}
+	if gid, err := a.group("htc"); gid != 70003 || err != nil {
+		t.Errorf("the group is %d, %v", gid, err)
+	}
+	u := account{User: safefile.User{UID: 70001, GID: 70002}, name: "frontend"}
+	u.Groups = a.groupsOf(u)
+	if !u.In(70002) || !u.In(70003) || !u.In(70004) || u.In(0) {
+		t.Errorf("the groups are %v", u.Groups)
+	}
+	if name := a.userName(70001); name != "frontend" {
+		t.Errorf("the name is %q", name)
+	}
+	if name := a.userName(70009); name != "70009" {
+		t.Errorf("the name is %q", name)
+	}
+	if _, err := a.user("none"); err == nil {
+		t.Error("there is a user none")
+	}
+}
+
+func TestNoAccountHasTheNumberThatMeansNone(t *testing.T) {
+	if _, err := (accounts{}).user("4294967295"); err == nil {
+		t.Error("4294967295 is taken for a user; to the kernel it is no change")
+	}
+}
+
+func TestTheDocumentedBlockLoads(t *testing.T) {
+	source, err := os.ReadFile("file.go")
+	must(t, err)
+	_, rest, _ := strings.Cut(string(source), "//\tsink \"file\" {\n")
+	block, _, found := strings.Cut(rest, "//\t}\n")
+	if !found {
+		t.Fatal("file.go documents no block")
+	}
+	if _, faults := load(t, config.Environment{Definitions: true}, strings.ReplaceAll(block, "//", "")); len(faults) > 0 {
+		t.Errorf("the documented block has faults:\n%s", text(t, faults))
+	}
+}
