@@ -20,6 +20,7 @@ type outcome struct {
 	adopted    bool            // what was looked at was left by an earlier process
 	removed    bool            // the sink's file was to be removed
 	mark       json.RawMessage // see Keeper
+	warnings   []string        // see Warner
 	err        error
 }
 
@@ -112,6 +113,9 @@ func (d *duty) put(t Token) func(context.Context) outcome {
 	return func(ctx context.Context) (o outcome) {
 		o.token = t
 		o.changed, o.err = d.sink.Put(ctx, t)
+		if w, ok := d.sink.(Warner); ok {
+			o.warnings = w.Warnings()
+		}
 		if k, ok := d.sink.(Keeper); ok && o.err == nil {
 			o.mark = k.Mark()
 		}
@@ -159,6 +163,9 @@ func (a *Agent) finish(o outcome) {
 		delete(a.busy, d.path)
 	}
 	a.reopen(d.lane)
+	for _, w := range o.warnings {
+		a.about(d).Warn(w)
+	}
 	switch {
 	case d.orphan:
 		a.orphanSeen(d, o)

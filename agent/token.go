@@ -82,6 +82,13 @@ type Looker interface {
 	Look(ctx context.Context) (difference string, err error)
 }
 
+// A Warner is a sink that has found, while it put a token, what is not as it
+// should be but did not stop it. Each Warning is given once.
+type Warner interface {
+	Sink
+	Warnings() []string // of the last Put
+}
+
 // A Reader is a sink that can read back the text of the token that lies there,
 // whoever put it. The error of a file that is not there is fs.ErrNotExist.
 type Reader interface {

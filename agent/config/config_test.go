@@ -46,7 +46,7 @@ func (s *fakeSource) Check(req agent.Request) (problems []profile.Problem) {
 		problems = append(problems, profile.Problem{Claim: "aud", Text: "it is missing; write audience"})
 	}
 	if slices.Contains(req.Scope, "odd") {
-		problems = append(problems, profile.Problem{Claim: "scope", Text: "odd is unusual", Warning: true})
+		problems = append(problems, profile.Problem{Claim: "scope", Text: "odd is unusual; leave it out", Warning: true})
 	}
 	if _, there := req.Claims["wrong"]; there {
 		problems = append(problems, profile.Problem{Claim: "wrong", Text: "it is never right; leave it out"})
@@ -138,31 +138,3 @@ func loadFaults(t testing.TB, text string) string {
 
 const oneSource = `source "fake" "s" { issuer = "https://x" }
 `
-
-func TestFirst(t *testing.T) {
-	c := load(t, oneSource+`
-locals {
-  ces = toset(["b", "a"])
-}
-token "pilot" {
-  for_each = local.ces
-  source = source.fake.s
-  audience = ["${each.key}:9619"]
-  claims = { n = 1, "wlcg.ver" = "1.0" }
-  sink "fake" { path = "${path.config}/${each.value}" }
-  renew { min_remaining = "40m" }
-}
-`)
-	for _, r := range c.Renewers {
-		t.Logf("%+v %v", r, r.Sinks[0])
-	}
-	t.Log(c.Files)
-	t.Log(loadFaults(t, `token "a" {
-  souce = 1
-  source = "source.fake.x"
-  audience = "x"
-  lifetime = "1x"
-  sink "fake" { mode = 640 }
-}
-`))
-}

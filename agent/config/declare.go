@@ -31,7 +31,7 @@ func (l *loading) declare() {
 // wholeConfiguration is where a fault of no file in particular is shown.
 func (l *loading) wholeConfiguration() hcl.Range {
 	if len(l.files) == 0 {
-		return hcl.Range{Filename: "configuration"}
+		return hcl.Range{Filename: strings.Join(l.paths, ", ")}
 	}
 	return hcl.Range{Filename: l.files[len(l.files)-1].name}
 }

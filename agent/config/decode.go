@@ -35,9 +35,11 @@ func (b *Block) Decode(into any) bool { return b.decode(into) }
 func (b *Block) decode(into any, blocks ...string) bool {
 	target := reflect.ValueOf(into).Elem()
 	fields := b.load.fieldsOf(target.Type())
-	ok := b.refuseUnknown(fields, blocks)
+	meant, ok := b.refuseUnknown(fields, blocks)
 	for _, f := range fields {
-		ok = b.decodeField(f, target.Field(f.index)) && ok
+		if !slices.Contains(meant, f.name) {
+			ok = b.decodeField(f, target.Field(f.index)) && ok
+		}
 	}
 	return ok
 }
@@ -69,44 +71,48 @@ func (l *loading) fieldsOf(t reflect.Type) []field {
 	return fields
 }
 
-// refuseUnknown reports attributes and blocks that nobody asks for.
-func (b *Block) refuseUnknown(fields []field, blocks []string) bool {
-	ok := true
+// refuseUnknown reports attributes and blocks that nobody asks for; meant are
+// the names that they probably are, which so need not be called missing.
+func (b *Block) refuseUnknown(fields []field, blocks []string) (meant []string, ok bool) {
+	known := func(name string) bool {
+		return slices.ContainsFunc(fields, func(f field) bool { return f.name == name })
+	}
+	ok = true
+	refuse := func(at hcl.Range, what, name string) {
+		near, hint := b.unknownHint(name, fieldNames(fields), blocks)
+		b.report(severityError, at, "unknown "+what+" "+name, hint)
+		meant, ok = append(meant, near), false
+	}
 	for _, a := range b.stanza.attributes {
-		if slices.ContainsFunc(fields, func(f field) bool { return f.name == a.name }) {
-			continue
+		if !known(a.name) {
+			refuse(a.nameRange, "attribute", a.name)
 		}
-		ok = false
-		b.report(severityError, a.nameRange, fmt.Sprintf("unknown attribute %s", a.name),
-			b.unknownHint(a.name, fieldNames(fields), blocks))
 	}
 	for _, inner := range b.stanza.blocks {
-		if slices.Contains(blocks, inner.kind) {
-			continue
+		if !slices.Contains(blocks, inner.kind) {
+			refuse(inner.header, "block", inner.kind)
 		}
-		ok = false
-		b.report(severityError, inner.header, fmt.Sprintf("unknown block %s", inner.kind),
-			b.unknownHint(inner.kind, fieldNames(fields), blocks))
 	}
-	return ok
+	return slices.DeleteFunc(meant, b.Has), ok
 }
 
-// unknownHint says what stands in the block that the unknown name stands in.
-func (b *Block) unknownHint(name string, attrs, blocks []string) string {
+// unknownHint says what stands in the block that the unknown name stands in,
+// and which of it is most like that name.
+func (b *Block) unknownHint(name string, attrs, blocks []string) (near, hint string) {
 	switch {
 	case slices.Contains(blocks, name):
-		return fmt.Sprintf("%s is a block here; write %s { … } without an equals sign", name, name)
+		return name, fmt.Sprintf("%s is a block here; write %s { … } without an equals sign", name, name)
 	case slices.Contains(attrs, name):
-		return fmt.Sprintf("%s is an attribute here; write %s = …", name, name)
+		return name, fmt.Sprintf("%s is an attribute here; write %s = …", name, name)
 	}
-	if near := nearest(name, append(attrs, blocks...)); near != "" {
-		return fmt.Sprintf("did you mean %s?", near)
+	if near := nearest(name, slices.Concat(attrs, blocks)); near != "" {
+		return near, fmt.Sprintf("did you mean %s?", near)
 	}
-	hint := "a " + b.stanza.kind + " block has " + strings.Join(attrs, ", ")
+	hint = "a " + b.stanza.kind + " block has " + strings.Join(attrs, ", ")
 	if len(blocks) > 0 {
 		hint += ", and the blocks " + strings.Join(blocks, ", ")
 	}
-	return hint
+	return "", hint
 }
 
 func fieldNames(fields []field) []string {
@@ -161,6 +167,8 @@ func example(f field) string {
 		return `["…"]`
 	case map[string]any:
 		return "{ … }"
+	case cty.Value:
+		return "source.KIND.NAME"
 	}
 	if f.path {
 		return `"/…"`

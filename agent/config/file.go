@@ -27,9 +27,9 @@ type file struct {
 }
 
 // read reads and parses the files of all paths, each once.
-func (l *loading) read(paths []string) {
+func (l *loading) read() {
 	seen := map[string]bool{}
-	for _, path := range paths {
+	for _, path := range l.paths {
 		for _, name := range l.expand(path) {
 			abs, err := filepath.Abs(name)
 			if err == nil && seen[abs] {

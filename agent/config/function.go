@@ -27,8 +27,8 @@ func functions(env Environment) map[string]function.Function {
 		"range":    stdlib.RangeFunc,
 		"toset":    stdlib.MakeToFunc(cty.Set(cty.DynamicPseudoType)),
 		"env":      envFunction(env),
-		"hostname": machineFunction("host name", env.Hostname),
-		"fqdn":     machineFunction("fully qualified host name", env.FQDN),
+		"hostname": machineFunction("host name", env.Hostname, env.Definitions),
+		"fqdn":     machineFunction("fully qualified host name", env.FQDN, env.Definitions),
 	}
 }
 
@@ -61,7 +61,7 @@ func envFunction(env Environment) function.Function {
 }
 
 // machineFunction gives a name of this machine, asked for once.
-func machineFunction(what string, ask func() (string, error)) function.Function {
+func machineFunction(what string, ask func() (string, error), definitions bool) function.Function {
 	if ask == nil {
 		ask = func() (string, error) { return "", errors.New("it is not known here") }
 	}
@@ -70,10 +70,13 @@ func machineFunction(what string, ask func() (string, error)) function.Function 
 		Type: function.StaticReturnType(cty.String),
 		Impl: func([]cty.Value, cty.Type) (cty.Value, error) {
 			name, err := once()
-			if err != nil {
-				return cty.NilVal, fmt.Errorf("the %s: %w", what, err)
+			switch {
+			case err == nil:
+				return cty.StringVal(name), nil
+			case definitions:
+				return cty.UnknownVal(cty.String), nil
 			}
-			return cty.StringVal(name), nil
+			return cty.NilVal, fmt.Errorf("the %s: %w", what, err)
 		},
 	})
 }

@@ -123,7 +123,7 @@ func (b *Block) keyInPath(attr, path string) *misfit {
 	}
 	return &misfit{
 		summary: "a key of for_each changes the folder of " + attr,
-		detail:  fmt.Sprintf(`the key %q has "/", ".." or a dot at its begin; replace them: replace(each.key, "/", "-")`, in.key),
+		detail:  fmt.Sprintf(`the key %q has "/", ".." or a leading dot; replace that: replace(each.key, "/", "-")`, in.key),
 	}
 }
 

@@ -5,6 +5,7 @@
 package config
 
 import (
+	"cmp"
 	"path/filepath"
 	"reflect"
 
@@ -43,8 +44,8 @@ func DefaultPaths() []string {
 // folder need not exist). After errors the Config has only Files, so that one
 // can wait for a change that mends it; it is never nil.
 func Load(paths []string, kinds Kinds, env Environment) (*Config, Faults) {
-	l := newLoading(kinds, env)
-	l.read(paths)
+	l := newLoading(paths, kinds, env)
+	l.read()
 	l.declare()
 	l.evaluateLocals()
 	l.decodeAgent()
@@ -60,6 +61,7 @@ func Load(paths []string, kinds Kinds, env Environment) (*Config, Faults) {
 
 // A loading is what one call of Load knows and has found so far.
 type loading struct {
+	paths     []string
 	kinds     Kinds
 	env       Environment
 	functions *hcl.EvalContext // outermost: functions, and the names that all files share
@@ -85,8 +87,13 @@ type loading struct {
 	found []finding
 }
 
-func newLoading(kinds Kinds, env Environment) *loading {
+func newLoading(paths []string, kinds Kinds, env Environment) *loading {
+	if env.Definitions { // where the text is for, these two are known
+		env.CredentialsDirectory = cmp.Or(env.CredentialsDirectory, "/run/credentials/tokenagent.service")
+		env.Discovery = cmp.Or(env.Discovery, "/tmp/bt_u0")
+	}
 	l := &loading{
+		paths:     paths,
 		kinds:     kinds,
 		env:       env,
 		fields:    map[reflect.Type][]field{},
@@ -113,9 +120,7 @@ func (l *loading) decodeAgent() {
 		return
 	}
 	b := l.block(l.agentBlock, "", nil)
-	if !b.decode(&l.settings) {
-		return
-	}
+	b.decode(&l.settings)
 	b.oneOf("log_level", l.settings.LogLevel, "debug", "info", "warn", "error")
 	b.oneOf("log_format", l.settings.LogFormat, "text", "json")
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/zclconf/go-cty/cty"
@@ -29,7 +30,7 @@ func (l *loading) evaluateLocal(n *local, chain []string) cty.Value {
 	case n.known:
 		return n.value
 	case n.visiting:
-		l.fault(n.expr.Range(), "local."+n.name+" refers to itself", strings.Join(fromFirst(chain), " → "))
+		l.fault(n.expr.Range(), "local."+n.name+" refers to itself", l.circle(chain))
 		return cty.DynamicVal
 	}
 	n.visiting = true
@@ -45,13 +46,13 @@ func (l *loading) evaluateLocal(n *local, chain []string) cty.Value {
 	return n.value
 }
 
-// fromFirst is the part of a chain that goes in a circle.
-func fromFirst(chain []string) []string {
-	last := chain[len(chain)-1]
-	for i, name := range chain {
-		if name == last {
-			return chain[i:]
-		}
+// circle shows the part of a chain that goes in a circle, and gives up what is
+// in it.
+func (l *loading) circle(chain []string) string {
+	last := len(chain) - 1
+	chain = chain[slices.Index(chain[:last], chain[last]):]
+	for _, name := range chain {
+		l.locals[strings.TrimPrefix(name, "local.")].bad = true
 	}
-	return chain
+	return strings.Join(chain, " → ")
 }

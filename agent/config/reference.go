@@ -178,16 +178,15 @@ func (l *loading) hasKind(kind string) bool {
 func (l *loading) sourceHint(given string) string {
 	known := make([]string, 0, len(l.sourceOrder))
 	for _, s := range l.sourceOrder {
-		known = append(known, s.name.String())
+		known = append(known, strings.TrimPrefix(s.name.String(), "source"))
 	}
+	given = strings.TrimPrefix(given, "source")
 	if near := nearest(given, known); near != "" {
-		return "did you mean " + near + "?"
+		return "did you mean source" + near + "?"
 	}
-	switch len(known) {
-	case 0:
+	const few = 8
+	if len(known) == 0 {
 		return `there is no source at all; write source "KIND" "NAME" { … }`
-	case 1:
-		return "there is " + known[0]
 	}
-	return "there is " + strings.Join(known[:min(len(known), 8)], ", ")
+	return "there is source" + strings.Join(known[:min(len(known), few)], ", source")
 }
