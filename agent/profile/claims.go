@@ -112,7 +112,7 @@ func (c *checker) audience() []string {
 		if entry == "" || strings.IndexFunc(entry, notPrintableASCII) >= 0 || strings.Contains(entry, " ") {
 			c.fault("aud", "%q is no audience; it is printable ASCII without blanks", entry)
 		} else if slices.Contains(entries[:i], entry) {
-			c.warn("aud", "%q is there twice", entry)
+			c.warn("aud", "%q is there twice; once is enough", entry)
 		}
 	}
 	return entries
@@ -130,7 +130,7 @@ func (c *checker) neededAudience(wildcard, foreign string) {
 			c.warn("aud", "%s means everybody in another profile; here that is %s", foreign, wildcard)
 		}
 		if host, isURL := strings.CutPrefix(entry, "https://"); isURL && strings.HasSuffix(host, ":9619") {
-			c.warn("aud", "an HTCondor-CE expects %q, without https://", host)
+			c.warn("aud", "%q is a URL; an HTCondor-CE expects %q", entry, host)
 		}
 	}
 }
@@ -152,10 +152,10 @@ func (c *checker) times(say func(claim, format string, args ...any)) {
 	iat, hasIat := integer(c.Claims["iat"])
 	nbf, hasNbf := integer(c.Claims["nbf"])
 	if hasExp && hasIat && exp <= iat {
-		c.fault("exp", "it is not after iat, so the token is never valid")
+		c.fault("exp", "the token is never valid; exp must be later than iat")
 	}
 	if hasNbf && hasExp && nbf >= exp {
-		c.fault("nbf", "it is not before exp, so the token is never valid")
+		c.fault("nbf", "the token is never valid; nbf must be earlier than exp")
 	}
 }
 

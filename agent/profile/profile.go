@@ -111,7 +111,7 @@ func Detect(t Token) string {
 func checkPlain(c *checker) {
 	c.times(c.warn)
 	if _, there := c.Claims["exp"]; !there {
-		c.warn("exp", "it is missing, so the token never expires")
+		c.warn("exp", "it is missing, so the token never expires; give it a lifetime")
 	}
 	for _, name := range []string{"iss", "sub", "jti", "scope"} {
 		c.optionalText(name)
@@ -172,7 +172,7 @@ func (c *checker) version(own map[string]any) {
 func allowedAre(words []string) string {
 	switch len(words) {
 	case 0:
-		return ""
+		return "; any of RFC 7518 is allowed, but none"
 	case 1:
 		return "; allowed is " + words[0]
 	default:

@@ -68,7 +68,7 @@ type row struct {
 var headerRows = []row{
 	{"no algorithm", "wlcg", map[string]any{"header alg": absent{}}, "alg: it is missing; allowed are RS256, ES256"},
 	{"not signed", "wlcg", map[string]any{"header alg": "none"}, "alg: the token is not signed; allowed are RS256, ES256"},
-	{"not signed", "plain", map[string]any{"header alg": "None"}, "alg: the token is not signed"},
+	{"not signed", "plain", map[string]any{"header alg": "None"}, "alg: the token is not signed; any of RFC 7518 is allowed, but none"},
 	{"RS256", "wlcg scitokens", map[string]any{"header alg": "RS256"}, ""},
 	{"ES384", "wlcg scitokens", map[string]any{"header alg": "ES384"}, `alg: "ES384" is not allowed here; allowed are RS256, ES256`},
 	{"EdDSA", "wlcg scitokens", map[string]any{"header alg": "EdDSA"}, `alg: "EdDSA" is not allowed here`},
@@ -150,7 +150,7 @@ var audienceRows = []row{
 	{"the other's wildcard", "scitokens", map[string]any{"aud": anyWLCG}, "WARNING aud: https://wlcg.cern.ch/jwt/v1/any means everybody in another profile; here that is ANY"},
 	{"own wildcard", "wlcg", map[string]any{"aud": anyWLCG}, ""},
 	{"own wildcard", "scitokens", map[string]any{"aud": "ANY"}, ""},
-	{"CE as a URL", "wlcg scitokens", map[string]any{"aud": "https://ce1.example.org:9619"}, `WARNING aud: an HTCondor-CE expects "ce1.example.org:9619", without https://`},
+	{"CE as a URL", "wlcg scitokens", map[string]any{"aud": "https://ce1.example.org:9619"}, `WARNING aud: "https://ce1.example.org:9619" is a URL; an HTCondor-CE expects "ce1.example.org:9619"`},
 }
 
 var timeRows = []row{
@@ -163,8 +163,8 @@ var timeRows = []row{
 	{"expiry with a fraction", "wlcg scitokens htcondor clustercockpit", map[string]any{"exp": json.Number("1800003600.5")}, "exp: it is 1800003600.5; it must be a whole number of seconds"},
 	{"whole number with a point", "wlcg scitokens", map[string]any{"exp": json.Number("1800003600.0")}, "exp: it is 1800003600.0; it must be a whole number"},
 	{"expiry with a fraction", "plain", map[string]any{"exp": json.Number("1800003600.5")}, "WARNING exp: it is 1800003600.5"},
-	{"expiry not after iat", "wlcg scitokens htcondor clustercockpit plain", map[string]any{"exp": int64(1_800_000_000)}, "exp: it is not after iat, so the token is never valid"},
-	{"nbf not before expiry", "wlcg scitokens htcondor clustercockpit plain", map[string]any{"nbf": int64(1_800_003_600)}, "nbf: it is not before exp, so the token is never valid"},
+	{"expiry not after iat", "wlcg scitokens htcondor clustercockpit plain", map[string]any{"exp": int64(1_800_000_000)}, "exp: the token is never valid; exp must be later than iat"},
+	{"nbf not before expiry", "wlcg scitokens htcondor clustercockpit plain", map[string]any{"nbf": int64(1_800_003_600)}, "nbf: the token is never valid; nbf must be earlier than exp"},
 	{"15 minutes", "wlcg scitokens", map[string]any{"exp": int64(1_800_000_900)}, ""},
 	{"less than 15 minutes", "wlcg scitokens", map[string]any{"exp": int64(1_800_000_899)}, "WARNING exp: the token lives 14m59s; at least 15m is recommended"},
 	{"6 hours", "wlcg scitokens", map[string]any{"exp": int64(1_800_021_600)}, ""},
@@ -198,17 +198,17 @@ var scopeRows = []row{
 	{"path behind a word without", "wlcg", map[string]any{"scope": "compute.read:/x"}, `WARNING scope: "compute.read:/x" is no word`},
 	{"no path", "wlcg", map[string]any{"scope": "storage.read"}, "scope: storage.read names no path; write storage.read:/ for all of the storage"},
 	{"no path", "scitokens", map[string]any{"scope": "read"}, "scope: read names no path"},
-	{"relative path", "wlcg", map[string]any{"scope": "storage.read:data"}, "scope: storage.read:data: the path must begin with /"},
-	{"path that climbs", "wlcg", map[string]any{"scope": "storage.read:/a/../b"}, ".. is not allowed in a path"},
-	{"path that climbs, escaped", "wlcg", map[string]any{"scope": "storage.read:/a/%2e%2E/b"}, ".. is not allowed in a path"},
-	{"path with a dot", "wlcg", map[string]any{"scope": "storage.read:/a/./b"}, "must be written without . and //"},
-	{"path with two slashes", "wlcg", map[string]any{"scope": "storage.read:/a//b"}, "must be written without . and //"},
-	{"two slashes at the end", "wlcg", map[string]any{"scope": "storage.read:/a//"}, "must be written without . and //"},
+	{"relative path", "wlcg", map[string]any{"scope": "storage.read:data"}, "scope: storage.read:data: the path is not absolute; it must begin with /"},
+	{"path that climbs", "wlcg", map[string]any{"scope": "storage.read:/a/../b"}, "the path climbs; .. is not allowed"},
+	{"path that climbs, escaped", "wlcg", map[string]any{"scope": "storage.read:/a/%2e%2E/b"}, "the path climbs; .. is not allowed"},
+	{"path with a dot", "wlcg", map[string]any{"scope": "storage.read:/a/./b"}, "the path is not normalised; write it without . and //"},
+	{"path with two slashes", "wlcg", map[string]any{"scope": "storage.read:/a//b"}, "the path is not normalised; write it without . and //"},
+	{"two slashes at the end", "wlcg", map[string]any{"scope": "storage.read:/a//"}, "the path is not normalised; write it without . and //"},
 	{"slash at the end", "wlcg", map[string]any{"scope": "storage.read:/a/"}, "WARNING scope: storage.read:/a/: not every reader takes a path that ends in /"},
 	{"escaped slash", "wlcg", map[string]any{"scope": "storage.read:/a%2fb"}, "%2F is read as / by some"},
 	{"bad escape", "wlcg", map[string]any{"scope": "storage.read:/a%zz"}, "a % is followed by two hexadecimal digits"},
 	{"escape cut short", "wlcg", map[string]any{"scope": "storage.read:/a%2"}, "a % is followed by two hexadecimal digits"},
-	{"escaped NUL", "wlcg", map[string]any{"scope": "storage.read:/a%00"}, "%00 is in no path"},
+	{"escaped NUL", "wlcg", map[string]any{"scope": "storage.read:/a%00"}, "the path has a NUL in it"},
 	{"good escape", "wlcg", map[string]any{"scope": "storage.read:/a%20b"}, ""},
 	{"name with dots", "wlcg", map[string]any{"scope": "storage.read:/a..b/...c"}, ""},
 	{"not all of compute", "wlcg", map[string]any{"scope": "compute.read compute.create compute.cancel"}, "WARNING scope: an HTCondor-CE lets a token submit only with all of compute.modify compute.create compute.cancel; compute.modify is missing"},
@@ -257,7 +257,10 @@ func (r row) check(t *testing.T, profile string) {
 	}
 	want, warning := strings.CutPrefix(r.want, "WARNING ")
 	if len(problems) != 1 || problems[0].Warning != warning || !strings.Contains(problems[0].String(), want) {
-		t.Errorf("got %+v, want one, warning %v: %s", problems, warning, want)
+		t.Fatalf("got %+v, want one, warning %v: %s", problems, warning, want)
+	}
+	if !strings.Contains(problems[0].Text, "; ") {
+		t.Errorf("%q does not say what is allowed", problems[0].Text)
 	}
 }
 

@@ -67,7 +67,7 @@ func (c *checker) scopeWords() ([]string, bool) {
 			return nil, false
 		}
 		if slices.Contains(words[:i], word) {
-			c.fault("scope", "%q is there twice", word)
+			c.fault("scope", "%q is there twice; once is enough", word)
 		}
 	}
 	return words, true
@@ -104,15 +104,15 @@ func (c *checker) storagePath(word, target string) {
 	case err != nil:
 		c.fault("scope", "%s: a %% is followed by two hexadecimal digits; itself it is written %%25", word)
 	case !strings.HasPrefix(target, "/"):
-		c.fault("scope", "%s: the path must begin with /", word)
+		c.fault("scope", "%s: the path is not absolute; it must begin with /", word)
 	case strings.Contains(strings.ToUpper(target), "%2F"):
 		c.fault("scope", "%s: %%2F is read as / by some and not by others; write /", word)
 	case strings.ContainsRune(plain, 0):
-		c.fault("scope", "%s: %%00 is in no path", word)
+		c.fault("scope", "%s: the path has a NUL in it; leave out %%00", word)
 	case slices.Contains(strings.Split(plain, "/"), ".."):
-		c.fault("scope", "%s: .. is not allowed in a path", word)
+		c.fault("scope", "%s: the path climbs; .. is not allowed", word)
 	case path.Clean(plain) != plain && path.Clean(plain)+"/" != plain:
-		c.fault("scope", "%s: the path must be written without . and //", word)
+		c.fault("scope", "%s: the path is not normalised; write it without . and //", word)
 	case path.Clean(plain) != plain:
 		c.warn("scope", "%s: not every reader takes a path that ends in /; leave it out", word)
 	}

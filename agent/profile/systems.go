@@ -41,7 +41,7 @@ func (c *checker) groups() bool {
 			continue
 		}
 		if slices.Contains(groups[:i], group) {
-			c.warn("wlcg.groups", "%q is there twice", group)
+			c.warn("wlcg.groups", "%q is there twice; once is enough", group)
 		} else if j := slices.IndexFunc(groups[:i], func(g string) bool { return strings.HasPrefix(group, g+"/") }); j >= 0 {
 			c.warn("wlcg.groups", "%q stands behind %q; the most specific group comes first", group, groups[j])
 		}
@@ -88,7 +88,7 @@ func checkHTCondor(c *checker) {
 	c.neededTimes("iat")
 	exp, whole := integer(c.Claims["exp"])
 	if _, there := c.Claims["exp"]; !there {
-		c.warn("exp", "it is missing, so the token never expires")
+		c.warn("exp", "it is missing, so the token never expires; give it a lifetime")
 	} else if whole && exp > farthest {
 		c.fault("exp", "%d is later than HTCondor can hold; at most %d is allowed", exp, farthest)
 	}
@@ -130,7 +130,7 @@ func (c *checker) condorScope() {
 		c.condorWord(word, c.fault)
 	}
 	if !slices.ContainsFunc(words, func(w string) bool { return strings.HasPrefix(w, "condor:/") }) {
-		c.fault("scope", "no word begins with condor:/, so the token has no limit at all")
+		c.fault("scope", "no word begins with condor:/, so the token has no limit at all; write what it may do, such as condor:/READ")
 	}
 }
 
@@ -167,6 +167,6 @@ func checkClusterCockpit(c *checker) {
 		}
 	}
 	if !slices.Contains(list, "api") {
-		c.warn("roles", "the REST API needs the role api; this token has it not")
+		c.warn("roles", "the REST API needs the role api; add it, unless the token is for the pages alone")
 	}
 }
