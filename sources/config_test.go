@@ -1,0 +1,224 @@
+package sources
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/sources/keys"
+)
+
+// load loads a configuration of source and token blocks, in which DIR is the
+// folder that it and its keys lie in.
+func load(t *testing.T, dir, text string, definitions bool) (*config.Config, config.Faults) {
+	t.Helper()
+	path := filepath.Join(dir, "tokenagent.hcl")
+	if err := os.WriteFile(path, []byte(strings.ReplaceAll(text, "DIR", dir)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	env := config.Environment{
+		Getenv:   func(string) string { return "" },
+		Hostname: func() (string, error) { return "host", nil },
+		FQDN:     func() (string, error) { return "host.example.org", nil },
+		Seed:     "seed", DigestKey: []byte("key"), Definitions: definitions,
+	}
+	return config.Load([]string{path}, config.Kinds{Sources: Kinds}, env)
+}
+
+// writeKey writes a new key for the algorithm to DIR/key.pem.
+func writeKey(t *testing.T, dir, algorithm string) keys.Key {
+	t.Helper()
+	key := generated(t, algorithm)
+	data, err := key.MarshalPEM()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "key.pem"), data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+const pilotToken = `
+token "pilot" {
+  source   = source.local_key.ospool
+  profile  = "wlcg"
+  subject  = "pilot"
+  audience = ["ce1.example.org:9619"]
+  scope    = ["compute.read"]
+}
+`
+
+// source is a source block with those lines in it.
+func source(lines ...string) string {
+	return "source \"local_key\" \"ospool\" {\n  " + strings.Join(lines, "\n  ") + "\n}\n"
+}
+
+func TestLocalKeyIsReadFromItsBlock(t *testing.T) {
+	dir := t.TempDir()
+	key := writeKey(t, dir, "RS256")
+	text := source(`issuer = "https://ospool.example.org"`, `key_file = "DIR/key.pem"`, `key_id = "next"`, `algorithm = "RS256"`)
+	c, faults := load(t, dir, text+pilotToken, false)
+	if faults.HasErrors() {
+		t.Fatal(faults)
+	}
+	r := c.Renewers[0]
+	got := issue(t, r.Source, r.Request)
+	d := decoded(t, got)
+	if d.Header["kid"] != "next" || d.Claims["iss"] != "https://ospool.example.org" || got.Lifetime() > r.Request.Lifetime {
+		t.Errorf("got %v %v", d, got)
+	}
+	if !verifyByHand(got.Secret.Reveal(), "RS256", key.Public()) {
+		t.Error("another key signed it")
+	}
+	if err := r.Accept(got); err != nil {
+		t.Error(err)
+	}
+	if !strings.Contains(strings.Join(c.Files, "\n"), filepath.Join(dir, "key.pem")) {
+		t.Errorf("the key's file is not watched: %v", c.Files)
+	}
+}
+
+func TestKeyIDIsTheThumbprintUnlessNamed(t *testing.T) {
+	dir := t.TempDir()
+	key := writeKey(t, dir, "ES256")
+	c, faults := load(t, dir, source(`issuer = "https://ospool.example.org"`, `key_file = "DIR/key.pem"`)+pilotToken, false)
+	if faults.HasErrors() {
+		t.Fatal(faults)
+	}
+	again, err := keys.Read(filepath.Join(dir, "key.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := decoded(t, issue(t, c.Renewers[0].Source, c.Renewers[0].Request)).Header["kid"]
+	if got != again.ID() || got == key.ID() {
+		t.Errorf("got %v, want %s", got, again.ID())
+	}
+}
+
+func TestAChangedKeyChangesTheDigest(t *testing.T) {
+	dir := t.TempDir()
+	text := source(`issuer = "https://ospool.example.org"`, `key_file = "DIR/key.pem"`) + pilotToken
+	digest := func() string {
+		c, faults := load(t, dir, text, false)
+		if faults.HasErrors() {
+			t.Fatal(faults)
+		}
+		return c.Renewers[0].Digest
+	}
+	writeKey(t, dir, "ES256")
+	first := digest()
+	if digest() != first {
+		t.Error("the same key gives another digest")
+	}
+	writeKey(t, dir, "ES256")
+	if digest() == first {
+		t.Error("another key gives the same digest")
+	}
+}
+
+func TestFaultsOfALocalKey(t *testing.T) {
+	issuer, file := `issuer = "https://ospool.example.org"`, `key_file = "DIR/key.pem"`
+	cases := map[string]struct {
+		key    string // algorithm of the key; "" for no file
+		source string
+		want   []string // line: summary; detail
+	}{
+		"no key_file":           {"ES256", source(issuer), []string{"1: missing attribute key_file"}},
+		"unknown attribute":     {"ES256", source(issuer, file, `keyid = "a"`), []string{`4: unknown attribute keyid; did you mean key_id?`}},
+		"no such key":           {"", source(issuer, file), []string{"3: no usable key; key DIR/key.pem: no such file or directory"}},
+		"unknown algorithm":     {"ES256", source(issuer, file, `algorithm = "HS256"`), []string{`4: unknown algorithm "HS256"; allowed are ES256`}},
+		"another algorithm":     {"RS256", source(issuer, file, `algorithm = "ES256"`), []string{"4: wrong algorithm for the key; an RSA key does not sign with ES256; allowed is RS256, RS384, RS512, PS256"}},
+		"wrong curve":           {"ES384", source(issuer, file), []string{`7: alg: "ES384" is not allowed here; allowed are RS256, ES256`}},
+		"no issuer":             {"ES256", source(file), []string{"6: iss: it is missing; it names the issuer"}},
+		"issuer that is no URL": {"ES256", source(`issuer = "ospool"`, file), []string{`7: iss: "ospool" is no issuer; it must be an https URL`}},
+		"two faults in one run": {"", source(`issuer = "ospool"`, file), []string{"3: no usable key", `7: iss: "ospool" is no issuer`}},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			if c.key != "" {
+				writeKey(t, dir, c.key)
+			}
+			_, faults := load(t, dir, c.source+pilotToken, false)
+			got := faults.Errors()
+			if len(got) != len(c.want) {
+				t.Fatalf("got %v, want %q", got, c.want)
+			}
+			for i, f := range got {
+				text := fmt.Sprintf("%d: %s; %s", f.Line, f.Summary, f.Detail)
+				if want := strings.ReplaceAll(c.want[i], "DIR", dir); !strings.HasPrefix(text, want) {
+					t.Errorf("got %s, want %s", text, want)
+				}
+			}
+		})
+	}
+}
+
+func TestDefinitionsAreCheckedWithoutTheKey(t *testing.T) {
+	text := source(`issuer = "https://ospool.example.org"`, `key_file = "/nowhere/key.pem"`)
+	c, faults := load(t, t.TempDir(), text+pilotToken, true)
+	if len(faults.Errors()) > 0 {
+		t.Fatal(faults)
+	}
+	if _, err := c.Renewers[0].Source.Issue(t.Context(), pilot); err == nil || !strings.Contains(err.Error(), "the key was not read") {
+		t.Errorf("got %v", err)
+	}
+	_, faults = load(t, t.TempDir(), strings.Replace(text, "}", `  algorithm = "ES384"`+"\n}", 1)+pilotToken, true)
+	if got := faults.Error(); !strings.Contains(got, `"ES384" is not allowed here`) {
+		t.Errorf("got %v", got)
+	}
+}
+
+// Every block that a doc comment of this package shows is a configuration.
+func TestExamplesInDocCommentsLoad(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := 0
+	for _, name := range files {
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, comment := range file.Comments {
+			if block := example(comment); block != "" {
+				shown++
+				if _, faults := load(t, t.TempDir(), block, true); faults.HasErrors() && !onlyTokensMissing(faults) {
+					t.Errorf("%s: %v", name, faults)
+				}
+			}
+		}
+	}
+	if want := len(Kinds); shown != want {
+		t.Errorf("%d blocks are shown for %d kinds", shown, want)
+	}
+}
+
+// example is the HCL that a comment shows, indented by a tab.
+func example(comment *ast.CommentGroup) string {
+	var b strings.Builder
+	for line := range strings.Lines(comment.Text()) {
+		if code, shown := strings.CutPrefix(line, "\t"); shown {
+			b.WriteString(code)
+		}
+	}
+	if !strings.HasPrefix(b.String(), "source ") {
+		return ""
+	}
+	return b.String()
+}
+
+// onlyTokensMissing: a configuration without a token block is a fault, and a
+// source's example has none.
+func onlyTokensMissing(faults config.Faults) bool {
+	errs := faults.Errors()
+	return len(errs) == 1 && strings.Contains(errs[0].Summary, "no token")
+}
