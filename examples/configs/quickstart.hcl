@@ -23,7 +23,7 @@ token "quickstart" {
   subject  = "quickstart"
   audience = ["https://wlcg.cern.ch/jwt/v1/any"] # any service that accepts WLCG tokens
   scope    = ["storage.read:/"]
-  lifetime = "1m" # renewed after half of it; an hour is usual
+  lifetime = "1m" # renewed after half of it; an hour is usual, so check warns of this one
 
   sink "file" {
     path = "${path.config}/token"
