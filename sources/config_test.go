@@ -1,6 +1,7 @@
 package sources
 
 import (
+	"encoding/json"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -9,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/tokenagent/tokenagent/agent/config"
 	"github.com/tokenagent/tokenagent/sources/keys"
@@ -120,6 +123,49 @@ func TestAChangedKeyChangesTheDigest(t *testing.T) {
 	writeKey(t, dir, "ES256")
 	if digest() == first {
 		t.Error("another key gives the same digest")
+	}
+}
+
+// What a definition of OSG's token operator says in its data, and iss, which the
+// operator left out.
+func TestTokenOperatorDefinitionYieldsItsClaims(t *testing.T) {
+	dir := t.TempDir()
+	writeKey(t, dir, "ES256")
+	c, faults := load(t, dir, source(`issuer = "https://issuer.example.com/"`, `key_file = "DIR/key.pem"`, `key_id = "my-jwt-key"`)+`
+token "my-jwt" {
+  source = source.local_key.ospool
+  claims = {
+    scope      = "storage.read:/ storage.create:/"
+    sub        = "john.doe"
+    aud        = ["https://wlcg.cern.ch/jwt/v1/any"]
+    "wlcg.ver" = "1.0"
+    weight     = 3
+    share      = 0.5
+    nested     = { list = [true, "x"] }
+  }
+  lifetime = "1d"
+}`, false)
+	if faults.HasErrors() {
+		t.Fatal(faults)
+	}
+	token := issue(t, c.Renewers[0].Source, c.Renewers[0].Request)
+	got := decoded(t, token).Claims
+	for _, name := range []string{"iat", "nbf", "exp", "jti"} {
+		if got[name] == nil {
+			t.Errorf("%s is missing", name)
+		}
+		delete(got, name)
+	}
+	want := map[string]any{
+		"iss": "https://issuer.example.com/", "sub": "john.doe", "scope": "storage.read:/ storage.create:/",
+		"aud": []any{"https://wlcg.cern.ch/jwt/v1/any"}, "wlcg.ver": "1.0",
+		"weight": json.Number("3"), "share": json.Number("0.5"), "nested": map[string]any{"list": []any{true, "x"}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if err := c.Renewers[0].Accept(token); err != nil {
+		t.Error(err)
 	}
 }
 

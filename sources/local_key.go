@@ -80,8 +80,9 @@ func decodeLocalKey(b *config.Block) agent.Source {
 	return s
 }
 
-// NewLocalKey returns a Source that signs tokens of issuer with key; issuer is
-// "" for tokens without the claim iss. The Source is a config.Checker.
+// NewLocalKey returns a Source that signs tokens of issuer with key, which must
+// not be zero; issuer is "" for tokens without the claim iss. The Source is a
+// config.Checker.
 func NewLocalKey(key keys.Key, issuer string) (agent.Source, error) {
 	return newLocalKey(key, issuer)
 }

@@ -216,29 +216,6 @@ func TestFurtherClaimsKeepTheirTypes(t *testing.T) {
 	}
 }
 
-// The data of a definition of OSG's token operator, and what it lost: iss.
-func TestTokenOperatorDefinitionYieldsItsClaims(t *testing.T) {
-	req := agent.Request{
-		Lifetime: 24 * time.Hour,
-		Claims: map[string]any{
-			"scope": "storage.read:/ storage.create:/", "sub": "john.doe",
-			"aud": []any{"https://wlcg.cern.ch/jwt/v1/any", "https://origin.example.org:8443"}, "wlcg.ver": "1.0",
-		},
-	}
-	got := decoded(t, issue(t, newSource(t, generated(t, "ES256")), req)).Claims
-	for _, name := range []string{"iat", "nbf", "exp", "jti"} {
-		if got[name] == nil {
-			t.Errorf("%s is missing", name)
-		}
-		delete(got, name)
-	}
-	want := maps.Clone(req.Claims)
-	want["iss"] = "https://issuer.example.org"
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
-	}
-}
-
 func TestAudienceIsTextForOneAndArrayForSeveral(t *testing.T) {
 	s := newSource(t, generated(t, "ES256"))
 	for _, c := range []struct {
@@ -334,6 +311,21 @@ func TestWhatCheckPassesIsIssuedWithoutFault(t *testing.T) {
 		if diff := cmp.Diff(s.header.parameters(name), d.Header); diff != "" {
 			t.Errorf("%q: Check saw another header: %s", name, diff)
 		}
+	}
+}
+
+func TestClusterCockpitTakesWhatIsIssued(t *testing.T) {
+	s, err := newLocalKey(generated(t, "EdDSA"), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	req := agent.Request{
+		Profile: "clustercockpit", Subject: "collector", Lifetime: 24 * time.Hour,
+		Claims: map[string]any{"roles": []any{"api"}},
+	}
+	d := decoded(t, issue(t, s, req))
+	if problems := slices.Concat(s.Check(req), profile.Check("clustercockpit", d), profile.Matches(d, req)); len(problems) > 0 {
+		t.Error(problems)
 	}
 }
 

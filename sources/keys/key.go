@@ -57,7 +57,8 @@ func (k Key) ID() string { return k.id }
 func (k Key) IsZero() bool { return k.private == nil }
 
 // Private returns the private key itself: *rsa.PrivateKey, *ecdsa.PrivateKey or
-// ed25519.PrivateKey. It is for signing; whatever prints it shows it.
+// ed25519.PrivateKey. It is for signing; whatever prints it shows it. The zero
+// Key has none, and panics.
 func (k Key) Private() crypto.Signer { return *k.private }
 
 // Public returns the public half: *rsa.PublicKey, *ecdsa.PublicKey or
