@@ -34,16 +34,12 @@ func (f *Foreign) Error() string {
 
 // A Stranger is the error of a target whose group its owner does not belong to,
 // in a folder of that owner.
-type Stranger struct {
-	Path string // of the target
-	GID  int
-	UID  int
-}
+type Stranger struct{ GID, UID int }
 
-// Error names the target, the group and the user.
+// Error names the group and the user.
 func (s *Stranger) Error() string {
-	return fmt.Sprintf("%s: cannot have the group %s in a folder of %s, who does not belong to it; name one of that user's groups",
-		s.Path, groupName(s.GID), userName(s.UID))
+	return fmt.Sprintf("it cannot have the group %s in a folder of %s, who does not belong to it; name one of that user's groups",
+		groupName(s.GID), userName(s.UID))
 }
 
 // unopened explains why a component of the path cannot be gone into.

@@ -14,7 +14,7 @@ import (
 // any user who can open the folder may hold it for ever, so it must not stop a
 // write: held tells why the lock was not had, and err only that ctx is done.
 func (d *folder) lock(ctx context.Context, patience time.Duration) (held, err error) {
-	const shortest, longest = time.Millisecond, 64 * time.Millisecond
+	const shortest, longest = time.Millisecond, 16 * time.Millisecond
 	deadline := time.Now().Add(patience)
 	for wait := shortest; ; wait = min(2*wait, longest) {
 		held = again(func() error { return unix.Flock(d.fd, unix.LOCK_EX|unix.LOCK_NB) })

@@ -60,7 +60,7 @@ func TestGroupOfAFileInItsOwnersFolder(t *testing.T) {
 
 	target.Group = 77
 	_, err := New(target).Write(t.Context(), []byte("content"))
-	wantError(t, err, target.Path, "cannot have the group gid 77", "does not belong to it")
+	wantError(t, err, target.Path+": it cannot have the group gid 77", "does not belong to it")
 }
 
 func TestFolderIsMadeForItsOwner(t *testing.T) {

@@ -24,7 +24,7 @@ func (f *File) Read() (content []byte, err error) {
 				return err
 			})
 		}
-		return f.target.fault(err)
+		return err
 	})
 	return content, err
 }

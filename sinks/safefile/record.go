@@ -57,9 +57,11 @@ func (f *File) Look() (difference string, err error) {
 		return err
 	}
 	if f.asOwner {
-		return difference, as(f.target.Owner, f.target.Group, look)
+		err = f.target.asOwner(look)
+	} else {
+		err = look()
 	}
-	return difference, look()
+	return difference, f.target.fault(err)
 }
 
 // Remove takes the target away if it is as it was written, and leaves alone
@@ -67,7 +69,7 @@ func (f *File) Look() (difference string, err error) {
 func (f *File) Remove(ctx context.Context) error {
 	err := f.inFolder(walk{dry: true}, func(d *folder) error {
 		if _, err := d.lock(ctx, lockPatience); err != nil {
-			return f.target.fault(err)
+			return err
 		}
 		st, err := d.target()
 		if _, foreign := errors.AsType[*Refusal](err); foreign || f.record.difference(st) != "" {
@@ -76,7 +78,7 @@ func (f *File) Remove(ctx context.Context) error {
 		if err == nil {
 			err = d.remove()
 		}
-		return f.target.fault(err)
+		return err
 	})
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // its folder went before it
@@ -99,7 +101,7 @@ func (f *File) look() (difference string, err error) {
 	case unix.ENOENT, unix.ENOTDIR:
 		return "it is gone", nil
 	default:
-		return "", fmt.Errorf("%s: look at it: %w", f.target.Path, err)
+		return "", fmt.Errorf("look at it: %w", err)
 	}
 }
 

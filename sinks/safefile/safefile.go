@@ -110,7 +110,7 @@ func (f *File) Check() (warnings []string, err error) {
 	err = f.inFolder(walk{dry: true}, func(d *folder) error {
 		warnings = f.unsaid(d.warnings)
 		_, err := d.target()
-		return f.target.fault(err)
+		return err
 	})
 	if errors.Is(err, errWouldCreate) {
 		err = nil

@@ -32,9 +32,8 @@ func (f *File) Sweep(ctx context.Context, ours func(name string) bool) (removed 
 			return err
 		}
 		s := sweeping{folder: d, owner: f.target.Owner.UID, ours: ours, locked: held == nil}
-		err = s.run()
-		removed = s.removed
-		return f.target.fault(err)
+		defer func() { removed = s.removed }()
+		return s.run()
 	})
 	if errors.Is(err, errWouldCreate) {
 		err = nil

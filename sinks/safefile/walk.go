@@ -40,16 +40,20 @@ func (f *File) inFolder(w walk, do func(*folder) error) error {
 	w.target, w.privileged, w.uid = f.target, privileged(), os.Geteuid()
 	f.asOwner = false
 	err := w.visit(do)
-	if !errors.Is(err, errOwners) {
-		return err
+	if errors.Is(err, errOwners) {
+		f.asOwner = true
+		w.uid = f.target.Owner.UID
+		err = f.target.asOwner(func() error { return w.visit(do) })
 	}
-	t := f.target
+	return f.target.fault(err)
+}
+
+// asOwner calls do, for a folder of the owner's, under the owner's identity.
+func (t Target) asOwner(do func() error) error {
 	if !t.Owner.In(t.Group) {
-		return &Stranger{t.Path, t.Group, t.Owner.UID}
+		return &Stranger{t.Group, t.Owner.UID}
 	}
-	f.asOwner = true
-	w.uid = t.Owner.UID
-	return as(t.Owner, t.Group, func() error { return w.visit(do) })
+	return as(t.Owner, t.Group, do)
 }
 
 // A walk goes from the root to the folder of a target, never through a name
@@ -77,7 +81,7 @@ type place struct {
 func (w walk) visit(do func(*folder) error) error {
 	d, err := w.open()
 	if err != nil {
-		return w.target.fault(err)
+		return err
 	}
 	defer unix.Close(d.fd)
 	return do(d)
@@ -107,7 +111,10 @@ func (w *walk) open() (*folder, error) {
 }
 
 // root goes to where every path begins.
-func (w *walk) root() error { return w.arrive(unix.AT_FDCWD, "/", "/") }
+func (w *walk) root() error {
+	w.owners = false
+	return w.arrive(unix.AT_FDCWD, "/", "/")
+}
 
 // enter goes one component further: into a folder, or along a symbolic link.
 func (w *walk) enter(name string) error {

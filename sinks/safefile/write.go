@@ -62,7 +62,7 @@ func (w *writing) run(ctx context.Context) error {
 			err = w.file.passed(n)
 		}
 		if err != nil {
-			return w.file.target.fault(err)
+			return err
 		}
 	}
 	return nil

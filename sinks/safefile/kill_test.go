@@ -1,0 +1,84 @@
+package safefile
+
+import (
+	"bufio"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+)
+
+func TestAKilledWriterLeavesAWholeFileAndNothingThatIsNotSwept(t *testing.T) {
+	for name, target := range map[string]func() Target{
+		"as oneself": func() Target { return mine(filepath.Join(t.TempDir(), "token")) },
+		"as the owner": func() Target {
+			needRoot(t)
+			return theirs(filepath.Join(mkdir(t, filepath.Join(openTempDir(t), "home"), somebody.UID, 0o700), "token"))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if name == "as the owner" {
+				needRoot(t)
+			}
+			killWriters(t, target(), count(t, "TOKENAGENT_KILLS", 200)/2)
+		})
+	}
+}
+
+// count is a number that the environment may change.
+func count(t testing.TB, variable string, usual int) int {
+	t.Helper()
+	text := os.Getenv(variable)
+	if text == "" {
+		return usual
+	}
+	n, err := strconv.Atoi(text)
+	must(t, err)
+	return n
+}
+
+// killWriters kills writers of the target, while four readers look at it.
+func killWriters(t *testing.T, target Target, kills int) {
+	f := New(target)
+	mustWrite(t, f, string(numbered(1)))
+	stop := make(chan struct{})
+	var readers sync.WaitGroup
+	for range 4 {
+		readers.Go(func() {
+			if reads, err := watch(target.Path, stop); err != nil || reads == 0 {
+				t.Errorf("after %d reads: %v", reads, err)
+			}
+		})
+	}
+	swept := 0
+	for range kills {
+		killOne(t, target)
+		removed, err := f.Sweep(t.Context(), func(name string) bool { return name == "token" })
+		must(t, err)
+		swept += len(removed)
+		wantNoTemp(t, filepath.Dir(target.Path))
+	}
+	close(stop)
+	readers.Wait()
+	if swept == 0 {
+		t.Errorf("none of %d kills left anything to sweep, so none hit a write", kills)
+	}
+	t.Logf("%d of %d kills left a temporary file", swept, kills)
+}
+
+// killOne lets a writer write for up to 5 ms.
+func killOne(t *testing.T, target Target) {
+	c := child(t, "loop", target)
+	out, err := c.StdoutPipe()
+	must(t, err)
+	must(t, c.Start())
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "writing\n" {
+		t.Errorf("the writer says %q, %v", line, err)
+	}
+	time.Sleep(rand.N(5 * time.Millisecond))
+	must(t, c.Process.Kill())
+	_ = c.Wait() // it was killed
+}

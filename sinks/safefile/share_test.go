@@ -1,0 +1,153 @@
+package safefile
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestTwoAgentsShareAFolder(t *testing.T) {
+	dir := t.TempDir()
+	shared := mine(filepath.Join(dir, "shared"))
+	mustWrite(t, New(shared), string(numbered(1)))
+	var writers sync.WaitGroup
+	for _, name := range []string{"shared", "shared", "own"} {
+		f := New(mine(filepath.Join(dir, name)))
+		writers.Go(func() {
+			for range 50 {
+				if _, err := f.Write(t.Context(), numbered(time.Now().UnixNano())); err != nil {
+					t.Error(err)
+				}
+				time.Sleep(time.Millisecond) // as no agent writes without pause
+			}
+		})
+	}
+	stop := make(chan struct{})
+	var others sync.WaitGroup
+	others.Go(func() { sweepUntil(t, New(shared), stop) })
+	others.Go(func() { watchWhole(t, shared.Path, stop) })
+	writers.Wait()
+	close(stop)
+	others.Wait()
+	wantNoTemp(t, dir)
+}
+
+func sweepUntil(t *testing.T, f *File, stop <-chan struct{}) {
+	for {
+		select {
+		case <-stop:
+			return
+		case <-time.After(time.Millisecond):
+			if removed, err := f.Sweep(t.Context(), func(string) bool { return true }); err != nil || len(removed) > 0 {
+				t.Errorf("swept %q, %v", removed, err)
+			}
+		}
+	}
+}
+
+// watchWhole reads path until stop; two writers' numbers need not be in order.
+func watchWhole(t *testing.T, path string, stop <-chan struct{}) {
+	for {
+		select {
+		case <-stop:
+			return
+		default:
+		}
+		content, err := os.ReadFile(path)
+		if err == nil {
+			_, err = numberOf(content)
+		}
+		if err != nil {
+			t.Error(err)
+			return
+		}
+	}
+}
+
+// leave makes a file as a killed writer leaves it, of that age.
+func leave(t *testing.T, path string, age time.Duration) {
+	t.Helper()
+	then := time.Now().Add(-age)
+	must(t, errors.Join(os.WriteFile(path, []byte("half"), 0o600), os.Chtimes(path, then, then)))
+}
+
+func TestSweepRemovesOnlyWhatIsLeftOfOurWrites(t *testing.T) {
+	dir := t.TempDir()
+	const digits = "0123456789abcdef"
+	kept := []string{
+		"token", ".tokenagent.other." + digits + ".tmp", ".tokenagent.token.0123.tmp",
+		".tokenagent.token." + digits, ".tokenagent.token." + strings.ToUpper(digits) + ".tmp",
+		".tokenagent.." + digits + ".tmp", "tokenagent.token." + digits + ".tmp",
+	}
+	for _, name := range kept {
+		leave(t, filepath.Join(dir, name), time.Hour)
+	}
+	linked := ".tokenagent.token.1111111111111111.tmp"
+	leave(t, filepath.Join(dir, linked), time.Hour)
+	must(t, os.Link(filepath.Join(dir, linked), filepath.Join(dir, "link")))
+	folder := ".tokenagent.token.2222222222222222.tmp"
+	must(t, os.Mkdir(filepath.Join(dir, folder), 0o700))
+	symlink := ".tokenagent.token.3333333333333333.tmp"
+	must(t, os.Symlink("token", filepath.Join(dir, symlink)))
+	kept = append(kept, linked, "link", folder, symlink)
+	if os.Geteuid() == 0 {
+		foreign := ".tokenagent.token.4444444444444444.tmp"
+		leave(t, filepath.Join(dir, foreign), time.Hour)
+		must(t, os.Chown(filepath.Join(dir, foreign), somebody.UID, somebody.GID))
+		kept = append(kept, foreign)
+	}
+	ours := ".tokenagent.token." + digits + ".tmp"
+	leave(t, filepath.Join(dir, ours), 0)
+
+	removed, err := New(mine(filepath.Join(dir, "token"))).Sweep(t.Context(), func(name string) bool { return name == "token" })
+	must(t, err)
+	if !slices.Equal(removed, []string{ours}) {
+		t.Errorf("removed %q, want %q", removed, ours)
+	}
+	for _, name := range kept {
+		if _, err := os.Lstat(filepath.Join(dir, name)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestSweepLeavesFreshFilesToWhoeverHoldsTheLock(t *testing.T) {
+	dir := t.TempDir()
+	foreign, err := os.Open(dir)
+	must(t, err)
+	defer foreign.Close()
+	must(t, syscall.Flock(int(foreign.Fd()), syscall.LOCK_EX))
+	fresh, old := ".tokenagent.token.1111111111111111.tmp", ".tokenagent.token.2222222222222222.tmp"
+	leave(t, filepath.Join(dir, fresh), abandonedBy-time.Minute)
+	leave(t, filepath.Join(dir, old), abandonedBy+time.Minute)
+	removed, err := New(mine(filepath.Join(dir, "token"))).Sweep(t.Context(), func(string) bool { return true })
+	must(t, err)
+	if !slices.Equal(removed, []string{old}) || !slices.Equal(temps(t, dir), []string{fresh}) {
+		t.Errorf("removed %q, left %q", removed, temps(t, dir))
+	}
+}
+
+func TestSweepOfAMissingFolder(t *testing.T) {
+	target := mine(filepath.Join(t.TempDir(), "none", "token"))
+	target.CreateDir = true
+	if removed, err := New(target).Sweep(t.Context(), func(string) bool { return true }); len(removed) > 0 || err != nil {
+		t.Errorf("removed %q, %v", removed, err)
+	}
+}
+
+func FuzzTargetOf(f *testing.F) {
+	f.Add(".tokenagent.token.0123456789abcdef.tmp")
+	f.Add(".tokenagent..tmp")
+	f.Fuzz(func(t *testing.T, name string) {
+		target, ok := targetOf(name)
+		if ok && (target == "" || !strings.HasPrefix(name, tempPrefix+target+".") || len(name) != len(tempPrefix+target+".")+tempDigits+len(tempSuffix)) {
+			t.Errorf("targetOf(%q) = %q", name, target)
+		}
+	})
+}
