@@ -1,0 +1,88 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tokenagent/tokenagent/sources/keys"
+)
+
+func newKeyCreate() *cobra.Command {
+	var algorithm, format string
+	c := &cobra.Command{
+		Use:   "create FILE",
+		Short: "Make a new private key that only its owner can read, and print its key ID",
+		Long: `Make a new private key in FILE, which must not exist yet and which only its
+owner can read (0600), and print its key ID. With - it goes to standard output,
+and its key ID to standard error.`,
+		Example: `  tokenagent key create /etc/tokenagent/keys/ospool.pem
+  tokenagent key create --algorithm RS256 --format jwk key.jwk
+  tokenagent key create --algorithm EdDSA --format clustercockpit -`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			write, err := privateFormat(format)
+			if err != nil {
+				return err
+			}
+			if !slices.Contains(keys.Algorithms(), algorithm) {
+				return usage("--algorithm %s: unknown; there are %s", algorithm, strings.Join(keys.Algorithms(), ", "))
+			}
+			key, err := keys.Generate(algorithm)
+			if err != nil {
+				return err
+			}
+			text, err := write(key)
+			if err != nil {
+				return usage("--format %s: %v", format, err)
+			}
+			if args[0] == "-" {
+				fmt.Fprintln(c.ErrOrStderr(), key.ID())
+				_, err = c.OutOrStdout().Write(text)
+				return err
+			}
+			if err := writeNew(args[0], text, 0o600); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(c.OutOrStdout(), key.ID())
+			return err
+		},
+	}
+	c.Flags().StringVar(&algorithm, "algorithm", "ES256", "what the key signs with: "+strings.Join(keys.Algorithms(), ", "))
+	c.Flags().StringVar(&format, "format", "pem", "pem (PKCS#8), jwk (RFC 7517) or clustercockpit (EdDSA only)")
+	return c
+}
+
+// privateFormat is how a private key is written in the format.
+func privateFormat(name string) (func(keys.Key) ([]byte, error), error) {
+	switch name {
+	case "pem":
+		return keys.Key.MarshalPEM, nil
+	case "jwk":
+		return keys.Key.MarshalJWK, nil
+	case "clustercockpit":
+		return keys.Key.MarshalClusterCockpit, nil
+	}
+	return nil, usage("--format %s: unknown; there are pem, jwk and clustercockpit", name)
+}
+
+// writeNew writes a file that is not there yet. On an error none is left.
+func writeNew(path string, text []byte, mode fs.FileMode) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%s: it is there already, and is left as it is; move it away or choose another name", path)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		os.Remove(path)
+	}
+	return err
+}

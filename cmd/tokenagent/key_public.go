@@ -1,0 +1,76 @@
+package main
+
+import (
+	"bytes"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tokenagent/tokenagent/sources/keys"
+)
+
+func newKeyPublic() *cobra.Command {
+	var format, keyID string
+	c := &cobra.Command{
+		Use:   "public FILE…",
+		Short: "Print the public half of private keys, as the issuer publishes it",
+		Long: `Print the public half of private keys: as the JWKS that an issuer publishes, or
+one in another format. FILE - is standard input. Nothing private is printed.`,
+		Example: `  tokenagent key public old.pem new.pem > .well-known/jwks.json
+  tokenagent key public --format pem key.jwk`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(c *cobra.Command, files []string) error {
+			write, err := publicFormat(format)
+			if err != nil {
+				return err
+			}
+			if len(files) > 1 && (format != "jwks" || keyID != "") {
+				return usage("several keys fit only into --format jwks, and without --key-id")
+			}
+			var all []keys.Key
+			for _, file := range files {
+				key, err := readKey(c, file)
+				if err != nil {
+					return err
+				}
+				all = append(all, key.WithID(keyID))
+			}
+			text, err := write(all)
+			if err != nil {
+				return err
+			}
+			_, err = c.OutOrStdout().Write(append(bytes.TrimRight(text, "\n"), '\n'))
+			return err
+		},
+	}
+	c.Flags().StringVar(&format, "format", "jwks", "jwks or jwk (RFC 7517), pem (SubjectPublicKeyInfo) or clustercockpit")
+	c.Flags().StringVar(&keyID, "key-id", "", "the kid to publish it under (default: that of a JWK, else the RFC 7638 thumbprint)")
+	return c
+}
+
+// publicFormat is how public halves are written in the format; all but jwks
+// take one key.
+func publicFormat(name string) (func([]keys.Key) ([]byte, error), error) {
+	switch name {
+	case "jwks":
+		return func(all []keys.Key) ([]byte, error) { return keys.JWKS(all...) }, nil
+	case "jwk":
+		return func(all []keys.Key) ([]byte, error) { return all[0].PublicJWK() }, nil
+	case "pem":
+		return func(all []keys.Key) ([]byte, error) { return all[0].PublicPEM() }, nil
+	case "clustercockpit":
+		return func(all []keys.Key) ([]byte, error) { return all[0].PublicClusterCockpit() }, nil
+	}
+	return nil, usage("--format %s: unknown; there are jwks, jwk, pem and clustercockpit", name)
+}
+
+// readKey reads the private key in the file, or on standard input for "-".
+func readKey(c *cobra.Command, file string) (keys.Key, error) {
+	if file != "-" {
+		return keys.Read(file)
+	}
+	text, err := readAll(c.InOrStdin(), "standard input", keys.MaxFile)
+	if err != nil {
+		return keys.Key{}, err
+	}
+	return keys.Parse(text)
+}

@@ -1,0 +1,43 @@
+// Command tokenagent keeps tokens fresh: it issues those that its configuration
+// defines, writes them where their readers look, and renews them in time.
+//
+// This package is the process: one file a command, and besides the commands the
+// flags, the environment, the signals and the exit codes. It is the only place
+// that knows every other.
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// The main goroutine keeps the main thread for itself. A thread that takes on a
+// user's identity for a write ends with its goroutine; the main thread cannot
+// end, so the runtime would park it, and /proc and every tool that looks at the
+// process would see that foreign identity from then on.
+func init() { runtime.LockOSThread() }
+
+func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+
+// run is the whole process but its end: it runs the command that args name and
+// returns the exit code.
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil { // keys and tokens are in memory: no core file, no ptrace
+		return report(stderr, err)
+	}
+	return report(stderr, execute(args, stdin, stdout, stderr))
+}
+
+// untilSignal returns a context that is done when a person or systemd wants the
+// process to end. The next signal ends it at once.
+func untilSignal(parent context.Context) (context.Context, context.CancelFunc) {
+	ctx, stop := signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
+}

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"github.com/spf13/cobra"
+
+	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/agent/control"
+)
+
+func newOnce() *cobra.Command {
+	var from place
+	var asJSON bool
+	var timeout time.Duration
+	c := &cobra.Command{
+		Use:   "once [NAME…]",
+		Short: "Issue and write all tokens once, then stop",
+		Long: `Issue and write all tokens, or those named, once, then stop. What fails for a
+reason that may go away by itself is tried again until the timeout.
+
+Exit codes: 0 all required tokens are valid, 4 one is not, 78 the configuration
+has faults, 1 an agent runs already (ask it with tokenagent refresh).`,
+		Example: `  tokenagent once
+  tokenagent once pilot --timeout 30s`,
+		RunE: func(c *cobra.Command, names []string) error {
+			cfg, faults := from.read(false)
+			if faults.HasErrors() {
+				return faulted(textOf(faults))
+			}
+			if err := alone(c.Context(), &from, cfg.Settings); err != nil {
+				return err
+			}
+			chosen, err := choose(cfg.Renewers, names)
+			if err != nil {
+				return err
+			}
+			log := newLogger(c.ErrOrStderr(), cfg.Settings)
+			if log.GetLevel() == logrus.InfoLevel { // the table tells what was written
+				log.SetLevel(logrus.WarnLevel)
+			}
+			for _, w := range faults {
+				log.Warn(w.Error())
+			}
+			ctx, stop := untilSignal(c.Context())
+			defer stop()
+			ctx, cancel := context.WithTimeout(ctx, timeout)
+			defer cancel()
+			found := survey{Tokens: agent.New(log, chosen).Once(ctx)}
+			return errors.Join(found.print(c.OutOrStdout(), asJSON), notValid(found.Tokens))
+		},
+	}
+	from.flags(c)
+	c.Flags().Bool("force", false, "issue all, however long the present ones live; as yet it always does")
+	c.Flags().DurationVar(&timeout, "timeout", 2*time.Minute, "how long to try")
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+// alone is the error of a configuration that a running agent takes care of.
+func alone(ctx context.Context, from *place, s config.Settings) error {
+	path := from.socketPath(s)
+	_, err := control.NewClient(path).Status(ctx)
+	if errors.Is(err, control.ErrNoAgent) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("an agent runs already, and answers at %s; have it issue new tokens with tokenagent refresh", path)
+}

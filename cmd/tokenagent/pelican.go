@@ -1,0 +1,77 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/tokenagent/tokenagent/sources/keys"
+)
+
+// pelicanKey finds the key that the Pelican origin on this machine signs with,
+// and says where: of issuer.jwk and the files in issuer-keys the one whose name
+// comes first, in /etc/pelican for root, else in ~/.config/pelican.
+//
+// Pelican keeps these files readable by its own user and group; whoever may read
+// them may use them here.
+func pelicanKey() (keys.Key, string, error) {
+	folder, err := pelicanFolder()
+	if err != nil {
+		return keys.Key{}, "", err
+	}
+	found := []string{filepath.Join(folder, "issuer.jwk")}
+	for _, pattern := range []string{"*.pem", "*.jwk"} {
+		more, _ := filepath.Glob(filepath.Join(folder, "issuer-keys", pattern)) // the pattern is well formed
+		found = append(found, more...)
+	}
+	slices.SortStableFunc(found, func(a, b string) int { return cmp.Compare(filepath.Base(a), filepath.Base(b)) })
+	for _, path := range found {
+		text, err := readAtMost(path, keys.MaxFile)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return keys.Key{}, "", fmt.Errorf("the key of Pelican: %w; name another with --private-key", err)
+		}
+		key, err := keys.Parse(text)
+		if err != nil {
+			return keys.Key{}, "", fmt.Errorf("the key of Pelican, %s: %w; name another with --private-key", path, err)
+		}
+		return key, path, nil
+	}
+	return keys.Key{}, "", usage("--private-key is missing: name the file of the signing key (tokenagent key create makes one); Pelican's own was looked for in %s", folder)
+}
+
+func pelicanFolder() (string, error) {
+	if os.Geteuid() == 0 {
+		return "/etc/pelican", nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", usage("--private-key is missing: name the file of the signing key")
+	}
+	return filepath.Join(home, ".config", "pelican"), nil
+}
+
+// readAtMost reads a file that is no longer than most bytes.
+func readAtMost(path string, most int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readAll(f, path, most)
+}
+
+// readAll reads what has no more than most bytes.
+func readAll(r io.Reader, name string, most int64) ([]byte, error) {
+	text, err := io.ReadAll(io.LimitReader(r, most+1))
+	if err == nil && int64(len(text)) > most {
+		err = fmt.Errorf("%s: longer than %d bytes", name, most)
+	}
+	return text, err
+}

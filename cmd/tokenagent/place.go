@@ -1,0 +1,81 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/agent/control"
+	"github.com/tokenagent/tokenagent/sinks"
+	"github.com/tokenagent/tokenagent/sources"
+)
+
+// A place says where the configuration lies and where its agent answers.
+type place struct {
+	configs []string // files and folders; none: the default
+	socket  string   // "": as the configuration says
+}
+
+func (p *place) flags(c *cobra.Command) {
+	p.configFlag(c)
+	c.Flags().StringVar(&p.socket, "control", "", "control socket of the agent (default: as the configuration says)")
+}
+
+func (p *place) configFlag(c *cobra.Command) {
+	c.Flags().StringArrayVarP(&p.configs, "config", "c", nil, "configuration: a file, or a folder of *.hcl; may be repeated (default "+strings.Join(config.DefaultPaths(), ", ")+")")
+}
+
+// kinds are all sources and sinks that a configuration may name.
+var kinds = config.Kinds{Sources: sources.Kinds, Sinks: sinks.Kinds}
+
+// paths are the files and folders to load.
+func (p *place) paths() []string {
+	if len(p.configs) == 0 {
+		return config.DefaultPaths()
+	}
+	return p.configs
+}
+
+// load reads the configuration. Its errors are a faulted error; warnings are
+// left out.
+func (p *place) load(definitions bool) (*config.Config, error) {
+	cfg, faults := p.read(definitions)
+	if faults.HasErrors() {
+		return nil, faulted(textOf(faults.Errors()))
+	}
+	return cfg, nil
+}
+
+// read is load for those who tell errors and warnings in their own way.
+func (p *place) read(definitions bool) (*config.Config, config.Faults) {
+	return config.Load(p.paths(), kinds, environment(definitions))
+}
+
+func textOf(faults config.Faults) string {
+	var text strings.Builder
+	faults.WriteText(&text) // a strings.Builder takes everything
+	return text.String()
+}
+
+// client asks the agent of this configuration. Of one with faults it may be
+// unknown where its agent answers; then the faults are the error, except for the
+// default configuration, whose agent is looked for in the default place.
+func (p *place) client() (*control.Client, error) {
+	if p.socket != "" { // the configuration does not matter, and may not be there
+		return control.NewClient(p.socket), nil
+	}
+	cfg, faults := p.read(true)
+	if faults.HasErrors() && cfg.Settings.Control == "" && len(p.configs) > 0 {
+		return nil, faulted(textOf(faults.Errors()) + "\nno agent was asked; name its socket with --control to ask it all the same")
+	}
+	return control.NewClient(p.socketPath(cfg.Settings)), nil
+}
+
+// socketPath is where the agent of a configuration with these settings answers.
+func (p *place) socketPath(s config.Settings) string {
+	if p.socket != "" {
+		return p.socket
+	}
+	return controlPath(s)
+}

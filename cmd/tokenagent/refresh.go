@@ -1,0 +1,57 @@
+package main
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tokenagent/tokenagent/agent"
+)
+
+func newRefresh() *cobra.Command {
+	var from place
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "refresh [NAME…]",
+		Short: "Have the running agent issue tokens anew, and wait for the verdict",
+		Long: `Have the running agent issue tokens anew, however long the present ones live,
+and wait until each is written or has failed. Without a NAME: all.
+
+Exit codes: 0 all were written, 1 one was not, 2 there is no such NAME,
+5 no agent answers.`,
+		Example: `  tokenagent refresh
+  tokenagent refresh pilot/ce1.example.org`,
+		RunE: func(c *cobra.Command, names []string) error {
+			ctx, stop := untilSignal(c.Context())
+			defer stop()
+			client, err := from.client()
+			if err != nil {
+				return err
+			}
+			tokens, err := client.Refresh(ctx, names...)
+			if err != nil {
+				return err
+			}
+			found := survey{Agent: true, Tokens: tokens}
+			return errors.Join(found.print(c.OutOrStdout(), asJSON), failed(tokens))
+		},
+	}
+	from.flags(c)
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+// failed is the error for tokens that were asked for and not written.
+func failed(tokens []agent.Status) error {
+	var names []string
+	for _, t := range tokens {
+		if t.Failing != nil {
+			names = append(names, t.Name)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	return errors.New("not written: " + strings.Join(names, ", "))
+}

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tokenagent/tokenagent/agent"
+)
+
+func newReload() *cobra.Command {
+	var from place
+	c := &cobra.Command{
+		Use:   "reload",
+		Short: "Have the running agent read its configuration anew",
+		Long: `Have the running agent read its configuration anew. It does so by itself a
+moment after a file has changed; this waits for the verdict. A configuration
+with faults changes nothing: its faults are printed, and the old one goes on.
+
+Exit codes: 0 it is in use, 78 it has faults, 5 no agent answers.`,
+		Example: `  tokenagent reload
+  tokenagent reload --config .quickstart/tokenagent.hcl`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			client, err := from.client()
+			if err != nil {
+				return err
+			}
+			replaced, err := client.Reload(c.Context())
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(c.OutOrStdout(), "reloaded:", counted(replaced))
+			return nil
+		},
+	}
+	from.flags(c)
+	return c
+}
+
+func counted(r agent.Replaced) string {
+	return fmt.Sprintf("%d added, %d changed, %d unchanged, %d removed", r.Added, r.Changed, r.Unchanged, r.Removed)
+}

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// execute runs the command that args name.
+func execute(args []string, stdin io.Reader, stdout, stderr io.Writer) error {
+	root := newRoot()
+	begun := false
+	root.PersistentPreRun = func(*cobra.Command, []string) { begun = true }
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	called, err := root.ExecuteContextC(context.Background())
+	if err != nil && !begun { // cobra itself found fault with the command line
+		return usage("%s\nsee %s --help", strings.TrimSpace(err.Error()), called.CommandPath())
+	}
+	return err
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "tokenagent",
+		Short: "Keeps tokens fresh: issues them, writes them where their readers look, renews them in time",
+		Example: `  tokenagent init quickstart .quickstart               a first configuration, with a key
+  tokenagent run --config .quickstart/tokenagent.hcl   keep its token fresh
+  tokenagent token inspect .quickstart/token           what the token says`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.AddGroup(
+		&cobra.Group{ID: "agent", Title: "The agent and its tokens:"},
+		&cobra.Group{ID: "tools", Title: "One token, one key, one configuration:"},
+	)
+	inGroup(root, "agent", newRun(), newOnce(), newCheck(), newStatus(), newRefresh(), newReload())
+	inGroup(root, "tools", newToken(), newKey(), newInit())
+	root.AddCommand(newVersion())
+	return root
+}
+
+func inGroup(parent *cobra.Command, id string, commands ...*cobra.Command) {
+	for _, c := range commands {
+		c.GroupID = id
+	}
+	parent.AddCommand(commands...)
+}
+
+// family returns a command that only holds others, and says so when it is
+// called without one of them.
+func family(use, short string, members ...*cobra.Command) *cobra.Command {
+	c := &cobra.Command{Use: use, Short: short}
+	c.AddCommand(members...)
+	c.RunE = func(c *cobra.Command, args []string) error {
+		var names []string
+		for _, m := range members {
+			names = append(names, m.Name())
+		}
+		what := "a command is missing"
+		if len(args) > 0 {
+			what = fmt.Sprintf("unknown command %q", args[0])
+		}
+		return usage("%s: %s; there are: %s\nsee %[1]s --help", c.CommandPath(), what, strings.Join(names, ", "))
+	}
+	return c
+}

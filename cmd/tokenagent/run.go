@@ -1,0 +1,183 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"github.com/spf13/cobra"
+
+	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/agent/control"
+)
+
+func newRun() *cobra.Command {
+	var from place
+	c := &cobra.Command{
+		Use:   "run",
+		Short: "Keep all tokens fresh until SIGTERM: the daemon",
+		Long: `Keep all tokens fresh, until SIGTERM or SIGINT. The configuration is read anew
+when one of its files or keys changes, on SIGHUP, and by tokenagent reload; one
+with faults changes nothing.
+
+Exit codes: 0 stopped as told, 78 the configuration has faults, 1 another agent
+runs already.`,
+		Example: `  tokenagent run
+  tokenagent run --config .quickstart/tokenagent.hcl`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return serve(c.Context(), &from, c.ErrOrStderr())
+		},
+	}
+	from.flags(c)
+	return c
+}
+
+// serve runs the daemon until a signal ends it.
+func serve(ctx context.Context, from *place, stderr io.Writer) error {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP) // before anything else: unheard it would end the process
+	ctx, stop := untilSignal(ctx)
+	defer stop()
+
+	began := time.Now()
+	cfg, faults := from.read(false)
+	if faults.HasErrors() {
+		return faulted(textOf(faults))
+	}
+	d := newDaemon(from, cfg, stderr)
+	d.sayFaults(faults)
+	listener, err := d.listen()
+	if err != nil {
+		return err
+	}
+	d.watch(cfg, began)
+
+	var parts sync.WaitGroup
+	if listener != nil {
+		parts.Go(func() { d.answer(ctx, listener) })
+	}
+	parts.Go(func() { d.watcher.Run(ctx) })
+	parts.Go(func() { d.reloadOn(ctx, hangup) })
+	parts.Go(func() { d.agent.Run(ctx) })
+	d.log.WithFields(logrus.Fields{"version": versionText(), "tokens": len(cfg.Renewers)}).Info("running")
+	parts.Wait()
+	d.log.Info("stopped; the tokens stay where they are")
+	return nil
+}
+
+// A daemon is what run keeps going besides the agent: its log, its socket, and
+// the configuration that it follows.
+type daemon struct {
+	from    *place
+	log     *logrus.Logger
+	agent   *agent.Agent
+	watcher *watcher
+	began   config.Settings // some of which only a restart changes
+
+	mu    sync.Mutex // one reload at a time
+	files []string   // watched for the configuration in use
+	sinks []string
+	said  string // the faults as they were last logged
+}
+
+func newDaemon(from *place, cfg *config.Config, stderr io.Writer) *daemon {
+	d := &daemon{from: from, log: newLogger(stderr, cfg.Settings), began: cfg.Settings}
+	d.agent = agent.New(d.log, cfg.Renewers)
+	return d
+}
+
+// listen makes the folder of the state and the control socket. The agent does
+// its work without either, but not beside another agent.
+func (d *daemon) listen() (net.Listener, error) {
+	state := stateFolder(d.began)
+	if err := os.MkdirAll(state, 0o700); err != nil {
+		d.log.WithError(err).Warn("there is no state_dir; nothing is remembered across restarts")
+	}
+	group, err := groupID(d.began.ControlGroup)
+	if err != nil {
+		return nil, &exitError{exitConfiguration, fmt.Errorf("control_group %q: %w", d.began.ControlGroup, err)}
+	}
+	listener, err := control.Listen(d.from.socketPath(d.began), group)
+	if errors.Is(err, control.ErrInUse) {
+		return nil, fmt.Errorf("%w; tokenagent refresh asks it for new tokens, tokenagent reload has it read its configuration", err)
+	}
+	if err != nil {
+		d.log.WithError(err).Warn("there is no control socket; status, refresh and reload find no agent, SIGHUP reloads")
+		return nil, nil
+	}
+	return listener, nil
+}
+
+// watch begins to watch the files of the configuration.
+func (d *daemon) watch(cfg *config.Config, since time.Time) {
+	ctx := context.Background() // the agent's end ends the calls
+	d.watcher = newWatcher(d.log,
+		func() { d.reload(ctx) },
+		func(path string) { d.agent.Touched(ctx, path) })
+	d.follow(cfg.Files, sinkPaths(cfg.Renewers), since)
+}
+
+// follow watches these files from now on.
+func (d *daemon) follow(files, sinks []string, since time.Time) {
+	d.files, d.sinks = files, sinks
+	d.watcher.Watch(files, sinks, since)
+}
+
+// sinkPaths are the files of all sinks.
+func sinkPaths(renewers []agent.Renewer) (all []string) {
+	for _, r := range renewers {
+		for _, s := range r.Sinks {
+			if l, ok := s.(agent.Located); ok {
+				all = append(all, l.Path())
+			}
+		}
+	}
+	return all
+}
+
+func (d *daemon) answer(ctx context.Context, listener net.Listener) {
+	err := control.Serve(ctx, listener, control.Answers{
+		Status:  named(d.agent.Status),
+		Refresh: named(d.agent.Refresh),
+		Reload:  d.reload,
+	})
+	if err != nil {
+		d.log.WithError(err).Error("the control socket answers no more; the tokens are kept fresh, SIGHUP reloads")
+	}
+}
+
+// question is what both Status and Refresh are.
+type question func(ctx context.Context, names ...string) ([]agent.Status, error)
+
+// named makes the error of a name that selects nothing a Refusal. Only that,
+// the end of the agent and that of the context are errors of a question.
+func named(ask question) question {
+	return func(ctx context.Context, names ...string) ([]agent.Status, error) {
+		found, err := ask(ctx, names...)
+		if err != nil && ctx.Err() == nil && !errors.Is(err, agent.ErrStopped) {
+			err = &control.Refusal{Reason: control.UnknownToken, Text: err.Error()}
+		}
+		return found, err
+	}
+}
+
+func (d *daemon) reloadOn(ctx context.Context, hangup <-chan os.Signal) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangup:
+			d.reload(ctx)
+		}
+	}
+}

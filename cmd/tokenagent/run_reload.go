@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/agent/control"
+)
+
+// reload reads the configuration and, if it has no errors, puts it in the place
+// of the old one. Its error, for whoever asked, is a [*control.Refusal].
+func (d *daemon) reload(ctx context.Context) (agent.Replaced, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	began := time.Now()
+	d.watcher.Seen()
+	cfg, faults := d.from.read(false)
+	d.sayFaults(faults)
+	if faults.HasErrors() { // the change that mends it may be in a file of either
+		d.follow(union(d.files, cfg.Files), d.sinks, began)
+		return agent.Replaced{}, &control.Refusal{Reason: control.Configuration, Text: textOf(faults)}
+	}
+	replaced, err := d.agent.Replace(ctx, cfg.Renewers)
+	if err != nil {
+		return replaced, err
+	}
+	d.follow(cfg.Files, sinkPaths(cfg.Renewers), began)
+	d.adopt(cfg.Settings)
+	d.log.WithFields(logrus.Fields{
+		"added": replaced.Added, "changed": replaced.Changed, "unchanged": replaced.Unchanged, "removed": replaced.Removed,
+	}).Info("configuration reloaded")
+	return replaced, nil
+}
+
+// union is all of both, sorted.
+func union(a, b []string) []string {
+	all := slices.Concat(a, b)
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// adopt takes over of the agent block what can change while the agent runs.
+func (d *daemon) adopt(s config.Settings) {
+	configure(d.log, s)
+	for _, one := range []struct{ name, began, now string }{
+		{"state_dir", d.began.StateDir, s.StateDir},
+		{"control", d.began.Control, s.Control},
+		{"control_group", d.began.ControlGroup, s.ControlGroup},
+	} {
+		if one.began != one.now {
+			d.log.Warnf("%s has changed from %q to %q, which takes effect after a restart", one.name, one.began, one.now)
+		}
+	}
+}
+
+// mostLines is how many faults of one configuration are logged.
+const mostLines = 20
+
+// sayFaults logs the faults, but not those of the last time again.
+func (d *daemon) sayFaults(faults config.Faults) {
+	text := textOf(faults)
+	if text == d.said {
+		return
+	}
+	d.said = text
+	for i, f := range faults {
+		if i == mostLines {
+			d.log.Warnf("and %d more; tokenagent check shows all", len(faults)-mostLines)
+			break
+		}
+		if f.IsWarning() {
+			d.log.Warn(f.Error())
+		} else {
+			d.log.Error(f.Error())
+		}
+	}
+	if faults.HasErrors() {
+		d.log.Error(fmt.Sprintf("the new configuration is refused (%s); the old one goes on until its files change",
+			plural(len(faults.Errors()), "error")))
+	}
+}

@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/control"
+)
+
+const watchEvery = 2 * time.Second
+
+func newStatus() *cobra.Command {
+	var from place
+	var asJSON, watch bool
+	c := &cobra.Command{
+		Use:   "status [NAME…]",
+		Short: "Show each token's state: how long it lives, when it is renewed, what fails",
+		Long: `Show each token's state: how long it lives, when it is renewed, what fails.
+
+It asks the running agent. When none answers it reads the tokens' files instead,
+and says so. A NAME is a token's (pilot), which stands for all that its for_each
+makes, or one of those (pilot/ce1.example.org).
+
+Exit codes: 0 all required tokens are valid, 4 one is not, 1 nothing could be
+found out, 2 there is no such NAME, 78 no agent answers and the configuration
+has faults.`,
+		Example: `  tokenagent status
+  tokenagent status pilot --json
+  tokenagent status --watch --config .quickstart/tokenagent.hcl`,
+		RunE: func(c *cobra.Command, names []string) error {
+			show := func(ctx context.Context) error {
+				found, err := from.survey(ctx, names)
+				if err != nil {
+					return err
+				}
+				if !found.Agent {
+					fmt.Fprintln(c.ErrOrStderr(), "tokenagent: no agent answers; this is what lies in the files")
+				}
+				return errors.Join(found.print(c.OutOrStdout(), asJSON), notValid(found.Tokens))
+			}
+			if !watch {
+				return show(c.Context())
+			}
+			return again(c.Context(), c.OutOrStdout(), show)
+		},
+	}
+	from.flags(c)
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	c.Flags().BoolVarP(&watch, "watch", "w", false, "show it again every two seconds, until interrupted")
+	return c
+}
+
+// again shows it every two seconds until somebody interrupts. An error is shown
+// in its turn, and may be gone the next time.
+func again(ctx context.Context, stdout io.Writer, show func(context.Context) error) error {
+	ctx, stop := untilSignal(ctx)
+	defer stop()
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		if isTerminal(stdout) {
+			fmt.Fprint(stdout, "\x1b[H\x1b[2J")
+		}
+		if err := show(ctx); err != nil && ctx.Err() == nil {
+			if e, ok := errors.AsType[*exitError](err); !ok || e.code != exitNotValid { // the table tells that
+				fmt.Fprintln(stdout, err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			fmt.Fprintln(stdout)
+		}
+	}
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+// survey asks the agent for the states of the tokens; when none answers it
+// looks at their files.
+func (p *place) survey(ctx context.Context, names []string) (survey, error) {
+	client, err := p.client()
+	if err != nil {
+		return survey{}, err
+	}
+	tokens, err := client.Status(ctx, names...)
+	if !errors.Is(err, control.ErrNoAgent) {
+		return survey{Agent: true, Tokens: tokens}, err
+	}
+	cfg, err := p.load(true)
+	if err != nil {
+		return survey{}, err
+	}
+	chosen, err := choose(cfg.Renewers, names)
+	if err != nil {
+		return survey{}, err
+	}
+	found := survey{Tokens: []agent.Status{}}
+	for _, r := range chosen {
+		if len(r.Sinks) > 0 {
+			found.Tokens = append(found.Tokens, inFiles(ctx, r))
+		}
+	}
+	return found, nil
+}
+
+// choose returns the renewers that the names select, all without a name.
+func choose(renewers []agent.Renewer, names []string) ([]agent.Renewer, error) {
+	if len(names) == 0 {
+		return renewers, nil
+	}
+	used := map[string]bool{}
+	var chosen []agent.Renewer
+	for _, r := range renewers {
+		selected := false
+		for _, n := range names {
+			if r.Selects(n) {
+				selected, used[n] = true, true
+			}
+		}
+		if selected {
+			chosen = append(chosen, r)
+		}
+	}
+	for _, n := range names {
+		if !used[n] {
+			return nil, usage("no token %q; there are: %s", n, namesOf(renewers))
+		}
+	}
+	return chosen, nil
+}
+
+// namesOf lists the names for an error, but not thousands.
+func namesOf(renewers []agent.Renewer) string {
+	const most = 20
+	var names []string
+	for i, r := range renewers {
+		if i == most {
+			names = append(names, fmt.Sprintf("and %d more", len(renewers)-most))
+			break
+		}
+		names = append(names, r.Name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// notValid is the error that ends the process with 4 when a required token is
+// not valid.
+func notValid(tokens []agent.Status) error {
+	var names []string
+	for _, t := range tokens {
+		if t.Required && t.State != agent.Valid {
+			names = append(names, fmt.Sprintf("%s is %s", t.Name, t.State))
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	return &exitError{exitNotValid, errors.New(strings.Join(names, ", "))}
+}

@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/profile"
+)
+
+// A survey is what a command shows of many tokens.
+type survey struct {
+	Agent  bool           `json:"agent"` // whether the agent told it; false: it was read from the files
+	Tokens []agent.Status `json:"tokens"`
+}
+
+func (s survey) print(w io.Writer, asJSON bool) error {
+	if asJSON {
+		return printJSON(w, s)
+	}
+	return printTable(w, s.Tokens, time.Now())
+}
+
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+// printTable prints a line for each sink of each token.
+func printTable(w io.Writer, tokens []agent.Status, now time.Time) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "NAME\tSTATE\tREMAINING\tRENEWAL\tSINK\tLAST ERROR")
+	for _, t := range tokens {
+		name, renewal, failing := t.Name, renewalOf(t, now), t.Failing
+		for _, s := range t.Sinks {
+			if s.Failing != nil {
+				failing = s.Failing
+			}
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", plain(name), s.State, remaining(s, now), renewal, orDash(plain(s.Path)), failure(failing, now))
+			name, renewal, failing = "", "", nil
+		}
+	}
+	return table.Flush()
+}
+
+func remaining(s agent.SinkStatus, now time.Time) string {
+	switch {
+	case s.State == agent.Missing:
+		return "-"
+	case s.Expires.IsZero():
+		return "unknown"
+	case s.State == agent.Expired:
+		return "expired " + away(s.Expires, now)
+	}
+	return spoken(s.Expires.Sub(now))
+}
+
+func renewalOf(t agent.Status, now time.Time) string {
+	switch {
+	case t.Renew.IsZero():
+		return "-"
+	case !t.Renew.After(now):
+		return "now"
+	}
+	return away(t.Renew, now)
+}
+
+// failure is one line: what fails, how often it has, and when it is tried again.
+func failure(f *agent.Failing, now time.Time) string {
+	if f == nil {
+		return "-"
+	}
+	text := strings.Join(strings.FieldsFunc(f.Error, func(r rune) bool { return r == '\n' || r == '\r' || r == '\t' }), " ")
+	if f.Failures > 1 {
+		text += fmt.Sprintf(" (%d times since %s)", f.Failures, f.Since.Local().Format(time.DateTime))
+	}
+	if !f.Retry.IsZero() {
+		text += "; tried again " + soon(f.Retry, now)
+	}
+	return plain(text)
+}
+
+func soon(t, now time.Time) string {
+	if !t.After(now) {
+		return "now"
+	}
+	return away(t, now)
+}
+
+func orDash(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return text
+}
+
+// inFiles is the state of one token as its files tell it.
+func inFiles(ctx context.Context, r agent.Renewer) agent.Status {
+	all := agent.Status{Name: r.Name, State: agent.Valid, Required: r.Required, Sinks: []agent.SinkStatus{}}
+	for _, s := range r.Sinks {
+		one := inFile(ctx, s)
+		all.Sinks = append(all.Sinks, one)
+		if all.State == agent.Valid || one.State == agent.Missing {
+			all.State = one.State
+		}
+		if all.Failing == nil {
+			all.Failing = one.Failing
+		}
+		if all.Expires.IsZero() || !one.Expires.IsZero() && one.Expires.Before(all.Expires) {
+			all.Expires = one.Expires
+		}
+	}
+	return all
+}
+
+// inFile reads one sink's file. What it says of its expiry is not verified.
+func inFile(ctx context.Context, s agent.Sink) agent.SinkStatus {
+	one := agent.SinkStatus{State: agent.Missing}
+	if l, ok := s.(agent.Located); ok {
+		one.Path = l.Path()
+	}
+	reader, ok := s.(agent.Reader)
+	if !ok {
+		return one
+	}
+	text, err := reader.Read(ctx)
+	if errors.Is(err, fs.ErrNotExist) {
+		return one
+	}
+	if err == nil {
+		one.Expires, err = expiry(text.Reveal())
+	}
+	if err != nil {
+		one.Failing = &agent.Failing{Kind: agent.Writing.String(), Error: err.Error(), Failures: 1}
+		return one
+	}
+	one.State = agent.Valid
+	if (agent.Token{Expires: one.Expires}).Expired(time.Now()) {
+		one.State = agent.Expired
+	}
+	return one
+}
+
+// expiry is what the claim exp says; zero for a token that is no JWT, or has
+// no such claim.
+func expiry(text string) (time.Time, error) {
+	t, err := profile.Decode(text)
+	if errors.Is(err, profile.ErrNoJWT) {
+		return time.Time{}, nil
+	}
+	if err != nil {
+		return time.Time{}, err
+	}
+	at, _ := instant(t.Claims["exp"])
+	return at, nil
+}
+
+// instant reads a NumericDate, RFC 7519 section 2.
+func instant(claim any) (time.Time, bool) {
+	n, ok := claim.(json.Number)
+	if !ok {
+		return time.Time{}, false
+	}
+	seconds, err := n.Float64()
+	const latest = 253402300799 // the end of the year 9999
+	if err != nil || seconds < 0 || seconds > latest {
+		return time.Time{}, false
+	}
+	return time.Unix(int64(seconds), 0), true
+}

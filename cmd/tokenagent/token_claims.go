@@ -1,0 +1,141 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/agent/profile"
+)
+
+// A lifetime is the value of --lifetime: bare seconds, as Pelican takes them,
+// or a duration as in a configuration.
+type lifetime time.Duration
+
+func (l *lifetime) String() string { return spoken(time.Duration(*l)) }
+func (l *lifetime) Type() string   { return "duration" }
+
+func (l *lifetime) Set(text string) error {
+	d, err := config.ParseDuration(text)
+	if seconds, notSeconds := strconv.ParseInt(text, 10, 64); notSeconds == nil {
+		if seconds > math.MaxInt64/int64(time.Second) {
+			return fmt.Errorf("more seconds than can be counted")
+		}
+		d, err = time.Duration(seconds)*time.Second, nil
+	}
+	if err != nil {
+		return err
+	}
+	if d < time.Second {
+		return fmt.Errorf("a token lives for a second at least")
+	}
+	*l = lifetime(d)
+	return nil
+}
+
+// profileNamed is the profile of that name, by Pelican's names too; "" for none.
+func profileNamed(name string) (string, error) {
+	switch {
+	case name == "none":
+		return "", nil
+	case name == "scitokens2":
+		return "scitokens", nil
+	case slices.Contains(profile.Names(), name):
+		return name, nil
+	}
+	return "", usage("--profile %s: unknown; there are %s, scitokens2 and none", name, strings.Join(profile.Names(), ", "))
+}
+
+// furtherClaims are those of --claim and --claim-json. As with Pelican, --claim
+// for one that has a flag of its own counts for that flag, and one that is
+// repeated gives a string with blanks.
+func (f *tokenFlags) furtherClaims() (map[string]any, error) {
+	further := map[string]any{}
+	for _, c := range f.claims {
+		name, value, found := strings.Cut(c, "=")
+		if !found || name == "" {
+			return nil, usage("--claim %s: CLAIM=VALUE is wanted; a comma begins another claim, use --claim-json for a value that has one", c)
+		}
+		switch name {
+		case "iss":
+			f.issuer = value
+		case "sub":
+			f.subject = value
+		case "aud":
+			f.audience = append(f.audience, value)
+		case "scope":
+			f.scope = append(f.scope, value)
+		default:
+			if before, repeated := further[name].(string); repeated {
+				value = before + " " + value
+			}
+			further[name] = value
+		}
+	}
+	return further, f.addTyped(further)
+}
+
+func (f *tokenFlags) addTyped(further map[string]any) error {
+	for _, c := range f.claimsJSON {
+		name, text, found := strings.Cut(c, "=")
+		if !found || name == "" {
+			return usage("--claim-json %s: CLAIM=JSON is wanted", c)
+		}
+		value, err := typed(text)
+		if err != nil {
+			return usage("--claim-json %s: %v; a string has double quotes inside of the shell's", name, err)
+		}
+		if _, twice := further[name]; twice {
+			return usage("--claim-json %s: the claim is given twice", name)
+		}
+		further[name] = value
+	}
+	return nil
+}
+
+// typed reads one JSON value with its numbers exact, as agent.Request wants it.
+func typed(text string) (any, error) {
+	d := json.NewDecoder(strings.NewReader(text))
+	d.UseNumber()
+	var value any
+	if err := d.Decode(&value); err != nil {
+		return nil, fmt.Errorf("it is no JSON: %w", err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return nil, fmt.Errorf("it is more than one JSON value")
+	}
+	return exact(value)
+}
+
+// exact replaces the numbers in value by int64 where they are whole, else float64.
+func exact(value any) (any, error) {
+	var err error
+	switch v := value.(type) {
+	case nil:
+		return nil, fmt.Errorf("null says nothing; leave the claim out")
+	case json.Number:
+		if n, err := v.Int64(); err == nil {
+			return n, nil
+		}
+		return v.Float64()
+	case []any:
+		for i := range v {
+			if v[i], err = exact(v[i]); err != nil {
+				return nil, err
+			}
+		}
+	case map[string]any:
+		for name := range v {
+			if v[name], err = exact(v[name]); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return value, nil
+}

@@ -1,0 +1,227 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/agent/profile"
+	"github.com/tokenagent/tokenagent/sources"
+	"github.com/tokenagent/tokenagent/sources/keys"
+)
+
+func newTokenCreate() *cobra.Command {
+	var from place
+	flags := tokenFlags{lifetime: lifetime(20 * time.Minute)}
+	c := &cobra.Command{
+		Use:   "create [flags] [CLAIM=VALUE…] | create --config PATH NAME",
+		Short: "Issue one token now, to standard output",
+		Long: `Issue one token now, to standard output.
+
+Without a NAME it signs a token with a private key, and takes the flags of
+"pelican origin token create". Without --private-key it signs with the key of the
+Pelican origin on this machine, and says with which.
+
+With a NAME it issues the configuration's token of that name, with everything
+that is configured for it but its sinks.`,
+		Example: `  tokenagent token create --issuer https://origin.example.org --audience https://wlcg.cern.ch/jwt/v1/any \
+    --subject robot --scope storage.read:/data --lifetime 3600 --private-key key.pem
+  tokenagent token create --profile scitokens2 --issuer https://ospool.example.org --audience ce1.example.org:9619 \
+    --subject pilot --scope "condor:/READ condor:/WRITE" --private-key key.pem > pilot.scitoken
+  tokenagent token create --config /etc/tokenagent pilot/ce1.example.org`,
+		RunE: func(c *cobra.Command, args []string) error {
+			names, claims := namesAndClaims(args)
+			var text agent.Secret
+			var err error
+			if len(names) > 0 || len(from.configs) > 0 {
+				text, err = createConfigured(c, &from, names, claims)
+			} else {
+				flags.claims = append(claims, flags.claims...)
+				text, err = flags.create(c.Context(), c.ErrOrStderr())
+			}
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(c.OutOrStdout(), text.Reveal())
+			return err
+		},
+	}
+	flags.add(c)
+	from.configFlag(c)
+	return c
+}
+
+// namesAndClaims tells a configured token's name from Pelican's arguments of the
+// form CLAIM=VALUE.
+func namesAndClaims(args []string) (names, claims []string) {
+	for _, a := range args {
+		if before, _, found := strings.Cut(a, "="); found && !strings.ContainsAny(before, `[/`) {
+			claims = append(claims, a)
+		} else {
+			names = append(names, a)
+		}
+	}
+	return names, claims
+}
+
+// createConfigured issues the one token of the configuration that is named.
+func createConfigured(c *cobra.Command, from *place, names, claims []string) (agent.Secret, error) {
+	if len(names) != 1 || len(claims) > 0 {
+		return agent.Secret{}, usage("with a configuration one token is named, and nothing else; without one every argument is CLAIM=VALUE")
+	}
+	if flag := firstSet(c, ownTokenFlags...); flag != "" {
+		return agent.Secret{}, usage("--%s is for a token without configuration; %s has what the configuration says", flag, names[0])
+	}
+	cfg, err := from.load(false)
+	if err != nil {
+		return agent.Secret{}, err
+	}
+	chosen, err := choose(cfg.Renewers, names)
+	if err != nil {
+		return agent.Secret{}, err
+	}
+	if len(chosen) > 1 {
+		return agent.Secret{}, usage("%s stands for several tokens; name one of them: %s", names[0], namesOf(chosen))
+	}
+	ctx, stop := untilSignal(c.Context())
+	defer stop()
+	return issue(ctx, chosen[0])
+}
+
+// issue asks the source once, and accepts what the agent would accept.
+func issue(ctx context.Context, r agent.Renewer) (agent.Secret, error) {
+	t, err := r.Source.Issue(ctx, r.Request)
+	if err == nil && r.Accept != nil {
+		err = r.Accept(t)
+	}
+	if err != nil {
+		return agent.Secret{}, fmt.Errorf("token %s: %w", r.Name, err)
+	}
+	return t.Secret, nil
+}
+
+// tokenFlags are the flags that make a token without a configuration: Pelican's,
+// and those for what Pelican cannot say.
+type tokenFlags struct {
+	profile    string
+	issuer     string
+	subject    string
+	audience   []string
+	scope      []string
+	claims     []string // CLAIM=VALUE
+	claimsJSON []string // CLAIM=JSON
+	lifetime   lifetime
+	privateKey string
+	keyID      string
+}
+
+var ownTokenFlags = []string{"profile", "issuer", "subject", "audience", "scope", "claim", "claim-json", "lifetime", "private-key", "key-id"}
+
+func (f *tokenFlags) add(c *cobra.Command) {
+	flags := c.Flags()
+	flags.StringVar(&f.profile, "profile", "wlcg", "whose rules the token follows: "+strings.Join(profile.Names(), ", ")+", scitokens2 (for scitokens) or none")
+	flags.StringVar(&f.issuer, "issuer", "", "claim iss: the issuer's URL, as its metadata says it")
+	flags.StringVar(&f.subject, "subject", "", "claim sub: whom the token stands for")
+	flags.StringSliceVar(&f.audience, "audience", nil, "claim aud: for whom the token is; may be repeated")
+	flags.StringSliceVar(&f.scope, "scope", nil, "claim scope: what the token allows; may be repeated")
+	flags.StringSliceVar(&f.claims, "claim", nil, "a further claim, CLAIM=VALUE, always a string; may be repeated")
+	flags.StringArrayVar(&f.claimsJSON, "claim-json", nil, "a further claim with a type, CLAIM=JSON; may be repeated")
+	flags.Var(&f.lifetime, "lifetime", "how long the token lives: seconds, or with units (1h30m, 2d)")
+	flags.StringVar(&f.privateKey, "private-key", "", "file of the signing key: PEM, JWK or ClusterCockpit's (default: the Pelican origin's)")
+	flags.StringVar(&f.keyID, "key-id", "", "header kid: the key's name in the issuer's JWKS (default: its RFC 7638 thumbprint)")
+}
+
+// create signs a token as the flags say.
+func (f *tokenFlags) create(ctx context.Context, stderr io.Writer) (agent.Secret, error) {
+	req, err := f.request()
+	if err != nil {
+		return agent.Secret{}, err
+	}
+	key, err := f.key(stderr)
+	if err != nil {
+		return agent.Secret{}, err
+	}
+	source, err := sources.NewLocalKey(key.WithID(f.keyID), f.issuer)
+	if err != nil {
+		return agent.Secret{}, err
+	}
+	if err := judge(source, req, stderr); err != nil {
+		return agent.Secret{}, err
+	}
+	t, err := source.Issue(ctx, req)
+	return t.Secret, err
+}
+
+// judge refuses what the profile faults, and tells what it warns of.
+func judge(source agent.Source, req agent.Request, stderr io.Writer) error {
+	var errs []error
+	for _, p := range source.(config.Checker).Check(req) {
+		if p.Warning {
+			fmt.Fprintf(stderr, "tokenagent: warning: %s\n", p)
+			continue
+		}
+		errs = append(errs, errors.New(p.String()+flagFor(p.Claim)))
+	}
+	if len(errs) == 0 {
+		return nil
+	}
+	return fmt.Errorf("profile %s refuses this token:\n%w", req.Profile, errors.Join(errs...))
+}
+
+// flagFor names the flag that sets a claim.
+func flagFor(claim string) string {
+	flag := map[string]string{"iss": "issuer", "sub": "subject", "aud": "audience", "scope": "scope", "kid": "key-id", "alg": "private-key", "exp": "lifetime"}[claim]
+	if flag == "" {
+		return ""
+	}
+	return " (--" + flag + ")"
+}
+
+// request is what the flags ask for.
+func (f *tokenFlags) request() (agent.Request, error) {
+	claims, err := f.furtherClaims()
+	if err != nil {
+		return agent.Request{}, err
+	}
+	name, err := profileNamed(f.profile)
+	if err != nil {
+		return agent.Request{}, err
+	}
+	return agent.Request{
+		Profile:  name,
+		Subject:  f.subject,
+		Audience: f.audience,
+		Scope:    strings.Fields(strings.Join(f.scope, " ")),
+		Claims:   claims,
+		Lifetime: time.Duration(f.lifetime),
+	}, nil
+}
+
+// key is the named one, else that of the Pelican origin.
+func (f *tokenFlags) key(stderr io.Writer) (keys.Key, error) {
+	if f.privateKey != "" {
+		return keys.Read(f.privateKey)
+	}
+	key, path, err := pelicanKey()
+	if err == nil {
+		fmt.Fprintf(stderr, "tokenagent: signing with the key of Pelican, %s\n", path)
+	}
+	return key, err
+}
+
+// firstSet is the first of the flags that the person has given; "" for none.
+func firstSet(c *cobra.Command, flags ...string) string {
+	for _, name := range flags {
+		if c.Flags().Changed(name) {
+			return name
+		}
+	}
+	return ""
+}

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/tokenagent/tokenagent/agent/profile"
+)
+
+// explainHeader says in words what one parameter of the header means.
+func (r reading) explainHeader(name string, value any) []string {
+	switch name {
+	case "alg":
+		return []string{"what it is signed with: " + algorithmInWords(fmt.Sprint(value))}
+	case "kid":
+		return []string{"the name of the signing key in what the issuer publishes"}
+	case "typ":
+		return []string{"what kind of object it is"}
+	}
+	return nil
+}
+
+func algorithmInWords(alg string) string {
+	switch {
+	case alg == "none":
+		return "nothing at all; anybody can make such a token"
+	case strings.HasPrefix(alg, "HS"):
+		return "a secret that issuer and verifiers share"
+	case strings.HasPrefix(alg, "RS"), strings.HasPrefix(alg, "PS"):
+		return "an RSA key"
+	case strings.HasPrefix(alg, "ES"):
+		return "a key on an elliptic curve"
+	case alg == "EdDSA":
+		return "an Ed25519 key"
+	}
+	return "something unknown"
+}
+
+// explainClaim says in words what one claim means.
+func (r reading) explainClaim(name string, value any) []string {
+	switch name {
+	case "iss":
+		return []string{"the issuer; verifiers look there for its keys, and compare it to the last slash"}
+	case "sub":
+		return []string{"whom the token stands for"}
+	case "aud":
+		return []string{audienceInWords(value)}
+	case "scope":
+		return r.explainScope(value)
+	case "iat", "nbf", "exp":
+		return []string{r.explainTime(name, value)}
+	case "jti":
+		return []string{"a number of its own, by which one token can be told from another"}
+	case "ver", "wlcg.ver":
+		return []string{"the version of the profile that it follows"}
+	case "wlcg.groups":
+		return []string{"the groups of the bearer; the first counts most"}
+	case "roles":
+		return []string{"what the bearer may do in ClusterCockpit"}
+	}
+	return nil
+}
+
+func audienceInWords(value any) string {
+	if value == "ANY" || value == "https://wlcg.cern.ch/jwt/v1/any" {
+		return "for every service that trusts the issuer"
+	}
+	if _, several := value.([]any); several {
+		return "the only services that may accept it"
+	}
+	return "the only service that may accept it"
+}
+
+// explainScope says what each word allows.
+func (r reading) explainScope(value any) []string {
+	text, ok := value.(string)
+	if !ok {
+		return nil
+	}
+	var lines []string
+	for _, word := range strings.Fields(text) {
+		meaning := profile.Meaning(word)
+		if meaning == "" {
+			meaning = "a word with no meaning known here"
+		}
+		lines = append(lines, plain(word)+": "+plain(meaning))
+	}
+	return lines
+}
+
+// explainTime says when it is, and how far from now.
+func (r reading) explainTime(name string, value any) string {
+	at, ok := instant(value)
+	if !ok {
+		return "no time: whole seconds since 1970 are wanted (NumericDate of RFC 7519)"
+	}
+	when := at.Local().Format("Mon 2 Jan 2006 15:04:05 MST") + ", " + away(at, r.now)
+	switch {
+	case name == "iat":
+		return "issued " + when
+	case name == "nbf":
+		return "valid from " + when
+	case !r.now.Before(at):
+		return "expired " + when
+	case r.Issued.IsZero():
+		return "expires " + when
+	}
+	return fmt.Sprintf("expires %s; it lives %s in all", when, spoken(at.Sub(r.Issued).Round(time.Second)))
+}

@@ -1,0 +1,212 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tokenagent/tokenagent/agent/profile"
+)
+
+func newTokenInspect() *cobra.Command {
+	var name string
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "inspect [FILE|-]",
+		Short: "Explain a token's claims and times in words, and what its profile faults",
+		Long: `Explain a token's claims and times in words, and what its profile faults. The
+token is read from a file or from standard input, never from an argument, which
+others could see. Files in the formats json and env are understood too. The
+signature is neither verified nor printed.
+
+Exit codes: 0 it was read, whatever there is to say of it, 1 it is no token.`,
+		Example: `  tokenagent token inspect .quickstart/token
+  tokenagent token create --config /etc/tokenagent pilot/ce1.example.org | tokenagent token inspect`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			t, err := readToken(c, args)
+			if err != nil {
+				return err
+			}
+			chosen := profile.Detect(t)
+			if name != "" {
+				if chosen, err = profileNamed(name); err != nil {
+					return err
+				}
+			}
+			r := newReading(t, chosen, time.Now())
+			if asJSON {
+				return printJSON(c.OutOrStdout(), r)
+			}
+			return r.print(c.OutOrStdout())
+		},
+	}
+	c.Flags().StringVar(&name, "profile", "", "whose rules to hold it against: "+strings.Join(profile.Names(), ", ")+" or none (default: as the token looks)")
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+// readToken decodes the token in the file, or on standard input. No error
+// shows it, not even when it was given for the file's name.
+func readToken(c *cobra.Command, args []string) (profile.Token, error) {
+	from, name := c.InOrStdin(), "standard input"
+	if len(args) == 1 && args[0] != "-" {
+		if looksLikeToken(args[0]) {
+			return profile.Token{}, usage("a token is read from a file or standard input, never from an argument, which others can see; treat this one as known to them")
+		}
+		f, err := os.Open(args[0])
+		if err != nil {
+			return profile.Token{}, err
+		}
+		defer f.Close()
+		from, name = f, args[0]
+	}
+	text, err := readAll(from, name, 4*profile.MaxSize)
+	if err != nil {
+		return profile.Token{}, err
+	}
+	t, err := profile.Decode(unwrap(string(text)))
+	if err != nil {
+		return profile.Token{}, fmt.Errorf("%s: %w", name, err)
+	}
+	return t, nil
+}
+
+func looksLikeToken(arg string) bool {
+	return strings.HasPrefix(arg, "eyJ") && strings.Count(arg, ".") == 2 && !strings.Contains(arg, "/")
+}
+
+// unwrap takes a token out of what the file sink's formats json and env put
+// around it, and the end of the line off it.
+func unwrap(text string) string {
+	var answer struct {
+		AccessToken string `json:"access_token"`
+	}
+	if json.Unmarshal([]byte(text), &answer) == nil && answer.AccessToken != "" {
+		return answer.AccessToken
+	}
+	return strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(text), "BEARER_TOKEN="))
+}
+
+// A reading is what inspect says of a token.
+type reading struct {
+	Profile  string         `json:"profile"` // "" for none
+	Header   map[string]any `json:"header"`
+	Claims   map[string]any `json:"claims"`
+	Issued   time.Time      `json:"issued,omitzero"`
+	Expires  time.Time      `json:"expires,omitzero"`
+	Problems []problem      `json:"problems"`
+	now      time.Time
+}
+
+type problem struct {
+	Claim   string `json:"claim,omitempty"`
+	Text    string `json:"text"`
+	Warning bool   `json:"warning"`
+}
+
+func newReading(t profile.Token, name string, now time.Time) reading {
+	r := reading{Profile: name, Header: t.Header, Claims: t.Claims, Problems: []problem{}, now: now}
+	r.Issued, _ = instant(t.Claims["iat"])
+	r.Expires, _ = instant(t.Claims["exp"])
+	for _, p := range append(profile.Check(name, t), profile.Times(t, now)...) {
+		r.Problems = append(r.Problems, problem{p.Claim, p.Text, p.Warning})
+	}
+	return r
+}
+
+// print writes the reading for people.
+func (r reading) print(w io.Writer) error {
+	var lines strings.Builder
+	fmt.Fprintf(&lines, "%s; its signature was not verified\n", r.title())
+	section(&lines, "header", r.Header, r.explainHeader)
+	section(&lines, "claims", r.Claims, r.explainClaim)
+	r.printProblems(&lines)
+	_, err := io.WriteString(w, lines.String())
+	return err
+}
+
+func (r reading) title() string {
+	kind := "a JWT of no known profile"
+	if r.Profile != "" {
+		kind = "a token of the profile " + r.Profile
+	}
+	if r.Expires.IsZero() {
+		return kind + " without expiry"
+	}
+	if !r.now.Before(r.Expires) {
+		return kind + ", expired " + away(r.Expires, r.now)
+	}
+	return kind + ", expires " + away(r.Expires, r.now)
+}
+
+func (r reading) printProblems(w io.Writer) {
+	name := r.Profile
+	if name == "" {
+		name = "JWT"
+	}
+	fmt.Fprintf(w, "\nby the rules of %s\n", name)
+	if len(r.Problems) == 0 {
+		fmt.Fprintln(w, "  no faults")
+	}
+	for _, p := range r.Problems {
+		severity := "error"
+		if p.Warning {
+			severity = "warning"
+		}
+		fmt.Fprintf(w, "  %s: %s\n", severity, plain(profile.Problem{Claim: p.Claim, Text: p.Text}.String()))
+	}
+}
+
+// section writes one line for each name: the value and what it means, and below
+// it what more there is to say.
+func section(w io.Writer, title string, values map[string]any, explain func(name string, value any) []string) {
+	fmt.Fprintf(w, "\n%s\n", title)
+	names := make([]string, 0, len(values))
+	width := 0
+	for name := range values {
+		names = append(names, name)
+		width = max(width, len(plain(name)))
+	}
+	slices.SortFunc(names, byCustom)
+	for _, name := range names {
+		fmt.Fprintf(w, "  %-*s  %s\n", width, plain(name), shown(values[name]))
+		for _, line := range explain(name, values[name]) {
+			fmt.Fprintf(w, "  %-*s    %s\n", width, "", line)
+		}
+	}
+}
+
+// custom is the order in which people expect the names.
+var custom = []string{"alg", "typ", "kid", "iss", "sub", "aud", "scope", "wlcg.groups", "iat", "nbf", "exp", "jti", "ver", "wlcg.ver"}
+
+func byCustom(a, b string) int {
+	i, j := slices.Index(custom, a), slices.Index(custom, b)
+	switch {
+	case i >= 0 && j >= 0:
+		return i - j
+	case i >= 0:
+		return -1
+	case j >= 0:
+		return 1
+	}
+	return strings.Compare(a, b)
+}
+
+// shown is a value on one line: a string as it is, anything else as JSON.
+func shown(value any) string {
+	if text, ok := value.(string); ok {
+		return plain(text)
+	}
+	text, err := json.Marshal(value)
+	if err != nil {
+		return "(" + err.Error() + ")"
+	}
+	return plain(string(text))
+}
