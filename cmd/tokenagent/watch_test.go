@@ -1,0 +1,244 @@
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/sirupsen/logrus"
+)
+
+// A scene is a folder with a configuration file that a watcher watches.
+type scene struct {
+	folder  string
+	file    string
+	changed chan struct{}
+	touched chan string
+}
+
+// newScene lays out the files by prepare, and watches file and sink in the folder.
+func newScene(t *testing.T, file, sink string, prepare func(folder string)) scene {
+	t.Helper()
+	s := scene{folder: t.TempDir(), changed: make(chan struct{}, 100), touched: make(chan string, 100)}
+	prepare(s.folder)
+	s.file = filepath.Join(s.folder, file)
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	w := newWatcher(log, func() { s.changed <- struct{}{} }, func(p string) { s.touched <- p })
+	long := time.Now().Add(time.Hour) // nothing counts as written while it was read
+	w.Watch([]string{s.file}, []string{filepath.Join(s.folder, sink)}, long)
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { w.Run(ctx) })
+	t.Cleanup(func() { cancel(); running.Wait() })
+	return s
+}
+
+// soonEnough is the second within which a changed key must be noticed.
+const soonEnough = time.Second
+
+func (s scene) mustNotice(t *testing.T, what string) {
+	t.Helper()
+	select {
+	case <-s.changed:
+	case <-time.After(soonEnough):
+		t.Errorf("%s was not noticed", what)
+	}
+}
+
+func (s scene) mustNotNotice(t *testing.T, what string) {
+	t.Helper()
+	select {
+	case <-s.changed:
+		t.Errorf("%s was taken for a change", what)
+	case <-time.After(2 * quiet):
+	}
+}
+
+func TestWaysToChangeAFileAreNoticed(t *testing.T) {
+	t.Parallel()
+	ways := map[string]func(s scene){
+		"cp writes in place":            func(s scene) { put(t, s.file, "two") },
+		"vim moves it away, makes anew": func(s scene) { move(t, s.file, s.file+"~"); put(t, s.file, "two") },
+		"sed -i renames over it":        func(s scene) { put(t, s.folder+"/sedXYZ", "two"); move(t, s.folder+"/sedXYZ", s.file) },
+		"chmod":                         func(s scene) { check(t, os.Chmod(s.file, 0o640)) },
+		"rm":                            func(s scene) { check(t, os.Remove(s.file)) },
+	}
+	for name, change := range ways {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newScene(t, "a.hcl", "sink", func(d string) { put(t, d+"/a.hcl", "one") })
+			change(s)
+			s.mustNotice(t, name)
+			s.mustNotNotice(t, "the quiet after it")
+		})
+	}
+}
+
+func TestKubernetesSwapOfDataIsNoticed(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, "a.hcl", "sink", func(d string) {
+		check(t, os.Mkdir(d+"/..1", 0o700))
+		put(t, d+"/..1/a.hcl", "one")
+		check(t, os.Symlink("..1", d+"/..data"))
+		check(t, os.Symlink("..data/a.hcl", d+"/a.hcl"))
+	})
+	for _, next := range []string{"..2", "..3"} {
+		check(t, os.Mkdir(s.folder+"/"+next, 0o700))
+		put(t, s.folder+"/"+next+"/a.hcl", "two")
+		check(t, os.Symlink(next, s.folder+"/..data_tmp"))
+		move(t, s.folder+"/..data_tmp", s.folder+"/..data")
+		s.mustNotice(t, "the swap to "+next)
+	}
+}
+
+func TestLinkToAnotherFolderIsFollowed(t *testing.T) {
+	t.Parallel()
+	elsewhere := t.TempDir()
+	s := newScene(t, "conf/a.hcl", "sink", func(d string) {
+		put(t, elsewhere+"/a.hcl", "one")
+		check(t, os.Symlink(elsewhere, d+"/conf"))
+	})
+	put(t, elsewhere+"/a.hcl", "two")
+	s.mustNotice(t, "the change behind the link")
+
+	other := t.TempDir()
+	put(t, other+"/a.hcl", "three")
+	check(t, os.Symlink(other, s.folder+"/new"))
+	move(t, s.folder+"/new", s.folder+"/conf")
+	s.mustNotice(t, "the change of the link")
+}
+
+func TestFolderMadeLaterIsWatchedFromThenOn(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, "later/on/a.hcl", "sink", func(string) {})
+	check(t, os.MkdirAll(s.folder+"/later/on", 0o700))
+	put(t, s.file, "one")
+	s.mustNotice(t, "the file in a new folder")
+	put(t, s.file, "two")
+	s.mustNotice(t, "its change")
+}
+
+func TestFolderReplacedByAnotherIsWatched(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, "conf/a.hcl", "sink", func(d string) {
+		check(t, os.Mkdir(d+"/conf", 0o700))
+		put(t, d+"/conf/a.hcl", "one")
+	})
+	check(t, os.RemoveAll(s.folder+"/conf"))
+	s.mustNotice(t, "the removal")
+	check(t, os.Mkdir(s.folder+"/conf", 0o700))
+	put(t, s.file, "two")
+	s.mustNotice(t, "the file in the new folder")
+}
+
+func TestOtherFilesInTheFolderAreNoChange(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, "a.hcl", "sink", func(d string) { put(t, d+"/a.hcl", "one") })
+	put(t, s.folder+"/.a.hcl.swp", "x")
+	put(t, s.folder+"/sink", "x")
+	if _, err := os.ReadFile(s.file); err != nil {
+		t.Fatal(err)
+	}
+	s.mustNotNotice(t, "a swap file, a sink, or reading")
+}
+
+func TestFolderOfConfigurationsCountsByItsHCLFiles(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, "conf.d", "sink", func(d string) { check(t, os.Mkdir(d+"/conf.d", 0o700)) })
+	put(t, s.file+"/readme", "x")
+	s.mustNotNotice(t, "a file of another kind")
+	put(t, s.file+"/b.hcl", "x")
+	s.mustNotice(t, "a new configuration file")
+}
+
+func TestChangeThatNeverRestsIsNoticedNevertheless(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, "a.hcl", "sink", func(d string) { put(t, d+"/a.hcl", "one") })
+	stop := time.After(2 * patience)
+	tick := time.NewTicker(quiet / 5)
+	defer tick.Stop()
+	put(t, s.file, "two")
+	for i := 0; ; i++ {
+		select {
+		case <-tick.C:
+			put(t, s.folder+"/noise", string(rune('a'+i%26)))
+		case <-s.changed:
+			return
+		case <-stop:
+			t.Fatal("it was not noticed")
+		}
+	}
+}
+
+func TestEventsOfASinksFileArePassedOn(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, "conf/a.hcl", "tokens/sink", func(d string) {
+		check(t, os.Mkdir(d+"/tokens", 0o700))
+		put(t, d+"/tokens/sink", "token")
+	})
+	check(t, os.Remove(s.folder+"/tokens/sink"))
+	select {
+	case path := <-s.touched:
+		if d := cmp.Diff(s.folder+"/tokens/sink", path); d != "" {
+			t.Error(d)
+		}
+	case <-time.After(soonEnough):
+		t.Error("the removal was not passed on")
+	}
+}
+
+func TestFileChangedWhileItWasReadIsReadAgain(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	file := filepath.Join(folder, "a.hcl")
+	began := time.Now()
+	put(t, file, "one")
+	var changed int
+	w := newWatcher(logrus.New(), func() { changed++ }, nil)
+	w.Watch([]string{file}, nil, began)
+	w.look()
+	w.look()
+	if changed != 1 {
+		t.Errorf("changed was called %d times", changed)
+	}
+}
+
+func TestWithoutInotifyTheLookRemains(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "a.hcl")
+	put(t, file, "one")
+	var changed int
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	w := &watcher{log: log, changed: func() { changed++ }}
+	w.exhausted(os.ErrInvalid)
+	w.Watch([]string{file}, nil, time.Now().Add(time.Hour))
+	put(t, file, "longer")
+	w.look()
+	if changed != 1 {
+		t.Errorf("changed was called %d times", changed)
+	}
+}
+
+func put(t *testing.T, path, text string) {
+	t.Helper()
+	check(t, os.WriteFile(path, []byte(text), 0o600))
+}
+
+func move(t *testing.T, from, to string) {
+	t.Helper()
+	check(t, os.Rename(from, to))
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
