@@ -12,12 +12,15 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // The test binary runs itself as another process: one to kill, one with another
 // identity or fewer capabilities, one that attacks.
 const (
 	childRole   = "SAFEFILE_TEST_CHILD"
+	childStep   = "SAFEFILE_TEST_STEP"   // the last one before death
 	childTarget = "SAFEFILE_TEST_TARGET" // JSON of a Target
 )
 
@@ -36,6 +39,7 @@ func TestMain(m *testing.M) {
 var children = map[string]func(Target){
 	"write": writeOnce,
 	"loop":  writeForEver,
+	"die":   writeAndDie,
 }
 
 // A report is what a writing child has to say.
@@ -86,6 +90,20 @@ func writeForEver(target Target) {
 			os.Exit(1)
 		}
 	}
+}
+
+// writeAndDie writes "new" as far as a step and is killed there.
+func writeAndDie(target Target) {
+	f := New(target)
+	f.passed = func(step int) error {
+		if fmt.Sprint(step) == os.Getenv(childStep) {
+			_ = unix.Kill(unix.Getpid(), unix.SIGKILL)
+			select {}
+		}
+		return nil
+	}
+	_, err := f.Write(context.Background(), []byte("new"))
+	panic(err) // it should not have come so far
 }
 
 // child is the command that runs the test binary in that role.

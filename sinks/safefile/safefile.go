@@ -85,6 +85,9 @@ func New(t Target) *File {
 	return &File{target: t, warned: make(map[string]struct{})}
 }
 
+// Target is the target of f.
+func (f *File) Target() Target { return f.target }
+
 // A Result tells what a write did.
 type Result struct {
 	Changed  bool     // false: it already lay there as recorded and wanted

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"net"
 	"os"
 	"path/filepath"
@@ -280,9 +281,8 @@ func wantRefusal(t testing.TB, err error, path string, words ...string) {
 
 func TestAFailureAfterAnyStepLeavesAWholeFile(t *testing.T) {
 	stop := errors.New("stopped by the test")
-	for step := 1; step <= 14; step++ {
+	for step, target := range everyStep(t) {
 		t.Run(fmt.Sprint("step ", step), func(t *testing.T) {
-			target := mine(filepath.Join(t.TempDir(), "token"))
 			f := New(target)
 			mustWrite(t, f, "old")
 			f.passed = func(n int) error {
@@ -294,16 +294,59 @@ func TestAFailureAfterAnyStepLeavesAWholeFile(t *testing.T) {
 			if _, err := f.Write(t.Context(), []byte("new")); !errors.Is(err, stop) {
 				t.Fatalf("got the error %v, want that of the test", err)
 			}
-			want := "old"
-			if step >= 12 {
-				want = "new"
-			}
-			wantFile(t, target, want)
+			wantFile(t, target, contentAfter(step))
 			f.passed = nil
 			mustWrite(t, f, "new")
 			wantFile(t, target, "new")
 		})
 	}
+}
+
+func TestAKillAfterAnyStepLeavesAWholeFile(t *testing.T) {
+	for step, target := range everyStep(t) {
+		t.Run(fmt.Sprint("step ", step), func(t *testing.T) {
+			f := New(target)
+			mustWrite(t, f, "old")
+			c := child(t, "die", target)
+			c.Env = append(c.Env, fmt.Sprint(childStep, "=", step))
+			if err := c.Run(); err == nil || err.Error() != "signal: killed" {
+				t.Fatalf("the child ends with %v", err)
+			}
+			wantContent(t, target.Path, contentAfter(step))
+			removed, err := f.Sweep(t.Context(), func(name string) bool { return name == "token" })
+			if left := step >= 5 && step < 12; err != nil || (len(removed) > 0) != left {
+				t.Errorf("swept %q, %v; want that something was left: %v", removed, err, left)
+			}
+			wantFile(t, target, contentAfter(step))
+		})
+	}
+}
+
+// everyStep yields the numbers of all steps with a target, of the test's own
+// user and, where root runs it, of somebody else in a folder of that user.
+func everyStep(t *testing.T) iter.Seq2[int, Target] {
+	return func(yield func(int, Target) bool) {
+		for step := 1; step <= 14; step++ {
+			if !yield(step, mine(filepath.Join(t.TempDir(), "token"))) {
+				return
+			}
+			if os.Geteuid() != 0 {
+				continue
+			}
+			home := mkdir(t, filepath.Join(openTempDir(t), "home"), somebody.UID, 0o700)
+			if !yield(step, theirs(filepath.Join(home, "token"))) {
+				return
+			}
+		}
+	}
+}
+
+// contentAfter is what lies at the target when a write ends after the step.
+func contentAfter(step int) string {
+	if step >= 12 {
+		return "new"
+	}
+	return "old"
 }
 
 func TestForeignLockDelaysAWriteByTwoSecondsAndIsToldOnce(t *testing.T) {

@@ -1,0 +1,82 @@
+package sinks
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/tokenagent/tokenagent/agent"
+)
+
+func TestAnOrphanIsKnownAndRemoved(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "token")
+	s := fine(t, pathLine(path))
+	put(t, s, token("abc", time.Hour), true)
+	orphan := Orphan(agent.Record{Path: path, Mark: s.Mark()}).(*file)
+	if d, err := orphan.Adopt(t.Context(), s.Mark()); d != "" || err != nil {
+		t.Fatalf("Adopt says %q, %v", d, err)
+	}
+	must(t, orphan.Remove(t.Context()))
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the file is still there: %v", err)
+	}
+}
+
+func TestAnOrphanOfAnotherUserIsKnownAndRemoved(t *testing.T) {
+	path := filepath.Join(home(t, 54321), "token")
+	s := fine(t, pathLine(path)+"owner = \"54321\"\ngroup = \"54321\"")
+	put(t, s, token("abc", time.Hour), true)
+	orphan := Orphan(agent.Record{Path: path, Mark: s.Mark()}).(*file)
+	if d, err := orphan.Adopt(t.Context(), s.Mark()); d != "" || err != nil {
+		t.Fatalf("Adopt says %q, %v", d, err)
+	}
+	must(t, orphan.Remove(t.Context()))
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the file is still there: %v", err)
+	}
+}
+
+func TestForeignRecordsMakeNoOrphan(t *testing.T) {
+	for _, r := range []agent.Record{
+		{Path: "/x/token", Mark: json.RawMessage(`"text"`)},
+		{Path: "relative", Mark: json.RawMessage(`{}`)},
+		{Path: "/", Mark: json.RawMessage(`{}`)},
+	} {
+		if s := Orphan(r); s != nil {
+			t.Errorf("of %+v comes %+v", r, s)
+		}
+	}
+}
+
+// other is a sink that is no file.
+type other struct{}
+
+func (other) Put(context.Context, agent.Token) (bool, error) { return false, nil }
+
+func TestSweepVisitsTheFolderOfEverySink(t *testing.T) {
+	one, two := t.TempDir(), t.TempDir()
+	all := []agent.Sink{other{}}
+	for _, path := range []string{one + "/a", one + "/b", two + "/a"} {
+		all = append(all, fine(t, pathLine(path)))
+	}
+	leave := func(name string) string {
+		path := name + ".0123456789abcdef.tmp"
+		must(t, os.WriteFile(path, nil, 0o600))
+		return path
+	}
+	want := []string{leave(one + "/.tokenagent.a"), leave(one + "/.tokenagent.b"), leave(two + "/.tokenagent.a")}
+	leave(two + "/.tokenagent.b") // of another agent
+	removed, err := Sweep(t.Context(), all)
+	must(t, err)
+	slices.Sort(removed)
+	slices.Sort(want)
+	if !slices.Equal(removed, want) {
+		t.Errorf("removed %q, want %q", removed, want)
+	}
+}
