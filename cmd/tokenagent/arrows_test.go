@@ -1,0 +1,186 @@
+package main
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const (
+	module = "github.com/tokenagent/tokenagent"
+	root   = "../.." // of the module, seen from this folder
+)
+
+// arrows are all that one of our packages may import of ours. A name that ends
+// in "/..." stands for the folders below it; a package that is not here imports
+// none of ours.
+var arrows = map[string][]string{
+	"agent/config":   {"agent", "agent/profile"},
+	"agent/profile":  {"agent"},
+	"agent/control":  {"agent"},
+	"agent/state":    {"agent", "sinks/safefile"},
+	"sources":        {"agent", "agent/config", "agent/profile", "sources/...", "sinks/safefile"},
+	"sources/keys":   {"agent", "sinks/safefile"},
+	"sinks":          {"agent", "agent/config", "sinks/..."},
+	"sinks/tokendir": {"agent", "agent/profile"},
+	"cmd/tokenagent": {"agent", "agent/...", "sources", "sources/...", "sinks", "sinks/...", "examples/configs"},
+}
+
+// foreign says which of our packages may import which package of others, with
+// the folders below it. What is not here is no dependency of tokenagent.
+var foreign = map[string][]string{
+	"github.com/agext/levenshtein":  {"agent/config"},
+	"github.com/fsnotify/fsnotify":  {"cmd/tokenagent"},
+	"github.com/go-jose/go-jose/v4": {"sources", "sources/keys"},
+	"github.com/hashicorp/hcl/v2":   {"agent/config"},
+	"github.com/robfig/cron/v3":     {"agent", "agent/config"},
+	"github.com/sirupsen/logrus":    {"agent", "cmd/tokenagent"},
+	"github.com/spf13/cobra":        {"cmd/tokenagent"},
+	"github.com/zclconf/go-cty":     {"agent/config"},
+	"golang.org/x/sys/unix":         {"agent/control", "agent/state", "sinks", "sinks/safefile", "sinks/tokendir", "sources/keys", "cmd/tokenagent"},
+}
+
+// withheld are the packages of the standard library, with the folders below
+// them, that the heart of the agent keeps away from: the machine.
+var withheld = []string{"net", "os", "syscall", "path/filepath", "flag", "log", "plugin", "unsafe"}
+
+// onlyProcess are the functions that only cmd may call: what reads the
+// environment, ends the process or touches what is the whole process's.
+var onlyProcess = []string{
+	"os.Exit", "os.Getenv", "os.LookupEnv", "os.Environ", "os.ExpandEnv", "os.Args", "os.Stdout", "os.Stderr", "os.Stdin",
+	"fmt.Print", "fmt.Printf", "fmt.Println", "syscall.Umask", "syscall.Setgroups",
+}
+
+func TestImportsFollowTheArrows(t *testing.T) {
+	for pkg, files := range packages(t) {
+		for _, file := range files {
+			for _, spec := range file.Imports {
+				name, _ := strconv.Unquote(spec.Path.Value)
+				if why := refused(pkg, name); why != "" {
+					t.Errorf("%s imports %s: %s", pkg, name, why)
+				}
+			}
+		}
+	}
+}
+
+func TestBrokenArrowsAreSeen(t *testing.T) {
+	for _, broken := range [][2]string{
+		{"agent", "os"},
+		{"agent", "net/http"},
+		{"agent", module + "/agent/config"},
+		{"agent", "github.com/hashicorp/hcl/v2"},
+		{"agent/config", module + "/sinks"},
+		{"sources", module + "/sinks"},
+		{"sinks", module + "/sources/keys"},
+		{"sinks/safefile", module + "/agent"},
+		{"sinks", "github.com/sirupsen/logrus"},
+		{"sources", "github.com/fsnotify/fsnotify"},
+		{"cmd/tokenagent", "github.com/pkg/errors"},
+	} {
+		if refused(broken[0], broken[1]) == "" {
+			t.Errorf("%s may import %s, and should not", broken[0], broken[1])
+		}
+	}
+}
+
+func TestOnlyTheProcessReadsTheEnvironmentAndExits(t *testing.T) {
+	for pkg, files := range packages(t) {
+		if pkg == "cmd/tokenagent" {
+			continue
+		}
+		for _, file := range files {
+			for name := range selectors(file) {
+				if slices.Contains(onlyProcess, name) {
+					t.Errorf("%s uses %s, which is for cmd/tokenagent alone", pkg, name)
+				}
+			}
+		}
+	}
+}
+
+// refused says why pkg may not import name; "" when it may.
+func refused(pkg, name string) string {
+	if ours, is := strings.CutPrefix(name, module+"/"); is {
+		if within(ours, arrows[pkg]) {
+			return ""
+		}
+		return "no arrow leads there"
+	}
+	if first, _, _ := strings.Cut(name, "/"); !strings.Contains(first, ".") {
+		if pkg == "agent" && slices.ContainsFunc(withheld, func(w string) bool { return below(name, w) }) {
+			return "the agent touches no file and no socket"
+		}
+		return ""
+	}
+	for dependency, users := range foreign {
+		if below(name, dependency) && slices.Contains(users, pkg) {
+			return ""
+		}
+	}
+	return "it is not one of the dependencies of this package"
+}
+
+// within reports whether name is allowed by one of the patterns of arrows.
+func within(name string, patterns []string) bool {
+	return slices.ContainsFunc(patterns, func(p string) bool {
+		folder, all := strings.CutSuffix(p, "/...")
+		return name == p || all && strings.HasPrefix(name, folder+"/")
+	})
+}
+
+// below reports whether name is folder or lies in it.
+func below(name, folder string) bool {
+	return name == folder || strings.HasPrefix(name, folder+"/")
+}
+
+// packages are the parsed files of each of our packages, without its tests.
+func packages(t *testing.T) map[string][]*ast.File {
+	t.Helper()
+	found := map[string][]*ast.File{}
+	err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && name != root && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata") {
+			return fs.SkipDir
+		}
+		if path.Ext(name) != ".go" || strings.HasSuffix(name, "_test.go") {
+			return nil
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments|parser.SkipObjectResolution)
+		pkg, _ := filepath.Rel(root, filepath.Dir(name))
+		found[pkg] = append(found[pkg], file)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, pkg := range []string{"agent", "agent/config", "agent/profile", "sources", "sinks", "cmd/tokenagent"} {
+		if len(found[pkg]) == 0 {
+			t.Errorf("%s is not there: the arrows speak of a tree that is no more", pkg)
+		}
+	}
+	return found
+}
+
+// selectors are the names of packages' members that a file uses: "os.Exit".
+func selectors(file *ast.File) map[string]bool {
+	used := map[string]bool{}
+	ast.Inspect(file, func(n ast.Node) bool {
+		if s, ok := n.(*ast.SelectorExpr); ok {
+			if pkg, ok := s.X.(*ast.Ident); ok {
+				used[pkg.Name+"."+s.Sel.Name] = true
+			}
+		}
+		return true
+	})
+	return used
+}

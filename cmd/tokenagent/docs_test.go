@@ -1,0 +1,315 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"go/ast"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/examples/configs"
+	"github.com/tokenagent/tokenagent/sinks"
+	"github.com/tokenagent/tokenagent/sources"
+)
+
+// What the documents show, a reader copies; so all of it is loaded or run here.
+
+// documents are those in which configurations may stand, and how many each has
+// at least.
+var documents = map[string]int{
+	"README.md": 1, "CONTRIBUTING.md": 0, "SECURITY.md": 0,
+	"docs/architecture.md": 0, "docs/configuration.md": 7, "docs/operating.md": 0,
+}
+
+func TestEveryDocumentedConfigurationLoads(t *testing.T) {
+	for name, least := range documents {
+		blocks := fenced(readFile(t, filepath.Join(root, name)), "hcl")
+		if len(blocks) < least {
+			t.Errorf("%s shows %d configurations; it had %d", name, len(blocks), least)
+		}
+		for i, block := range blocks {
+			t.Run(fmt.Sprintf("%s block %d", name, i+1), func(t *testing.T) { mustLoad(t, block) })
+		}
+	}
+}
+
+func TestEveryConfigurationInADocCommentLoads(t *testing.T) {
+	shown := map[string]bool{}
+	for pkg, files := range packages(t) {
+		for _, block := range commented(files) {
+			shown[strings.Fields(block)[0]] = true
+			t.Run(pkg, func(t *testing.T) { mustLoad(t, block) })
+		}
+	}
+	if !shown["source"] || !shown["sink"] {
+		t.Error("the doc comments show no source or no sink: each kind has an example block")
+	}
+}
+
+func TestEveryExampleLoads(t *testing.T) {
+	names, err := fs.Glob(configs.Files, "*.hcl")
+	if err != nil || len(names) < 3 {
+		t.Fatalf("found %q, %v; want all examples", names, err)
+	}
+	for _, name := range names {
+		t.Run(name, func(t *testing.T) {
+			text, err := fs.ReadFile(configs.Files, name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if name == "quickstart.hcl" { // is made to be looked at, and says that check warns of it
+				text = bytes.Replace(text, []byte(`lifetime = "1m"`), []byte(`lifetime = "1h"`), 1)
+			}
+			mustLoad(t, string(text))
+		})
+	}
+}
+
+// The reference has a row for each attribute that the code knows, the code knows
+// each attribute that has a row, and the example of the section sets them all.
+func TestReferenceHasEveryAttribute(t *testing.T) {
+	reference := sections(readFile(t, filepath.Join(root, "docs/configuration.md")))
+	for block, text := range map[string]string{
+		`agent`:                   "agent {\nunknown_to_all = 1\n}",
+		`token NAME`:              "token \"x\" {\nunknown_to_all = 1\n}",
+		`renew`:                   "token \"x\" {\nrenew {\nunknown_to_all = 1\n}\n}",
+		`sink "file"`:             "token \"x\" {\nsink \"file\" {\nunknown_to_all = 1\n}\n}",
+		`source "local_key" NAME`: "source \"local_key\" \"x\" {\nunknown_to_all = 1\n}",
+	} {
+		t.Run(block, func(t *testing.T) {
+			section := reference[block]
+			rows := attributeRows(section)
+			known := knownAttributes(t, text)
+			slices.Sort(rows)
+			if !slices.Equal(rows, known) {
+				t.Errorf("the reference has %q, the code knows %q", rows, known)
+			}
+			example := strings.Join(fenced(section, "hcl"), "\n")
+			for _, name := range rows {
+				if !regexp.MustCompile(`(?m)^ *` + name + ` += `).MatchString(example) {
+					t.Errorf("no example sets %s", name)
+				}
+			}
+		})
+	}
+}
+
+func TestReferenceHasEveryKind(t *testing.T) {
+	reference := sections(readFile(t, filepath.Join(root, "docs/configuration.md")))
+	for kind := range sources.Kinds {
+		if reference[`source "`+kind+`" NAME`] == "" {
+			t.Errorf(`there is no section: source "%s" NAME`, kind)
+		}
+	}
+	for kind := range sinks.Kinds {
+		if reference[`sink "`+kind+`"`] == "" {
+			t.Errorf(`there is no section: sink "%s"`, kind)
+		}
+	}
+}
+
+func TestReadmeHasEveryCommand(t *testing.T) {
+	section := sections(readFile(t, filepath.Join(root, "README.md")))["Commands"]
+	var walk func(c *cobra.Command)
+	walk = func(c *cobra.Command) {
+		for _, sub := range c.Commands() {
+			walk(sub)
+		}
+		name := strings.TrimPrefix(c.CommandPath(), "tokenagent ")
+		if c.HasParent() && !c.HasSubCommands() && !strings.Contains(section, "`"+name) {
+			t.Errorf("the table of commands has no %q", name)
+		}
+	}
+	walk(newRoot())
+}
+
+func TestReadmeHasEveryExitCode(t *testing.T) {
+	section := sections(readFile(t, filepath.Join(root, "README.md")))["Exit codes"]
+	var rows []string
+	for _, m := range regexp.MustCompile(`(?m)^\| (\d+) \|`).FindAllStringSubmatch(section, -1) {
+		rows = append(rows, m[1])
+	}
+	codes := fmt.Sprint([]int{0, exitFailed, exitUsage, exitNotValid, exitNoAgent, exitConfiguration})
+	if fmt.Sprint(rows) != codes {
+		t.Errorf("the table has %v, the code knows %s", rows, codes)
+	}
+}
+
+// The commands that a reader of the README types to have a first token, in order.
+func TestReadmeCommandsRun(t *testing.T) {
+	text := sections(readFile(t, filepath.Join(root, "README.md")))["Instead of a cron job"]
+	lines := strings.Split(strings.TrimSpace(fenced(text, "sh")[0]), "\n")
+	if len(lines) < 4 {
+		t.Fatalf("found %q; want at least init, check, once and inspect", lines)
+	}
+	dir := t.TempDir()
+	t.Chdir(dir)
+	t.Setenv("STATE_DIRECTORY", dir) // and away from an agent of this machine
+	t.Setenv("RUNTIME_DIRECTORY", dir)
+	for _, line := range lines {
+		args, ours := strings.CutPrefix(line, "tokenagent ")
+		if !ours {
+			t.Fatalf("%s is no command of ours", line)
+		}
+		succeed(t, strings.Fields(args)...)
+	}
+}
+
+func TestArchitectureExplainsEveryDependency(t *testing.T) {
+	text := readFile(t, filepath.Join(root, "docs/architecture.md"))
+	for dependency := range foreign {
+		name := strings.TrimPrefix(dependency, "github.com/")
+		if !strings.Contains(text, strings.TrimSuffix(name, "/unix")) {
+			t.Errorf("docs/architecture.md gives no reason for %s", dependency)
+		}
+	}
+}
+
+// mustLoad loads text, completed to a whole configuration, as on a machine that
+// it is not meant for. A warning is a fault here: what we show is good.
+func mustLoad(t *testing.T, text string) {
+	t.Helper()
+	if _, faults := load(t, complete(text)); len(faults) > 0 {
+		t.Errorf("%s\nin:\n%s", textOf(faults), text)
+	}
+}
+
+func load(t *testing.T, text string) (*config.Config, config.Faults) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "tokenagent.hcl")
+	writeFile(t, file, []byte(text))
+	env := config.Environment{
+		Getenv:               func(string) string { return "set" },
+		Hostname:             func() (string, error) { return "host", nil },
+		FQDN:                 func() (string, error) { return "host.example.org", nil },
+		CredentialsDirectory: "/run/credentials/tokenagent.service",
+		Discovery:            "/run/user/0/bt_u0",
+		Definitions:          true,
+	}
+	return config.Load([]string{file}, kinds, env)
+}
+
+// complete adds to a fragment what it takes for granted: a token around a sink,
+// the source "site" and a token.
+func complete(text string) string {
+	has := func(block string) bool { return regexp.MustCompile(`(?m)^` + block + `\b`).MatchString(text) }
+	if has("sink") {
+		text = "token \"around\" {\n" + tokenAttributes + text + "\n}\n"
+	}
+	if !has("token") && !has("sink") {
+		text += "\ntoken \"other\" {\n" + tokenAttributes + "sink \"file\" {\npath = \"/other\"\n}\n}\n"
+	}
+	if strings.Contains(text, "source.local_key.site") && !regexp.MustCompile(`(?m)^source "local_key" "site"`).MatchString(text) {
+		text += "\nsource \"local_key\" \"site\" {\nissuer = \"https://tokens.example.org\"\nkey_file = \"/keys/site.pem\"\n}\n"
+	}
+	return text
+}
+
+const tokenAttributes = `
+source   = source.local_key.site
+profile  = "wlcg"
+subject  = "other"
+audience = ["https://wlcg.cern.ch/jwt/v1/any"]
+scope    = ["storage.read:/"]
+`
+
+// knownAttributes are those that the fault of an unknown one offers.
+func knownAttributes(t *testing.T, text string) []string {
+	t.Helper()
+	_, faults := load(t, text)
+	for _, f := range faults {
+		if f.Summary != "unknown attribute unknown_to_all" {
+			continue
+		}
+		_, names, _ := strings.Cut(f.Detail, " has ")
+		names, _, _ = strings.Cut(names, ", and the block")
+		known := strings.Split(names, ", ")
+		slices.Sort(known)
+		return known
+	}
+	t.Fatalf("no fault names the attributes:\n%s", textOf(faults))
+	return nil
+}
+
+// sections are the texts of a document under their headings. A section holds
+// neither those below nor those beside it.
+func sections(document string) map[string]string {
+	found := map[string]string{}
+	heading, code := "", false
+	for line := range strings.Lines(document) {
+		code = code != strings.HasPrefix(line, "```")
+		if !code && strings.HasPrefix(line, "#") {
+			heading = strings.TrimSpace(strings.TrimLeft(line, "#"))
+			continue
+		}
+		found[heading] += line
+	}
+	return found
+}
+
+// fenced are the code blocks of that language in a document.
+func fenced(document, language string) []string {
+	var blocks []string
+	for _, m := range regexp.MustCompile("(?ms)^```"+language+"\n(.*?)^```$").FindAllStringSubmatch(document, -1) {
+		blocks = append(blocks, m[1])
+	}
+	return blocks
+}
+
+// attributeRows are the names in the first column of a section's tables.
+func attributeRows(section string) []string {
+	var names []string
+	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\|").FindAllStringSubmatch(section, -1) {
+		names = append(names, m[1])
+	}
+	return names
+}
+
+// commented are the blocks of configuration in the doc comments of files.
+func commented(files []*ast.File) []string {
+	var blocks []string
+	begin := regexp.MustCompile(`^(source|sink|token|agent) .*\{$|^(agent|locals) \{$`)
+	for _, file := range files {
+		for _, group := range file.Comments {
+			block := ""
+			for line := range strings.Lines(group.Text()) {
+				line, indented := strings.CutPrefix(line, "\t")
+				switch {
+				case indented && (block != "" || begin.MatchString(strings.TrimSpace(line))):
+					block += line
+				case block != "" && strings.TrimSpace(line) != "":
+					blocks = append(blocks, block)
+					block = ""
+				}
+			}
+			if block != "" {
+				blocks = append(blocks, block)
+			}
+		}
+	}
+	return blocks
+}
+
+func readFile(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func writeFile(t *testing.T, name string, text []byte) {
+	t.Helper()
+	if err := os.WriteFile(name, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,22 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"testing"
+)
+
+// requirePart skips the test where a program that we did not write, and that
+// the test needs, is not installed; .ci/packages installs it. Where
+// TOKENAGENT_REQUIRE_REAL=1 promises that it is there, the test fails instead.
+func requirePart(t *testing.T, program string, args ...string) {
+	t.Helper()
+	out, err := exec.Command(program, args...).CombinedOutput()
+	switch {
+	case err == nil:
+	case os.Getenv("TOKENAGENT_REQUIRE_REAL") == "1":
+		t.Fatalf("%s is required here: %v\n%s", program, err, out)
+	default:
+		t.Skipf("%s cannot be had here: %v", program, err)
+	}
+}
