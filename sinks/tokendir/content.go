@@ -1,0 +1,219 @@
+package tokendir
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tokenagent/tokenagent/agent/profile"
+)
+
+// blanks are what HTCondor takes off both ends of a line: isspace(3).
+const blanks = " \t\n\v\f\r"
+
+const byteOrderMark = "\ufeff"
+
+// judge gives the entries of a file that HTCondor reads: one for each token, or
+// one for the whole when there is none.
+func (f folder) judge(e Entry, content []byte) []Entry {
+	content, _, spins := bytes.Cut(content, []byte{0})
+	var found []Entry
+	var others []string // what the lines are that are no tokens
+	for i, raw := range strings.Split(string(content), "\n") {
+		line := strings.Trim(raw, blanks)
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		decoded, err := profile.Decode(line)
+		if err != nil {
+			others = append(others, fmt.Sprintf("line %d: %s", i+1, whyNone(line, err)))
+			continue
+		}
+		one := f.token(e, decoded)
+		one.Line = i + 1
+		if strings.HasSuffix(raw, "\r") {
+			one.Remarks = append(one.Remarks, "its line ends in CR LF, which other readers than HTCondor refuse")
+		}
+		found = append(found, one)
+	}
+	switch {
+	case spins:
+		found = append(found, spinning(e))
+	case len(found) == 0:
+		return []Entry{without(e, string(content), others)}
+	}
+	if len(others) > 0 {
+		found[0].Remarks = append(slices.Clip(found[0].Remarks), "beside the token there are lines that are none: "+some(others))
+	}
+	return found
+}
+
+// some is a list for people, cut short.
+func some(list []string) string {
+	const most = 3
+	if len(list) > most {
+		return strings.Join(list[:most], "; ") + fmt.Sprintf("; and %d more", len(list)-most)
+	}
+	return strings.Join(list, "; ")
+}
+
+func spinning(e Entry) Entry {
+	e.Verdict, e.Reason = Spins, "there is a NUL byte in it, at which an HTCondor client spins for ever; a crash leaves such files behind writers that do not sync"
+	return e
+}
+
+// without is the entry of a file that holds no token at all.
+func without(e Entry, content string, others []string) Entry {
+	e.Verdict = NoToken
+	switch {
+	case content == "":
+		e.Reason = "it is empty"
+	case len(others) == 0:
+		e.Reason = "there is nothing in it but blanks and comments"
+	case broken(content):
+		e.Reason = fmt.Sprintf("its token is broken over %d lines; write it on one", len(others))
+	case len(others) == 1:
+		_, e.Reason, _ = strings.Cut(others[0], ": ")
+	default:
+		e.Reason = some(others)
+	}
+	return e
+}
+
+// broken reports whether the content would be a token if it were on one line.
+func broken(content string) bool {
+	_, err := profile.Decode(strings.Join(strings.Fields(content), ""))
+	return err == nil
+}
+
+// whyNone says what a line is that is no token.
+func whyNone(line string, err error) string {
+	switch {
+	case strings.HasPrefix(line, byteOrderMark):
+		return "it begins with a byte order mark; write it without"
+	case line == "null":
+		return "it says null, as a script writes for a token that it did not get"
+	case strings.ContainsRune("{[}]", rune(line[0])):
+		return "it is JSON; HTCondor wants the bare token"
+	case line[0] == '"' || line[0] == '\'':
+		return "it is in quotes; HTCondor wants the bare token"
+	case line[0] == '<':
+		return "it is HTML or XML, as the error page of a server is"
+	case strings.HasPrefix(line, "-----BEGIN "):
+		return "it is a key or certificate, which has no place here"
+	case len(line) > 7 && strings.EqualFold(line[:7], "bearer "):
+		return "it begins with Bearer; HTCondor wants the bare token"
+	case strings.Contains(line, "=eyJ"):
+		return "it is an assignment; HTCondor wants the bare token"
+	case strings.ContainsAny(line, blanks):
+		return "there are blanks or a CR within it; a token has none"
+	}
+	return err.Error()
+}
+
+// token is the entry of a decoded token, as one that is used.
+func (f folder) token(e Entry, t profile.Token) Entry {
+	e.Remarks = slices.Clip(e.Remarks)
+	e.Token = describe(t, f.now)
+	e.Verdict = Used
+	for _, needed := range []struct {
+		name string
+		in   map[string]any
+		more string
+	}{
+		{"kid", t.Header, "so no server knows the key"},
+		{"iss", t.Claims, "so it belongs to no trust domain"},
+		{"sub", t.Claims, "so it names nobody"},
+	} {
+		text, isText := needed.in[needed.name].(string)
+		if !isText || text == "" && needed.name != "sub" {
+			e.Verdict, e.Reason = Incomplete, fmt.Sprintf("its token has no %s, %s", needed.name, needed.more)
+			break
+		}
+	}
+	return e
+}
+
+// describe tells what can be told of a token.
+func describe(t profile.Token, now time.Time) *Token {
+	d := &Token{
+		Issuer:  text(t.Claims["iss"]),
+		KeyID:   text(t.Header["kid"]),
+		Subject: text(t.Claims["sub"]),
+		Scope:   strings.Fields(text(t.Claims["scope"])),
+		Issued:  instant(t.Claims["iat"]),
+		Expires: instant(t.Claims["exp"]),
+	}
+	d.Allows = allows(d.Scope)
+	d.State, d.Why = state(t, now)
+	for _, p := range profile.Check("htcondor", t) {
+		if p.Claim != "alg" || d.State != Foreign {
+			d.Remarks = append(d.Remarks, p.String())
+		}
+	}
+	if _, list := t.Claims["scope"].([]any); list {
+		d.Remarks = append(d.Remarks, "scope: a list makes an HTCondor client hang for 20 s")
+	}
+	return d
+}
+
+// state is what a server would say, and why.
+func state(t profile.Token, now time.Time) (State, string) {
+	alg := text(t.Header["alg"])
+	if !slices.Contains(profile.Algorithms("htcondor"), alg) {
+		return Foreign, fmt.Sprintf("it is signed with %q; HTCondor's IDTOKENs are signed with HS256, and a server accepts nothing else", alg)
+	}
+	problems := profile.Times(t, now)
+	if len(problems) == 0 {
+		return Valid, ""
+	}
+	last := problems[len(problems)-1]
+	if last.Claim == "exp" {
+		return Expired, last.Text
+	}
+	return NotYet, last.String()
+}
+
+// allows says the words of a scope in plain ones. HTCondor heeds only those that
+// begin with exactly condor:/, and where there is none sets no limit.
+func allows(scope []string) []string {
+	var allowed []string
+	for _, word := range scope {
+		if !strings.HasPrefix(word, "condor:/") {
+			continue
+		}
+		meaning := profile.Meaning(word)
+		if meaning == "" {
+			meaning = fmt.Sprintf("nothing by %q, a level that HTCondor does not know", word)
+		}
+		allowed = append(allowed, meaning)
+	}
+	if allowed == nil {
+		return []string{"everything that its identity may do"}
+	}
+	return allowed
+}
+
+func text(claim any) string {
+	s, _ := claim.(string)
+	return s
+}
+
+// instant reads a NumericDate (RFC 7519 section 2) of this era; zero for
+// anything else.
+func instant(claim any) time.Time {
+	n, ok := claim.(json.Number)
+	if !ok {
+		return time.Time{}
+	}
+	seconds, err := n.Float64()
+	const latest = 253402300799 // the end of the year 9999
+	if err != nil || seconds < 0 || seconds > latest {
+		return time.Time{}
+	}
+	return time.Unix(int64(math.Floor(seconds)), 0).UTC()
+}

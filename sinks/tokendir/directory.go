@@ -1,0 +1,102 @@
+package tokendir
+
+import (
+	"path/filepath"
+	"slices"
+)
+
+// A System is an HTCondor with a configuration of its own.
+type System struct {
+	Name   string // "HTCondor" or "HTCondor-CE"
+	Tool   string // the program that says what its knobs are set to
+	Tokens string // the default of SEC_TOKEN_SYSTEM_DIRECTORY
+}
+
+// Systems are those that may be on a host.
+func Systems() []System {
+	return []System{
+		{"HTCondor", "condor_config_val", "/etc/condor/tokens.d"},
+		{"HTCondor-CE", "condor_ce_config_val", "/etc/condor-ce/tokens.d"},
+	}
+}
+
+// A Lookup tells what a knob of a system is set to; false where it is not set,
+// or the system is not there.
+type Lookup func(s System, knob string) (value string, ok bool)
+
+// A Directory is one that HTCondor reads tokens from.
+type Directory struct {
+	Path    string   `json:"path"`
+	Reader  Reader   `json:"-"`
+	Systems []string `json:"systems"`        // the names of those that read it
+	Knob    string   `json:"knob,omitempty"` // the one that names it; "" for the default
+}
+
+// Directories are those that HTCondor and HTCondor-CE read as the user; for root
+// also those of all daemons. The error says which exclude expression cannot be
+// replayed; the directory is there all the same, with HTCondor's default.
+func Directories(user User, knob Lookup) ([]Directory, error) {
+	var all []Directory
+	var fault error
+	for _, s := range Systems() {
+		d := s.directory(user, knob)
+		if d.Path == "" {
+			continue
+		}
+		if text, set := knob(s, "LOCAL_CONFIG_DIR_EXCLUDE_REGEXP"); set {
+			exclude, err := ParseExclude(text)
+			d.Reader.Exclude = exclude
+			if err != nil {
+				fault = err
+			}
+		}
+		same := slices.IndexFunc(all, func(o Directory) bool {
+			return o.Path == d.Path && o.Reader.Exclude.String() == d.Reader.Exclude.String()
+		})
+		if same >= 0 {
+			all[same].Systems = append(all[same].Systems, s.Name)
+			continue
+		}
+		all = append(all, d)
+	}
+	return all, fault
+}
+
+// directory is where the system looks as the user; without a path for a user who
+// has no home.
+func (s System) directory(user User, knob Lookup) Directory {
+	d := Directory{Reader: Reader{User: user}, Systems: []string{s.Name}}
+	for _, name := range []string{"SEC_TOKEN_DIRECTORY", "SEC_TOKEN_SYSTEM_DIRECTORY"} {
+		if name == "SEC_TOKEN_SYSTEM_DIRECTORY" && user.UID != 0 {
+			break // only those who can switch users read it
+		}
+		if path, set := knob(s, name); set && path != "" {
+			d.Path, d.Knob = filepath.Clean(path), name
+			return d
+		}
+	}
+	switch {
+	case user.UID == 0:
+		d.Path = s.Tokens
+	case user.Home != "":
+		d.Path = filepath.Join(user.Home, ".condor/tokens.d")
+	}
+	return d
+}
+
+// Find tells whether HTCondor reads the directory of that path, by default or by
+// its configuration: as root if it is a system's, else as the user.
+func Find(path string, user User, knob Lookup) (Directory, bool) {
+	unset := func(System, string) (string, bool) { return "", false }
+	for _, u := range []User{{Name: "root"}, user} {
+		for _, lookup := range []Lookup{knob, unset} {
+			all, _ := Directories(u, lookup) // an expression that cannot be replayed is told where all are read
+			for _, d := range all {
+				if d.Path == filepath.Clean(path) {
+					return d, true
+				}
+			}
+		}
+	}
+	return Directory{}, false
+}

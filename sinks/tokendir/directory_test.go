@@ -1,0 +1,140 @@
+package tokendir
+
+import (
+	"io/fs"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var (
+	root     = User{Name: "root", Home: "/root"}
+	frontend = User{Name: "frontend", UID: 1001, Home: "/home/frontend"}
+)
+
+// knobs is a configuration of HTCondor and HTCondor-CE: "CE.X" is X of the latter.
+type knobs map[string]string
+
+func (k knobs) lookup(s System, knob string) (string, bool) {
+	if s.Name == "HTCondor-CE" {
+		knob = "CE." + knob
+	}
+	v, ok := k[knob]
+	return v, ok
+}
+
+func TestDirectoriesThatAreRead(t *testing.T) {
+	for name, c := range map[string]struct {
+		user  User
+		knobs knobs
+		want  string
+	}{
+		"root": {root, nil,
+			"/etc/condor/tokens.d HTCondor\n/etc/condor-ce/tokens.d HTCondor-CE\n"},
+		"a user": {frontend, nil,
+			"/home/frontend/.condor/tokens.d HTCondor,HTCondor-CE\n"},
+		"a user without a home": {User{UID: 7}, nil, ""},
+		"root, moved": {root, knobs{"SEC_TOKEN_SYSTEM_DIRECTORY": "/srv/tokens/", "CE.SEC_TOKEN_SYSTEM_DIRECTORY": "/srv/ce"},
+			"/srv/tokens HTCondor by SEC_TOKEN_SYSTEM_DIRECTORY\n/srv/ce HTCondor-CE by SEC_TOKEN_SYSTEM_DIRECTORY\n"},
+		"SEC_TOKEN_DIRECTORY is for everybody: root": {root, knobs{"SEC_TOKEN_DIRECTORY": "/srv/all", "SEC_TOKEN_SYSTEM_DIRECTORY": "/srv/tokens"},
+			"/srv/all HTCondor by SEC_TOKEN_DIRECTORY\n/etc/condor-ce/tokens.d HTCondor-CE\n"},
+		"SEC_TOKEN_DIRECTORY is for everybody: a user": {frontend, knobs{"SEC_TOKEN_DIRECTORY": "/srv/all", "SEC_TOKEN_SYSTEM_DIRECTORY": "/srv/tokens"},
+			"/srv/all HTCondor by SEC_TOKEN_DIRECTORY\n/home/frontend/.condor/tokens.d HTCondor-CE\n"},
+		"the same for both": {root, knobs{"SEC_TOKEN_DIRECTORY": "/srv/all", "CE.SEC_TOKEN_DIRECTORY": "/srv/all"},
+			"/srv/all HTCondor,HTCondor-CE by SEC_TOKEN_DIRECTORY\n"},
+		"the same for both, read differently": {frontend, knobs{"CE.LOCAL_CONFIG_DIR_EXCLUDE_REGEXP": "^x$"},
+			"/home/frontend/.condor/tokens.d HTCondor\n/home/frontend/.condor/tokens.d HTCondor-CE but ^x$\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			all, err := Directories(c.user, c.knobs.lookup)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := ""
+			for _, d := range all {
+				got += d.Path + " " + strings.Join(d.Systems, ",")
+				if d.Knob != "" {
+					got += " by " + d.Knob
+				}
+				if !d.Reader.Exclude.IsDefault() {
+					got += " but " + d.Reader.Exclude.String()
+				}
+				got += "\n"
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestExcludeThatCannotBeReplayedIsToldAndTheDirectoryRead(t *testing.T) {
+	all, err := Directories(root, knobs{"LOCAL_CONFIG_DIR_EXCLUDE_REGEXP": "("}.lookup)
+	if err == nil || len(all) != 2 {
+		t.Errorf("%v, %v", all, err)
+	}
+}
+
+func TestOnlyTokenDirectoriesAreFound(t *testing.T) {
+	k := knobs{"SEC_TOKEN_SYSTEM_DIRECTORY": "/srv/tokens"}
+	for path, reader := range map[string]string{
+		"/etc/condor/tokens.d":                 "root",
+		"/etc/condor/tokens.d/":                "root",
+		"/etc/condor-ce/tokens.d":              "root",
+		"/srv/tokens":                          "root",
+		"/home/frontend/.condor/tokens.d":      "frontend",
+		"/home/other/.condor/tokens.d":         "",
+		"/root/.condor/tokens.d":               "",
+		"/var/lib/gwms-frontend/tokens.d":      "",
+		"/etc/condor/tokens.d/deeper":          "",
+		"/home/frontend/.condor/../etc/condor": "",
+	} {
+		d, _ := Find(path, frontend, k.lookup)
+		if d.Reader.Name != reader {
+			t.Errorf("%s is read by %q, want %q", path, d.Reader.Name, reader)
+		}
+	}
+}
+
+func TestProblemsOfWantedFiles(t *testing.T) {
+	system, ok := Find("/etc/condor/tokens.d", frontend, knobs{}.lookup)
+	if !ok {
+		t.Fatal("HTCondor's own directory is not found")
+	}
+	home, _ := Find("/home/frontend/.condor/tokens.d", frontend, knobs{}.lookup)
+	good := File{Name: "10-collector", Mode: 0o600, Bare: true}
+	with := func(change func(*File)) File {
+		f := good
+		change(&f)
+		return f
+	}
+	for name, c := range map[string]struct {
+		in   Directory
+		file File
+		want string // what the problems are about
+	}{
+		"as it should be":             {system, good, ""},
+		"read-only":                   {system, with(func(f *File) { f.Mode = 0o400 }), ""},
+		"a user's own":                {home, with(func(f *File) { f.UID = 1001 }), ""},
+		"hidden":                      {system, with(func(f *File) { f.Name = ".token" }), "path"},
+		"a script's name":             {system, with(func(f *File) { f.Name = "token.py" }), "path"},
+		"a daemon's own name":         {system, with(func(f *File) { f.Name = "SCHEDD_auto_generated_token" }), "path"},
+		"owned by a user":             {system, with(func(f *File) { f.UID = 1001 }), "owner"},
+		"owned by root, for a user":   {home, good, "owner"},
+		"open to the group":           {system, with(func(f *File) { f.Mode = fs.FileMode(0o640) }), "mode"},
+		"open to others":              {system, with(func(f *File) { f.Mode = fs.FileMode(0o604) }), "mode"},
+		"JSON":                        {system, with(func(f *File) { f.Bare = false }), "format"},
+		"everything that can be done": {system, File{"a~", 1, 0o666, false}, "path owner mode format"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var about []string
+			for _, p := range c.in.Problems(c.file) {
+				about = append(about, p.About)
+			}
+			if got := strings.Join(about, " "); got != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,130 @@
+package tokendir
+
+import (
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// A Finding is something about a token directory that somebody should know.
+type Finding struct {
+	Name   string `json:"name,omitempty"` // of the entry; "" for the directory itself
+	Line   int    `json:"line,omitempty"`
+	Text   string `json:"text"`
+	Remedy string `json:"remedy,omitempty"`
+	Grave  bool   `json:"grave"` // a token does not reach its servers, or is refused there
+}
+
+// Findings are what is to be said of the directory, in the order of its entries.
+func (r Reading) Findings() []Finding {
+	type place struct {
+		name string
+		line int
+	}
+	winners := map[place]Winner{}
+	for _, w := range r.Winners() {
+		winners[place{w.Name, w.Line}] = w
+	}
+	findings := []Finding{}
+	if r.denied != "" {
+		findings = append(findings, Finding{Text: r.denied, Remedy: r.remedyDenied(), Grave: true})
+	}
+	for _, e := range r.Entries {
+		if e.Verdict.lost() {
+			findings = append(findings, Finding{e.Name, e.Line, r.lostText(e), r.remedy(e), true})
+		}
+		if w, ok := winners[place{e.Name, e.Line}]; ok && e.Verdict == Used {
+			findings = append(findings, r.ofWinner(w)...)
+		}
+		for _, remark := range e.Remarks {
+			findings = append(findings, Finding{Name: e.Name, Line: e.Line, Text: remark})
+		}
+	}
+	return findings
+}
+
+// lostText is the reason, and what else comes of it.
+func (r Reading) lostText(e Entry) string {
+	if e.Verdict.hangs() {
+		return e.Reason + "; what comes after it is never reached"
+	}
+	return e.Reason
+}
+
+// ofWinner is what is to be said of a token that is used.
+func (r Reading) ofWinner(w Winner) []Finding {
+	var findings []Finding
+	if w.Token.State != Valid {
+		text := w.Token.Why + "; HTCondor uses it all the same"
+		if hidden := hidden(w.Hides); hidden != "" {
+			text += ", and never looks at " + hidden + ", which would be accepted"
+		}
+		findings = append(findings, Finding{w.Name, w.Line, text, r.remedyState(w.Entry), true})
+	}
+	for _, remark := range w.Token.Remarks {
+		findings = append(findings, Finding{Name: w.Name, Line: w.Line, Text: remark})
+	}
+	return findings
+}
+
+// hidden are the names of the valid tokens among the entries.
+func hidden(entries []Entry) string {
+	var names []string
+	for _, e := range entries {
+		if e.Token.State == Valid {
+			names = append(names, e.Name)
+		}
+	}
+	return some(names)
+}
+
+// remedy is what to do about an entry that is lost.
+func (r Reading) remedy(e Entry) string {
+	path := quoted(filepath.Join(r.Path, e.Name))
+	switch e.Verdict {
+	case Owner:
+		return "chown " + r.reader.id() + " " + path
+	case Mode:
+		return "chmod go= " + path + "; and renew the token if others may have read it"
+	case Blocks, Special, TooLarge:
+		return "rm " + path
+	case Unreadable:
+		return "let " + r.reader.String() + " read it, or remove it"
+	case Incomplete:
+		return "ask for a token with kid, iss and sub (condor_token_create makes such), or remove the file"
+	}
+	return "write the token anew, bare and on one line, or remove the file"
+}
+
+// remedyState is what to do about a winner that no server accepts.
+func (r Reading) remedyState(e Entry) string {
+	switch e.Token.State {
+	case Expired:
+		return "renew it, or remove it"
+	case NotYet:
+		return "set the clocks right, or write the token anew"
+	}
+	return "remove it; a SciToken or WLCG token lies in a file that BEARER_TOKEN_FILE names"
+}
+
+func (r Reading) remedyDenied() string {
+	path := quoted(r.Path)
+	return "chown " + r.reader.id() + " " + path + " && chmod 700 " + path
+}
+
+// id is how chown(1) takes the user.
+func (u User) id() string {
+	if u.Name != "" {
+		return u.Name
+	}
+	return strconv.Itoa(u.UID)
+}
+
+// quoted is a path as a shell takes it.
+func quoted(path string) string {
+	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+@:=,%"
+	if strings.Trim(path, plain) == "" {
+		return path
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+}

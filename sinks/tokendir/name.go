@@ -1,0 +1,89 @@
+package tokendir
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// DefaultExclude is the default of LOCAL_CONFIG_DIR_EXCLUDE_REGEXP.
+const DefaultExclude = `^((\..*)|(.*\.pl)|(.*\.py)|(.*\.sh)|(.*~)|(#.*)|(.*\.rpmsave)|(.*\.rpmnew)|(.*\.dpkg-old)|(.*\.dpkg-dist)|(.*\.cfsaved))$`
+
+var defaultExclude = regexp.MustCompile(DefaultExclude)
+
+// An Exclude is the expression of the names that HTCondor passes over. The zero
+// value is its default.
+type Exclude struct{ expression *regexp.Regexp }
+
+// ParseExclude reads a value of LOCAL_CONFIG_DIR_EXCLUDE_REGEXP. HTCondor takes
+// the expressions of PCRE, of which those with look-around and back references
+// are an error here.
+func ParseExclude(text string) (Exclude, error) {
+	if text == DefaultExclude {
+		return Exclude{}, nil
+	}
+	expression, err := regexp.Compile(text)
+	if err != nil {
+		return Exclude{}, fmt.Errorf("LOCAL_CONFIG_DIR_EXCLUDE_REGEXP: %w; only expressions without look-around and back references can be replayed", err)
+	}
+	return Exclude{expression}, nil
+}
+
+// Excludes reports whether HTCondor passes over a file of that name.
+func (e Exclude) Excludes(name string) bool {
+	if e.expression == nil {
+		return defaultExclude.MatchString(name)
+	}
+	return e.expression.MatchString(name)
+}
+
+// String is the expression.
+func (e Exclude) String() string {
+	if e.expression == nil {
+		return DefaultExclude
+	}
+	return e.expression.String()
+}
+
+// IsDefault reports whether it is HTCondor's own default.
+func (e Exclude) IsDefault() bool { return e.expression == nil }
+
+const generatedSuffix = "_auto_generated_token"
+
+// Subsystem is the daemon, in capitals, that a token of that name was made by
+// and for, and that reads it before all others; false for any other name.
+func Subsystem(name string) (string, bool) {
+	cut := len(name) - len(generatedSuffix)
+	if cut < 1 || !strings.EqualFold(name[cut:], generatedSuffix) {
+		return "", false
+	}
+	return strings.ToUpper(name[:cut]), true
+}
+
+// Compare orders the names of one directory as HTCondor reads them: those that
+// [Subsystem] knows first, and by their bytes ("Z" before "a", "token10" before
+// "token9").
+func Compare(a, b string) int {
+	_, generatedA := Subsystem(a)
+	_, generatedB := Subsystem(b)
+	switch {
+	case generatedA && !generatedB:
+		return -1
+	case generatedB && !generatedA:
+		return 1
+	}
+	return strings.Compare(a, b)
+}
+
+// ourTemporary are the names of the files that a tokenagent renames when they
+// are complete.
+var ourTemporary = regexp.MustCompile(`^\.tokenagent\..+\.[0-9a-f]{16}\.tmp$`)
+
+// remains are endings that editors, packages and writers give to what they set
+// aside or have not finished.
+var remains = []string{".tmp", ".temp", ".new", ".part", ".bak", ".old", ".orig", ".save", ".swp", "~", ".rpmsave", ".rpmnew", ".dpkg-old", ".dpkg-dist", ".cfsaved"}
+
+func looksLeft(name string) bool {
+	return slices.ContainsFunc(remains, func(ending string) bool { return strings.HasSuffix(name, ending) })
+}

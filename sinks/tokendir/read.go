@@ -1,0 +1,190 @@
+package tokendir
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxFile is how large a file may be that is read: room for many tokens.
+const maxFile = 1 << 20
+
+// Read replays how the reader reads the directory at the time now. It opens
+// nothing but regular files that the reader would take, so that nothing in the
+// directory can make it wait. The error of a directory that is not there is
+// fs.ErrNotExist.
+func Read(path string, reader Reader, now time.Time) (Reading, error) {
+	file, err := os.OpenFile(path, unix.O_DIRECTORY, 0)
+	if err != nil {
+		return Reading{}, err
+	}
+	defer file.Close()
+	r := Reading{Path: path, Entries: []Entry{}, reader: reader}
+	if r.denied, err = denied(file, reader.User); err != nil {
+		return Reading{}, err
+	}
+	names, err := file.Readdirnames(-1)
+	if err != nil {
+		return Reading{}, err
+	}
+	slices.SortFunc(names, Compare)
+	f := folder{fd: int(file.Fd()), reader: reader, now: now}
+	for _, name := range names {
+		r.Entries = append(r.Entries, f.entries(name)...)
+	}
+	r.settle()
+	return r, nil
+}
+
+// denied says why the user surely cannot list the directory, or pass it.
+func denied(file *os.File, user User) (string, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(file.Fd()), &st); err != nil {
+		return "", &fs.PathError{Op: "stat", Path: file.Name(), Err: err}
+	}
+	needed := uint32(0o055) // the user may be of the group
+	if int(st.Uid) == user.UID {
+		needed = 0o500
+	}
+	permitted := st.Mode & needed
+	if user.UID == 0 || permitted&0o500 == 0o500 || permitted&0o050 == 0o050 || permitted&0o005 == 0o005 {
+		return "", nil
+	}
+	return fmt.Sprintf("%s cannot read the directory: it belongs to %s and has the mode %04o", user, owner(int(st.Uid)), st.Mode&0o7777), nil
+}
+
+// A folder is a directory that is being read.
+type folder struct {
+	fd     int
+	reader Reader
+	now    time.Time
+}
+
+// entries are what one name of the directory stands for; none when it has gone
+// since the directory was listed.
+func (f folder) entries(name string) []Entry {
+	e := Entry{Name: name}
+	// O_PATH opens without any effect on what is opened, and what it got hold of
+	// cannot be exchanged for something else any more.
+	held, err := unix.Openat(f.fd, name, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return f.unopened(e, err)
+	}
+	defer unix.Close(held)
+	var st unix.Stat_t
+	if err := unix.Fstat(held, &st); err != nil {
+		return unreadable(e, err)
+	}
+	f.admit(&e, st)
+	f.remark(&e, st)
+	if e.Verdict != "" {
+		return []Entry{e}
+	}
+	content, err := read(held)
+	if err != nil {
+		return unreadable(e, err)
+	}
+	return f.judge(e, content)
+}
+
+// unopened is the entry of a name behind which there is nothing to look at.
+func (f folder) unopened(e Entry, err error) []Entry {
+	var st unix.Stat_t
+	if errors.Is(err, fs.ErrNotExist) && unix.Fstatat(f.fd, e.Name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
+		return nil
+	}
+	if f.reader.Exclude.Excludes(e.Name) {
+		e.Verdict, e.Reason = Excluded, f.excluded()
+		return []Entry{e}
+	}
+	if st.Mode&unix.S_IFMT == unix.S_IFLNK {
+		err = fmt.Errorf("it is a symbolic link that leads nowhere: %w", err)
+	}
+	return unreadable(e, err)
+}
+
+func unreadable(e Entry, err error) []Entry {
+	e.Verdict, e.Reason = Unreadable, err.Error()
+	return []Entry{e}
+}
+
+// admit gives the verdict on an entry that HTCondor reads nothing of.
+func (f folder) admit(e *Entry, st unix.Stat_t) {
+	switch kind := st.Mode & unix.S_IFMT; {
+	case kind == unix.S_IFDIR:
+		e.Verdict, e.Reason = Folder, "directories are passed over"
+	case f.reader.Exclude.Excludes(e.Name):
+		e.Verdict, e.Reason = Excluded, f.excluded()
+	case kind == unix.S_IFIFO:
+		e.Verdict, e.Reason = Blocks, "it is a FIFO, at which HTCondor waits for ever"
+	case kind != unix.S_IFREG:
+		e.Verdict, e.Reason = Special, "it is a socket or device, of which nothing can be read"
+	case int(st.Uid) != f.reader.UID:
+		e.Verdict, e.Reason = Owner, fmt.Sprintf("it belongs to %s; HTCondor reads it only when it belongs to %s", owner(int(st.Uid)), f.reader)
+	case st.Mode&0o077 != 0:
+		e.Verdict, e.Reason = Mode, fmt.Sprintf("its mode is %04o; HTCondor reads it only when group and others are permitted nothing, as with 0600", st.Mode&0o7777)
+	case st.Mode&0o400 == 0 && f.reader.UID != 0:
+		e.Verdict, e.Reason = Unreadable, fmt.Sprintf("its mode is %04o, so its owner cannot read it", st.Mode&0o7777)
+	case st.Size > maxFile:
+		e.Verdict, e.Reason = TooLarge, fmt.Sprintf("it has %d bytes, and was not read; a token has fewer than 16384", st.Size)
+	}
+}
+
+func (f folder) excluded() string {
+	if f.reader.Exclude.IsDefault() {
+		return "its name is one that HTCondor passes over"
+	}
+	return "its name matches the configured LOCAL_CONFIG_DIR_EXCLUDE_REGEXP"
+}
+
+// abandoned is the age from which on nobody works on a temporary file any more.
+const abandoned = 10 * time.Minute
+
+// remark tells what is to be said of names that somebody seems to have left.
+func (f folder) remark(e *Entry, st unix.Stat_t) {
+	age := f.now.Sub(time.Unix(st.Mtim.Unix()))
+	switch {
+	case e.Verdict == Folder:
+	case e.Verdict == Owner && st.Mode&0o077 != 0:
+		e.Remarks = append(e.Remarks, fmt.Sprintf("its mode %04o permits group or others something, for which HTCondor passes over it too", st.Mode&0o7777))
+	case ourTemporary.MatchString(e.Name) && age < abandoned:
+		e.Remarks = append(e.Remarks, "a tokenagent is writing it, or was killed while it did")
+	case ourTemporary.MatchString(e.Name):
+		e.Remarks = append(e.Remarks, "it was left by a tokenagent that was killed while it wrote; a running one removes it within an hour")
+	case looksLeft(e.Name) && e.Verdict == Excluded:
+		e.Remarks = append(e.Remarks, "by its name it was set aside or never finished; remove it if nobody needs it")
+	case looksLeft(e.Name):
+		e.Remarks = append(e.Remarks, "by its name it was set aside or never finished, but HTCondor reads it like any other; remove it, or begin its name with a dot")
+	}
+}
+
+// read returns the content of a regular file that is held by an O_PATH
+// descriptor.
+func read(held int) ([]byte, error) {
+	fd, err := unix.Open("/proc/self/fd/"+strconv.Itoa(held), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	file := os.NewFile(uintptr(fd), "")
+	defer file.Close()
+	content, err := io.ReadAll(io.LimitReader(file, maxFile))
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
+		err = p.Err
+	}
+	return content, err
+}
+
+// owner is how people call a uid of which no name is known.
+func owner(uid int) string {
+	if uid == 0 {
+		return "root"
+	}
+	return "uid " + strconv.Itoa(uid)
+}

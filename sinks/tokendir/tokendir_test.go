@@ -1,0 +1,596 @@
+package tokendir
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+)
+
+var now = time.Unix(1800000300, 0)
+
+// A claimSet makes tokens that differ in what a test is about.
+type claimSet struct {
+	alg, kid, iss, sub, scope string // "-" leaves it out
+	iat, exp                  int64
+}
+
+// signature is what no output may show.
+const signature = "c2lnbmF0dXJlLXRoYXQtbm9ib2R5LW1heS1zZWU"
+
+func (c claimSet) String() string {
+	header := map[string]any{"alg": or(c.alg, "HS256"), "typ": "JWT"}
+	claims := map[string]any{"jti": "00112233445566778899aabbccddeeff", "iat": c.iat, "exp": c.exp}
+	if c.iat == 0 {
+		claims["iat"] = now.Unix() - 300
+	}
+	if c.exp == 0 {
+		claims["exp"] = now.Unix() + 3600
+	}
+	for _, f := range []struct {
+		in             map[string]any
+		name, v, usual string
+	}{
+		{header, "kid", c.kid, "POOL"},
+		{claims, "iss", c.iss, "cm.example.org"},
+		{claims, "sub", c.sub, "schedd@example.org"},
+		{claims, "scope", c.scope, "condor:/READ"},
+	} {
+		if f.v != "-" {
+			f.in[f.name] = or(f.v, f.usual)
+		}
+	}
+	return part(header) + "." + part(claims) + "." + signature
+}
+
+func or(text, usual string) string {
+	if text == "" {
+		return usual
+	}
+	return text
+}
+
+func part(v map[string]any) string {
+	data, _ := json.Marshal(v)
+	return base64.RawURLEncoding.EncodeToString(data)
+}
+
+var (
+	good    = claimSet{}.String() + "\n"
+	elsePOO = claimSet{kid: "site"}.String() + "\n"
+	other   = claimSet{iss: "other.example.org"}.String() + "\n"
+	expired = claimSet{exp: now.Unix() - 60}.String() + "\n"
+	notYet  = claimSet{iat: now.Unix() + 60}.String() + "\n"
+)
+
+// self is the test's own user, as a reader.
+func self() Reader { return Reader{User: User{Name: "me", UID: os.Getuid()}} }
+
+// directory is a new token directory with these files, of mode 0600.
+func directory(t testing.TB, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, content := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// mustRead reads the directory, or fails when that takes longer than anybody
+// would wait.
+func mustRead(t testing.TB, dir string, reader Reader) Reading {
+	t.Helper()
+	type answer struct {
+		Reading
+		error
+	}
+	done := make(chan answer, 1)
+	go func() {
+		r, err := Read(dir, reader, now)
+		done <- answer{r, err}
+	}()
+	select {
+	case a := <-done:
+		if a.error != nil {
+			t.Fatal(a.error)
+		}
+		return a.Reading
+	case <-time.After(10 * time.Second):
+		t.Fatal("it hangs")
+		return Reading{}
+	}
+}
+
+// verdicts are the entries, one a line: "name:line verdict by X, state".
+func verdicts(r Reading) string {
+	var lines strings.Builder
+	for _, e := range r.Entries {
+		fmt.Fprint(&lines, e.Name)
+		if e.Line > 0 {
+			fmt.Fprintf(&lines, ":%d", e.Line)
+		}
+		fmt.Fprintf(&lines, " %s", e.Verdict)
+		if e.By != "" {
+			fmt.Fprintf(&lines, " by %s", e.By)
+		}
+		if e.Only != "" {
+			fmt.Fprintf(&lines, " only %s", e.Only)
+		}
+		if e.Token != nil && e.Token.State != Valid {
+			fmt.Fprintf(&lines, ", %s", e.Token.State)
+		}
+		lines.WriteString("\n")
+	}
+	return lines.String()
+}
+
+// rules has a case for each rule of the reading.
+var rules = map[string]struct {
+	files map[string]string
+	want  string
+}{
+	"a good token is used": {
+		map[string]string{"a": good},
+		"a:1 used\n",
+	},
+	"excluded names": {
+		map[string]string{
+			".hidden": good, "a.pl": good, "a.py": good, "a.sh": good, "a~": good, "#a#": good,
+			"a.rpmsave": good, "a.rpmnew": good, "a.dpkg-old": good, "a.dpkg-dist": good, "a.cfsaved": good,
+		},
+		"#a# name\n.hidden name\na.cfsaved name\na.dpkg-dist name\na.dpkg-old name\na.pl name\na.py name\n" +
+			"a.rpmnew name\na.rpmsave name\na.sh name\na~ name\n",
+	},
+	"every other name is read, also that of a leftover": {
+		map[string]string{"a.tmp": good, "b.bak": good, "c.json": good, "d.pl.x": good},
+		"a.tmp:1 used\nb.bak:1 shadowed by a.tmp\nc.json:1 shadowed by a.tmp\nd.pl.x:1 shadowed by a.tmp\n",
+	},
+	"bytes give the order: capitals first, 10 before 9": {
+		map[string]string{"token9": good, "token10": good, "a": elsePOO, "Z": elsePOO},
+		"Z:1 used\na:1 shadowed by Z\ntoken10:1 used\ntoken9:1 shadowed by token10\n",
+	},
+	"a daemon reads what it made for itself first": {
+		map[string]string{"10-a": good, "SCHEDD_auto_generated_token": good, "startd_AUTO_GENERATED_TOKEN": good},
+		"SCHEDD_auto_generated_token:1 used only SCHEDD\nstartd_AUTO_GENERATED_TOKEN:1 used only STARTD\n10-a:1 used\n",
+	},
+	"what a daemon made for itself is read by all in its turn": {
+		map[string]string{"a": good, "SCHEDD_auto_generated_token": good},
+		"SCHEDD_auto_generated_token:1 used\na:1 shadowed by SCHEDD_auto_generated_token\n",
+	},
+	"only the first token of a daemon's own file is used": {
+		map[string]string{"0": good, "SCHEDD_auto_generated_token": good + good},
+		"SCHEDD_auto_generated_token:1 used only SCHEDD\nSCHEDD_auto_generated_token:2 shadowed by 0\n0:1 used\n",
+	},
+	"comments, empty lines and blanks around a token": {
+		map[string]string{"a": "# my token\n\n   # indented\n \t" + strings.TrimSpace(good) + " \n"},
+		"a:4 used\n",
+	},
+	"several tokens in a file, one a line": {
+		map[string]string{"a": good + other + good},
+		"a:1 used\na:2 used\na:3 shadowed by a\n",
+	},
+	"no line end at the end": {
+		map[string]string{"a": strings.TrimSpace(good)},
+		"a:1 used\n",
+	},
+	"tokens of another issuer or key are passed over": {
+		map[string]string{"a": other, "b": elsePOO, "c": good},
+		"a:1 used\nb:1 used\nc:1 used\n",
+	},
+	"an expired token hides a good one": {
+		map[string]string{"a": expired, "b": good},
+		"a:1 used, expired\nb:1 shadowed by a\n",
+	},
+	"a token that is not valid yet hides a good one": {
+		map[string]string{"a": notYet, "b": good},
+		"a:1 used, not yet valid\nb:1 shadowed by a\n",
+	},
+	"a token that is not signed with HS256 hides a good one": {
+		map[string]string{"a": claimSet{alg: "RS256"}.String(), "b": claimSet{alg: "none"}.String(), "c": good},
+		"a:1 used, no IDTOKEN\nb:1 shadowed by a, no IDTOKEN\nc:1 shadowed by a\n",
+	},
+	"a weaker token hides a stronger one": {
+		map[string]string{"a": claimSet{scope: "condor:/READ"}.String(), "b": claimSet{scope: "condor:/DAEMON"}.String()},
+		"a:1 used\nb:1 shadowed by a\n",
+	},
+	"without sub, kid or iss a token is passed over": {
+		map[string]string{"a": claimSet{sub: "-"}.String(), "b": claimSet{kid: "-"}.String(), "c": claimSet{iss: "-"}.String(), "d": good},
+		"a:1 incomplete\nb:1 incomplete\nc:1 incomplete\nd:1 used\n",
+	},
+	"lines that are no token are passed over": {
+		map[string]string{"a": "nonsense\n" + good, "b": "nonsense"},
+		"a:2 used\nb no token\n",
+	},
+	"NUL bytes end the reading": {
+		map[string]string{"a": other, "b": strings.Repeat("\x00", 100), "c": other, "d": good},
+		"a:1 used\nb spins\nc:1 shadowed by a\nd:1 never reached by b\n",
+	},
+	"a NUL byte behind a token": {
+		map[string]string{"a": strings.TrimSpace(good) + "\x00\n" + other, "b": elsePOO},
+		"a:1 used\na spins\nb:1 never reached by a\n",
+	},
+	"byte order mark": {
+		map[string]string{"a": "\ufeff" + good, "b": good},
+		"a no token\nb:1 used\n",
+	},
+	"nothing in it": {
+		map[string]string{"a": "", "b": "# only a comment\n\n"},
+		"a no token\nb no token\n",
+	},
+}
+
+func TestEveryRuleOfTheReading(t *testing.T) {
+	for name, c := range rules {
+		t.Run(name, func(t *testing.T) {
+			r := mustRead(t, directory(t, c.files), self())
+			if diff := cmp.Diff(c.want, verdicts(r)); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestDirectoriesArePassedOver(t *testing.T) {
+	dir := directory(t, map[string]string{"b": good})
+	must(t, os.Mkdir(filepath.Join(dir, "a"), 0o700))
+	must(t, os.Symlink("a", filepath.Join(dir, "link")))
+	wantVerdicts(t, dir, self(), "a directory\nb:1 used\nlink directory\n")
+}
+
+func TestSymlinksAreFollowed(t *testing.T) {
+	dir := directory(t, map[string]string{".real": good})
+	must(t, os.Symlink(".real", filepath.Join(dir, "a")))
+	must(t, os.Symlink("/nowhere/at/all", filepath.Join(dir, "b")))
+	wantVerdicts(t, dir, self(), ".real name\na:1 used\nb unreadable\n")
+}
+
+func TestOwnerMustBeTheReader(t *testing.T) {
+	dir := directory(t, map[string]string{"a": good})
+	must(t, os.Chmod(filepath.Join(dir, "a"), 0o644))
+	somebody := Reader{User: User{UID: os.Getuid() + 1}}
+	r := mustRead(t, dir, somebody)
+	if got := verdicts(r); got != "a owner\n" {
+		t.Fatal(got)
+	}
+	if len(r.Entries[0].Remarks) != 1 { // the mode would be the next to be found fault with
+		t.Error(r.Entries[0].Remarks)
+	}
+}
+
+func TestModeMustExcludeGroupAndOthers(t *testing.T) {
+	dir := directory(t, nil)
+	for name, mode := range map[string]fs.FileMode{"0400": 0o400, "0600": 0o600, "0700": 0o700, "0601": 0o601, "0640": 0o640, "0604": 0o604, "0620": 0o620} {
+		path := filepath.Join(dir, name)
+		must(t, errors.Join(os.WriteFile(path, []byte(claimSet{kid: name}.String()), 0o600), os.Chmod(path, mode)))
+	}
+	wantVerdicts(t, dir, self(), "0400:1 used\n0600:1 used\n0601 mode\n0604 mode\n0620 mode\n0640 mode\n0700:1 used\n")
+}
+
+func TestFilesOfAnotherAreNotEvenRead(t *testing.T) {
+	dir := directory(t, map[string]string{"a": good})
+	r := mustRead(t, dir, Reader{User: User{UID: os.Getuid() + 1}})
+	if r.Entries[0].Token != nil {
+		t.Error("a file that HTCondor does not read was read")
+	}
+}
+
+func TestNothingCanBlock(t *testing.T) {
+	dir := directory(t, map[string]string{"z": good})
+	must(t, unix.Mkfifo(filepath.Join(dir, "fifo"), 0o600))
+	must(t, unix.Mkfifo(filepath.Join(dir, ".fifo"), 0o600))
+	must(t, os.Symlink("/dev/zero", filepath.Join(dir, "device")))
+	listener, err := net.Listen("unix", filepath.Join(dir, "socket"))
+	must(t, err)
+	defer listener.Close()
+	wantVerdicts(t, dir, self(), ".fifo name\ndevice special\nfifo blocks\nsocket special\nz:1 never reached by fifo\n")
+}
+
+func TestExchangedWhileReading(t *testing.T) {
+	dir := directory(t, map[string]string{"a": good})
+	spare := t.TempDir()
+	must(t, unix.Mkfifo(filepath.Join(spare, "fifo"), 0o600))
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				_ = unix.Renameat2(unix.AT_FDCWD, filepath.Join(dir, "a"), unix.AT_FDCWD, filepath.Join(spare, "fifo"), unix.RENAME_EXCHANGE)
+			}
+		}
+	}()
+	for range 500 {
+		if got := verdicts(mustRead(t, dir, self())); got != "a:1 used\n" && got != "a blocks\n" {
+			t.Error(got)
+			break
+		}
+	}
+	close(stop)
+	<-stopped
+}
+
+func TestTooLargeIsNotRead(t *testing.T) {
+	dir := directory(t, map[string]string{"b": strings.Repeat(good+"\n", 50)})
+	must(t, os.WriteFile(filepath.Join(dir, "a"), nil, 0o600))
+	must(t, os.Truncate(filepath.Join(dir, "a"), 1<<40))
+	r := mustRead(t, dir, self())
+	if got, _, _ := strings.Cut(verdicts(r), "\n"); got != "a too large" {
+		t.Error(got)
+	}
+	if len(r.Entries) != 51 {
+		t.Errorf("%d entries, want one for the large file and 50 tokens", len(r.Entries))
+	}
+}
+
+func TestConfiguredExcludeReplacesTheDefault(t *testing.T) {
+	exclude, err := ParseExclude(`^(.*\.off)$`)
+	must(t, err)
+	reader := self()
+	reader.Exclude = exclude
+	dir := directory(t, map[string]string{"a.off": good, ".b": good, "c~": good})
+	wantVerdicts(t, dir, reader, ".b:1 used\na.off name\nc~:1 shadowed by .b\n")
+}
+
+func TestExcludeThatCannotBeReplayed(t *testing.T) {
+	_, err := ParseExclude(`^(?!a)`)
+	if err == nil || !strings.Contains(err.Error(), "LOCAL_CONFIG_DIR_EXCLUDE_REGEXP") {
+		t.Error(err)
+	}
+}
+
+func TestMissingDirectoryIsTold(t *testing.T) {
+	_, err := Read(filepath.Join(t.TempDir(), "tokens.d"), self(), now)
+	if !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+}
+
+func TestDirectoryThatItsReaderCannotList(t *testing.T) {
+	stranger := Reader{User: User{Name: "frontend", UID: os.Getuid() + 1}}
+	for mode, denied := range map[fs.FileMode]bool{0o700: true, 0o701: true, 0o711: true, 0o750: false, 0o755: false} {
+		dir := directory(t, nil)
+		must(t, os.Chmod(dir, mode))
+		findings := mustRead(t, dir, stranger).Findings()
+		if got := len(findings) == 1 && findings[0].Grave; got != denied {
+			t.Errorf("mode %04o: %v", mode, findings)
+		}
+	}
+}
+
+// reasons are what a line that is no token is told to be.
+var reasons = map[string]struct{ content, want string }{
+	"JSON":             {`{"access_token":"` + strings.TrimSpace(good) + `"}`, "JSON"},
+	"JSON, indented":   {"{\n  \"access_token\": 1\n}\n", "JSON"},
+	"quotes":           {`"` + strings.TrimSpace(good) + `"`, "quotes"},
+	"Bearer":           {"Bearer " + good, "Bearer"},
+	"assignment":       {"export BEARER_TOKEN=" + good, "assignment"},
+	"null":             {"null\n", "null"},
+	"error page":       {"<html><body>502</body></html>", "HTML"},
+	"key":              {"-----BEGIN PRIVATE KEY-----\nMC4CAQ\n", "key"},
+	"byte order mark":  {"\ufeff" + good, "byte order mark"},
+	"CR within":        {strings.TrimSpace(good) + "\r" + strings.TrimSpace(good), "CR"},
+	"two on a line":    {strings.TrimSpace(good) + " " + good, "blanks"},
+	"empty":            {"", "empty"},
+	"comments":         {"# nothing\n", "comments"},
+	"opaque token":     {"8xLOxBtZp8\n", "no JWT"},
+	"broken over":      {good[:40] + "\n" + good[40:90] + "\n" + good[90:], "broken over 3 lines"},
+	"too long a token": {claimSet{sub: strings.Repeat("x", 20000)}.String(), "at most 16382"},
+}
+
+func TestWhatIsNoTokenIsNamed(t *testing.T) {
+	for name, c := range reasons {
+		t.Run(name, func(t *testing.T) {
+			r := mustRead(t, directory(t, map[string]string{"a": c.content}), self())
+			if e := r.Entries[0]; len(r.Entries) != 1 || e.Verdict != NoToken || !strings.Contains(e.Reason, c.want) {
+				t.Errorf("got %+v, want %s", r.Entries, c.want)
+			}
+		})
+	}
+}
+
+func TestLineEndsOfWindowsAreRemarked(t *testing.T) {
+	r := mustRead(t, directory(t, map[string]string{"a": strings.TrimSpace(good) + "\r\n"}), self())
+	if e := r.Entries[0]; e.Verdict != Used || len(e.Remarks) != 1 || !strings.Contains(e.Remarks[0], "CR LF") {
+		t.Errorf("%+v", e)
+	}
+}
+
+func TestScopeInWords(t *testing.T) {
+	for scope, want := range map[string]string{
+		"condor:/READ condor:/ADVERTISE_SCHEDD": "query the pool and the queue, announce a schedd to the collector",
+		"-":                                     "everything that its identity may do",
+		"Condor:/READ read:/":                   "everything that its identity may do",
+		"condor:/REED":                          `nothing by "condor:/REED", a level that HTCondor does not know`,
+		"condor:/READ nonsense":                 "query the pool and the queue",
+	} {
+		r := mustRead(t, directory(t, map[string]string{"a": claimSet{scope: scope}.String()}), self())
+		if got := strings.Join(r.Entries[0].Token.Allows, ", "); got != want {
+			t.Errorf("%s: %s", scope, got)
+		}
+	}
+}
+
+func TestLeftovers(t *testing.T) {
+	dir := directory(t, map[string]string{
+		".tokenagent.10-a.0123456789abcdef.tmp": "", ".tokenagent.10-b.0123456789abcdef.tmp": "", "x.bak": good, ".x.swp": "", ".keep": "",
+	})
+	for _, name := range []string{".tokenagent.10-b.0123456789abcdef.tmp", "x.bak"} {
+		must(t, os.Chtimes(filepath.Join(dir, name), time.Time{}, now.Add(-time.Hour)))
+	}
+	must(t, os.Chtimes(filepath.Join(dir, ".tokenagent.10-a.0123456789abcdef.tmp"), time.Time{}, now))
+	want := map[string]string{
+		".tokenagent.10-a.0123456789abcdef.tmp": "is writing it",
+		".tokenagent.10-b.0123456789abcdef.tmp": "was left by a tokenagent",
+		".x.swp":                                "remove it if nobody needs it",
+		"x.bak":                                 "HTCondor reads it like any other",
+		".keep":                                 "",
+	}
+	for _, e := range mustRead(t, dir, self()).Entries {
+		got := strings.Join(e.Remarks, "; ")
+		if !strings.Contains(got, want[e.Name]) || want[e.Name] == "" && got != "" {
+			t.Errorf("%s: %q", e.Name, got)
+		}
+	}
+}
+
+func TestFindingsSayWhatToDo(t *testing.T) {
+	dir := directory(t, map[string]string{"a": expired, "b": good, "my token": good, "n": "null", "s": claimSet{kid: "s", scope: "condor:/REED"}.String()})
+	must(t, os.Chmod(filepath.Join(dir, "my token"), 0o644))
+	want := []Finding{
+		{"a", 1, "the token expired 1m ago; HTCondor uses it all the same, and never looks at b, which would be accepted", "renew it, or remove it", true},
+		{"my token", 0, "its mode is 0644; HTCondor reads it only when group and others are permitted nothing, as with 0600", "chmod go= '" + dir + "/my token'; and renew the token if others may have read it", true},
+		{"n", 0, "it says null, as a script writes for a token that it did not get", "write the token anew, bare and on one line, or remove the file", true},
+		{"s", 1, `scope: HTCondor knows no level "REED" and permits nothing for it; did you mean READ?`, "", false},
+	}
+	if diff := cmp.Diff(want, mustRead(t, dir, self()).Findings()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestWinnersAndWhatTheyHide(t *testing.T) {
+	r := mustRead(t, directory(t, map[string]string{"a": expired, "b": good, "c": other, "d": expired}), self())
+	got := ""
+	for _, w := range r.Winners() {
+		got += w.Token.Issuer + " " + w.Token.KeyID + " " + w.Name + " hides"
+		for _, h := range w.Hides {
+			got += " " + h.Name
+		}
+		got += "\n"
+	}
+	if want := "cm.example.org POOL a hides b d\nother.example.org POOL c hides\n"; got != want {
+		t.Error(got)
+	}
+}
+
+// TestVectors holds tokens that HTCondor's own condor_token_create has made.
+func TestVectors(t *testing.T) {
+	data, err := os.ReadFile("testdata/idtoken.json")
+	must(t, err)
+	var vectors struct {
+		Tokens []struct{ Kid, Header, Payload, Signature string }
+	}
+	must(t, json.Unmarshal(data, &vectors))
+	if len(vectors.Tokens) == 0 {
+		t.Fatal("there are no tokens in testdata/idtoken.json")
+	}
+	for _, v := range vectors.Tokens {
+		encode := base64.RawURLEncoding.EncodeToString
+		text := encode([]byte(v.Header)) + "." + encode([]byte(v.Payload)) + "." + v.Signature + "\n"
+		dir := directory(t, map[string]string{"a": text})
+		for at, want := range map[int64]State{1799999999: NotYet, 1800000000: Valid, 1800000300: Valid, 1800000599: Valid, 1800000600: Expired} {
+			r, err := Read(dir, self(), time.Unix(at, 0))
+			must(t, err)
+			e := r.Entries[0]
+			if e.Verdict != Used || e.Token.State != want || e.Token.KeyID != v.Kid || e.Token.Subject != "alice@example.org" || len(e.Token.Remarks) > 0 {
+				t.Errorf("at %d: %+v %+v", at, e, e.Token)
+			}
+		}
+	}
+}
+
+func TestNothingShowsAToken(t *testing.T) {
+	files := map[string]string{}
+	for name, c := range rules {
+		for file, content := range c.files {
+			files[strings.ReplaceAll(name, " ", "")+file] = content
+		}
+	}
+	for name, c := range reasons {
+		files[name] = c.content
+	}
+	r := mustRead(t, directory(t, files), self())
+	data, err := json.Marshal([]any{r, r.Findings(), r.Winners()})
+	must(t, err)
+	if strings.Contains(string(data), signature[:12]) {
+		t.Error("a signature is shown")
+	}
+}
+
+func FuzzContent(f *testing.F) {
+	for _, c := range rules {
+		for _, content := range c.files {
+			f.Add([]byte(content))
+		}
+	}
+	for _, c := range reasons {
+		f.Add([]byte(c.content))
+	}
+	f.Fuzz(func(t *testing.T, content []byte) {
+		r := Reading{Path: "/d", Entries: folder{reader: self(), now: now}.judge(Entry{Name: "a"}, content)}
+		r.settle()
+		if len(r.Entries) == 0 {
+			t.Error("a file without a verdict")
+		}
+		used := map[source]bool{}
+		for _, e := range r.Entries {
+			if (e.Verdict == Used || e.Verdict == Shadowed) != (e.Token != nil && e.Verdict != Incomplete) {
+				t.Errorf("%+v", e)
+			}
+			if e.Verdict == Used && used[e.source()] {
+				t.Error("two tokens of one issuer and key are used")
+			}
+			if e.Verdict == Used {
+				used[e.source()] = true
+			}
+		}
+		r.Findings()
+	})
+}
+
+func FuzzNames(f *testing.F) {
+	f.Add("a", "SCHEDD_auto_generated_token")
+	f.Add("token10", "token9")
+	f.Add(".x", "_auto_generated_token")
+	f.Fuzz(func(t *testing.T, a, b string) {
+		if Compare(a, b) != -Compare(b, a) || (Compare(a, b) == 0) != (a == b) {
+			t.Errorf("%q and %q have no order", a, b)
+		}
+		if strings.HasPrefix(a, ".") && !strings.Contains(a, "\n") && !(Exclude{}).Excludes(a) {
+			t.Errorf("%q is read", a)
+		}
+	})
+}
+
+func BenchmarkTenThousandFiles(b *testing.B) {
+	files := map[string]string{}
+	for i := range 10000 {
+		files[fmt.Sprintf("%05d", i)] = claimSet{kid: fmt.Sprint(i % 1000)}.String()
+	}
+	dir := directory(b, files)
+	b.ReportAllocs()
+	for b.Loop() {
+		r, err := Read(dir, self(), now)
+		if err != nil || len(r.Entries) != len(files) {
+			b.Fatal(err, len(r.Entries))
+		}
+		r.Findings()
+	}
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wantVerdicts(t *testing.T, dir string, reader Reader, want string) {
+	t.Helper()
+	if diff := cmp.Diff(want, verdicts(mustRead(t, dir, reader))); diff != "" {
+		t.Error(diff)
+	}
+}
