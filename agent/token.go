@@ -7,12 +7,13 @@ import (
 
 // A Request is what a token block asks its source for.
 type Request struct {
-	Profile  string         // "wlcg", "scitokens", "htcondor", "clustercockpit", or "" for none
-	Subject  string         // the claim sub
-	Audience []string       // the claim aud
-	Scope    []string       // the words of the claim scope
-	Claims   map[string]any // further claims: string, bool, int64, float64, []any, map[string]any
-	Lifetime time.Duration  // how long the token is to live; zero: as its issuer likes
+	Profile   string         // "wlcg", "scitokens", "htcondor", "clustercockpit", or "" for none
+	Subject   string         // the claim sub
+	Audience  []string       // the claim aud
+	Scope     []string       // the words of the claim scope
+	Unlimited bool           // htcondor only: no claim scope, on purpose, which HTCondor takes for no limit at all
+	Claims    map[string]any // further claims: string, bool, int64, float64, []any, map[string]any
+	Lifetime  time.Duration  // how long the token is to live; zero: as its issuer likes
 }
 
 // A Token is one credential with the times that matter for renewing it.
