@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"io"
 	"time"
 
@@ -54,17 +55,24 @@ type Lifetimer interface {
 	DefaultLifetime() time.Duration
 }
 
+// A Profiled source issues tokens of one profile alone. A token block that names
+// no profile has that one then; another is a fault.
+type Profiled interface {
+	Profile() string
+}
+
 // An Environment is all that a configuration may know of the machine that it is
 // loaded on.
 type Environment struct {
-	Getenv               func(name string) string // for env(); "" when not set
-	Hostname             func() (string, error)   // for hostname()
-	FQDN                 func() (string, error)   // for fqdn()
-	Seed                 string                   // machine id and host name, for agent.Jitter
-	CredentialsDirectory string                   // path.credentials; "" when there is none
-	Discovery            string                   // path.discovery: the WLCG path of the agent's own user
-	Definitions          bool                     // look at no key, secret, user or folder
-	DigestKey            []byte                   // key of every Renewer's Digest
+	Getenv               func(name string) string          // for env(); "" when not set
+	Hostname             func() (string, error)            // for hostname()
+	FQDN                 func() (string, error)            // for fqdn()
+	Seed                 string                            // machine id and host name, for agent.Jitter
+	CredentialsDirectory string                            // path.credentials; "" when there is none
+	Discovery            string                            // path.discovery: the WLCG path of the agent's own user
+	Knob                 func(name string) (string, error) // what condor_config_val NAME prints; nil where HTCondor is not installed
+	Definitions          bool                              // look at no key, secret, user or folder
+	DigestKey            []byte                            // key of every Renewer's Digest
 }
 
 // A Block is one source or sink block of the configuration as its decoder sees
@@ -86,6 +94,23 @@ func (b *Block) Name() string { return b.name }
 // that is not the one it is for: then a decoder looks at no key, secret, user
 // or folder, and still returns what it made.
 func (b *Block) DefinitionsOnly() bool { return b.load.env.Definitions }
+
+// Knob is what HTCondor's configuration on this machine says under the name, such
+// as TRUST_DOMAIN; an error, which begins with the name, where it says nothing.
+// It is not for a decoder that looks at definitions only.
+func (b *Block) Knob(name string) (string, error) {
+	if b.load.env.Knob == nil {
+		return "", fmt.Errorf("%s: HTCondor is not installed here", name)
+	}
+	value, err := b.load.env.Knob(name)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("%s: %w", name, err)
+	case value == "":
+		return "", fmt.Errorf("%s: it is not set", name)
+	}
+	return value, nil
+}
 
 // Has reports whether the attribute is set. One that is null is not.
 func (b *Block) Has(attr string) bool {
