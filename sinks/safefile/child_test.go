@@ -47,6 +47,7 @@ type report struct {
 	Result  Result
 	Error   string
 	Look    string // what Look says after the write
+	Read    string // what Read says
 	Restore string // and after the file was removed and written again
 }
 
@@ -60,6 +61,8 @@ func writeOnce(target Target) {
 		r.Error = err.Error()
 	} else {
 		r.Look = said(f.Look())
+		content, err := f.Read()
+		r.Read = said(string(content), err)
 		if err := f.Remove(context.Background()); err != nil {
 			r.Restore = err.Error()
 		}
@@ -73,11 +76,11 @@ func writeOnce(target Target) {
 	}
 }
 
-func said(difference string, err error) string {
+func said(text string, err error) string {
 	if err != nil {
 		return err.Error()
 	}
-	return difference
+	return text
 }
 
 // writeForEver writes numbered contents, and says so before the first.

@@ -147,18 +147,20 @@ func TestThreeCapabilitiesAreEnough(t *testing.T) {
 	setpriv := needTool(t, "setpriv", "util-linux")
 	base := openTempDir(t)
 	home := mkdir(t, filepath.Join(base, "home"), somebody.UID, 0o700)
+	open := mkdir(t, filepath.Join(base, "open"), 0, 0o755)
 	closed := mkdir(t, filepath.Join(base, "closed"), 0, 0o700)
-	for name, path := range map[string]string{
-		"in the owner's folder":        filepath.Join(home, "token"),
-		"in a new folder of theirs":    filepath.Join(home, "new", "token"),
-		"in a folder of root":          filepath.Join(closed, "token"),
-		"in a new folder below root's": filepath.Join(base, "new", "token"),
+	for name, test := range map[string]struct{ path, read string }{
+		"in the owner's folder":        {filepath.Join(home, "token"), "new"},
+		"in a new folder of theirs":    {filepath.Join(home, "new", "token"), "new"},
+		"in a new folder below root's": {filepath.Join(base, "new", "token"), "new"},
+		"in an open folder of root":    {filepath.Join(open, "token"), "new"},
+		"in a closed folder of root":   {filepath.Join(closed, "token"), "permission denied"}, // to root as to the owner
 	} {
 		t.Run(name, func(t *testing.T) {
-			target := theirs(path)
+			target := theirs(test.path)
 			target.CreateDir = true
 			r := reportOf(t, child(t, "write", target, setpriv, "--inh-caps=-all", "--bounding-set=-all,+chown,+setuid,+setgid"))
-			if r.Error != "" || !r.Result.Changed || r.Look != "" || r.Restore != "it is gone" {
+			if r.Error != "" || !r.Result.Changed || r.Look != "" || !strings.Contains(r.Read, test.read) || r.Restore != "it is gone" {
 				t.Errorf("the child reports %+v", r)
 			}
 			wantFile(t, target, "new")

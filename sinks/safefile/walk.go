@@ -38,8 +38,10 @@ type folder struct {
 // there (step 1 and "Who writes") and calls do under that identity.
 func (f *File) inFolder(w walk, do func(*folder) error) error {
 	w.target, w.privileged, w.uid = f.target, privileged(), os.Geteuid()
-	f.asOwner = false
 	err := w.visit(do)
+	if err == nil {
+		f.asOwner = false
+	}
 	if errors.Is(err, errOwners) {
 		f.asOwner = true
 		w.uid = f.target.Owner.UID
