@@ -20,7 +20,7 @@ issues nothing and writes nothing.
 Exit codes: 0 it can be used, 78 it has faults (or, with --strict, warnings).`,
 		Example: `  tokenagent check
   tokenagent check --config ./tokenagent.hcl --definitions --strict   in a git hook, far from the keys`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0, ""),
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, faults := from.read(definitions)
 			refused := faults.HasErrors() || strict && len(faults) > 0

@@ -32,7 +32,7 @@ KIND is one of: ` + strings.Join(initKinds(), ", ") + `.`,
 		Example: `  tokenagent init quickstart .quickstart   tokens of a minute, to watch
   tokenagent init local-key                print it
   tokenagent init local-key /etc/tokenagent`,
-		Args:      cobra.RangeArgs(1, 2),
+		Args:      arguments(1, 2, "KIND"),
 		ValidArgs: initKinds(),
 		RunE: func(c *cobra.Command, args []string) error {
 			text, err := configs.Files.ReadFile(args[0] + ".hcl")

@@ -24,7 +24,7 @@ and its key ID to standard error.`,
 		Example: `  tokenagent key create /etc/tokenagent/keys/ospool.pem
   tokenagent key create --algorithm RS256 --format jwk key.jwk
   tokenagent key create --algorithm EdDSA --format clustercockpit -`,
-		Args: cobra.ExactArgs(1),
+		Args: arguments(1, 1, "FILE"),
 		RunE: func(c *cobra.Command, args []string) error {
 			write, err := privateFormat(format)
 			if err != nil {
@@ -53,8 +53,8 @@ and its key ID to standard error.`,
 			return err
 		},
 	}
-	c.Flags().StringVar(&algorithm, "algorithm", "ES256", "what the key signs with: "+strings.Join(keys.Algorithms(), ", "))
-	c.Flags().StringVar(&format, "format", "pem", "pem (PKCS#8), jwk (RFC 7517) or clustercockpit (EdDSA only)")
+	c.Flags().StringVar(&algorithm, "algorithm", "ES256", "what the key signs with, by `name`: "+strings.Join(keys.Algorithms(), ", "))
+	c.Flags().StringVar(&format, "format", "pem", "by `name`: pem (PKCS#8), jwk (RFC 7517) or clustercockpit (EdDSA only)")
 	return c
 }
 

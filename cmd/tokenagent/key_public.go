@@ -17,7 +17,7 @@ func newKeyPublic() *cobra.Command {
 one in another format. FILE - is standard input. Nothing private is printed.`,
 		Example: `  tokenagent key public old.pem new.pem > .well-known/jwks.json
   tokenagent key public --format pem key.jwk`,
-		Args: cobra.MinimumNArgs(1),
+		Args: arguments(1, anyNumber, "FILE"),
 		RunE: func(c *cobra.Command, files []string) error {
 			write, err := publicFormat(format)
 			if err != nil {
@@ -42,8 +42,8 @@ one in another format. FILE - is standard input. Nothing private is printed.`,
 			return err
 		},
 	}
-	c.Flags().StringVar(&format, "format", "jwks", "jwks or jwk (RFC 7517), pem (SubjectPublicKeyInfo) or clustercockpit")
-	c.Flags().StringVar(&keyID, "key-id", "", "the kid to publish it under (default: that of a JWK, else the RFC 7638 thumbprint)")
+	c.Flags().StringVar(&format, "format", "jwks", "by `name`: jwks or jwk (RFC 7517), pem (SubjectPublicKeyInfo) or clustercockpit")
+	c.Flags().StringVar(&keyID, "key-id", "", "the `name` (kid) to publish it under (default: that of a JWK, else the RFC 7638 thumbprint)")
 	return c
 }
 

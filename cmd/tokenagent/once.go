@@ -31,7 +31,7 @@ has faults, 1 an agent runs already (ask it with tokenagent refresh).`,
 		RunE: func(c *cobra.Command, names []string) error {
 			cfg, faults := from.read(false)
 			if faults.HasErrors() {
-				return faulted(textOf(faults))
+				return from.refuse(faults)
 			}
 			if err := alone(c.Context(), &from, cfg.Settings); err != nil {
 				return err

@@ -12,17 +12,13 @@ import (
 	"github.com/tokenagent/tokenagent/sources/keys"
 )
 
-// pelicanKey finds the key that the Pelican origin on this machine signs with,
-// and says where: of issuer.jwk and the files in issuer-keys the one whose name
-// comes first, in /etc/pelican for root, else in ~/.config/pelican.
+// pelicanKey finds the key that the Pelican origin with its configuration in the
+// folder signs with, and says where: of issuer.jwk and the files in issuer-keys
+// the one whose name comes first.
 //
 // Pelican keeps these files readable by its own user and group; whoever may read
 // them may use them here.
-func pelicanKey() (keys.Key, string, error) {
-	folder, err := pelicanFolder()
-	if err != nil {
-		return keys.Key{}, "", err
-	}
+func pelicanKey(folder string) (keys.Key, string, error) {
 	found := []string{filepath.Join(folder, "issuer.jwk")}
 	for _, pattern := range []string{"*.pem", "*.jwk"} {
 		more, _ := filepath.Glob(filepath.Join(folder, "issuer-keys", pattern)) // the pattern is well formed
@@ -46,6 +42,7 @@ func pelicanKey() (keys.Key, string, error) {
 	return keys.Key{}, "", usage("--private-key is missing: name the file of the signing key (tokenagent key create makes one); Pelican's own was looked for in %s", folder)
 }
 
+// pelicanFolder is where Pelican is configured: for root in /etc, else at home.
 func pelicanFolder() (string, error) {
 	if os.Geteuid() == 0 {
 		return "/etc/pelican", nil

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"errors"
+	"io/fs"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -19,11 +22,11 @@ type place struct {
 
 func (p *place) flags(c *cobra.Command) {
 	p.configFlag(c)
-	c.Flags().StringVar(&p.socket, "control", "", "control socket of the agent (default: as the configuration says)")
+	c.Flags().StringVar(&p.socket, "control", "", "control `socket` of the agent (default: as the configuration says)")
 }
 
 func (p *place) configFlag(c *cobra.Command) {
-	c.Flags().StringArrayVarP(&p.configs, "config", "c", nil, "configuration: a file, or a folder of *.hcl; may be repeated (default "+strings.Join(config.DefaultPaths(), ", ")+")")
+	c.Flags().StringArrayVarP(&p.configs, "config", "c", nil, "configuration: a `path` of a file, or of a folder with *.hcl; may be repeated (default "+strings.Join(config.DefaultPaths(), ", ")+")")
 }
 
 // kinds are all sources and sinks that a configuration may name.
@@ -42,9 +45,19 @@ func (p *place) paths() []string {
 func (p *place) load(definitions bool) (*config.Config, error) {
 	cfg, faults := p.read(definitions)
 	if faults.HasErrors() {
-		return nil, faulted(textOf(faults.Errors()))
+		return nil, p.refuse(faults.Errors())
 	}
 	return cfg, nil
+}
+
+// refuse is the error of a configuration with faults. Who has none yet is told
+// how to begin.
+func (p *place) refuse(faults config.Faults) error {
+	text := textOf(faults)
+	if _, err := os.Stat(config.DefaultPaths()[0]); len(p.configs) == 0 && errors.Is(err, fs.ErrNotExist) {
+		text += "\nname another place with --config, or begin a configuration with tokenagent init"
+	}
+	return faulted(text)
 }
 
 // read is load for those who tell errors and warnings in their own way.
@@ -67,7 +80,7 @@ func (p *place) client() (*control.Client, error) {
 	}
 	cfg, faults := p.read(true)
 	if faults.HasErrors() && cfg.Settings.Control == "" && len(p.configs) > 0 {
-		return nil, faulted(textOf(faults.Errors()) + "\nno agent was asked; name its socket with --control to ask it all the same")
+		return nil, faulted(textOf(faults.Errors()) + "\nno agent was asked: the configuration that says where it answers has faults; its socket can be named with --control")
 	}
 	return control.NewClient(p.socketPath(cfg.Settings)), nil
 }

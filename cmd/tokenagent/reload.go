@@ -20,7 +20,7 @@ with faults changes nothing: its faults are printed, and the old one goes on.
 Exit codes: 0 it is in use, 78 it has faults, 5 no agent answers.`,
 		Example: `  tokenagent reload
   tokenagent reload --config .quickstart/tokenagent.hcl`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0, ""),
 		RunE: func(c *cobra.Command, _ []string) error {
 			client, err := from.client()
 			if err != nil {

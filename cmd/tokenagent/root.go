@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -62,11 +63,28 @@ func family(use, short string, members ...*cobra.Command) *cobra.Command {
 		for _, m := range members {
 			names = append(names, m.Name())
 		}
-		what := "a command is missing"
 		if len(args) > 0 {
-			what = fmt.Sprintf("unknown command %q", args[0])
+			return usage("unknown command %q for %q; there are: %s", args[0], c.CommandPath(), strings.Join(names, ", "))
 		}
-		return usage("%s: %s; there are: %s\nsee %[1]s --help", c.CommandPath(), what, strings.Join(names, ", "))
+		return usage("a command is missing behind %q; there are: %s", c.CommandPath(), strings.Join(names, ", "))
 	}
 	return c
 }
+
+// arguments takes from least to most of them, and says by their names what is
+// missing or too much.
+func arguments(least, most int, names string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		switch {
+		case len(args) < least:
+			return fmt.Errorf("%s is missing: %s", names, c.UseLine())
+		case len(args) > most && most == 0:
+			return fmt.Errorf("%s takes no argument, and here is %q", c.CommandPath(), args[0])
+		case len(args) > most:
+			return fmt.Errorf("%s takes no more than %s, and here is %q", c.CommandPath(), names, args[most])
+		}
+		return nil
+	}
+}
+
+const anyNumber = math.MaxInt // of arguments

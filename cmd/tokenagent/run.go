@@ -33,7 +33,7 @@ Exit codes: 0 stopped as told, 78 the configuration has faults, 1 another agent
 runs already.`,
 		Example: `  tokenagent run
   tokenagent run --config .quickstart/tokenagent.hcl`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0, ""),
 		RunE: func(c *cobra.Command, _ []string) error {
 			return serve(c.Context(), &from, c.ErrOrStderr())
 		},
@@ -52,7 +52,7 @@ func serve(ctx context.Context, from *place, stderr io.Writer) error {
 	began := time.Now()
 	cfg, faults := from.read(false)
 	if faults.HasErrors() {
-		return faulted(textOf(faults))
+		return from.refuse(faults)
 	}
 	d := newDaemon(from, cfg, stderr)
 	d.sayFaults(faults)

@@ -21,7 +21,7 @@ func newTokenCreate() *cobra.Command {
 	var from place
 	flags := tokenFlags{lifetime: lifetime(20 * time.Minute)}
 	c := &cobra.Command{
-		Use:   "create [flags] [CLAIM=VALUE…] | create --config PATH NAME",
+		Use:   "create [NAME | CLAIM=VALUE…]",
 		Short: "Issue one token now, to standard output",
 		Long: `Issue one token now, to standard output.
 
@@ -126,16 +126,16 @@ var ownTokenFlags = []string{"profile", "issuer", "subject", "audience", "scope"
 
 func (f *tokenFlags) add(c *cobra.Command) {
 	flags := c.Flags()
-	flags.StringVar(&f.profile, "profile", "wlcg", "whose rules the token follows: "+strings.Join(profile.Names(), ", ")+", scitokens2 (for scitokens) or none")
-	flags.StringVar(&f.issuer, "issuer", "", "claim iss: the issuer's URL, as its metadata says it")
-	flags.StringVar(&f.subject, "subject", "", "claim sub: whom the token stands for")
-	flags.StringSliceVar(&f.audience, "audience", nil, "claim aud: for whom the token is; may be repeated")
-	flags.StringSliceVar(&f.scope, "scope", nil, "claim scope: what the token allows; may be repeated")
-	flags.StringSliceVar(&f.claims, "claim", nil, "a further claim, CLAIM=VALUE, always a string; may be repeated")
-	flags.StringArrayVar(&f.claimsJSON, "claim-json", nil, "a further claim with a type, CLAIM=JSON; may be repeated")
-	flags.Var(&f.lifetime, "lifetime", "how long the token lives: seconds, or with units (1h30m, 2d)")
-	flags.StringVar(&f.privateKey, "private-key", "", "file of the signing key: PEM, JWK or ClusterCockpit's (default: the Pelican origin's)")
-	flags.StringVar(&f.keyID, "key-id", "", "header kid: the key's name in the issuer's JWKS (default: its RFC 7638 thumbprint)")
+	flags.StringVar(&f.profile, "profile", "wlcg", "whose rules the token follows, by `name`: "+strings.Join(profile.Names(), ", ")+", scitokens2 (for scitokens) or none")
+	flags.StringVar(&f.issuer, "issuer", "", "claim iss: the issuer's `URL`, as its metadata says it")
+	flags.StringVar(&f.subject, "subject", "", "claim sub: `whom` the token stands for")
+	flags.StringSliceVar(&f.audience, "audience", nil, "claim aud: the `service` that the token is for; may be repeated")
+	flags.StringSliceVar(&f.scope, "scope", nil, "claim scope: `what` the token allows; may be repeated")
+	flags.StringSliceVar(&f.claims, "claim", nil, "a further claim, `CLAIM=VALUE`, always a string; may be repeated")
+	flags.StringArrayVar(&f.claimsJSON, "claim-json", nil, "a further claim with a type, `CLAIM=JSON`; may be repeated")
+	flags.Var(&f.lifetime, "lifetime", "how long the token lives: `seconds`, or with units (1h30m, 2d)")
+	flags.StringVar(&f.privateKey, "private-key", "", "`file` of the signing key: PEM, JWK or ClusterCockpit's (default: the Pelican origin's)")
+	flags.StringVar(&f.keyID, "key-id", "", "header kid: the `name` of the key in the issuer's JWKS (default: its RFC 7638 thumbprint)")
 }
 
 // create signs a token as the flags say.
@@ -209,11 +209,16 @@ func (f *tokenFlags) key(stderr io.Writer) (keys.Key, error) {
 	if f.privateKey != "" {
 		return keys.Read(f.privateKey)
 	}
-	key, path, err := pelicanKey()
-	if err == nil {
-		fmt.Fprintf(stderr, "tokenagent: signing with the key of Pelican, %s\n", path)
+	folder, err := pelicanFolder()
+	if err != nil {
+		return keys.Key{}, err
 	}
-	return key, err
+	key, path, err := pelicanKey(folder)
+	if err != nil {
+		return keys.Key{}, err
+	}
+	fmt.Fprintf(stderr, "tokenagent: signing with the key of Pelican, %s\n", path)
+	return key, nil
 }
 
 // firstSet is the first of the flags that the person has given; "" for none.

@@ -28,7 +28,7 @@ signature is neither verified nor printed.
 Exit codes: 0 it was read, whatever there is to say of it, 1 it is no token.`,
 		Example: `  tokenagent token inspect .quickstart/token
   tokenagent token create --config /etc/tokenagent pilot/ce1.example.org | tokenagent token inspect`,
-		Args: cobra.MaximumNArgs(1),
+		Args: arguments(0, 1, "one FILE"),
 		RunE: func(c *cobra.Command, args []string) error {
 			t, err := readToken(c, args)
 			if err != nil {
@@ -47,7 +47,7 @@ Exit codes: 0 it was read, whatever there is to say of it, 1 it is no token.`,
 			return r.print(c.OutOrStdout())
 		},
 	}
-	c.Flags().StringVar(&name, "profile", "", "whose rules to hold it against: "+strings.Join(profile.Names(), ", ")+" or none (default: as the token looks)")
+	c.Flags().StringVar(&name, "profile", "", "whose rules to hold it against, by `name`: "+strings.Join(profile.Names(), ", ")+" or none (default: as the token looks)")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
