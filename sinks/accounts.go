@@ -15,7 +15,8 @@ import (
 const (
 	getentPath     = "/usr/bin/getent"
 	getentPatience = 10 * time.Second
-	noGroup        = -1 // of a user without an entry
+	noGroup        = -1    // of a user without an entry
+	overflowGID    = 65534 // nogroup or nobody, which opens nothing
 )
 
 // accounts are the users and groups of this host. The ones that /etc/passwd and

@@ -3,8 +3,10 @@ package sinks
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io/fs"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/tokenagent/tokenagent/agent"
@@ -96,6 +98,9 @@ func (s *file) Look(context.Context) (difference string, err error) { return s.s
 // Read returns the text of the token that lies in the file.
 func (s *file) Read(context.Context) (agent.Secret, error) {
 	content, err := s.safe.Read()
+	if foreign, ok := errors.AsType[*safefile.Foreign](err); ok {
+		content, err = s.readAs(foreign.UID)
+	}
 	if err != nil {
 		return agent.Secret{}, err
 	}
@@ -104,6 +109,22 @@ func (s *file) Read(context.Context) (agent.Secret, error) {
 		return agent.Secret{}, &fs.PathError{Op: "read", Path: s.path, Err: err}
 	}
 	return agent.NewSecret(text), nil
+}
+
+// readAs reads in the folder of a user whom nobody has looked up, as only the
+// definitions were loaded: for those who look at the files without an agent.
+func (s *file) readAs(uid int) ([]byte, error) {
+	known := accounts{getent: getentPath}
+	owner, err := known.user(strconv.Itoa(uid))
+	if err != nil {
+		return nil, err
+	}
+	if owner.GID == noGroup {
+		owner.GID = overflowGID
+	}
+	target := s.safe.Target()
+	target.Owner, target.Group = owner.User, owner.GID
+	return safefile.New(target).Read()
 }
 
 // Warnings are what the last Put found that is not as it should be, such as a

@@ -351,6 +351,15 @@ func TestTheOwnerOfAFolderMustBeNamed(t *testing.T) {
 	}
 }
 
+func TestDefinitionsAloneReadTheFilesOfOthers(t *testing.T) {
+	lines := pathLine(filepath.Join(home(t, 54321), "token")) + "owner = \"54321\"\ngroup = \"54321\""
+	put(t, fine(t, lines), token("abc", time.Hour), true)
+	s, _ := load(t, config.Environment{Definitions: true}, lines)
+	if got, err := s.Read(t.Context()); got.Reveal() != "abc" || err != nil {
+		t.Errorf("Read says %q, %v", got.Reveal(), err)
+	}
+}
+
 func TestAUserWithoutAnEntryIsGivenAFile(t *testing.T) {
 	s := fine(t, pathLine(filepath.Join(home(t, 54321), "token"))+"owner = \"54321\"\ngroup = \"54321\"")
 	put(t, s, token("abc", time.Hour), true)
