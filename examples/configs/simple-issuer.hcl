@@ -44,8 +44,8 @@ token "pilot" {
 
   sink "file" {
     # The absfname of <credential type="scitoken" …> in the frontend's
-    # configuration. The folder is root's: install -d -m 0755 /var/lib/pilot-tokens
-    path  = "/var/lib/pilot-tokens/${each.value}.scitoken"
+    # configuration. The folder is the frontend's: root writes there as that user.
+    path  = "/var/lib/gwms-frontend/tokens.d/${each.value}.scitoken"
     owner = "frontend" # who reads it; nobody else can (0600)
   }
 }
