@@ -136,5 +136,10 @@ func loadFaults(t testing.TB, text string) string {
 	return strings.ReplaceAll(faults.Error(), folder+"/", "")
 }
 
-const oneSource = `source "fake" "s" { issuer = "https://x" }
-`
+func replaceIn(t *testing.T, text, from, to string) string {
+	t.Helper()
+	if !strings.Contains(text, from) {
+		t.Fatalf("%q is not in the text", from)
+	}
+	return strings.Replace(text, from, to, 1)
+}

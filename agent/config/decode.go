@@ -133,7 +133,7 @@ func (b *Block) decodeField(f field, target reflect.Value) bool {
 		}
 		return f.optional
 	}
-	if !v.IsWhollyKnown() {
+	if !v.IsKnown() {
 		return false // why has been said where the value comes from
 	}
 	c := conversion{name: f.name, expr: b.stanza.attribute(f.name).expr, path: f.path}

@@ -60,7 +60,7 @@ func (d *digest) block(b *Block, except ...string) {
 	slices.SortFunc(attributes, func(a, b *attribute) int { return strings.Compare(a.name, b.name) })
 	for _, a := range attributes {
 		v := b.values[a.index]
-		if slices.Contains(except, a.name) || !v.IsWhollyKnown() || v.IsNull() {
+		if slices.Contains(except, a.name) || !v.IsKnown() || v.IsNull() {
 			continue
 		}
 		if p, err := plain(v); err == nil {

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -175,60 +174,6 @@ func positionOf(name string, text []byte, at int) hcl.Range {
 	end.Column++
 	return hcl.Range{Filename: name, Start: start, End: end}
 }
-
-const (
-	mostNesting  = 1000
-	harmlessText = 16 << 10 // so few bytes cannot nest beyond the stack
-)
-
-// tooDeep reports whether brackets and operators stand so deep within each
-// other that parsing or evaluating them, which is recursive, could use up the
-// stack; a program cannot recover from that.
-func tooDeep(text []byte) bool {
-	if len(text) <= harmlessText {
-		return false
-	}
-	tokens, _ := hclsyntax.LexConfig(text, "", hcl.InitialPos)
-	depth, operators := 0, []int{0} // operators of each open bracket
-	for _, t := range tokens {
-		last := len(operators) - 1
-		switch {
-		case slices.Contains(opening, t.Type):
-			operators = append(operators, 0)
-			depth++
-		case slices.Contains(closing, t.Type) && last > 0:
-			depth -= 1 + operators[last]
-			operators = operators[:last]
-		case t.Type == hclsyntax.TokenComma || t.Type == hclsyntax.TokenEqual:
-			depth -= operators[last]
-			operators[last] = 0
-		case slices.Contains(operating, t.Type):
-			operators[last]++
-			depth++
-		}
-		if depth > mostNesting {
-			return true
-		}
-	}
-	return false
-}
-
-var (
-	opening = []hclsyntax.TokenType{
-		hclsyntax.TokenOBrace, hclsyntax.TokenOBrack, hclsyntax.TokenOParen, hclsyntax.TokenOQuote,
-		hclsyntax.TokenOHeredoc, hclsyntax.TokenTemplateInterp, hclsyntax.TokenTemplateControl,
-	}
-	closing = []hclsyntax.TokenType{
-		hclsyntax.TokenCBrace, hclsyntax.TokenCBrack, hclsyntax.TokenCParen, hclsyntax.TokenCQuote,
-		hclsyntax.TokenCHeredoc, hclsyntax.TokenTemplateSeqEnd,
-	}
-	operating = []hclsyntax.TokenType{
-		hclsyntax.TokenPlus, hclsyntax.TokenMinus, hclsyntax.TokenStar, hclsyntax.TokenSlash, hclsyntax.TokenPercent,
-		hclsyntax.TokenEqualOp, hclsyntax.TokenNotEqual, hclsyntax.TokenLessThan, hclsyntax.TokenLessThanEq,
-		hclsyntax.TokenGreaterThan, hclsyntax.TokenGreaterThanEq, hclsyntax.TokenAnd, hclsyntax.TokenOr,
-		hclsyntax.TokenBang, hclsyntax.TokenQuestion,
-	}
-)
 
 // scopeOf is the names that expressions of the file may use, besides each.
 func (l *loading) scopeOf(name string) *hcl.EvalContext {

@@ -13,10 +13,10 @@ type instance struct {
 	name  string // pilot["ce1"]
 	key   string
 	value cty.Value
-	set   bool // for_each is a set, so that each.value is the key
-	total int  // how many instances the block has
-	file  *file
-	names *hcl.EvalContext // those of file, and each
+	set   bool             // for_each is a set, so that each.value is the key
+	total int              // how many instances the block has
+	look  bool             // it makes no token: only what is wrong is looked for
+	names *hcl.EvalContext // those of the file, and each; made at first use
 }
 
 // scope is what expressions of the instance may use.
@@ -37,16 +37,16 @@ func withEach(f *file, key, value cty.Value) *hcl.EvalContext {
 }
 
 // instances are those of a token block: one nil for a block without for_each.
-// Where for_each is wrong or empty it is one that is only looked at, with each
+// Where for_each is wrong or empty it is one that makes no token, with each
 // unknown, so that what else is wrong is found nevertheless.
-func (l *loading) instances(s *stanza) (list []*instance, onlyLook bool) {
+func (l *loading) instances(s *stanza) (list []*instance) {
 	a := s.attribute("for_each")
 	if a == nil {
-		return []*instance{nil}, false
+		return []*instance{nil}
 	}
-	each := l.evaluate(a, s.file, nil)
+	each := wholly(l.evaluate(a, s.file, nil))
 	a.value, a.known = each, true
-	if each.IsWhollyKnown() {
+	if each.IsKnown() {
 		if wrong := wrongForEach(each); wrong != "" {
 			l.fault(a.expr.Range(), "wrong value for for_each", wrong)
 		} else {
@@ -54,11 +54,11 @@ func (l *loading) instances(s *stanza) (list []*instance, onlyLook bool) {
 		}
 	}
 	if len(list) > 0 {
-		return list, false
+		return list
 	}
-	unknown := &instance{name: s.labels[0], value: cty.DynamicVal, total: 1, file: s.file}
+	unknown := &instance{name: s.labels[0], value: cty.DynamicVal, total: 1, look: true}
 	unknown.names = withEach(s.file, cty.UnknownVal(cty.String), cty.DynamicVal)
-	return []*instance{unknown}, true
+	return []*instance{unknown}
 }
 
 // wrongForEach says what is wrong with the value of for_each; "" when nothing is.
@@ -78,7 +78,8 @@ func wrongForEach(v cty.Value) string {
 }
 
 func (l *loading) instancesOf(s *stanza, each cty.Value) []*instance {
-	list := make([]*instance, 0, each.LengthInt())
+	total, set := each.LengthInt(), each.Type().IsSetType()
+	list := make([]*instance, 0, total)
 	for it := each.ElementIterator(); it.Next(); {
 		key, value := it.Element()
 		if key.IsNull() || !isName(key.AsString()) {
@@ -90,9 +91,8 @@ func (l *loading) instancesOf(s *stanza, each cty.Value) []*instance {
 			name:  s.labels[0] + `["` + key.AsString() + `"]`,
 			key:   key.AsString(),
 			value: value,
-			set:   each.Type().IsSetType(),
-			total: each.LengthInt(),
-			file:  s.file,
+			set:   set,
+			total: total,
 		})
 	}
 	return list

@@ -15,7 +15,7 @@ import (
 	"github.com/tokenagent/tokenagent/agent"
 )
 
-// A Config is a configuration without errors.
+// A Config is what a configuration says.
 type Config struct {
 	Settings Settings
 	Renewers []agent.Renewer // in the order of the text, instances in that of their keys; also those without sinks
@@ -41,8 +41,9 @@ func DefaultPaths() []string {
 
 // Load reads the configuration from the paths, merged in their order: a file,
 // a folder (its *.hcl, sorted by name), or FOLDER/*.hcl (the same, but the
-// folder need not exist). After errors the Config has only Files, so that one
-// can wait for a change that mends it; it is never nil.
+// folder need not exist). After errors the Config, which is never nil, has no
+// Renewers, but Files, so that one can wait for the change that mends it, and
+// what could be read of Settings, so that an agent that runs can be found.
 func Load(paths []string, kinds Kinds, env Environment) (*Config, Faults) {
 	l := newLoading(paths, kinds, env)
 	l.read()
@@ -52,11 +53,10 @@ func Load(paths []string, kinds Kinds, env Environment) (*Config, Faults) {
 	l.decodeSources()
 	renewers := l.decodeTokens()
 	faults := l.faults()
-	config := &Config{Files: l.watched}
-	if !faults.HasErrors() {
-		config.Settings, config.Renewers = l.settings, renewers
+	if faults.HasErrors() {
+		renewers = nil
 	}
-	return config, faults
+	return &Config{Settings: l.settings, Renewers: renewers, Files: l.watched}, faults
 }
 
 // A loading is what one call of Load knows and has found so far.

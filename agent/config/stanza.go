@@ -70,11 +70,20 @@ func (l *loading) block(s *stanza, name string, in *instance) *Block {
 	for i, a := range s.attributes {
 		if !a.known {
 			a.known = !a.each
-			a.value = l.evaluate(a, s.file, in)
+			a.value = wholly(l.evaluate(a, s.file, in))
 		}
 		b.values[i] = a.value
 	}
 	return b
+}
+
+// wholly makes a value of which a part is unknown an unknown one, so that this
+// need not be looked for, deep down in the value, at every use.
+func wholly(v cty.Value) cty.Value {
+	if v.IsWhollyKnown() {
+		return v
+	}
+	return cty.DynamicVal
 }
 
 // evaluate gives the value of the attribute for the instance, if it differs

@@ -37,10 +37,9 @@ type tokenText struct {
 func (l *loading) decodeTokens() []agent.Renewer {
 	var renewers []agent.Renewer
 	for _, s := range l.tokenOrder {
-		instances, onlyLook := l.instances(s)
-		for _, in := range instances {
+		for _, in := range l.instances(s) {
 			r, ok := l.decodeToken(s, in)
-			if ok && !onlyLook {
+			if ok && (in == nil || !in.look) {
 				renewers = append(renewers, r)
 			}
 		}
@@ -114,7 +113,7 @@ func (s *source) lifetimer() (Lifetimer, bool) {
 // from it can be judged.
 func (b *Block) good(attr string) bool {
 	v, set := b.value(attr)
-	if !set || !v.IsWhollyKnown() || v.IsNull() || v.Type() != cty.String {
+	if !set || !v.IsKnown() || v.IsNull() || v.Type() != cty.String {
 		return false
 	}
 	_, err := ParseDuration(v.AsString())
@@ -166,7 +165,7 @@ func (b *Block) sink(s *stanza, req agent.Request, digest *digest) agent.Sink {
 	inner := b.load.block(s, b.name, b.instance)
 	digest.block(inner)
 	sink := decode(inner, b.name, req)
-	if located, ok := sink.(agent.Located); ok {
+	if located, ok := sink.(agent.Located); ok && (b.instance == nil || !b.instance.look) {
 		inner.writes(located.Path())
 	}
 	return sink

@@ -1,0 +1,62 @@
+stray = 1 # ERROR: attribute stray outside of a block
+
+agents { # ERROR: unknown block agents
+}
+
+token { # ERROR: token with 0 labels
+}
+
+source "fake" { # ERROR: source with 1 labels
+}
+
+source "fak" "a" { # ERROR: unknown kind of source "fak"
+  issuer = "https://x"
+}
+
+source "fake" "b" {
+  isuer = "https://x" # ERROR: unknown attribute isuer
+  nested {            # ERROR: unknown block nested
+  }
+}
+
+source "fake" "c" { # ERROR: missing attribute issuer
+}
+
+source "fake" "d" { # ERROR: missing attribute issuer
+  issuer = null
+}
+
+source "fake" "bell\u0007" { # ERROR: not a name
+  issuer = "https://x"
+}
+
+source "fake" "good" {
+  issuer = "https://x"
+}
+
+token "a/b" { # ERROR: not a name for a token
+  source = source.fake.good
+}
+
+token "unlimited" {
+  source    = source.fake.good
+  unlimited = true # ERROR: unknown attribute unlimited
+  renew     = "1h" # ERROR: unknown attribute renew
+  hook "on_change" { # ERROR: unknown block hook
+  }
+  sink "fake" "two" { # ERROR: sink with 2 labels
+  }
+  sink "fil" { # ERROR: unknown kind of sink "fil"
+    path = "/x"
+  }
+  sink "fake" {
+    path  = "/srv/names"
+    owner = "root" # ERROR: unknown attribute owner
+  }
+}
+
+token "no_source" { # ERROR: missing attribute source
+  profile = "wlgc" # ERROR: unknown profile "wlgc"
+  sink "fake" {    # ERROR: missing attribute path
+  }
+}

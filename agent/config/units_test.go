@@ -1,0 +1,68 @@
+package config
+
+import (
+	"io/fs"
+	"testing"
+	"time"
+)
+
+func TestParseDuration(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"90s":      90 * time.Second,
+		"1h30m":    90 * time.Minute,
+		"2d12h":    60 * time.Hour,
+		"1d1h1m1s": 25*time.Hour + time.Minute + time.Second,
+		"0s":       0,
+		"106751d":  106751 * 24 * time.Hour,
+	} {
+		if got, err := ParseDuration(text); err != nil || got != want {
+			t.Errorf("%q is %s, %v; want %s", text, got, err, want)
+		}
+	}
+}
+
+func TestParseDurationRefuses(t *testing.T) {
+	const form = `it is made of whole days, hours, minutes and seconds in this order: "90s", "1h30m", "2d12h"`
+	const long = "it is longer than 292 years"
+	for text, want := range map[string]string{
+		"":                                  form,
+		"-5m":                               form,
+		"5 m":                               form,
+		"1.5h":                              form,
+		"30m1h":                             form,
+		"5ms":                               form,
+		"1w":                                form,
+		"１h":                                form,
+		"3600":                              `the unit is missing; "3600s" would be seconds, "3600m" minutes`,
+		"106752d":                           long,
+		"99999999999999999999d":             long,
+		"106751d9999999h":                   long,
+		"9223372036s9223372036s9223372036s": form,
+	} {
+		if got, err := ParseDuration(text); err == nil || err.Error() != want {
+			t.Errorf("%q is %s, %v; want %s", text, got, err, want)
+		}
+	}
+}
+
+func TestParseMode(t *testing.T) {
+	for text, want := range map[string]fs.FileMode{"0600": 0o600, "640": 0o640, "0000": 0, "0777": 0o777} {
+		if got, err := ParseMode(text); err != nil || got != want {
+			t.Errorf("%q is %v, %v; want %v", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "0", "60", "0o600", "0888", "4755", "rw-------", "-600", "06000"} {
+		if got, err := ParseMode(text); err == nil {
+			t.Errorf("%q is %v", text, got)
+		}
+	}
+}
+
+func TestShortIsReadBack(t *testing.T) {
+	for text := range map[string]bool{"30s": true, "1h": true, "2d12h": true, "1d1h1m1s": true} {
+		d, err := ParseDuration(text)
+		if err != nil || short(d) != text {
+			t.Errorf("%q is written as %q, %v", text, short(d), err)
+		}
+	}
+}
