@@ -84,6 +84,7 @@ type Block struct {
 	values   []cty.Value // those of stanza.attributes, in that order
 	name     string
 	instance *instance // nil outside of a token with for_each
+	wrong    []string  // attributes with an error
 }
 
 // Name is the name of a source as its second label gives it, or the name of the
@@ -122,6 +123,7 @@ func (b *Block) Has(attr string) bool {
 // block where attr is "" or not set. The summary says in a few words what is
 // wrong, the detail what is allowed or what to do.
 func (b *Block) Fault(attr, summary, detail string) {
+	b.wrong = append(b.wrong, attr)
 	b.report(severityError, b.place(attr), summary, detail)
 }
 

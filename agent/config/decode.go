@@ -36,9 +36,11 @@ func (b *Block) decode(into any, blocks ...string) bool {
 	target := reflect.ValueOf(into).Elem()
 	fields := b.load.fieldsOf(target.Type())
 	meant, ok := b.refuseUnknown(fields, blocks)
+	b.wrong = append(b.wrong, meant...)
 	for _, f := range fields {
-		if !slices.Contains(meant, f.name) {
-			ok = b.decodeField(f, target.Field(f.index)) && ok
+		if !slices.Contains(meant, f.name) && !b.decodeField(f, target.Field(f.index)) {
+			b.wrong = append(b.wrong, f.name)
+			ok = false
 		}
 	}
 	return ok
@@ -316,6 +318,9 @@ func (c *conversion) object(v cty.Value) map[string]any {
 		c.fail(hcl.Range{}, "wrong type for "+c.name,
 			fmt.Sprintf(`%s is an object such as { name = "value" }, and this is %s`, c.name, describe(v.Type())))
 		return nil
+	}
+	if key, at := secondKey(c.expr); key != "" {
+		c.fail(at, fmt.Sprintf("%s has %s twice", c.name, key), "every name stands in an object once")
 	}
 	object, err := plain(v)
 	if err != nil {

@@ -30,7 +30,7 @@ type Settings struct {
 	ControlGroup string `hcl:"control_group,optional"`
 	LogLevel     string `hcl:"log_level,optional"`   // "debug", "info", "warn" or "error"
 	LogFormat    string `hcl:"log_format,optional"`  // "text" or "json"
-	RequireAll   bool   `hcl:"require_all,optional"` // readiness waits for every token, not for any required one
+	RequireAll   bool   `hcl:"require_all,optional"` // every token is required, whatever its block says
 }
 
 // DefaultPaths are the paths to load where nobody names others. The folder

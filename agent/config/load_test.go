@@ -148,10 +148,13 @@ func TestSettings(t *testing.T) {
   log_level     = "warn"
   log_format    = "json"
   require_all   = true
-}` + "\n" + oneToken})
+}` + "\n" + replaceIn(t, oneToken, "source.fake.s", "source.fake.s\n  required = false")})
 	config, faults := Load([]string{folder}, fakes(""), testEnvironment())
 	if faults.HasErrors() {
 		t.Fatal(faults)
+	}
+	if !config.Renewers[0].Required {
+		t.Error("require_all is on, but the token is not required")
 	}
 	want := Settings{folder + "/state", "/run/x.sock", "operators", "warn", "json", true}
 	if diff := cmp.Diff(want, config.Settings); diff != "" {

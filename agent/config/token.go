@@ -56,18 +56,18 @@ func (l *loading) decodeToken(s *stanza, in *instance) (agent.Renewer, bool) {
 	b := l.block(s, name, in)
 	text := tokenText{Required: true}
 	ok := b.decode(&text, "renew", "sink")
-	r := agent.Renewer{Name: name, Required: text.Required}
+	r := agent.Renewer{Name: name, Required: text.Required || l.settings.RequireAll}
 	from := b.namedSource(text.Source)
 	r.Request = b.request(text, from)
 	r.Schedule = b.schedule(r.Request.Lifetime)
 	digest := b.tokenDigest(from)
 	r.Sinks = b.sinks(r.Request, digest)
-	if !ok || from == nil {
+	if from == nil {
 		return r, false
 	}
 	b.check(from, r.Request)
 	r.Source, r.Accept, r.Digest = from.Source, accept(r.Request), digest.hex()
-	return r, true
+	return r, ok
 }
 
 // namedSource is the source that the block names; nil after a fault.
@@ -86,8 +86,10 @@ func (b *Block) request(text tokenText, from *source) agent.Request {
 		if l, ok := from.lifetimer(); ok {
 			text.Lifetime = l.DefaultLifetime()
 		}
-	case text.Lifetime < leastLifetime && b.good("lifetime"):
+	case slices.Contains(b.wrong, "lifetime"):
+	case text.Lifetime < leastLifetime:
 		b.Fault("lifetime", "the lifetime is too short", `it is at least "30s"`)
+		text.Lifetime = 0 // nothing is compared with it
 	case text.Lifetime > mostLifetime:
 		b.Fault("lifetime", "the lifetime is too long", "it is at most ten years")
 	}
@@ -107,17 +109,6 @@ func (s *source) lifetimer() (Lifetimer, bool) {
 	}
 	l, ok := s.Source.(Lifetimer)
 	return l, ok
-}
-
-// good reports whether the attribute has a string, so that what was decoded
-// from it can be judged.
-func (b *Block) good(attr string) bool {
-	v, set := b.value(attr)
-	if !set || !v.IsKnown() || v.IsNull() || v.Type() != cty.String {
-		return false
-	}
-	_, err := ParseDuration(v.AsString())
-	return err == nil
 }
 
 // oneOf reports a value that is set, but none of those allowed.
@@ -171,37 +162,47 @@ func (b *Block) sink(s *stanza, req agent.Request, digest *digest) agent.Sink {
 	return sink
 }
 
-// check reports what the source finds wrong with the request.
+// check reports what the source finds wrong with the request, as far as that
+// could be read.
 func (b *Block) check(from *source, req agent.Request) {
 	checker, ok := from.Source.(Checker)
-	if !ok || req.Profile != "" && !slices.Contains(profile.Names(), req.Profile) {
+	if !ok || slices.Contains(b.wrong, "profile") {
 		return
 	}
 	for _, p := range checker.Check(req) {
+		attr := attributeFor(p.Claim, req)
+		if slices.Contains(b.wrong, attr) {
+			continue
+		}
 		severity := severityError
 		if p.Warning {
 			severity = severityWarning
 		}
 		summary, detail, _ := strings.Cut(p.String(), "; ")
-		b.report(severity, b.placeOfClaim(p.Claim, req), summary, detail)
+		b.report(severity, b.placeOfClaim(attr, p.Claim), summary, detail)
 	}
 }
 
-// attributeOf is the attribute of a token block that a claim comes from.
-var attributeOf = map[string]string{
+// attributes are those of a token block that claims and header parameters come from.
+var attributes = map[string]string{
 	"aud": "audience", "scope": "scope", "sub": "subject", "exp": "lifetime",
 	"iss": "source", "alg": "source", "kid": "source", "typ": "source", "": "profile",
 }
 
-// placeOfClaim is where a problem with the claim is shown.
-func (b *Block) placeOfClaim(claim string, req agent.Request) hcl.Range {
-	attr, known := attributeOf[claim]
-	if _, further := req.Claims[claim]; !known || further {
-		attr = "claims"
-		if a := b.stanza.attribute(attr); a != nil {
-			if item := itemOf(a.expr, claim); item != nil {
-				return item.Range()
-			}
+// attributeFor is the attribute that the claim comes from.
+func attributeFor(claim string, req agent.Request) string {
+	attr, known := attributes[claim]
+	if _, further := req.Claims[claim]; further || !known {
+		return "claims"
+	}
+	return attr
+}
+
+// placeOfClaim is where a problem with a claim from that attribute is shown.
+func (b *Block) placeOfClaim(attr, claim string) hcl.Range {
+	if a := b.stanza.attribute(attr); a != nil && attr == "claims" {
+		if item := itemOf(a.expr, claim); item != nil {
+			return item.Range()
 		}
 	}
 	return b.place(attr)

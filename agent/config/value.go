@@ -147,14 +147,43 @@ func elementRange(expr hclsyntax.Expression, i int) hcl.Range {
 
 // itemOf is the expression of a key in an object that is written out; else nil.
 func itemOf(expr hclsyntax.Expression, key string) hclsyntax.Expression {
-	object, ok := expr.(*hclsyntax.ObjectConsExpr)
-	if !ok {
-		return nil
-	}
-	for _, item := range object.Items {
-		if k, diags := item.KeyExpr.Value(nil); !diags.HasErrors() && k.Type() == cty.String && k.IsKnown() && !k.IsNull() && k.AsString() == key {
+	for name, item := range written(expr) {
+		if name == key {
 			return item.ValueExpr
 		}
 	}
 	return nil
+}
+
+// secondKey is a key that stands in a written object for the second time, and
+// where; hcl takes the last of them without a word.
+func secondKey(expr hclsyntax.Expression) (key string, at hcl.Range) {
+	seen := map[string]bool{}
+	for name, item := range written(expr) {
+		if seen[name] {
+			return name, item.KeyExpr.Range()
+		}
+		seen[name] = true
+	}
+	return "", hcl.Range{}
+}
+
+// written yields the items of an object that is written out, as far as their
+// keys are.
+func written(expr hclsyntax.Expression) iter.Seq2[string, hclsyntax.ObjectConsItem] {
+	return func(yield func(string, hclsyntax.ObjectConsItem) bool) {
+		object, ok := expr.(*hclsyntax.ObjectConsExpr)
+		if !ok {
+			return
+		}
+		for _, item := range object.Items {
+			k, diags := item.KeyExpr.Value(nil)
+			if diags.HasErrors() || k.Type() != cty.String || !k.IsKnown() || k.IsNull() {
+				continue
+			}
+			if !yield(k.AsString(), item) {
+				return
+			}
+		}
+	}
 }
