@@ -188,12 +188,12 @@ func allows(scope []string) []string {
 		}
 		meaning := profile.Meaning(word)
 		if meaning == "" {
-			meaning = fmt.Sprintf("nothing by %q, a level that HTCondor does not know", word)
+			meaning = fmt.Sprintf("do nothing by %q, a level that HTCondor does not know", word)
 		}
 		allowed = append(allowed, meaning)
 	}
 	if allowed == nil {
-		return []string{"everything that its identity may do"}
+		return []string{"do everything that its identity may do"}
 	}
 	return allowed
 }

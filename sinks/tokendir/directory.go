@@ -26,46 +26,51 @@ type Lookup func(s System, knob string) (value string, ok bool)
 
 // A Directory is one that HTCondor reads tokens from.
 type Directory struct {
-	Path    string   `json:"path"`
-	Reader  Reader   `json:"-"`
-	Systems []string `json:"systems"`        // the names of those that read it
-	Knob    string   `json:"knob,omitempty"` // the one that names it; "" for the default
+	Path    string
+	Reader  Reader
+	Systems []string // the names of those that read it
+	Knob    string   // the one that names it; "" for the default
+	Fault   error    // why its exclude expression cannot be replayed; then HTCondor's default stands in
 }
 
 // Directories are those that HTCondor and HTCondor-CE read as the user; for root
-// also those of all daemons. The error says which exclude expression cannot be
-// replayed; the directory is there all the same, with HTCondor's default.
-func Directories(user User, knob Lookup) ([]Directory, error) {
+// also those of all daemons.
+func Directories(user User, knob Lookup) []Directory {
 	var all []Directory
-	var fault error
 	for _, s := range Systems() {
 		d := s.directory(user, knob)
-		if d.Path == "" {
-			continue
-		}
-		if text, set := knob(s, "LOCAL_CONFIG_DIR_EXCLUDE_REGEXP"); set {
-			exclude, err := ParseExclude(text)
-			d.Reader.Exclude = exclude
-			if err != nil {
-				fault = err
-			}
-		}
-		same := slices.IndexFunc(all, func(o Directory) bool {
-			return o.Path == d.Path && o.Reader.Exclude.String() == d.Reader.Exclude.String()
-		})
-		if same >= 0 {
+		same := slices.IndexFunc(all, func(o Directory) bool { return o.Path == d.Path && o.Reader.Exclude.String() == d.Reader.Exclude.String() })
+		switch {
+		case d.Path == "":
+		case same >= 0:
 			all[same].Systems = append(all[same].Systems, s.Name)
-			continue
+		default:
+			all = append(all, d)
 		}
-		all = append(all, d)
 	}
-	return all, fault
+	return all
+}
+
+// At is a directory of any path, as HTCondor would read it as the user if it
+// were told to.
+func At(path string, user User, knob Lookup) Directory {
+	d := Directory{Path: filepath.Clean(path), Reader: Reader{User: user}}
+	d.exclude(Systems()[0], knob)
+	return d
+}
+
+// exclude takes over the names that the system passes over.
+func (d *Directory) exclude(s System, knob Lookup) {
+	if text, set := knob(s, ExcludeKnob); set {
+		d.Reader.Exclude, d.Fault = ParseExclude(text)
+	}
 }
 
 // directory is where the system looks as the user; without a path for a user who
 // has no home.
 func (s System) directory(user User, knob Lookup) Directory {
 	d := Directory{Reader: Reader{User: user}, Systems: []string{s.Name}}
+	d.exclude(s, knob)
 	for _, name := range []string{"SEC_TOKEN_DIRECTORY", "SEC_TOKEN_SYSTEM_DIRECTORY"} {
 		if name == "SEC_TOKEN_SYSTEM_DIRECTORY" && user.UID != 0 {
 			break // only those who can switch users read it
@@ -90,8 +95,7 @@ func Find(path string, user User, knob Lookup) (Directory, bool) {
 	unset := func(System, string) (string, bool) { return "", false }
 	for _, u := range []User{{Name: "root"}, user} {
 		for _, lookup := range []Lookup{knob, unset} {
-			all, _ := Directories(u, lookup) // an expression that cannot be replayed is told where all are read
-			for _, d := range all {
+			for _, d := range Directories(u, lookup) {
 				if d.Path == filepath.Clean(path) {
 					return d, true
 				}

@@ -47,12 +47,11 @@ func TestDirectoriesThatAreRead(t *testing.T) {
 			"/home/frontend/.condor/tokens.d HTCondor\n/home/frontend/.condor/tokens.d HTCondor-CE but ^x$\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			all, err := Directories(c.user, c.knobs.lookup)
-			if err != nil {
-				t.Fatal(err)
-			}
 			got := ""
-			for _, d := range all {
+			for _, d := range Directories(c.user, c.knobs.lookup) {
+				if d.Fault != nil {
+					t.Error(d.Fault)
+				}
 				got += d.Path + " " + strings.Join(d.Systems, ",")
 				if d.Knob != "" {
 					got += " by " + d.Knob
@@ -70,9 +69,13 @@ func TestDirectoriesThatAreRead(t *testing.T) {
 }
 
 func TestExcludeThatCannotBeReplayedIsToldAndTheDirectoryRead(t *testing.T) {
-	all, err := Directories(root, knobs{"LOCAL_CONFIG_DIR_EXCLUDE_REGEXP": "("}.lookup)
-	if err == nil || len(all) != 2 {
-		t.Errorf("%v, %v", all, err)
+	k := knobs{ExcludeKnob: "("}
+	all := Directories(root, k.lookup)
+	if len(all) != 2 || all[0].Fault == nil || !all[0].Reader.Exclude.IsDefault() || all[1].Fault != nil {
+		t.Errorf("%+v", all)
+	}
+	if d := At("/tmp/tokens", frontend, k.lookup); d.Fault == nil {
+		t.Error("a directory that HTCondor does not know is read by other rules")
 	}
 }
 

@@ -1,7 +1,9 @@
 package tokendir
 
 import (
+	"fmt"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -67,15 +69,16 @@ func (r Reading) ofWinner(w Winner) []Finding {
 	return findings
 }
 
-// hidden are the names of the valid tokens among the entries.
+// hidden names the first valid token among the entries; "" when there is none.
 func hidden(entries []Entry) string {
-	var names []string
-	for _, e := range entries {
-		if e.Token.State == Valid {
-			names = append(names, e.Name)
-		}
+	valid := slices.DeleteFunc(slices.Clone(entries), func(e Entry) bool { return e.Token.State != Valid })
+	switch len(valid) {
+	case 0:
+		return ""
+	case 1:
+		return valid[0].Name
 	}
-	return some(names)
+	return fmt.Sprintf("%s (and %d more)", valid[0].Name, len(valid)-1)
 }
 
 // remedy is what to do about an entry that is lost.

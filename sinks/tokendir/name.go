@@ -7,7 +7,10 @@ import (
 	"strings"
 )
 
-// DefaultExclude is the default of LOCAL_CONFIG_DIR_EXCLUDE_REGEXP.
+// ExcludeKnob is the knob that says which names HTCondor passes over.
+const ExcludeKnob = "LOCAL_CONFIG_DIR_EXCLUDE_REGEXP"
+
+// DefaultExclude is the default of ExcludeKnob.
 const DefaultExclude = `^((\..*)|(.*\.pl)|(.*\.py)|(.*\.sh)|(.*~)|(#.*)|(.*\.rpmsave)|(.*\.rpmnew)|(.*\.dpkg-old)|(.*\.dpkg-dist)|(.*\.cfsaved))$`
 
 var defaultExclude = regexp.MustCompile(DefaultExclude)
@@ -25,7 +28,7 @@ func ParseExclude(text string) (Exclude, error) {
 	}
 	expression, err := regexp.Compile(text)
 	if err != nil {
-		return Exclude{}, fmt.Errorf("LOCAL_CONFIG_DIR_EXCLUDE_REGEXP: %w; only expressions without look-around and back references can be replayed", err)
+		return Exclude{}, fmt.Errorf(ExcludeKnob+": %w; only expressions without look-around and back references can be replayed", err)
 	}
 	return Exclude{expression}, nil
 }

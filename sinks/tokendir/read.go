@@ -141,7 +141,7 @@ func (f folder) excluded() string {
 	if f.reader.Exclude.IsDefault() {
 		return "its name is one that HTCondor passes over"
 	}
-	return "its name matches the configured LOCAL_CONFIG_DIR_EXCLUDE_REGEXP"
+	return "its name matches the configured " + ExcludeKnob
 }
 
 // abandoned is the age from which on nobody works on a temporary file any more.

@@ -412,9 +412,9 @@ func TestLineEndsOfWindowsAreRemarked(t *testing.T) {
 func TestScopeInWords(t *testing.T) {
 	for scope, want := range map[string]string{
 		"condor:/READ condor:/ADVERTISE_SCHEDD": "query the pool and the queue, announce a schedd to the collector",
-		"-":                                     "everything that its identity may do",
-		"Condor:/READ read:/":                   "everything that its identity may do",
-		"condor:/REED":                          `nothing by "condor:/REED", a level that HTCondor does not know`,
+		"-":                                     "do everything that its identity may do",
+		"Condor:/READ read:/":                   "do everything that its identity may do",
+		"condor:/REED":                          `do nothing by "condor:/REED", a level that HTCondor does not know`,
 		"condor:/READ nonsense":                 "query the pool and the queue",
 	} {
 		r := mustRead(t, directory(t, map[string]string{"a": claimSet{scope: scope}.String()}), self())
@@ -448,10 +448,10 @@ func TestLeftovers(t *testing.T) {
 }
 
 func TestFindingsSayWhatToDo(t *testing.T) {
-	dir := directory(t, map[string]string{"a": expired, "b": good, "my token": good, "n": "null", "s": claimSet{kid: "s", scope: "condor:/REED"}.String()})
+	dir := directory(t, map[string]string{"a": expired, "b": good, "c": good, "my token": good, "n": "null", "s": claimSet{kid: "s", scope: "condor:/REED"}.String()})
 	must(t, os.Chmod(filepath.Join(dir, "my token"), 0o644))
 	want := []Finding{
-		{"a", 1, "the token expired 1m ago; HTCondor uses it all the same, and never looks at b, which would be accepted", "renew it, or remove it", true},
+		{"a", 1, "the token expired 1m ago; HTCondor uses it all the same, and never looks at b (and 1 more), which would be accepted", "renew it, or remove it", true},
 		{"my token", 0, "its mode is 0644; HTCondor reads it only when group and others are permitted nothing, as with 0600", "chmod go= '" + dir + "/my token'; and renew the token if others may have read it", true},
 		{"n", 0, "it says null, as a script writes for a token that it did not get", "write the token anew, bare and on one line, or remove the file", true},
 		{"s", 1, `scope: HTCondor knows no level "REED" and permits nothing for it; did you mean READ?`, "", false},

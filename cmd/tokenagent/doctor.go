@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tokenagent/tokenagent/sinks/tokendir"
+)
+
+func newDoctor() *cobra.Command {
+	var as string
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "doctor [DIR…]",
+		Short: "Explain a directory of IDTOKENs as HTCondor reads it",
+		Long: `Explain a directory of IDTOKENs as HTCondor reads it: every entry in HTCondor's
+order, whether it is used, hidden by another or passed over and why, and what to
+do. Without a DIR these are the directories that HTCondor and HTCondor-CE would
+use for root and for the asking user, as condor_config_val says where it is
+installed. A DIR is read as its owner would, unless only root would use it.
+
+It opens nothing that could block, verifies no signature and shows no token.
+HTCondor reads the directory again for each new authentication, so what is
+mended counts at once; but a daemon that found no token at all at its start looks
+again only after condor_reconfig, and sessions outlive the token that began them.
+
+Exit codes: 0 fine, 1 an entry is passed over for its owner, mode or content, a
+token that is used is expired, not yet valid or none that a server accepts, or a
+named DIR cannot be read.`,
+		Example: `  tokenagent doctor
+  tokenagent doctor --as frontend
+  tokenagent doctor /etc/condor/tokens.d --json`,
+		RunE: func(c *cobra.Command, dirs []string) error {
+			d := doctor{knob: knobs(c.Context()), now: time.Now()}
+			found, err := d.examine(dirs, as)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				err = printJSON(c.OutOrStdout(), map[string]any{"directories": found})
+			} else {
+				err = printExaminations(c.OutOrStdout(), found, d.now)
+			}
+			return errors.Join(err, ill(found))
+		},
+	}
+	c.Flags().StringVar(&as, "as", "", "the user whose reading is replayed, by name or number")
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+// A doctor examines token directories.
+type doctor struct {
+	knob tokendir.Lookup
+	now  time.Time
+}
+
+// An examination is what doctor shows of one directory.
+type examination struct {
+	Path     string             `json:"path"`
+	Systems  []string           `json:"systems,omitempty"` // that read it by default or configuration
+	Knob     string             `json:"knob,omitempty"`    // that names it; "" for the default
+	Reader   string             `json:"reader"`
+	Exclude  string             `json:"exclude"`           // the expression of names that are passed over
+	Warning  string             `json:"warning,omitempty"` // why that is not the configured one
+	Error    string             `json:"error,omitempty"`   // why it could not be read
+	Entries  []tokendir.Entry   `json:"entries"`
+	Findings []tokendir.Finding `json:"findings"`
+
+	named   bool // by the asking user
+	reading tokendir.Reading
+}
+
+// examine reads the directories; without any, those that HTCondor would use.
+func (d doctor) examine(dirs []string, as string) ([]examination, error) {
+	users, err := readers(as)
+	if err != nil {
+		return nil, err
+	}
+	if len(dirs) == 0 {
+		return d.usual(users), nil
+	}
+	found := []examination{}
+	for _, dir := range dirs {
+		directory, err := d.named(dir, as, users[len(users)-1])
+		if err != nil {
+			return nil, err
+		}
+		e := d.one(directory)
+		e.named = true
+		found = append(found, e)
+	}
+	return found, nil
+}
+
+// usual examines what HTCondor would use for these users.
+func (d doctor) usual(users []tokendir.User) []examination {
+	found := []examination{}
+	for _, u := range users {
+		for _, directory := range tokendir.Directories(u, d.knob) {
+			found = append(found, d.one(directory))
+		}
+	}
+	return found
+}
+
+// one examines a directory.
+func (d doctor) one(directory tokendir.Directory) examination {
+	e := examination{
+		Path:     directory.Path,
+		Systems:  directory.Systems,
+		Knob:     directory.Knob,
+		Reader:   directory.Reader.String(),
+		Exclude:  directory.Reader.Exclude.String(),
+		Entries:  []tokendir.Entry{},
+		Findings: []tokendir.Finding{},
+	}
+	if directory.Fault != nil {
+		e.Warning = directory.Fault.Error()
+	}
+	reading, err := tokendir.Read(directory.Path, directory.Reader, d.now)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		e.Error = "it is not there"
+	case errors.Is(err, fs.ErrPermission):
+		e.Error = "it cannot be read by you; run doctor as root"
+	case err != nil:
+		e.Error = err.Error()
+	default:
+		e.reading, e.Entries, e.Findings = reading, reading.Entries, reading.Findings()
+	}
+	return e
+}
+
+// ill is the error that ends the process with 1 when something found keeps a
+// token from its servers. All there is to say has been printed.
+func ill(found []examination) error {
+	for _, e := range found {
+		for _, f := range e.Findings {
+			if f.Grave {
+				return &exitError{code: exitFailed}
+			}
+		}
+		if e.Error != "" && e.named {
+			return &exitError{code: exitFailed}
+		}
+	}
+	return nil
+}
+
+// knobs asks HTCondor's own programs what its knobs are set to, each once.
+func knobs(ctx context.Context) tokendir.Lookup {
+	type question struct{ tool, knob string }
+	known := map[question]string{}
+	return func(s tokendir.System, knob string) (string, bool) {
+		q := question{s.Tool, knob}
+		if _, asked := known[q]; !asked {
+			known[q] = output(ctx, s.Tool, knob)
+		}
+		return known[q], known[q] != ""
+	}
+}

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/tokenagent/tokenagent/sinks/tokendir"
+)
+
+// printExaminations writes what was found for people.
+func printExaminations(w io.Writer, found []examination, now time.Time) error {
+	var lines strings.Builder
+	for i, e := range found {
+		if i > 0 {
+			lines.WriteString("\n")
+		}
+		e.print(&lines, now)
+	}
+	if len(found) == 0 {
+		lines.WriteString("HTCondor reads no directory for this user, who has no home\n")
+	}
+	_, err := io.WriteString(w, lines.String())
+	return err
+}
+
+func (e examination) print(w *strings.Builder, now time.Time) {
+	fmt.Fprintln(w, e.title())
+	if e.Exclude != tokendir.DefaultExclude {
+		fmt.Fprintf(w, "  names that match %s are passed over (%s)\n", plain(e.Exclude), tokendir.ExcludeKnob)
+	}
+	if e.Warning != "" {
+		fmt.Fprintf(w, "  names were judged by HTCondor's default: %s\n", plain(e.Warning))
+	}
+	switch {
+	case e.Error != "":
+		fmt.Fprintf(w, "  %s\n", plain(e.Error))
+		return
+	case len(e.Entries) == 0:
+		fmt.Fprintln(w, "  it is empty")
+	default:
+		printEntries(w, e.Entries, now)
+	}
+	e.printWinners(w, now)
+	printFindings(w, e.Findings)
+}
+
+// title says whose directory it is, and why.
+func (e examination) title() string {
+	text := plain(e.Path) + ", as " + plain(e.Reader) + " reads it"
+	if len(e.Systems) > 0 {
+		text += " (" + strings.Join(e.Systems, ", ")
+		if e.Knob != "" {
+			text += " by " + e.Knob
+		}
+		text += ")"
+	}
+	return text
+}
+
+func printEntries(w io.Writer, entries []tokendir.Entry, now time.Time) {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "  ENTRY\tVERDICT\tREMAINING\tIDENTITY\tISSUER\tKEY\tTO")
+	for _, e := range entries {
+		remaining, to := "-", "-"
+		t := tokendir.Token{}
+		if e.Token != nil {
+			t, remaining, to = *e.Token, remainingOf(*e.Token, now), strings.Join(e.Token.Allows, "; ")
+		}
+		fmt.Fprintf(table, "  %s\t%s\t%s\t%s\t%s\t%s\t%s\n", placeOf(e.Name, e.Line), plain(verdictOf(e)), remaining,
+			orDash(plain(t.Subject)), orDash(plain(t.Issuer)), orDash(plain(t.KeyID)), plain(to))
+	}
+	table.Flush()
+}
+
+// placeOf names a token: by its file, and the line unless that is the first.
+func placeOf(name string, line int) string {
+	if line > 1 {
+		return fmt.Sprintf("%s:%d", plain(name), line)
+	}
+	return plain(name)
+}
+
+// verdictOf is the verdict in a few words.
+func verdictOf(e tokendir.Entry) string {
+	switch e.Verdict {
+	case tokendir.Used:
+		if e.Only != "" {
+			return "used by the " + e.Only + " alone"
+		}
+		return "used"
+	case tokendir.Shadowed:
+		return "shadowed by " + e.By
+	case tokendir.Unreached:
+		return "never reached, behind " + e.By
+	case tokendir.Blocks:
+		return "HTCondor waits for ever"
+	case tokendir.Spins:
+		return "HTCondor spins for ever"
+	}
+	return "skipped: " + string(e.Verdict)
+}
+
+func remainingOf(t tokendir.Token, now time.Time) string {
+	switch {
+	case t.State == tokendir.Expired:
+		return "expired " + away(t.Expires, now)
+	case t.State != tokendir.Valid:
+		return string(t.State)
+	case t.Expires.IsZero():
+		return "no expiry"
+	}
+	return spoken(t.Expires.Sub(now))
+}
+
+// printWinners says which token goes to which servers.
+func (e examination) printWinners(w io.Writer, now time.Time) {
+	winners := e.reading.Winners()
+	if len(winners) == 0 {
+		fmt.Fprintln(w, "\n  no token is used. A daemon that found none at its start looks again only after condor_reconfig")
+		return
+	}
+	fmt.Fprintln(w, "\n  What servers get, by their trust domain and key")
+	for _, winner := range winners {
+		fmt.Fprintf(w, "    %s\n", winnerInWords(winner, now))
+	}
+}
+
+func winnerInWords(w tokendir.Winner, now time.Time) string {
+	from := ""
+	if w.Only != "" {
+		from = " from the " + w.Only
+	}
+	state := ""
+	if w.Token.State != tokendir.Valid {
+		state = ", which they refuse: " + remainingOf(*w.Token, now)
+	}
+	return fmt.Sprintf("%s, key %s:%s %s, as %s%s", plain(w.Token.Issuer), plain(w.Token.KeyID), from, placeOf(w.Name, w.Line), orDash(plain(w.Token.Subject)), state)
+}
+
+// printFindings says what is wrong and what to do, the grave ones first.
+func printFindings(w io.Writer, findings []tokendir.Finding) {
+	for _, section := range []struct {
+		title string
+		grave bool
+	}{{"What to mend", true}, {"What else was seen", false}} {
+		title := "\n  " + section.title + "\n"
+		for _, f := range findings {
+			if f.Grave != section.grave {
+				continue
+			}
+			what := "the directory"
+			if f.Name != "" {
+				what = placeOf(f.Name, f.Line)
+			}
+			fmt.Fprintf(w, "%s    %s: %s\n", title, what, plain(f.Text))
+			title = ""
+			if f.Remedy != "" {
+				fmt.Fprintf(w, "      %s\n", plain(f.Remedy))
+			}
+		}
+	}
+}

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/tokenagent/tokenagent/sinks/tokendir"
+)
+
+// readers are root and the asking user, or the one that is named.
+func readers(as string) ([]tokendir.User, error) {
+	if as != "" {
+		u, ok := userOf(as)
+		if !ok {
+			return nil, usage("--as %s: there is no such user in /etc/passwd, and getent knows none", as)
+		}
+		return []tokendir.User{u}, nil
+	}
+	root, _ := userOf("0")
+	if os.Getuid() == 0 {
+		return []tokendir.User{root}, nil
+	}
+	self, _ := userOf(strconv.Itoa(os.Getuid()))
+	return []tokendir.User{root, self}, nil
+}
+
+// named is a directory that the asking user has named. Where --as names nobody it
+// is read as its owner, or as root if only root's HTCondor would use it.
+func (d doctor) named(dir, as string, reader tokendir.User) (tokendir.Directory, error) {
+	path, err := filepath.Abs(dir)
+	if err != nil {
+		return tokendir.Directory{}, err
+	}
+	if as == "" {
+		reader = ownerOf(path, reader)
+	}
+	for _, known := range tokendir.Directories(reader, d.knob) {
+		if known.Path == path {
+			return known, nil
+		}
+	}
+	if known, ours := tokendir.Find(path, reader, d.knob); ours && as == "" {
+		return known, nil
+	}
+	return tokendir.At(path, reader, d.knob), nil
+}
+
+// ownerOf is the owner of the directory, or the other user where that cannot be
+// found out.
+func ownerOf(path string, other tokendir.User) tokendir.User {
+	info, err := os.Stat(path)
+	if err != nil {
+		return other
+	}
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		other, _ = userOf(strconv.Itoa(int(st.Uid)))
+	}
+	return other
+}
+
+// userOf finds a user by name or number in /etc/passwd, else by getent, as a
+// static binary has no other way to ask SSSD or LDAP. A number without an entry
+// is a user too.
+func userOf(nameOrNumber string) (tokendir.User, bool) {
+	lookup := user.Lookup
+	uid, err := strconv.ParseUint(nameOrNumber, 10, 31)
+	numeric := err == nil
+	if numeric {
+		lookup = user.LookupId
+	}
+	if u, err := lookup(nameOrNumber); err == nil {
+		return entry(u.Username, u.Uid, u.HomeDir)
+	}
+	line, _, _ := strings.Cut(output(context.Background(), "getent", "--", "passwd", nameOrNumber), "\n")
+	if f := strings.Split(line, ":"); len(f) > 5 {
+		return entry(f[0], f[2], f[5])
+	}
+	return tokendir.User{UID: int(uid)}, numeric
+}
+
+func entry(name, number, home string) (tokendir.User, bool) {
+	uid, err := strconv.ParseUint(number, 10, 31)
+	return tokendir.User{Name: name, UID: int(uid), Home: home}, err == nil
+}
+
+// output is what the program prints, without the end of the line; "" when it is
+// not there, fails, or takes longer than anybody would wait.
+func output(ctx context.Context, program string, args ...string) string {
+	const patience = 10 * time.Second
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	c := exec.CommandContext(ctx, program, args...)
+	c.WaitDelay = time.Second
+	text, err := c.Output()
+	if err != nil {
+		return ""
+	}
+	return strings.TrimRight(string(text), "\r\n")
+}

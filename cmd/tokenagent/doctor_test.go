@@ -1,0 +1,76 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tokenagent/tokenagent/sinks/tokendir"
+)
+
+// program puts a shell script of that name into a folder that is searched first.
+func program(t *testing.T, name, text string) {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+}
+
+func TestUsersThatOnlyGetentKnows(t *testing.T) {
+	program(t, "getent", `
+case "$3" in
+frontend|54321) echo 'frontend:x:54321:54321:GlideinWMS:/var/lib/gwms-frontend:/bin/bash' ;;
+*) exit 2 ;;
+esac`)
+	known := tokendir.User{Name: "frontend", UID: 54321, Home: "/var/lib/gwms-frontend"}
+	for name, want := range map[string]tokendir.User{
+		"frontend": known,
+		"54321":    known,
+		"54322":    {UID: 54322},
+		"0":        {Name: "root", Home: "/root"},
+	} {
+		got, ok := userOf(name)
+		if name == "0" {
+			got.Home = "/root" // wherever this machine has it
+		}
+		if diff := cmp.Diff(want, got); diff != "" || !ok {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+	for _, name := range []string{"stranger", "-1", "4294967295", ""} {
+		if u, ok := userOf(name); ok {
+			t.Errorf("%q is %+v", name, u)
+		}
+	}
+}
+
+func TestKnobsAreAskedOnce(t *testing.T) {
+	asked := filepath.Join(t.TempDir(), "asked")
+	program(t, "condor_config_val", fmt.Sprintf(`
+echo "$1" >> %s
+case "$1" in
+SET) echo /srv/tokens ;;
+*) echo "Not defined: $1"; exit 1 ;;
+esac`, asked))
+	lookup := knobs(t.Context())
+	system := tokendir.Systems()[0]
+	for range 3 {
+		if v, ok := lookup(system, "SET"); v != "/srv/tokens" || !ok {
+			t.Errorf("SET is %q, %v", v, ok)
+		}
+		if v, ok := lookup(system, "UNSET"); v != "" || ok {
+			t.Errorf("UNSET is %q, %v", v, ok)
+		}
+	}
+	if got := readFile(t, asked); got != "SET\nUNSET\n" {
+		t.Errorf("asked for %q", got)
+	}
+	if v, ok := lookup(tokendir.System{Tool: "condor_of_no_name"}, "SET"); ok {
+		t.Errorf("a program that is not there says %q", v)
+	}
+}
