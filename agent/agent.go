@@ -30,6 +30,7 @@ type Agent struct {
 	young    []*duty          // running for less than stuckAfter, oldest first
 	busy     map[string]*duty // by the path that is being written or looked at
 	active   int              // how many duties run
+	runs     []*run           // the hooks that are to be run
 	records  Records          // nil: none
 	orphans  map[string]*duty // by path: the files of ours that no definition has any more
 	stale    bool             // the records are not as kept
@@ -101,6 +102,7 @@ func (a *Agent) loop(ctx context.Context, enough func() bool) {
 		a.release()
 		a.dispatch()
 		a.keepRecords()
+		a.runHooks()
 		a.beat.Store(a.now.UnixNano())
 		timer.Reset(a.sleep())
 		select {
@@ -160,6 +162,9 @@ func (a *Agent) sleep() time.Duration {
 	if a.recordsDue() {
 		wait = min(wait, a.kept.Add(betweenKeeps).Sub(a.now))
 	}
+	if r := a.nextRun(); r != nil {
+		wait = min(wait, r.due.Sub(a.now))
+	}
 	return max(wait, 0)
 }
 
@@ -192,6 +197,9 @@ func (a *Agent) clockWentBack(step time.Duration) {
 				a.schedule(d, d.due.Add(step))
 			}
 		}
+	}
+	for _, r := range a.runs {
+		r.due = r.due.Add(step)
 	}
 }
 

@@ -21,6 +21,9 @@ type outcome struct {
 	removed    bool            // the sink's file was to be removed
 	mark       json.RawMessage // see Keeper
 	warnings   []string        // see Warner
+	first      bool            // no acceptable token lay in the sink before
+	owed       []Owed          // the hooks that were recorded before the write
+	then       func()          // of what was done aside: what is left to do in the loop
 	err        error
 }
 
@@ -45,31 +48,52 @@ func (a *Agent) begin(d *duty) {
 	}
 	run := attempt(d)
 	go func() {
-		o := guarded(run)
-		o.duty = d
-		select {
-		case a.done <- o:
-		case <-a.ended:
+		var o outcome
+		if err := shielded(func() { o = run() }); err != nil {
+			o = outcome{err: err}
 		}
+		o.duty = d
+		a.tell(o)
 	}()
 }
 
-// guarded turns a panic of a Source or Sink into an error: one bad token must
-// not end the service of all others. What was thrown may hold a secret, so
-// only the runtime's own errors are shown.
-func guarded(run func() outcome) (o outcome) {
+// aside runs f in a goroutine of its own, and then what it returns in the loop.
+func (a *Agent) aside(f func() (then func())) {
+	a.active++
+	go func() {
+		o := outcome{then: func() {}}
+		if err := shielded(func() { o.then = f() }); err != nil {
+			o.then = func() { a.log.WithError(err).Error("a part of the agent failed") }
+		}
+		a.tell(o)
+	}()
+}
+
+// tell hands an outcome to the loop, if it still runs.
+func (a *Agent) tell(o outcome) {
+	select {
+	case a.done <- o:
+	case <-a.ended:
+	}
+}
+
+// shielded turns a panic of f into an error: one bad token must not end the
+// service of all others. What was thrown may hold a secret, so only the
+// runtime's own errors are shown.
+func shielded(f func()) (err error) {
 	defer func() {
 		thrown := recover()
 		if thrown == nil {
 			return
 		}
-		err := errors.New("panic; please report this defect of tokenagent")
+		what := errors.New("panic; please report this defect of tokenagent")
 		if e, ok := thrown.(runtime.Error); ok {
-			err = fmt.Errorf("panic: %w; please report this defect of tokenagent", e)
+			what = fmt.Errorf("panic: %w; please report this defect of tokenagent", e)
 		}
-		o = outcome{err: &Fault{Kind: Configuration, Err: err}}
+		err = &Fault{Kind: Configuration, Err: what}
 	}()
-	return run()
+	f()
+	return nil
 }
 
 // askNow prepares to ask the source. All that the goroutine needs is copied
@@ -98,7 +122,7 @@ func (a *Agent) seeToSink(d *duty) func() outcome {
 		d.remove = true
 		act = d.takeAway
 	case d.owed:
-		act = d.put(d.entry.token)
+		act = a.put(d)
 	case d.recalled:
 		act = d.adopt
 	}
@@ -109,12 +133,15 @@ func (a *Agent) seeToSink(d *duty) func() outcome {
 	}
 }
 
-func (d *duty) put(t Token) func(context.Context) outcome {
+func (a *Agent) put(d *duty) func(context.Context) outcome {
+	t, w := d.entry.token, a.writingFor(d)
 	return func(ctx context.Context) (o outcome) {
 		o.token = t
+		o.first = w.isFirst(ctx)
+		o.owed, o.warnings = w.owe(o.first, t)
 		o.changed, o.err = d.sink.Put(ctx, t)
 		if w, ok := d.sink.(Warner); ok {
-			o.warnings = w.Warnings()
+			o.warnings = append(o.warnings, w.Warnings()...)
 		}
 		if k, ok := d.sink.(Keeper); ok && o.err == nil {
 			o.mark = k.Mark()
@@ -148,14 +175,14 @@ func (d *duty) hasExpired(now time.Time) bool {
 
 // finish takes in what came of an attempt.
 func (a *Agent) finish(o outcome) {
-	d := o.duty
-	if d == nil {
-		a.recordsKept(o.err)
+	a.active--
+	if o.then != nil {
+		o.then()
 		return
 	}
+	d := o.duty
 	d.running = false
 	d.lane.running--
-	a.active--
 	if i := slices.Index(a.young, d); i >= 0 {
 		a.young = slices.Delete(a.young, i, i+1)
 	}
@@ -169,9 +196,18 @@ func (a *Agent) finish(o outcome) {
 	switch {
 	case d.orphan:
 		a.orphanSeen(d, o)
-		return
 	case d.entry.gone || d.sink == nil && a.ctx.Err() != nil:
-		return
+	default:
+		failed := d.entry.failing()
+		a.takeIn(d, o)
+		a.noticeFailure(d.entry, failed)
+		a.settle(d.entry)
+	}
+}
+
+// takeIn takes in what came of an attempt for an entry of the configuration.
+func (a *Agent) takeIn(d *duty, o outcome) {
+	switch {
 	case d.sink == nil:
 		a.issued(d, o)
 	case o.removed:
@@ -183,5 +219,4 @@ func (a *Agent) finish(o outcome) {
 	default:
 		a.written(d, o)
 	}
-	a.settle(d.entry)
 }

@@ -106,6 +106,11 @@ func (e *entry) dismiss() {
 }
 
 func (a *Agent) allFinal() bool {
+	for _, r := range a.runs {
+		if r.running || r.trouble.failures == 0 {
+			return false
+		}
+	}
 	for _, e := range a.entries {
 		if !e.final {
 			return false
@@ -165,7 +170,9 @@ func (a *Agent) selected(selectors []string) []*entry {
 func (a *Agent) statuses(chosen []*entry) []Status {
 	all := make([]Status, 0, len(chosen))
 	for _, e := range chosen {
-		all = append(all, e.status(a.now))
+		s := e.status(a.now)
+		s.Hooks = a.failingHooks(e)
+		all = append(all, s)
 	}
 	return all
 }

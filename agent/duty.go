@@ -126,6 +126,7 @@ func (a *Agent) written(d *duty, o outcome) {
 	if o.changed {
 		a.logWritten(d)
 	}
+	a.afterWrite(d, o)
 }
 
 // lookedAt takes in what a look at a sink found. When nothing could be seen

@@ -29,6 +29,7 @@ type Records interface {
 	// Orphan is a sink for a file that no definition has any more; nil when
 	// nothing can be said of it.
 	Orphan(Record) Sink
+	Debts
 }
 
 // A Keeper is a sink that knows its file again after a restart.
@@ -74,6 +75,7 @@ func (a *Agent) Remember(r Records) {
 	for _, e := range a.entries {
 		a.recall(e, recalled)
 	}
+	a.owedBefore()
 	a.warnOfTheClock(known)
 }
 
@@ -213,13 +215,10 @@ func (a *Agent) keepRecords() {
 	}
 	all := a.snapshot()
 	a.stale, a.keeping, a.kept = false, true, a.now
-	go func() {
-		o := outcome{err: a.records.Keep(all)}
-		select {
-		case a.done <- o:
-		case <-a.ended:
-		}
-	}()
+	a.aside(func() func() {
+		err := a.records.Keep(all)
+		return func() { a.recordsKept(err) }
+	})
 }
 
 func (a *Agent) recordsDue() bool { return a.records != nil && a.stale && !a.keeping }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -75,6 +76,7 @@ type fakeRecords struct {
 	mu   sync.Mutex
 	disk *fakeDisk
 	all  []Record
+	owed []Owed
 	kept int
 	fail error
 }
@@ -88,6 +90,19 @@ func (r *fakeRecords) Keep(all []Record) error {
 		r.all = all
 	}
 	return r.fail
+}
+func (r *fakeRecords) Owed() []Owed { return r.owed }
+func (r *fakeRecords) Owe(all ...Owed) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.owed = append(r.owed, all...)
+	return nil
+}
+func (r *fakeRecords) Settle(all ...Owed) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.owed = slices.DeleteFunc(r.owed, func(o Owed) bool { return slices.Contains(all, o) })
+	return nil
 }
 func (r *fakeRecords) Orphan(k Record) Sink { return &diskSink{disk: r.disk, path: k.Path} }
 

@@ -10,11 +10,13 @@ type Renewer struct {
 	Request       Request
 	Sinks         []Sink
 	Schedule      Schedule
-	Required      bool              // whether readiness waits for it
-	Accept        func(Token) error // what else a token must fulfil to be installed; nil: nothing
-	RemoveExpired bool              // a token that has expired is taken away, as in a directory where it would hide a good one
-	DeleteRemoved bool              // the files go when the Renewer does
-	Digest        string            // equal for equal definitions, signing key included; see Agent.Replace
+	Required      bool                        // whether readiness waits for it
+	Hooks         []Hook                      // what is run when something happens to the token
+	Decode        func(Secret) (Token, error) // reads the times of a token that lies in a sink; nil: nobody can
+	Accept        func(Token) error           // what else a token must fulfil to be installed; nil: nothing
+	RemoveExpired bool                        // a token that has expired is taken away, as in a directory where it would hide a good one
+	DeleteRemoved bool                        // the files go when the Renewer does
+	Digest        string                      // equal for equal definitions, signing key included; see Agent.Replace
 }
 
 // Selects reports whether selector, as a person types it, names this Renewer:

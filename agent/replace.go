@@ -45,6 +45,7 @@ func (a *Agent) replace(renewers []Renewer) (r Replaced) {
 	}
 	r.Removed = len(before) - r.Changed
 	a.letGo(before)
+	a.rehook()
 	for _, e := range fresh {
 		a.schedule(e.ask(), a.now)
 	}
@@ -54,6 +55,7 @@ func (a *Agent) replace(renewers []Renewer) (r Replaced) {
 // keep takes over what may change without a new token.
 func (a *Agent) keep(e *entry, n Renewer) {
 	e.Schedule, e.Required, e.Accept = n.Schedule, n.Required, n.Accept
+	e.Hooks, e.Decode = n.Hooks, n.Decode
 	e.RemoveExpired, e.DeleteRemoved = n.RemoveExpired, n.DeleteRemoved
 	a.entries[e.Name] = e
 	for _, d := range e.sinks() {

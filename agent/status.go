@@ -1,6 +1,9 @@
 package agent
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // A State says in one word what a token's readers find.
 type State string
@@ -21,6 +24,14 @@ type Status struct {
 	Renew    time.Time    `json:"renew_at,omitzero"` // when its source is asked next
 	Failing  *Failing     `json:"failing,omitempty"` // nil: nothing fails
 	Sinks    []SinkStatus `json:"sinks"`
+	Hooks    []HookStatus `json:"hooks,omitempty"` // those that fail
+}
+
+// A HookStatus is a hook that fails.
+type HookStatus struct {
+	Event   Event   `json:"event"`
+	Command string  `json:"command"` // see Hook.Key
+	Failing Failing `json:"failing"`
 }
 
 // A SinkStatus is what lies in one sink.
@@ -68,12 +79,24 @@ func (d *duty) state(now time.Time) State {
 	}
 }
 
-func (d *duty) failing() *Failing {
-	t := d.trouble
+func (d *duty) failing() *Failing { return d.trouble.failing(d.due) }
+
+func (t trouble) failing(retry time.Time) *Failing {
 	if t.failures == 0 {
 		return nil
 	}
-	return &Failing{Kind: t.kind.String(), Error: t.err.Error(), Since: t.since, Failures: t.failures, Retry: d.due}
+	return &Failing{Kind: t.kind.String(), Error: t.err.Error(), Since: t.since, Failures: t.failures, Retry: retry}
+}
+
+// failingHooks are the hooks that fail for the entry.
+func (a *Agent) failingHooks(e *entry) (all []HookStatus) {
+	for _, r := range a.runs {
+		mine := slices.ContainsFunc(r.notices, func(n Notice) bool { return n.Token == e.Name })
+		if f := r.trouble.failing(r.due); f != nil && mine {
+			all = append(all, HookStatus{r.hook.Event, r.hook.Key, *f})
+		}
+	}
+	return all
 }
 
 func worse(s, t State) State {

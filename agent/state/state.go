@@ -39,6 +39,7 @@ type State struct {
 
 	dir      string
 	lock     *os.File // nil: only read
+	debts    debts
 	key      []byte
 	records  []agent.Record
 	warnings []string
@@ -72,6 +73,7 @@ func Open(dir string) (*State, error) {
 	}
 	s.judge()
 	s.readRecords(s.setAside)
+	s.readDebts(s.setAside)
 	if err := s.readOrMakeKey(); err != nil {
 		s.Close()
 		return nil, err
@@ -129,8 +131,12 @@ func (s *State) Keep(records []agent.Record) error {
 	if err != nil {
 		return fmt.Errorf("records: %w", err)
 	}
-	path := filepath.Join(s.dir, recordsName)
-	temp := path + ".tmp" // the lock keeps others away
+	return replaceFile(filepath.Join(s.dir, recordsName), content)
+}
+
+// replaceFile replaces the file as a whole. The lock keeps other agents away.
+func replaceFile(path string, content []byte) error {
+	temp := path + ".tmp"
 	if err := os.WriteFile(temp, content, 0o600); err != nil {
 		os.Remove(temp)
 		return err

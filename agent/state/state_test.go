@@ -85,8 +85,9 @@ func TestWhatCannotBeUsedIsSetAside(t *testing.T) {
 		"a FIFO": {recordsName, func(p string) error {
 			return errors.Join(os.Remove(p), syscall.Mkfifo(p, 0o600))
 		}, "no regular file"},
-		"a directory": {recordsName, func(p string) error { return errors.Join(os.Remove(p), os.Mkdir(p, 0o700)) }, "no regular file"},
-		"a short key": {keyName, func(p string) error { return os.WriteFile(p, []byte("short"), 0o600) }, "5 bytes"},
+		"a directory":     {recordsName, func(p string) error { return errors.Join(os.Remove(p), os.Mkdir(p, 0o700)) }, "no regular file"},
+		"hooks of nobody": {debtsName, func(p string) error { return os.WriteFile(p, []byte("x\n"), 0o600) }, "no list of hooks"},
+		"a short key":     {keyName, func(p string) error { return os.WriteFile(p, []byte("short"), 0o600) }, "5 bytes"},
 	} {
 		dir := t.TempDir()
 		s := open(t, dir)
@@ -146,6 +147,43 @@ func TestReadLooksWithoutTouching(t *testing.T) {
 	if _, err := os.Stat(dir); err == nil {
 		t.Error("the folder was made")
 	}
+}
+
+func TestOwedHooksOutliveTheProcess(t *testing.T) {
+	owed := func(event agent.Event, token string) agent.Owed {
+		return agent.Owed{Event: event, Notice: agent.Notice{Token: token, Path: "/t/" + token, Expires: noon}}
+	}
+	dir := t.TempDir()
+	s := open(t, dir)
+	if err := s.Owe(owed(agent.OnFirst, "a"), owed(agent.OnChange, "a"), owed(agent.OnChange, "a"), owed(agent.OnChange, "b")); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Settle(owed(agent.OnChange, "a")); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	f, err := os.OpenFile(filepath.Join(dir, debtsName), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.WriteString(`{"event":"on_ch`) // a crash in the middle of a line
+	f.Close()
+	s = open(t, dir)
+	if d := cmp.Diff([]agent.Owed{owed(agent.OnFirst, "a"), owed(agent.OnChange, "b")}, s.Owed()); d != "" || len(s.Warnings()) > 0 {
+		t.Error(d, s.Warnings())
+	}
+	if err := s.Settle(s.Owed()...); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, debtsName)); !os.IsNotExist(err) {
+		t.Errorf("the file of no debts: %v", err)
+	}
+}
+
+func FuzzParseDebts(f *testing.F) {
+	f.Add([]byte(`{"event":"on_first","notice":{"token":"a","path":"/t"}}` + "\n"))
+	f.Add([]byte("{}\n[]\n"))
+	f.Fuzz(func(t *testing.T, content []byte) { parseDebts(content) })
 }
 
 func FuzzParseRecords(f *testing.F) {

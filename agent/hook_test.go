@@ -1,0 +1,243 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A fakeCommand remembers how it was run.
+type fakeCommand struct {
+	mu    sync.Mutex
+	calls []string // "on_first a b"
+	at    []time.Time
+	takes time.Duration
+	fail  error
+	busy  bool
+	twice bool // it was run while it ran
+}
+
+func (c *fakeCommand) Run(ctx context.Context, e Event, about []Notice) error {
+	c.mu.Lock()
+	words := []string{string(e)}
+	for _, n := range about {
+		words = append(words, n.Token)
+	}
+	c.calls, c.at = append(c.calls, strings.Join(words, " ")), append(c.at, time.Now())
+	c.twice = c.twice || c.busy
+	c.busy = true
+	fail, takes := c.fail, c.takes
+	c.mu.Unlock()
+	select {
+	case <-time.After(takes):
+	case <-ctx.Done():
+		fail = ctx.Err()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.busy = false
+	return fail
+}
+
+func (c *fakeCommand) set(f func()) { c.mu.Lock(); defer c.mu.Unlock(); f() }
+func (c *fakeCommand) said() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return strings.Join(c.calls, ", ")
+}
+
+func hooked(r []Renewer, c Command, on ...Event) []Renewer {
+	for i := range r {
+		r[i].Decode = decodeFake
+		for _, e := range on {
+			r[i].Hooks = append(r[i].Hooks, Hook{Event: e, Key: "condor_reconfig", Command: c})
+		}
+	}
+	return r
+}
+
+// decodeFake takes any text that begins so for a token that lives for ever.
+func decodeFake(s Secret) (Token, error) {
+	if !strings.HasPrefix(s.Reveal(), "token.") {
+		return Token{}, errors.New("no token")
+	}
+	return Token{Secret: s}, nil
+}
+
+func (s *diskSink) Read(context.Context) (Secret, error) {
+	if text := s.disk.at(s.path); text != "" {
+		return NewSecret(text), nil
+	}
+	return Secret{}, errors.New("it is not there")
+}
+
+func TestHooksRunOnceForAllTokensThatAreWrittenTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk, source, c := &fakeDisk{}, &fakeSource{life: time.Hour}, &fakeCommand{takes: time.Second}
+		started(t, silent(), hooked(onDisk(disk, source, "a", "b"), c, OnChange, OnFirst)...)
+		time.Sleep(10 * time.Second)
+		got := c.said()
+		if got != "on_first a b, on_change a b" && got != "on_first b a, on_change b a" || c.twice {
+			t.Errorf("run: %s (two at a time: %v)", got, c.twice)
+		}
+		time.Sleep(40 * time.Minute)
+		if again := strings.TrimPrefix(c.said(), got+", "); again != "on_change a b" && again != "on_change b a" {
+			t.Errorf("at the renewal: %s", again)
+		}
+	})
+}
+
+func TestOnFirstIsOnlyForAPlaceWithoutAnAcceptableToken(t *testing.T) {
+	for name, c := range map[string]struct{ before, want string }{
+		"nothing": {"", "on_first a"},
+		"rubbish": {"null", "on_first a"},
+		"a token": {"token.of.another", ""},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			disk, source, command := &fakeDisk{}, &fakeSource{life: time.Hour}, &fakeCommand{}
+			disk.put("/t/a", c.before)
+			started(t, silent(), hooked(onDisk(disk, source, "a"), command, OnFirst)...)
+			time.Sleep(2 * time.Hour)
+			if got := command.said(); got != c.want {
+				t.Errorf("%s: run %q, want %q", name, got, c.want)
+			}
+		})
+	}
+}
+
+func TestFailingHookIsRunAgainAndDelaysNoRenewal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		log := silent()
+		log.Out = &out
+		disk, source := &fakeDisk{}, &fakeSource{life: time.Hour}
+		c := &fakeCommand{takes: 30 * time.Second, fail: errors.New("exit status 1")}
+		a := started(t, log, hooked(onDisk(disk, source, "a"), c, OnFirst)...)
+		time.Sleep(50 * time.Minute)
+		if source.asked() != 2 {
+			t.Errorf("asked %d times", source.asked())
+		}
+		all, _ := a.Status(t.Context())
+		if len(all[0].Hooks) != 1 || all[0].Hooks[0].Failing.Error != "exit status 1" || all[0].State != Valid {
+			t.Errorf("status %+v", all[0])
+		}
+		if n := len(c.calls); n < 15 || n > 40 {
+			t.Errorf("run %d times in 50 minutes", n)
+		}
+		c.set(func() { c.fail = nil })
+		time.Sleep(10 * time.Minute)
+		n := len(c.calls)
+		time.Sleep(20 * time.Minute)
+		if len(c.calls) != n {
+			t.Error("it is run again after it succeeded")
+		}
+		if strings.Count(out.String(), "hook failed") != 1 || strings.Count(out.String(), "hook works again") != 1 {
+			t.Errorf("log:\n%s", out.String())
+		}
+	})
+}
+
+func TestOwedHookRunsAfterARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk, source := &fakeDisk{}, &fakeSource{life: time.Hour}
+		records, c := &fakeRecords{disk: disk}, &fakeCommand{}
+		runFor(t, 500*time.Millisecond, records, hooked(onDisk(disk, source, "a"), c, OnFirst, OnChange)...) // stopped before the hooks were due
+		if got := c.said(); got != "" || len(records.owed) != 2 {
+			t.Fatalf("run %q, owed %v", got, records.owed)
+		}
+		runFor(t, time.Minute, records, hooked(onDisk(disk, source, "a"), c, OnFirst, OnChange)...)
+		if got := c.said(); got != "on_first a, on_change a" || len(records.owed) != 0 || source.asked() != 1 {
+			t.Errorf("run %q, owed %v, asked %d times", got, records.owed, source.asked())
+		}
+		runFor(t, time.Minute, records, hooked(onDisk(disk, source, "a"), c, OnFirst, OnChange)...)
+		if got := c.said(); got != "on_first a, on_change a" {
+			t.Errorf("run again: %q", got)
+		}
+	})
+}
+
+func TestHookThatIsInterruptedByTheEndIsOwedStill(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk, source := &fakeDisk{}, &fakeSource{life: time.Hour}
+		records, c := &fakeRecords{disk: disk}, &fakeCommand{takes: time.Hour}
+		runFor(t, 5*time.Second, records, hooked(onDisk(disk, source, "a"), c, OnFirst)...)
+		if len(records.owed) != 1 || c.said() != "on_first a" {
+			t.Errorf("owed %v, run %q", records.owed, c.said())
+		}
+	})
+}
+
+func TestHooksTellOfFailureAndRecovery(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		source := &fakeSource{life: time.Hour, fail: func(now time.Time) error {
+			if d := now.Sub(begin); d > time.Minute && d < 40*time.Minute {
+				return errors.New("down")
+			}
+			return nil
+		}}
+		c := &fakeCommand{}
+		started(t, silent(), hooked(onDisk(&fakeDisk{}, source, "a"), c, OnFailure, OnRecover)...)
+		time.Sleep(50 * time.Minute)
+		if got := c.said(); got != "on_failure a, on_recover a" {
+			t.Errorf("run %q", got)
+		}
+	})
+}
+
+func TestReloadMendsAHookThatFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk, source := &fakeDisk{}, &fakeSource{life: 24 * time.Hour}
+		wrong, right := &fakeCommand{fail: &Fault{Kind: Configuration, Err: errors.New("no such file")}}, &fakeCommand{}
+		a := started(t, silent(), hooked(onDisk(disk, source, "a"), wrong, OnFirst)...)
+		time.Sleep(time.Hour)
+		mended := hooked(onDisk(disk, source, "a"), right, OnFirst)
+		mended[0].Hooks[0].Key = "another"
+		if _, err := a.Replace(t.Context(), mended); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		n := len(wrong.calls)
+		time.Sleep(time.Hour)
+		if right.said() != "on_first a" || len(wrong.calls) != n || source.asked() != 1 {
+			t.Errorf("run %q; the wrong one went on %d times; asked %d times", right.said(), len(wrong.calls)-n, source.asked())
+		}
+	})
+}
+
+func TestOnceRunsTheHooks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		good, bad := &fakeCommand{takes: 5 * time.Second}, &fakeCommand{fail: errors.New("exit status 1")}
+		set := hooked(onDisk(&fakeDisk{}, &fakeSource{life: time.Hour}, "a"), good, OnFirst)
+		set[0].Hooks = append(set[0].Hooks, Hook{Event: OnChange, Key: "bad", Command: bad})
+		begin := time.Now()
+		all := New(silent(), set).Once(t.Context())
+		if good.said() != "on_first a" || bad.said() != "on_change a" || len(all[0].Hooks) != 1 {
+			t.Errorf("run %q and %q; %+v", good.said(), bad.said(), all[0].Hooks)
+		}
+		if took := time.Since(begin); took > 10*time.Second {
+			t.Errorf("took %v", took)
+		}
+	})
+}
+
+func TestHookThatPanicsFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := started(t, silent(), hooked(onDisk(&fakeDisk{}, &fakeSource{life: time.Hour}, "a"), wildCommand{}, OnFirst)...)
+		time.Sleep(10 * time.Second)
+		all, err := a.Status(t.Context())
+		if err != nil || len(all[0].Hooks) != 1 || !strings.Contains(fmt.Sprint(all[0].Hooks), "panic") {
+			t.Errorf("%+v, %v", all, err)
+		}
+	})
+}
+
+type wildCommand struct{}
+
+func (wildCommand) Run(context.Context, Event, []Notice) error { panic("eyJ") }
