@@ -22,15 +22,16 @@ const (
 
 // A tokenText is a token block as it is written.
 type tokenText struct {
-	Source   cty.Value      `hcl:"source"`
-	Profile  string         `hcl:"profile,optional"`
-	Subject  string         `hcl:"subject,optional"`
-	Audience []string       `hcl:"audience,optional"`
-	Scope    []string       `hcl:"scope,optional"`
-	Claims   map[string]any `hcl:"claims,optional"`
-	Lifetime time.Duration  `hcl:"lifetime,optional"`
-	ForEach  cty.Value      `hcl:"for_each,optional"`
-	Required bool           `hcl:"required,optional"`
+	Source    cty.Value      `hcl:"source"`
+	Profile   string         `hcl:"profile,optional"`
+	Subject   string         `hcl:"subject,optional"`
+	Audience  []string       `hcl:"audience,optional"`
+	Scope     []string       `hcl:"scope,optional"`
+	Unlimited bool           `hcl:"unlimited,optional"`
+	Claims    map[string]any `hcl:"claims,optional"`
+	Lifetime  time.Duration  `hcl:"lifetime,optional"`
+	ForEach   cty.Value      `hcl:"for_each,optional"`
+	Required  bool           `hcl:"required,optional"`
 }
 
 // decodeTokens makes the Renewers of all token blocks.
@@ -78,9 +79,13 @@ func (b *Block) namedSource(v cty.Value) *source {
 	return b.sourceOf(v)
 }
 
-// request is what the block asks for, the source's own lifetime included.
+// request is what the block asks for, the source's own profile and lifetime
+// included.
 func (b *Block) request(text tokenText, from *source) agent.Request {
-	b.oneOf("profile", text.Profile, profile.Names()...)
+	text.Profile = b.profile(text.Profile, from)
+	if text.Unlimited && from != nil && text.Profile != "htcondor" {
+		b.Fault("unlimited", "unlimited is for IDTOKENs alone", "leave it out; only HTCondor takes a token without scope for one without limit")
+	}
 	switch {
 	case !b.Has("lifetime"):
 		if l, ok := from.lifetimer(); ok {
@@ -94,13 +99,31 @@ func (b *Block) request(text tokenText, from *source) agent.Request {
 		b.Fault("lifetime", "the lifetime is too long", "it is at most ten years")
 	}
 	return agent.Request{
-		Profile:  text.Profile,
-		Subject:  text.Subject,
-		Audience: text.Audience,
-		Scope:    text.Scope,
-		Claims:   text.Claims,
-		Lifetime: text.Lifetime,
+		Profile:   text.Profile,
+		Subject:   text.Subject,
+		Audience:  text.Audience,
+		Scope:     text.Scope,
+		Unlimited: text.Unlimited,
+		Claims:    text.Claims,
+		Lifetime:  text.Lifetime,
 	}
+}
+
+// profile is the one that the block names, or else the only one of its source.
+func (b *Block) profile(named string, from *source) string {
+	b.oneOf("profile", named, profile.Names()...)
+	if from == nil {
+		return named
+	}
+	only, ok := from.Source.(Profiled)
+	if !ok {
+		return named
+	}
+	if named != only.Profile() && slices.Contains(profile.Names(), named) {
+		b.Fault("profile", fmt.Sprintf("wrong profile %q for the source", named),
+			fmt.Sprintf("%s issues for the profile %s alone; leave the attribute out", from.name, only.Profile()))
+	}
+	return only.Profile()
 }
 
 func (s *source) lifetimer() (Lifetimer, bool) {

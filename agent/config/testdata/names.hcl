@@ -40,7 +40,7 @@ token "a/b" { # ERROR: not a name for a token
 
 token "unlimited" {
   source    = source.fake.good
-  unlimited = true # ERROR: unknown attribute unlimited
+  unlimited = true # ERROR: unlimited is for IDTOKENs alone
   renew     = "1h" # ERROR: unknown attribute renew
   hook "on_change" { # ERROR: unknown block hook
   }
