@@ -46,6 +46,7 @@ func (c *fakeCommand) Run(ctx context.Context, e Event, about []Notice) error {
 }
 
 func (c *fakeCommand) set(f func()) { c.mu.Lock(); defer c.mu.Unlock(); f() }
+func (c *fakeCommand) times() int   { c.mu.Lock(); defer c.mu.Unlock(); return len(c.calls) }
 func (c *fakeCommand) said() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -127,14 +128,15 @@ func TestFailingHookIsRunAgainAndDelaysNoRenewal(t *testing.T) {
 		if len(all[0].Hooks) != 1 || all[0].Hooks[0].Failing.Error != "exit status 1" || all[0].State != Valid {
 			t.Errorf("status %+v", all[0])
 		}
-		if n := len(c.calls); n < 15 || n > 40 {
+		if n := c.times(); n < 15 || n > 40 {
 			t.Errorf("run %d times in 50 minutes", n)
 		}
 		c.set(func() { c.fail = nil })
 		time.Sleep(10 * time.Minute)
-		n := len(c.calls)
+		n := c.times()
 		time.Sleep(20 * time.Minute)
-		if len(c.calls) != n {
+		synctest.Wait()
+		if c.times() != n {
 			t.Error("it is run again after it succeeded")
 		}
 		if strings.Count(out.String(), "hook failed") != 1 || strings.Count(out.String(), "hook works again") != 1 {
@@ -203,10 +205,10 @@ func TestReloadMendsAHookThatFails(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(5 * time.Second)
-		n := len(wrong.calls)
+		n := wrong.times()
 		time.Sleep(time.Hour)
-		if right.said() != "on_first a" || len(wrong.calls) != n || source.asked() != 1 {
-			t.Errorf("run %q; the wrong one went on %d times; asked %d times", right.said(), len(wrong.calls)-n, source.asked())
+		if right.said() != "on_first a" || wrong.times() != n || source.asked() != 1 {
+			t.Errorf("run %q; the wrong one went on %d times; asked %d times", right.said(), wrong.times()-n, source.asked())
 		}
 	})
 }

@@ -13,7 +13,8 @@ import (
 // Matches returns in what a finished token falls short of what was asked for:
 // issuers narrow silently. It must have the subject and the further claims, and
 // at least the audience and the scope, of req; more than that is no problem. Its
-// lifetime is not compared, since a shorter one is simply renewed sooner.
+// lifetime is not compared, since a shorter one is simply renewed sooner. An
+// IDTOKEN of HTCondor's has no limit just when req wants it so.
 func Matches(t Token, req agent.Request) []Problem {
 	c := &checker{Token: t}
 	if req.Subject != "" && t.Claims["sub"] != req.Subject {
@@ -27,12 +28,27 @@ func Matches(t Token, req agent.Request) []Problem {
 	if miss := missing(req.Scope, strings.Fields(scope)); len(miss) > 0 {
 		c.fault("scope", "it is %s; %s was asked for too", shown(t.Claims, "scope"), strings.Join(miss, " "))
 	}
+	if req.Profile == "htcondor" {
+		c.limit(req.Unlimited)
+	}
 	for _, name := range slices.Sorted(maps.Keys(req.Claims)) {
 		if !same(t.Claims[name], req.Claims[name]) {
 			c.fault(name, "it is %s; %s was asked for", shown(t.Claims, name), show(req.Claims[name]))
 		}
 	}
 	return c.problems
+}
+
+// limit compares whether an IDTOKEN has limits with whether it is to have none.
+func (c *checker) limit(unlimited bool) {
+	scope := c.Claims["scope"]
+	none := scope == nil || scope == ""
+	if none && !unlimited {
+		c.fault("scope", "it is missing, so the token has no limit at all; write what it may do, such as condor:/READ, or ask for that by unlimited = true")
+	}
+	if !none && unlimited {
+		c.fault("scope", "it is %s, but a token without limit was asked for; leave out the scope or unlimited", show(scope))
+	}
 }
 
 // Times returns why t is not valid at the time now: not yet, or no longer.

@@ -64,6 +64,35 @@ func TestMatchesComparesWithWhatWasAsked(t *testing.T) {
 	}
 }
 
+func TestNoLimitIsAskedForByName(t *testing.T) {
+	none := `scope: it is missing, so the token has no limit at all; write what it may do, such as condor:/READ, or ask for that by unlimited = true`
+	cases := map[string]struct {
+		scope any
+		req   agent.Request
+		want  string
+	}{
+		"limited":               {"condor:/READ", agent.Request{Profile: "htcondor"}, ""},
+		"no limit, and meant":   {absent{}, agent.Request{Profile: "htcondor", Unlimited: true}, ""},
+		"no limit, by mistake":  {absent{}, agent.Request{Profile: "htcondor"}, none},
+		"no limit, as \"\"":     {"", agent.Request{Profile: "htcondor"}, none},
+		"no limit, as null":     {nil, agent.Request{Profile: "htcondor"}, none},
+		"limited, but not to":   {"condor:/READ", agent.Request{Profile: "htcondor", Unlimited: true}, `scope: it is "condor:/READ", but a token without limit was asked for; leave out`},
+		"of no profile":         {absent{}, agent.Request{}, ""},
+		"a SciToken, for a job": {absent{}, agent.Request{Profile: "scitokens"}, ""},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			problems := Matches(with(good("htcondor"), map[string]any{"scope": c.scope}), c.req)
+			if c.want == "" && len(problems) > 0 {
+				t.Fatalf("got %v, want none", problems)
+			}
+			if c.want != "" && (len(problems) != 1 || problems[0].Warning || !strings.HasPrefix(problems[0].String(), c.want)) {
+				t.Fatalf("got %v, want %s", problems, c.want)
+			}
+		})
+	}
+}
+
 func TestTimesGiveNoLeeway(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	cases := map[string]struct {

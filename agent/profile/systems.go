@@ -118,11 +118,12 @@ func (c *checker) trustDomain(iss string) {
 
 // condorScope checks the limits of an IDTOKEN. One without any word that begins
 // with exactly condor:/ has no limit at all, so that a typo gives full power.
+// Leaving all words out may be meant: see Matches.
 func (c *checker) condorScope() {
 	words, ok := c.scopeWords()
 	if !ok {
 		if !c.faulty("scope") {
-			c.fault("scope", "it is missing, so the token has no limit at all; write what it may do, such as condor:/READ")
+			c.warn("scope", "it is missing, so the token has no limit at all; write what it may do, such as condor:/READ")
 		}
 		return
 	}
