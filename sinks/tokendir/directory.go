@@ -39,7 +39,9 @@ func Directories(user User, knob Lookup) []Directory {
 	var all []Directory
 	for _, s := range Systems() {
 		d := s.directory(user, knob)
-		same := slices.IndexFunc(all, func(o Directory) bool { return o.Path == d.Path && o.Reader.Exclude.String() == d.Reader.Exclude.String() })
+		same := slices.IndexFunc(all, func(o Directory) bool {
+			return o.Path == d.Path && o.Reader.Exclude.String() == d.Reader.Exclude.String()
+		})
 		switch {
 		case d.Path == "":
 		case same >= 0:

@@ -29,7 +29,7 @@ func (r Reading) Findings() []Finding {
 	}
 	findings := []Finding{}
 	if r.denied != "" {
-		findings = append(findings, Finding{Text: r.denied, Remedy: r.remedyDenied(), Grave: true})
+		findings = append(findings, r.ofDenied())
 	}
 	for _, e := range r.Entries {
 		if e.Verdict.lost() {
@@ -43,6 +43,16 @@ func (r Reading) Findings() []Finding {
 		}
 	}
 	return findings
+}
+
+// ofDenied is what is to be said of a directory that keeps the reader out.
+func (r Reading) ofDenied() Finding {
+	path := quoted(r.denied)
+	return Finding{
+		Text:   fmt.Sprintf("%s may not look into %s, so HTCondor finds nothing", r.reader, r.denied),
+		Remedy: fmt.Sprintf("chown %s %s, or chmod o+rx %[2]s", r.reader.id(), path),
+		Grave:  true,
+	}
 }
 
 // lostText is the reason, and what else comes of it.
@@ -108,11 +118,6 @@ func (r Reading) remedyState(e Entry) string {
 		return "set the clocks right, or write the token anew"
 	}
 	return "remove it; a SciToken or WLCG token lies in a file that BEARER_TOKEN_FILE names"
-}
-
-func (r Reading) remedyDenied() string {
-	path := quoted(r.Path)
-	return "chown " + r.reader.id() + " " + path + " && chmod 700 " + path
 }
 
 // id is how chown(1) takes the user.

@@ -3,9 +3,9 @@ package tokendir
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"time"
@@ -27,7 +27,7 @@ func Read(path string, reader Reader, now time.Time) (Reading, error) {
 	}
 	defer file.Close()
 	r := Reading{Path: path, Entries: []Entry{}, reader: reader}
-	if r.denied, err = denied(file, reader.User); err != nil {
+	if r.denied, err = deniedAt(path, reader.User); err != nil {
 		return Reading{}, err
 	}
 	names, err := file.Readdirnames(-1)
@@ -43,21 +43,34 @@ func Read(path string, reader Reader, now time.Time) (Reading, error) {
 	return r, nil
 }
 
-// denied says why the user surely cannot list the directory, or pass it.
-func denied(file *os.File, user User) (string, error) {
-	var st unix.Stat_t
-	if err := unix.Fstat(int(file.Fd()), &st); err != nil {
-		return "", &fs.PathError{Op: "stat", Path: file.Name(), Err: err}
+// deniedAt is the first directory, from the token directory upwards, that the
+// user surely cannot list or pass; "" when there is none.
+func deniedAt(path string, user User) (string, error) {
+	dir, err := filepath.Abs(path)
+	if err != nil || user.UID == 0 {
+		return "", err
 	}
-	needed := uint32(0o055) // the user may be of the group
+	for needed := uint32(0o5); ; needed, dir = 0o1, filepath.Dir(dir) {
+		var st unix.Stat_t
+		if err := unix.Stat(dir, &st); err != nil {
+			return "", &fs.PathError{Op: "stat", Path: dir, Err: err}
+		}
+		if !permits(st, user, needed) {
+			return dir, nil
+		}
+		if dir == "/" {
+			return "", nil
+		}
+	}
+}
+
+// permits reports whether the user may be granted the needed bits. The user's
+// groups are not known here: what is granted to a group counts.
+func permits(st unix.Stat_t, user User, needed uint32) bool {
 	if int(st.Uid) == user.UID {
-		needed = 0o500
+		return st.Mode>>6&needed == needed
 	}
-	permitted := st.Mode & needed
-	if user.UID == 0 || permitted&0o500 == 0o500 || permitted&0o050 == 0o050 || permitted&0o005 == 0o005 {
-		return "", nil
-	}
-	return fmt.Sprintf("%s cannot read the directory: it belongs to %s and has the mode %04o", user, owner(int(st.Uid)), st.Mode&0o7777), nil
+	return st.Mode>>3&needed == needed || st.Mode&needed == needed
 }
 
 // A folder is a directory that is being read.
@@ -87,7 +100,7 @@ func (f folder) entries(name string) []Entry {
 	if e.Verdict != "" {
 		return []Entry{e}
 	}
-	content, err := read(held)
+	content, err := read(held, st.Size)
 	if err != nil {
 		return unreadable(e, err)
 	}
@@ -165,20 +178,28 @@ func (f folder) remark(e *Entry, st unix.Stat_t) {
 	}
 }
 
-// read returns the content of a regular file that is held by an O_PATH
-// descriptor.
-func read(held int) ([]byte, error) {
+// read returns the content of a regular file of that size that is held by an
+// O_PATH descriptor.
+func read(held int, size int64) ([]byte, error) {
 	fd, err := unix.Open("/proc/self/fd/"+strconv.Itoa(held), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
-	file := os.NewFile(uintptr(fd), "")
-	defer file.Close()
-	content, err := io.ReadAll(io.LimitReader(file, maxFile))
-	if p, ok := errors.AsType[*fs.PathError](err); ok {
-		err = p.Err
+	defer unix.Close(fd)
+	content := make([]byte, size)
+	for n := 0; n < len(content); {
+		more, err := unix.Read(fd, content[n:])
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			return nil, err
+		case more == 0: // it was cut short meanwhile
+			return content[:n], nil
+		default:
+			n += more
+		}
 	}
-	return content, err
+	return content, nil
 }
 
 // owner is how people call a uid of which no name is known.

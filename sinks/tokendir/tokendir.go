@@ -130,7 +130,7 @@ type Reading struct {
 	Entries []Entry `json:"entries"` // in HTCondor's order
 
 	reader Reader
-	denied string // why the reader cannot list the directory; "" when it can
+	denied string // the directory, this one or one above, that keeps the reader out; "" for none
 }
 
 // A Winner is the token that HTCondor uses for the servers of one trust domain

@@ -361,12 +361,22 @@ func TestMissingDirectoryIsTold(t *testing.T) {
 
 func TestDirectoryThatItsReaderCannotList(t *testing.T) {
 	stranger := Reader{User: User{Name: "frontend", UID: os.Getuid() + 1}}
-	for mode, denied := range map[fs.FileMode]bool{0o700: true, 0o701: true, 0o711: true, 0o750: false, 0o755: false} {
+	for _, c := range []struct {
+		above, mode fs.FileMode
+		denied      bool
+	}{
+		{0o755, 0o700, true}, {0o755, 0o701, true}, {0o755, 0o711, true}, {0o755, 0o750, false}, {0o755, 0o755, false},
+		{0o700, 0o755, true}, {0o744, 0o755, true}, {0o711, 0o755, false}, {0o710, 0o755, false},
+	} {
 		dir := directory(t, nil)
-		must(t, os.Chmod(dir, mode))
+		must(t, os.Chmod(dir, c.mode))
+		must(t, os.Chmod(filepath.Dir(dir), c.above))
 		findings := mustRead(t, dir, stranger).Findings()
-		if got := len(findings) == 1 && findings[0].Grave; got != denied {
-			t.Errorf("mode %04o: %v", mode, findings)
+		if got := len(findings) == 1 && findings[0].Grave; got != c.denied {
+			t.Errorf("modes %04o and %04o: %v", c.above, c.mode, findings)
+		}
+		if findings := mustRead(t, dir, self()).Findings(); len(findings) > 0 {
+			t.Errorf("for its owner: %v", findings)
 		}
 	}
 }
