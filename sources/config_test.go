@@ -2,6 +2,7 @@ package sources
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -21,6 +22,13 @@ import (
 // folder that it and its keys lie in.
 func load(t *testing.T, dir, text string, definitions bool) (*config.Config, config.Faults) {
 	t.Helper()
+	return loadBeside(t, nil, dir, text, definitions)
+}
+
+// loadBeside is load on a machine whose HTCondor has that configuration; nil
+// where it is not installed.
+func loadBeside(t *testing.T, condor map[string]string, dir, text string, definitions bool) (*config.Config, config.Faults) {
+	t.Helper()
 	path := filepath.Join(dir, "tokenagent.hcl")
 	if err := os.WriteFile(path, []byte(strings.ReplaceAll(text, "DIR", dir)), 0o600); err != nil {
 		t.Fatal(err)
@@ -30,6 +38,14 @@ func load(t *testing.T, dir, text string, definitions bool) (*config.Config, con
 		Hostname: func() (string, error) { return "host", nil },
 		FQDN:     func() (string, error) { return "host.example.org", nil },
 		Seed:     "seed", DigestKey: []byte("key"), Definitions: definitions,
+	}
+	if condor != nil {
+		env.Knob = func(name string) (string, error) {
+			if value, there := condor[name]; there {
+				return strings.ReplaceAll(value, "DIR", dir), nil
+			}
+			return "", errors.New("not defined")
+		}
 	}
 	return config.Load([]string{path}, config.Kinds{Sources: Kinds}, env)
 }

@@ -2,14 +2,10 @@ package sources
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
-	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -111,30 +107,11 @@ func (s *localKey) Issue(ctx context.Context, req agent.Request) (agent.Token, e
 	if len(problems) > 0 {
 		return agent.Token{}, configurationFault(errors.New(problems[0].String()))
 	}
-	text, err := s.sign(claims)
+	text, err := sign(s.signer, claims)
 	if err != nil {
 		return agent.Token{}, configurationFault(err)
 	}
 	return agent.Token{Secret: agent.NewSecret(text), Issued: now, Expires: expiry(now, req.Lifetime)}, nil
-}
-
-func configurationFault(err error) error {
-	return &agent.Fault{Kind: agent.Configuration, Err: err}
-}
-
-func (s *localKey) sign(claims map[string]any) (string, error) {
-	if s.signer == nil {
-		return "", errors.New("the key was not read; only definitions were looked at")
-	}
-	payload, err := json.Marshal(claims)
-	if err != nil {
-		return "", fmt.Errorf("claims: %w", err)
-	}
-	jws, err := s.signer.Sign(payload)
-	if err != nil {
-		return "", fmt.Errorf("signing: %w", err)
-	}
-	return jws.CompactSerialize()
 }
 
 // Check returns what is wrong with the tokens that Issue would make for req, by
@@ -143,13 +120,7 @@ func (s *localKey) Check(req agent.Request) []profile.Problem {
 	claims, problems := s.claims(req, time.Now())
 	t := profile.Token{Header: s.header.parameters(req.Profile), Claims: claims}
 	problems = append(problems, profile.Check(req.Profile, t)...)
-	if payload, err := json.Marshal(claims); err != nil {
-		problems = append(problems, profile.Problem{Text: "the claims cannot be written as JSON; " + err.Error()})
-	} else if size := len(payload) * 4 / 3; size > profile.MaxSize {
-		text := fmt.Sprintf("the token would have more than %d bytes; readers take at most %d", size, profile.MaxSize)
-		problems = append(problems, profile.Problem{Text: text})
-	}
-	return problems
+	return append(problems, unwritable(claims)...)
 }
 
 // parameters are the header as profile takes it. Where no key was read, it is
@@ -170,75 +141,10 @@ const early = time.Minute
 // claims returns what a token for req is to say when it is signed at the time
 // now, and where the further claims of req contradict what it must say.
 func (s *localKey) claims(req agent.Request, now time.Time) (map[string]any, []profile.Problem) {
-	claims := map[string]any{
-		"iat": now.Unix(),
-		"nbf": now.Add(-early).Unix(),
-		"exp": expiry(now, req.Lifetime).Unix(),
-		"jti": newID(),
-	}
-	setText(claims, "iss", s.issuer)
-	setText(claims, "sub", req.Subject)
-	setText(claims, "scope", strings.Join(req.Scope, " "))
-	if aud := audience(req.Audience); aud != nil {
-		claims["aud"] = aud
-	}
+	claims := requested(s.issuer, req, now)
+	claims["nbf"] = now.Add(-early).Unix()
 	maps.Copy(claims, profile.Claims(req.Profile))
 	return claims, addFurther(claims, req.Claims)
-}
-
-// addFurther adds further claims to those set. One that is set already must be
-// equal; the times and jti are new in each token, and never are.
-func addFurther(set, further map[string]any) []profile.Problem {
-	var problems []profile.Problem
-	for _, name := range slices.Sorted(maps.Keys(further)) {
-		own, taken := set[name]
-		switch {
-		case !taken:
-			set[name] = further[name]
-		case name == "iat" || name == "nbf" || name == "exp" || name == "jti":
-			problems = append(problems, profile.Problem{Claim: name, Text: "it is set anew in each token; leave it out of the further claims"})
-		case !reflect.DeepEqual(own, further[name]):
-			text := fmt.Sprintf("a further claim says %v, but it is set to %v; leave it out of the further claims", further[name], own)
-			problems = append(problems, profile.Problem{Claim: name, Text: text})
-		}
-	}
-	return problems
-}
-
-// expiry is the whole second at which a token signed at the time now ends: exp
-// and the agent's own idea of it must agree, for verifiers give no leeway.
-func expiry(now time.Time, lifetime time.Duration) time.Time {
-	return time.Unix(now.Unix()+int64(lifetime/time.Second), 0)
-}
-
-// newID is a fresh jti in the form that HTCondor uses: 32 lower-case
-// hexadecimal digits.
-func newID() string {
-	var id [16]byte
-	rand.Read(id[:]) // never fails, as crypto/rand says
-	return hex.EncodeToString(id[:])
-}
-
-func setText(claims map[string]any, name, text string) {
-	if text != "" {
-		claims[name] = text
-	}
-}
-
-// audience is one entry as a string, several as an array (RFC 7519 section
-// 4.1.3), and nil for none.
-func audience(entries []string) any {
-	switch len(entries) {
-	case 0:
-		return nil
-	case 1:
-		return entries[0]
-	}
-	list := make([]any, len(entries))
-	for i, entry := range entries {
-		list[i] = entry
-	}
-	return list
 }
 
 // WriteKey writes what tells this key from another into a keyed digest.

@@ -8,4 +8,5 @@ import "github.com/tokenagent/tokenagent/agent/config"
 // Kinds are the kinds of source, by their label.
 var Kinds = map[string]config.SourceDecoder{
 	"local_key": decodeLocalKey,
+	"htcondor":  decodeHTCondor,
 }

@@ -34,6 +34,12 @@ func Read(path string) (Key, error) {
 // followed, as secrets in a pod are. It never waits, not even at a FIFO. Its
 // errors begin with the path, and name the command that mends.
 func ReadSecretFile(path string) ([]byte, error) {
+	return readKept(path, identity.refuses)
+}
+
+// readKept is ReadSecretFile with its own idea of how a secret is kept: refuses
+// says why the file is not.
+func readKept(path string, refuses func(me identity, path string, info fs.FileInfo) error) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, bare(err))
@@ -50,7 +56,7 @@ func ReadSecretFile(path string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	if err := me.refuses(path, info); err != nil {
+	if err := refuses(me, path, info); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	data, err := io.ReadAll(io.LimitReader(f, MaxFile+1))
@@ -107,20 +113,41 @@ const inAPod = "in a pod: defaultMode: 0440 with fsGroup"
 
 // refuses says why the file is not kept as a secret.
 func (me identity) refuses(path string, info fs.FileInfo) error {
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	if !ok {
-		return errors.New("its owner cannot be told on this system")
-	}
+	gid, err := me.mayOwn(path, info)
 	mode := info.Mode().Perm()
 	switch {
-	case stat.Uid != 0 && stat.Uid != me.uid:
-		return fmt.Errorf("its owner is user %d; it must be root or whoever runs tokenagent: chown %d %s", stat.Uid, me.uid, path)
+	case err != nil:
+		return err
 	case mode&0o007 != 0:
 		return fmt.Errorf("its mode %04o lets everybody at it; chmod 0600 %s (%s)", mode, path, inAPod)
 	case mode&0o020 != 0:
 		return fmt.Errorf("its mode %04o lets its group write; chmod 0600 %s (%s)", mode, path, inAPod)
-	case mode&0o050 != 0 && !slices.Contains(me.groups, stat.Gid):
-		return fmt.Errorf("its mode %04o lets group %d read, which whoever runs tokenagent is not in; chmod 0600 %s (%s)", mode, stat.Gid, path, inAPod)
+	case mode&0o050 != 0 && !slices.Contains(me.groups, gid):
+		return fmt.Errorf("its mode %04o lets group %d read, which whoever runs tokenagent is not in; chmod 0600 %s (%s)", mode, gid, path, inAPod)
 	}
 	return nil
+}
+
+// refusesShared is refuses for a key of HTCondor's, which no group may touch.
+func (me identity) refusesShared(path string, info fs.FileInfo) error {
+	if _, err := me.mayOwn(path, info); err != nil {
+		return err
+	}
+	if mode := info.Mode().Perm(); mode&0o077 != 0 {
+		return fmt.Errorf("its mode %04o lets others than its owner at it, and HTCondor wants none; chmod 0600 %s (in a pod: defaultMode: 0400 without fsGroup)", mode, path)
+	}
+	return nil
+}
+
+// mayOwn is an error unless root or whoever runs this owns the file; gid is its
+// group.
+func (me identity) mayOwn(path string, info fs.FileInfo) (gid uint32, err error) {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 0, errors.New("its owner cannot be told on this system")
+	}
+	if stat.Uid != 0 && stat.Uid != me.uid {
+		return 0, fmt.Errorf("its owner is user %d; it must be root or whoever runs tokenagent: chown %d %s", stat.Uid, me.uid, path)
+	}
+	return stat.Gid, nil
 }

@@ -1,0 +1,241 @@
+package sources
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/agent/profile"
+	"github.com/tokenagent/tokenagent/sources/keys"
+)
+
+// An htcondor signs IDTOKENs with a key of an HTCondor pool, as
+// condor_token_create does:
+//
+//	source "htcondor" "pool" {
+//	  key_file     = "/etc/condor/passwords.d/POOL" # default: SEC_TOKEN_POOL_SIGNING_KEY_FILE of this machine's HTCondor
+//	  key_id       = "POOL"                         # default: POOL for the pool's key, else the file's name
+//	  trust_domain = "cm.example.org"               # default: TRUST_DOMAIN of this machine's HTCondor
+//	}
+type htcondor struct {
+	trustDomain string         // the claim iss
+	file        string         // of the key; "" when nobody names it
+	key         keys.CondorKey // zero when it was not read
+	signer      jose.Signer    // made once; nil without a key
+	age         ageLimit
+}
+
+// An ageLimit is SEC_TOKEN_MAX_AGE of this machine's HTCondor: servers refuse a
+// token so long after its iat, whatever its exp.
+type ageLimit struct {
+	most      time.Duration // zero: none is known
+	elsewhere bool          // the tokens are for another trust domain, whose servers may think otherwise
+}
+
+// The names by which HTCondor's configuration says what a block leaves out.
+const (
+	trustDomainKnob = "TRUST_DOMAIN"
+	poolKeyKnob     = "SEC_TOKEN_POOL_SIGNING_KEY_FILE"
+	maxAgeKnob      = "SEC_TOKEN_MAX_AGE"
+)
+
+// decodeHTCondor decodes a source "htcondor". Without a key that can be used it
+// still returns the source, so that the tokens of it are checked in the same run.
+func decodeHTCondor(b *config.Block) agent.Source {
+	var set struct {
+		KeyFile     string `hcl:"key_file,optional,path"`
+		KeyID       string `hcl:"key_id,optional"`
+		TrustDomain string `hcl:"trust_domain,optional"`
+	}
+	if !b.Decode(&set) {
+		return nil
+	}
+	s := &htcondor{
+		trustDomain: orKnob(b, "trust_domain", set.TrustDomain, trustDomainKnob),
+		file:        keyFile(b, set.KeyFile),
+	}
+	if set.KeyID == "" {
+		set.KeyID = keyIDOf(b, s.file)
+	}
+	s.judgeNames(b, set.KeyID)
+	if b.DefinitionsOnly() || s.file == "" {
+		return s
+	}
+	s.age = ageLimitOf(b, s.trustDomain)
+	key, err := keys.ReadCondor(s.file, set.KeyID)
+	if err == nil {
+		err = s.use(key)
+	}
+	if err != nil {
+		b.Fault("key_file", "no usable key", err.Error())
+	}
+	return s
+}
+
+// orKnob is what the block sets, or else what HTCondor's configuration says; ""
+// after a fault, and where only definitions are looked at.
+func orKnob(b *config.Block, attr, set, knob string) string {
+	if set != "" || b.DefinitionsOnly() {
+		return set
+	}
+	value, err := b.Knob(knob)
+	if err != nil {
+		b.Fault(attr, "missing attribute "+attr, fmt.Sprintf("write it in this block, for HTCondor's configuration does not say it (%v)", err))
+	}
+	return value
+}
+
+// keyFile is the path of the key: what the block sets, or else the pool's.
+func keyFile(b *config.Block, set string) string {
+	file := orKnob(b, "key_file", set, poolKeyKnob)
+	if file != "" && !filepath.IsAbs(file) {
+		b.Fault("key_file", "no usable key", fmt.Sprintf("%s is the relative path %q; write key_file in this block", poolKeyKnob, file))
+		return ""
+	}
+	return file
+}
+
+// keyIDOf is the kid of the key in the file, where the block names none.
+func keyIDOf(b *config.Block, file string) string {
+	if file == "" {
+		return keys.PoolKey // for which HTCondor's configuration was asked, or would be
+	}
+	if !b.DefinitionsOnly() {
+		if pool, err := b.Knob(poolKeyKnob); err == nil && filepath.Clean(pool) == filepath.Clean(file) {
+			return keys.PoolKey
+		}
+	}
+	return filepath.Base(file)
+}
+
+// judgeNames reports a kid and a trust domain that HTCondor does not take, once
+// for all tokens of the source.
+func (s *htcondor) judgeNames(b *config.Block, keyID string) {
+	for _, p := range s.problems(map[string]any{"iss": s.trustDomain}, keyID) {
+		attr := map[string]string{"iss": "trust_domain", "kid": "key_id"}[p.Claim]
+		if attr == "" || p.Claim == "iss" && s.trustDomain == "" {
+			continue
+		}
+		summary, detail, _ := strings.Cut(attr+": "+p.Text, "; ")
+		if p.Warning {
+			b.Warn(attr, summary, detail)
+		} else {
+			b.Fault(attr, summary, detail)
+		}
+	}
+}
+
+// ageLimitOf asks HTCondor's configuration, in which most pools set no limit.
+func ageLimitOf(b *config.Block, trustDomain string) ageLimit {
+	text, err := b.Knob(maxAgeKnob)
+	if err != nil {
+		return ageLimit{}
+	}
+	seconds, err := strconv.ParseInt(text, 10, 32) // an int of HTCondor's
+	if err != nil || seconds <= 0 {
+		return ageLimit{}
+	}
+	here, err := b.Knob(trustDomainKnob)
+	return ageLimit{time.Duration(seconds) * time.Second, err == nil && here != trustDomain}
+}
+
+// use makes the source sign with key.
+func (s *htcondor) use(key keys.CondorKey) error {
+	signer, err := jose.NewSigner(
+		jose.SigningKey{Algorithm: jose.HS256, Key: key.Signing()},
+		(&jose.SignerOptions{}).WithHeader("kid", key.ID()),
+	)
+	s.key, s.signer = key, signer
+	return err
+}
+
+// Profile is that of every IDTOKEN.
+func (s *htcondor) Profile() string { return "htcondor" }
+
+// DefaultLifetime is that of a token block that names none.
+func (s *htcondor) DefaultLifetime() time.Duration { return 24 * time.Hour }
+
+// Issue signs a token for req. It refuses whatever Check calls a fault of the
+// claims: to HTCondor a slip in the scope is no limit at all.
+func (s *htcondor) Issue(ctx context.Context, req agent.Request) (agent.Token, error) {
+	if err := ctx.Err(); err != nil {
+		return agent.Token{}, err
+	}
+	now := time.Now()
+	claims, problems := s.claims(req, now)
+	if i := slices.IndexFunc(problems, func(p profile.Problem) bool { return !p.Warning }); i >= 0 {
+		return agent.Token{}, configurationFault(errors.New(problems[i].String()))
+	}
+	text, err := sign(s.signer, claims)
+	if err != nil {
+		return agent.Token{}, configurationFault(err)
+	}
+	return agent.Token{Secret: agent.NewSecret(text), Issued: now, Expires: expiry(now, req.Lifetime)}, nil
+}
+
+// Check returns what is wrong with the tokens that Issue would make for req. It
+// signs nothing.
+func (s *htcondor) Check(req agent.Request) []profile.Problem {
+	claims, problems := s.claims(req, time.Now())
+	return slices.Concat(problems, s.age.problems(req.Lifetime), unwritable(claims))
+}
+
+// claims returns what a token for req is to say when it is signed at the time
+// now, and what is wrong with that.
+func (s *htcondor) claims(req agent.Request, now time.Time) (map[string]any, []profile.Problem) {
+	claims := requested(s.trustDomain, req, now)
+	problems := addFurther(claims, req.Claims)
+	if _, there := claims["nbf"]; there {
+		problems = append(problems, profile.Problem{Claim: "nbf", Text: "an IDTOKEN is valid from iat on; leave it out of the further claims"})
+	}
+	for _, p := range s.problems(claims, s.key.ID()) {
+		switch {
+		case p.Claim == "kid" || p.Claim == "iss": // has been said of the source
+		case p.Claim == "scope" && p.Warning: // none, which Matches compares with what was asked for
+		default:
+			problems = append(problems, p)
+		}
+	}
+	asked := agent.Request{Profile: s.Profile(), Scope: req.Scope, Unlimited: req.Unlimited}
+	return claims, append(problems, profile.Matches(profile.Token{Claims: claims}, asked)...)
+}
+
+// problems are what HTCondor says of a token with those claims and that kid.
+func (s *htcondor) problems(claims map[string]any, keyID string) []profile.Problem {
+	header := map[string]any{"alg": string(jose.HS256), "kid": keyID}
+	return profile.Check(s.Profile(), profile.Token{Header: header, Claims: claims})
+}
+
+// problems is what the limit says of tokens that live so long.
+func (l ageLimit) problems(lifetime time.Duration) []profile.Problem {
+	if l.most == 0 || lifetime <= l.most {
+		return nil
+	}
+	text := fmt.Sprintf("the token lives %d s, but HTCondor refuses it after %d (%s); ask for a lifetime of at most \"%[2]ds\"",
+		lifetime/time.Second, l.most/time.Second, maxAgeKnob)
+	return []profile.Problem{{Claim: "exp", Text: text, Warning: l.elsewhere}}
+}
+
+// WriteKey writes what tells this key from another into a keyed digest, and what
+// HTCondor's configuration may have said, for the block does not.
+func (s *htcondor) WriteKey(w io.Writer) {
+	fmt.Fprintf(w, "%q %q %x", s.trustDomain, s.key.ID(), s.key.Signing())
+}
+
+// Files returns the key's file.
+func (s *htcondor) Files() []string {
+	if s.file == "" {
+		return nil
+	}
+	return []string{s.file}
+}

@@ -1,0 +1,207 @@
+package keys
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// A vector is a key whose derivation the real condor_token_create has shown.
+type vector struct {
+	FileHex string `json:"file_hex"`
+	Kid     string
+	Derived string
+}
+
+func (v vector) content(t testing.TB) []byte {
+	t.Helper()
+	data, err := hex.DecodeString(v.FileHex)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func vectors(t testing.TB) []vector {
+	t.Helper()
+	var set struct{ Keys []vector }
+	if err := json.Unmarshal([]byte(testdata(t, "idtoken.json")), &set); err != nil {
+		t.Fatal(err)
+	}
+	if len(set.Keys) < 9 {
+		t.Fatalf("%d vectors are there", len(set.Keys))
+	}
+	return set.Keys
+}
+
+func TestDerivedKeysAreThoseOfHTCondor(t *testing.T) {
+	for _, v := range vectors(t) {
+		k, err := DeriveCondor(v.content(t), v.Kid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := hex.EncodeToString(k.Signing()); got != v.Derived || k.ID() != v.Kid {
+			t.Errorf("%s under %s: got %s under %s, want %s", v.FileHex, v.Kid, got, k.ID(), v.Derived)
+		}
+		if got := hex.EncodeToString(deriveByHand(v.content(t), v.Kid)); got != v.Derived {
+			t.Errorf("%s under %s: by hand it is %s, want %s", v.FileHex, v.Kid, got, v.Derived)
+		}
+	}
+}
+
+// deriveByHand is the derivation once more, by RFC 5869 section 2 on HMAC alone.
+func deriveByHand(content []byte, kid string) []byte {
+	var seed []byte
+	for i, b := range content {
+		seed = append(seed, b^"\xde\xad\xbe\xef"[i&3])
+	}
+	if kid == "POOL" {
+		seed = bytes.Repeat(seed, 2)
+	}
+	extract := hmac.New(sha256.New, []byte("htcondor"))
+	extract.Write(seed)
+	expand := hmac.New(sha256.New, extract.Sum(nil))
+	expand.Write([]byte("master jwt\x01")) // T(1), which is as long as what is wanted
+	return expand.Sum(nil)
+}
+
+func TestEveryByteOfTheFileIsKey(t *testing.T) {
+	seen := map[string]string{}
+	for _, content := range []string{"hello", "hello\n", "hello\r\n", " hello", "hello\x00", "hello\x00x", "Hello"} {
+		for _, kid := range []string{"POOL", "k1"} {
+			k, err := ReadCondor(write(t, content, 0o600), kid)
+			if err != nil {
+				t.Fatal(err)
+			}
+			name, got := fmt.Sprintf("%q under %s", content, kid), string(k.Signing())
+			if other := seen[got]; other != "" {
+				t.Errorf("%s and %s give the same key", name, other)
+			}
+			if seen[got] = name; got != string(deriveByHand([]byte(content), kid)) {
+				t.Errorf("%s: by hand it is another key", name)
+			}
+		}
+	}
+}
+
+func TestOnlyPOOLIsDoubled(t *testing.T) {
+	for _, kid := range []string{"pool", "POOL2", "k1"} {
+		a, errA := DeriveCondor([]byte("hello"), kid)
+		b, errB := DeriveCondor([]byte("hello"), "k1")
+		if errA != nil || errB != nil || !bytes.Equal(a.Signing(), b.Signing()) {
+			t.Errorf("%s is derived otherwise than k1: %v, %v", kid, errA, errB)
+		}
+	}
+}
+
+func TestReadCondorNamesTheFileAndTheMend(t *testing.T) {
+	missing := filepath.Join(t.TempDir(), "POOL")
+	const open = "lets others than its owner at it, and HTCondor wants none; chmod 0600 PATH"
+	cases := map[string]struct{ path, want string }{
+		"as HTCondor has it": {write(t, "hello", 0o600), ""},
+		"not to be changed":  {write(t, "hello", 0o400), ""},
+		"group reads":        {write(t, "hello", 0o640), "key PATH: its mode 0640 " + open},
+		"group executes":     {write(t, "hello", 0o610), "key PATH: its mode 0610 " + open},
+		"others read":        {write(t, "hello", 0o604), "key PATH: its mode 0604 " + open},
+		"missing":            {missing, "key PATH: no such file or directory"},
+		"empty":              {write(t, "", 0o600), "key PATH: it is empty, so that anybody could sign as the pool; copy the pool's key to it"},
+		"directory":          {t.TempDir(), "key PATH: it is a directory; a regular file is wanted"},
+		"too large":          {write(t, strings.Repeat("x", MaxFile+1), 0o600), "key PATH: it is larger than 65536 bytes"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			_, err := ReadCondor(c.path, "POOL")
+			want := strings.ReplaceAll(c.want, "PATH", c.path)
+			if got := text(err); want == "" && got != "" || !strings.HasPrefix(got, want) {
+				t.Errorf("got %q, want %q", got, want)
+			}
+		})
+	}
+	if _, err := ReadCondor(missing, "POOL"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%v is not fs.ErrNotExist", err)
+	}
+}
+
+func TestACondorKeyIsItsOwnersAlone(t *testing.T) {
+	agent := identity{uid: 500, groups: []uint32{500}}
+	for _, c := range []struct {
+		uid  uint32
+		mode fs.FileMode
+		want string
+	}{
+		{500, 0o600, ""},
+		{0, 0o400, ""},
+		{501, 0o600, "its owner is user 501; it must be root or whoever runs tokenagent: chown 500 /k"},
+		{500, 0o440, "its mode 0440 lets others than its owner at it"}, // also in an own group
+		{500, 0o601, "its mode 0601 lets others than its owner at it"},
+	} {
+		err := agent.refusesShared("/k", fakeInfo{mode: c.mode, stat: syscall.Stat_t{Uid: c.uid, Gid: 500}})
+		if got := text(err); c.want == "" && got != "" || !strings.HasPrefix(got, c.want) {
+			t.Errorf("user %d, mode %04o: got %q, want %q", c.uid, c.mode, got, c.want)
+		}
+	}
+}
+
+func TestNothingPrintsACondorKey(t *testing.T) {
+	type holder struct{ key CondorKey }
+	k, err := DeriveCondor([]byte("hello"), "POOL")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var shown strings.Builder
+	for _, v := range []any{k, &k, holder{k}, &holder{k}, []CondorKey{k}, map[string]CondorKey{"k": k}, struct{ K CondorKey }{k}} {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+			fmt.Fprintf(&shown, verb+"\n", v)
+		}
+		data, _ := json.Marshal(v)
+		shown.Write(data)
+	}
+	secret := k.Signing()[:6]
+	for _, form := range []string{
+		string(secret), hex.EncodeToString(secret), base64.RawStdEncoding.EncodeToString(secret),
+		strings.Trim(fmt.Sprint(secret), "[]"), strings.TrimSuffix(strings.TrimPrefix(fmt.Sprintf("%#v", secret), "[]byte{"), "}"),
+	} {
+		if strings.Contains(strings.ToLower(shown.String()), strings.ToLower(form)) {
+			t.Errorf("the key is shown: %s", shown.String())
+		}
+	}
+	if got := fmt.Sprintf("%+v, %v", k, CondorKey{}); got != "HS256 key POOL, no key" {
+		t.Errorf("got %s", got)
+	}
+	if signing := (CondorKey{}).Signing(); signing != nil {
+		t.Errorf("no key signs with %x", signing)
+	}
+}
+
+// FuzzDeriveCondor holds that any file but an empty one is a key, and the one
+// that is derived by hand.
+func FuzzDeriveCondor(f *testing.F) {
+	for _, v := range vectors(f) {
+		f.Add(v.content(f), v.Kid)
+	}
+	f.Add([]byte{}, "POOL")
+	f.Add([]byte{0xde, 0xad, 0xbe, 0xef}, "")
+	f.Fuzz(func(t *testing.T, content []byte, kid string) {
+		before := bytes.Clone(content)
+		k, err := DeriveCondor(content, kid)
+		if (err != nil) != (len(content) == 0) {
+			t.Fatalf("%d bytes: %v", len(content), err)
+		}
+		if err == nil && !bytes.Equal(k.Signing(), deriveByHand(content, kid)) {
+			t.Error("by hand it is another key")
+		}
+		if !bytes.Equal(content, before) {
+			t.Error("what was read has been changed")
+		}
+	})
+}
