@@ -59,8 +59,8 @@ func codeOf(err error) int {
 	if e, ok := errors.AsType[*exitError](err); ok {
 		return e.code
 	}
-	if r, ok := errors.AsType[*control.Refusal](err); ok {
-		return codeOfRefusal(r)
+	if r, ok := errors.AsType[*control.Refusal](err); ok && r.Reason == control.UnknownToken {
+		return exitUsage
 	}
 	switch {
 	case errors.Is(err, control.ErrNoAgent):
@@ -69,11 +69,4 @@ func codeOf(err error) int {
 		return exitConfiguration
 	}
 	return exitFailed
-}
-
-func codeOfRefusal(r *control.Refusal) int {
-	if r.Reason == control.Configuration {
-		return exitConfiguration
-	}
-	return exitUsage
 }

@@ -26,20 +26,9 @@ and its key ID to standard error.`,
   tokenagent key create --algorithm EdDSA --format clustercockpit -`,
 		Args: arguments(1, 1, "FILE"),
 		RunE: func(c *cobra.Command, args []string) error {
-			write, err := privateFormat(format)
+			key, text, err := generate(algorithm, format)
 			if err != nil {
 				return err
-			}
-			if !slices.Contains(keys.Algorithms(), algorithm) {
-				return usage("--algorithm %s: unknown; there are %s", algorithm, strings.Join(keys.Algorithms(), ", "))
-			}
-			key, err := keys.Generate(algorithm)
-			if err != nil {
-				return err
-			}
-			text, err := write(key)
-			if err != nil {
-				return usage("--format %s: %v", format, err)
 			}
 			if args[0] == "-" {
 				fmt.Fprintln(c.ErrOrStderr(), key.ID())
@@ -56,6 +45,24 @@ and its key ID to standard error.`,
 	c.Flags().StringVar(&algorithm, "algorithm", "ES256", "what the key signs with, by `name`: "+strings.Join(keys.Algorithms(), ", "))
 	c.Flags().StringVar(&format, "format", "pem", "by `name`: pem (PKCS#8), jwk (RFC 7517) or clustercockpit (EdDSA only)")
 	return c
+}
+
+// generate makes a key and the text of its file.
+func generate(algorithm, format string) (key keys.Key, text []byte, err error) {
+	write, err := privateFormat(format)
+	if err != nil {
+		return key, nil, err
+	}
+	if !slices.Contains(keys.Algorithms(), algorithm) {
+		return key, nil, usage("--algorithm %s: unknown; there are %s", algorithm, strings.Join(keys.Algorithms(), ", "))
+	}
+	if key, err = keys.Generate(algorithm); err != nil {
+		return key, nil, err
+	}
+	if text, err = write(key); err != nil {
+		return key, nil, usage("--format %s: %v", format, err)
+	}
+	return key, text, nil
 }
 
 // privateFormat is how a private key is written in the format.

@@ -26,13 +26,9 @@ one in another format. FILE - is standard input. Nothing private is printed.`,
 			if len(files) > 1 && (format != "jwks" || keyID != "") {
 				return usage("several keys fit only into --format jwks, and without --key-id")
 			}
-			var all []keys.Key
-			for _, file := range files {
-				key, err := readKey(c, file)
-				if err != nil {
-					return err
-				}
-				all = append(all, key.WithID(keyID))
+			all, err := readKeys(c, files, keyID)
+			if err != nil {
+				return err
 			}
 			text, err := write(all)
 			if err != nil {
@@ -61,6 +57,18 @@ func publicFormat(name string) (func([]keys.Key) ([]byte, error), error) {
 		return func(all []keys.Key) ([]byte, error) { return all[0].PublicClusterCockpit() }, nil
 	}
 	return nil, usage("--format %s: unknown; there are jwks, jwk, pem and clustercockpit", name)
+}
+
+// readKeys reads the private keys; each goes by keyID unless that is "".
+func readKeys(c *cobra.Command, files []string, keyID string) (all []keys.Key, err error) {
+	for _, file := range files {
+		key, err := readKey(c, file)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, key.WithID(keyID))
+	}
+	return all, nil
 }
 
 // readKey reads the private key in the file, or on standard input for "-".

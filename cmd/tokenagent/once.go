@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -29,30 +30,16 @@ has faults, 1 an agent runs already (ask it with tokenagent refresh).`,
 		Example: `  tokenagent once
   tokenagent once pilot --timeout 30s`,
 		RunE: func(c *cobra.Command, names []string) error {
-			cfg, faults := from.read(false)
-			if faults.HasErrors() {
-				return from.refuse(faults)
-			}
-			if err := alone(c.Context(), &from, cfg.Settings); err != nil {
-				return err
-			}
-			chosen, err := choose(cfg.Renewers, names)
-			if err != nil {
-				return err
-			}
-			log := newLogger(c.ErrOrStderr(), cfg.Settings)
-			if log.GetLevel() == logrus.InfoLevel { // the table tells what was written
-				log.SetLevel(logrus.WarnLevel)
-			}
-			for _, w := range faults {
-				log.Warn(w.Error())
-			}
 			ctx, stop := untilSignal(c.Context())
 			defer stop()
 			ctx, cancel := context.WithTimeout(ctx, timeout)
 			defer cancel()
-			found := survey{Tokens: agent.New(log, chosen).Once(ctx)}
-			return errors.Join(found.print(c.OutOrStdout(), asJSON), notValid(found.Tokens))
+			tokens, err := pass(ctx, &from, names, c.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			found := survey{Tokens: tokens}
+			return errors.Join(found.print(c.OutOrStdout(), asJSON), notValid(tokens))
 		},
 	}
 	from.flags(c)
@@ -60,6 +47,30 @@ has faults, 1 an agent runs already (ask it with tokenagent refresh).`,
 	c.Flags().DurationVar(&timeout, "timeout", 2*time.Minute, "how long to try")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
+}
+
+// pass issues and writes the tokens that the names select, and returns what has
+// become of them.
+func pass(ctx context.Context, from *place, names []string, stderr io.Writer) ([]agent.Status, error) {
+	cfg, faults := from.read(false)
+	if faults.HasErrors() {
+		return nil, from.refuse(faults)
+	}
+	if err := alone(ctx, from, cfg.Settings); err != nil {
+		return nil, err
+	}
+	chosen, err := choose(cfg.Renewers, names)
+	if err != nil {
+		return nil, err
+	}
+	log := newLogger(stderr, cfg.Settings)
+	if log.GetLevel() == logrus.InfoLevel { // the table tells what was written
+		log.SetLevel(logrus.WarnLevel)
+	}
+	for _, w := range faults {
+		log.Warn(w.Error())
+	}
+	return agent.New(log, chosen).Once(ctx), nil
 }
 
 // alone is the error of a configuration that a running agent takes care of.

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/control"
 )
 
 func newReload() *cobra.Command {
@@ -27,6 +29,9 @@ Exit codes: 0 it is in use, 78 it has faults, 5 no agent answers.`,
 				return err
 			}
 			replaced, err := client.Reload(c.Context())
+			if refusal, ok := errors.AsType[*control.Refusal](err); ok {
+				return faulted(refusal.Text)
+			}
 			if err != nil {
 				return err
 			}

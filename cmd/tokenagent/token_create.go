@@ -37,15 +37,7 @@ that is configured for it but its sinks.`,
     --subject pilot --scope "condor:/READ condor:/WRITE" --private-key key.pem > pilot.scitoken
   tokenagent token create --config /etc/tokenagent pilot/ce1.example.org`,
 		RunE: func(c *cobra.Command, args []string) error {
-			names, claims := namesAndClaims(args)
-			var text agent.Secret
-			var err error
-			if len(names) > 0 || len(from.configs) > 0 {
-				text, err = createConfigured(c, &from, names, claims)
-			} else {
-				flags.claims = append(claims, flags.claims...)
-				text, err = flags.create(c.Context(), c.ErrOrStderr())
-			}
+			text, err := createToken(c, &from, &flags, args)
 			if err != nil {
 				return err
 			}
@@ -56,6 +48,16 @@ that is configured for it but its sinks.`,
 	flags.add(c)
 	from.configFlag(c)
 	return c
+}
+
+// createToken issues the configured token that args name, else one as the flags say.
+func createToken(c *cobra.Command, from *place, flags *tokenFlags, args []string) (agent.Secret, error) {
+	names, claims := namesAndClaims(args)
+	if len(names) > 0 || len(from.configs) > 0 {
+		return createConfigured(c, from, names, claims)
+	}
+	flags.claims = append(claims, flags.claims...)
+	return flags.create(c.Context(), c.ErrOrStderr())
 }
 
 // namesAndClaims tells a configured token's name from Pelican's arguments of the
