@@ -40,6 +40,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"exits":        exits,
+			"retry":        retry,
 			"wait-for":     waitFor,
 			"wait-other":   waitOther,
 			"signal":       sendSignal,
@@ -75,6 +76,16 @@ func eventually(ts *testscript.TestScript, what string, done func() bool) {
 			ts.Fatalf("%s did not come within %v", what, longest)
 		}
 	}
+}
+
+// retry COMMAND…: runs the command until it succeeds.
+func retry(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: retry COMMAND…")
+	}
+	eventually(ts, "the success of "+strings.Join(args, " "), func() bool {
+		return ts.Exec(args[0], args[1:]...) == nil
+	})
 }
 
 // wait-for FILE [PATTERN [COUNT]]: waits until the file is there, and the

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tokenagent/tokenagent/agent"
+)
+
+func TestTableSaysInWordsWhatBecameOfEachToken(t *testing.T) {
+	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.Local)
+	at := func(d time.Duration) time.Time { return now.Add(d) }
+	tokens := []agent.Status{
+		{Name: "good", State: agent.Valid, Renew: at(27 * time.Minute), Sinks: []agent.SinkStatus{{Path: "/t/good", State: agent.Valid, Expires: at(57*time.Minute + 3*time.Second)}}},
+		{Name: "old", State: agent.Expired, Renew: at(-time.Second),
+			Failing: &agent.Failing{Error: "the issuer\nis down", Failures: 3, Since: at(-time.Hour), Retry: at(12 * time.Second)},
+			Sinks:   []agent.SinkStatus{{Path: "/t/old", State: agent.Expired, Expires: at(-3 * time.Minute)}}},
+		{Name: "two", State: agent.Missing, Renew: at(time.Hour), Sinks: []agent.SinkStatus{
+			{Path: "/t/a", State: agent.Valid},
+			{Path: "/t/b", State: agent.Missing, Failing: &agent.Failing{Error: "disk full", Failures: 1, Retry: at(-time.Second)}},
+		}},
+	}
+	want := strings.TrimPrefix(`
+NAME  STATE    REMAINING       RENEWAL  SINK     LAST ERROR
+good  valid    57m3s           in 27m   /t/good  -
+old   expired  expired 3m ago  now      /t/old   the issuer is down (3 times since 2026-11-22 11:00:00); tried again in 12s
+two   valid    unknown         in 1h    /t/a     -
+      missing  -                        /t/b     disk full; tried again now
+`, "\n")
+	var got strings.Builder
+	check(t, printTable(&got, tokens, now))
+	if d := cmp.Diff(want, got.String()); d != "" {
+		t.Error(d)
+	}
+}
+
+// A drawer is a sink that only can be read.
+type drawer struct {
+	text string
+	err  error
+}
+
+func (drawer) Put(context.Context, agent.Token) (bool, error) { return false, nil }
+func (drawer) Path() string                                   { return "/t" }
+func (d drawer) Read(context.Context) (agent.Secret, error) {
+	return agent.NewSecret(d.text), d.err
+}
+
+func TestFilesTellTheStateOfTheirToken(t *testing.T) {
+	const header, signature = "eyJhbGciOiJub25lIn0.", ".c2ln"
+	for name, c := range map[string]struct {
+		sink    drawer
+		want    agent.State
+		expires time.Time
+		fails   string
+	}{
+		"expired":    {drawer{text: header + "eyJleHAiOjE3MDAwMDAwMDB9" + signature}, agent.Expired, time.Unix(1700000000, 0), ""},
+		"valid":      {drawer{text: header + "eyJleHAiOjQxMDI0NDQ4MDB9" + signature}, agent.Valid, time.Unix(4102444800, 0), ""},
+		"no expiry":  {drawer{text: header + "e30" + signature}, agent.Valid, time.Time{}, ""},
+		"opaque":     {drawer{text: "opaque-0123"}, agent.Valid, time.Time{}, ""},
+		"missing":    {drawer{err: fs.ErrNotExist}, agent.Missing, time.Time{}, ""},
+		"unreadable": {drawer{err: fs.ErrPermission}, agent.Missing, time.Time{}, "permission denied"},
+		"damaged":    {drawer{text: header + "e30x" + signature}, agent.Missing, time.Time{}, " "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := inFile(t.Context(), c.sink)
+			if got.State != c.want || !got.Expires.Equal(c.expires) {
+				t.Errorf("state %s, expires %v", got.State, got.Expires)
+			}
+			if (c.fails != "") != (got.Failing != nil) || got.Failing != nil && !strings.Contains(got.Failing.Error, c.fails) {
+				t.Errorf("failing is %+v", got.Failing)
+			}
+		})
+	}
+}
+
+func TestTokenIsAsGoodAsItsWorstFile(t *testing.T) {
+	valid := drawer{text: "eyJhbGciOiJub25lIn0.eyJleHAiOjQxMDI0NDQ4MDB9.c2ln"}
+	expired := drawer{text: "eyJhbGciOiJub25lIn0.eyJleHAiOjE3MDAwMDAwMDB9.c2ln"}
+	missing := drawer{err: fs.ErrNotExist}
+	for _, c := range []struct {
+		sinks []agent.Sink
+		want  agent.State
+	}{
+		{[]agent.Sink{valid, valid}, agent.Valid},
+		{[]agent.Sink{valid, expired}, agent.Expired},
+		{[]agent.Sink{missing, expired, valid}, agent.Missing},
+		{[]agent.Sink{expired, missing}, agent.Missing},
+	} {
+		if got := inFiles(t.Context(), agent.Renewer{Sinks: c.sinks}); got.State != c.want {
+			t.Errorf("state %s, want %s", got.State, c.want)
+		}
+	}
+}
+
+func TestOnlyAnUnknownNameIsARefusal(t *testing.T) {
+	unknown := errors.New(`no token "x"`)
+	for _, c := range []struct {
+		err  error
+		code int
+	}{
+		{unknown, exitUsage},
+		{agent.ErrStopped, exitFailed},
+	} {
+		_, err := named(func(context.Context, ...string) ([]agent.Status, error) { return nil, c.err })(t.Context())
+		if got := codeOf(err); got != c.code {
+			t.Errorf("%v: exit code %d, want %d", err, got, c.code)
+		}
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := named(func(ctx context.Context, _ ...string) ([]agent.Status, error) { return nil, ctx.Err() })(ended)
+	if got := codeOf(err); got != exitFailed {
+		t.Errorf("%v: exit code %d", err, got)
+	}
+}
