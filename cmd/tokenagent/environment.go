@@ -27,6 +27,7 @@ func environment(definitions bool) config.Environment {
 		Seed:                 strings.TrimSpace(string(id)) + "\x00" + host,
 		CredentialsDirectory: os.Getenv("CREDENTIALS_DIRECTORY"),
 		Discovery:            discovery(),
+		Knob:                 condorKnob(),
 		Definitions:          definitions,
 		DigestKey:            digestKey(),
 	}

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestHTCondorsConfigurationIsAskedOnce(t *testing.T) {
+	asked := filepath.Join(t.TempDir(), "asked")
+	program(t, "condor_config_val", fmt.Sprintf(`
+echo "$#:$1" >> %s
+case "$1" in
+TRUST_DOMAIN) echo pool.example.org ;;
+EMPTY) echo ;;
+LINES) echo one; echo two ;;
+ENDLESS) exec yes ;;
+*) echo "Not defined: $1" >&2; exit 1 ;;
+esac`, asked))
+	knob := condorKnob()
+	for name, want := range map[string]string{
+		"TRUST_DOMAIN": "pool.example.org",
+		"EMPTY":        "",
+		"LINES":        "condor_config_val gave more than one line",
+		"ENDLESS":      "condor_config_val: ",
+		"NOWHERE":      `condor_config_val: exit status 1 ("Not defined: NOWHERE")`,
+		"$(id) x":      `condor_config_val: exit status 1 ("Not defined: $(id) x")`,
+	} {
+		for range 2 {
+			got, err := knob(name)
+			if err != nil {
+				got = err.Error()
+			}
+			if !strings.Contains(got, want) || len(got) > 400 {
+				t.Errorf("%s is %.400q, want %q", name, got, want)
+			}
+		}
+	}
+	if got := strings.Count(readFile(t, asked), "\n"); got != 6 {
+		t.Errorf("it was asked %d times", got)
+	}
+}
+
+func TestWithoutHTCondorNobodyIsAsked(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	if condorKnob() != nil {
+		t.Error("there is somebody to ask")
+	}
+}
+
+func TestAPoolIsCheckedByWhatHTCondorSays(t *testing.T) {
+	dir := t.TempDir()
+	key := filepath.Join(dir, "site.key")
+	writeFile(t, key, []byte("hello"))
+	program(t, "condor_config_val", fmt.Sprintf(`
+case "$1" in
+TRUST_DOMAIN) echo pool.example.org ;;
+SEC_TOKEN_POOL_SIGNING_KEY_FILE) echo %s ;;
+*) exit 1 ;;
+esac`, key))
+	file := filepath.Join(dir, "tokenagent.hcl")
+	writeFile(t, file, []byte(`
+source "htcondor" "pool" {}
+
+token "collector" {
+  source  = source.htcondor.pool
+  subject = "schedd@example.org"
+  scope   = ["condor:/READ"]
+
+  sink "file" {
+    path = "`+filepath.Join(dir, "10-collector")+`"
+  }
+}
+`))
+	succeed(t, "check", "--strict", "--config", file)
+	t.Setenv("PATH", dir)
+	here := place{configs: []string{file}}
+	_, faults := here.read(false)
+	if got := faults.Error(); !strings.Contains(got, "TRUST_DOMAIN: HTCondor is not installed here") {
+		t.Errorf("got %s", got)
+	}
+}
