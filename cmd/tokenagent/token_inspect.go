@@ -67,6 +67,9 @@ func readToken(c *cobra.Command, args []string) (profile.Token, error) {
 		defer f.Close()
 		from, name = f, args[0]
 	}
+	if isTerminal(from) {
+		fmt.Fprintln(c.ErrOrStderr(), "tokenagent: reading the token from the terminal; Ctrl-D ends it")
+	}
 	text, err := readAll(from, name, 4*profile.MaxSize)
 	if err != nil {
 		return profile.Token{}, err
