@@ -4,14 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -98,6 +101,64 @@ func TestNobodyAnswersIsErrNoAgent(t *testing.T) {
 		} else if !strings.Contains(err.Error(), path) {
 			t.Errorf("%v does not name the socket", err)
 		}
+	}
+}
+
+func TestAgentThatHangsIsToldFromOneThatIsNotThere(t *testing.T) {
+	hangs := func(ctx context.Context, _ ...string) ([]agent.Status, error) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	c := serve(t, Answers{Status: hangs})
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	_, err := c.Status(ctx)
+	if err == nil || errors.Is(err, ErrNoAgent) || !strings.Contains(err.Error(), "no answer in time") {
+		t.Errorf("error is %v", err)
+	}
+}
+
+func TestSocketOfAnotherUserSaysWhatToDo(t *testing.T) {
+	for _, denied := range []error{syscall.EACCES, syscall.EPERM} {
+		err := NewClient("/s").explain(&url.Error{Op: "Get", URL: "http://agent/status", Err: denied})
+		if errors.Is(err, ErrNoAgent) || !strings.Contains(err.Error(), "control_group") {
+			t.Errorf("error is %v", err)
+		}
+	}
+	err := NewClient("/s").explain(&url.Error{Op: "Get", URL: "http://agent/status", Err: syscall.ECONNRESET})
+	if strings.Contains(err.Error(), "http:") || !strings.Contains(err.Error(), "connection reset") {
+		t.Errorf("error is %v", err)
+	}
+}
+
+func TestQuestionUnderWayIsAnsweredBeforeTheEnd(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := Listen(path, OwnerOnly)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked, release := make(chan struct{}), make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() {
+		Serve(ctx, l, Answers{Status: func(context.Context, ...string) ([]agent.Status, error) {
+			close(asked)
+			<-release
+			return []agent.Status{{Name: "last"}}, nil
+		}})
+	})
+	running.Go(func() {
+		got, err := NewClient(path).Status(t.Context())
+		if err != nil || len(got) != 1 || got[0].Name != "last" {
+			t.Errorf("answer is %v, %v", got, err)
+		}
+	})
+	<-asked
+	cancel()
+	close(release)
+	running.Wait()
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the socket is left behind: %v", err)
 	}
 }
 
