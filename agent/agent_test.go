@@ -403,6 +403,32 @@ func TestRefreshWaitsForTheVerdict(t *testing.T) {
 	})
 }
 
+func TestRefreshTellsOfTheNewAttemptAndNotOfTheOld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sink := &fakeSink{path: "/t/a", fail: errors.New("no space left on device")}
+		a := started(t, silent(), Renewer{Name: "a", Source: &fakeSource{life: time.Hour}, Sinks: []Sink{sink}})
+		time.Sleep(time.Minute)
+		sink.set(func() { sink.fail = nil })
+		all, err := a.Refresh(t.Context(), "a")
+		if err != nil || all[0].Failing != nil || all[0].State != Valid {
+			t.Errorf("%+v, %v", all[0], err)
+		}
+	})
+}
+
+func TestFileInWhosePlaceSomethingElseLiesIsMissing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sink := &fakeSink{path: "/t/a"}
+		a := started(t, silent(), Renewer{Name: "a", Source: &fakeSource{life: 24 * time.Hour}, Sinks: []Sink{sink}})
+		sink.set(func() { sink.difference, sink.fail = "it is a directory", errors.New("it is a directory") })
+		time.Sleep(2 * time.Minute)
+		all, err := a.Status(t.Context())
+		if err != nil || all[0].State != Missing {
+			t.Errorf("%+v, %v", all[0], err)
+		}
+	})
+}
+
 func TestSoonerExpiryIsTakenOnlyWhenSomebodyAsked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source, sink := &fakeSource{life: 8 * time.Hour}, &fakeSink{path: "/t/a"}

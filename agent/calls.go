@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 )
 
 // ErrStopped is the error of a call to an Agent whose loop has ended.
@@ -88,7 +87,7 @@ func (a *Agent) settle(e *entry) {
 	settled, final := true, e.ask().trouble.failures == 0 || e.ask().trouble.kind == Configuration
 	if e.ask().trouble.failures == 0 {
 		for _, s := range e.sinks() {
-			settled = settled && (!s.owed || s.trouble.failures > 0)
+			settled = settled && (!s.owed || s.tried)
 			final = final && (!s.owed || s.trouble.failures >= quickTries)
 		}
 	}
@@ -124,20 +123,34 @@ func (a *Agent) allFinal() bool {
 func (a *Agent) Touched(ctx context.Context, path string) {
 	a.call(ctx, func() {
 		d := a.paths[path]
-		if d == nil || d.owed || d.running {
-			return
-		}
-		if _, ok := d.sink.(Looker); ok {
-			a.schedule(d, later(a.now, d.begun.Add(time.Second)))
+		switch {
+		case d == nil || d.owed && !d.running:
+		case d.running:
+			d.touched = true
+		default:
+			if _, ok := d.sink.(Looker); ok {
+				a.schedule(d, later(a.now, d.begun.Add(betweenTouches)))
+			}
 		}
 	})
+}
+
+// An Unknown is the error of a selector that names no token.
+type Unknown struct {
+	Selector string
+	Names    string // of the tokens that there are, for people
+}
+
+// Error names the selector and what there is.
+func (u *Unknown) Error() string {
+	return fmt.Sprintf("no token %q; there are: %s", u.Selector, u.Names)
 }
 
 // known says which selector names nothing, and what there is.
 func (a *Agent) known(selectors []string) error {
 	for _, s := range selectors {
 		if len(a.selected([]string{s})) == 0 {
-			return fmt.Errorf("no token %q; there are: %s", s, a.names())
+			return &Unknown{Selector: s, Names: a.names()}
 		}
 	}
 	return nil

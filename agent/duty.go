@@ -35,6 +35,9 @@ type duty struct {
 	deadline time.Time // the entry's expiry when the duty fell due
 
 	owed     bool      // the entry's token is not in the sink yet
+	tried    bool      // the entry's token was put, or could not be
+	differs  bool      // what lies in the sink is not as it was put
+	touched  bool      // something happened to the file while the duty ran
 	inPlace  Token     // what the sink holds
 	repaired time.Time // when the file was last found changed
 	told     time.Time // when it was last said that somebody else changes it
@@ -92,7 +95,7 @@ func (a *Agent) issued(d *duty, o outcome) {
 		e.token, e.unheard = o.token, 0
 		a.schedule(d, e.Schedule.Next(e.token))
 		for _, s := range e.sinks() {
-			s.owed, s.recalled = true, false
+			s.owed, s.recalled, s.tried = true, false, false
 			a.schedule(s, a.now)
 		}
 	}
@@ -108,6 +111,7 @@ func (a *Agent) askFailed(d *duty, f *Fault) {
 // written takes in what came of writing a sink.
 func (a *Agent) written(d *duty, o outcome) {
 	e := d.entry
+	d.tried = o.token == e.token
 	if o.err != nil {
 		d.trouble.add(faultOf(o.err, Writing), a.now)
 		a.schedule(d, a.now.Add(writeWait(d.trouble.failures)))
@@ -115,7 +119,7 @@ func (a *Agent) written(d *duty, o outcome) {
 		return
 	}
 	a.recovered(d)
-	d.inPlace, d.recalled = o.token, false
+	d.inPlace, d.recalled, d.differs = o.token, false, false
 	d.record = Record{Digest: e.Digest, Issued: o.token.Issued, Expires: o.token.Expires, Mark: o.mark}
 	a.stale = true
 	if d.owed = o.token != e.token; d.owed { // a newer one came meanwhile
@@ -140,7 +144,7 @@ func (a *Agent) lookedAt(d *duty, o outcome) {
 	if earliest := d.repaired.Add(betweenRepairs); earliest.After(again) {
 		again = earliest
 	}
-	d.repaired = again
+	d.repaired, d.differs = again, true
 	a.logChanged(d, o.difference, again)
 	if d.entry.token.Secret == (Secret{}) { // it was adopted, and is not in memory
 		a.schedule(d.entry.ask(), again)
@@ -175,6 +179,9 @@ func (a *Agent) lookLater(d *duty) {
 	}
 	a.lookSlot = later(a.lookSlot.Add(lookSpacing), a.now.Add(betweenLooks))
 	due := a.lookSlot
+	if d.touched {
+		due, d.touched = a.now.Add(betweenTouches), false
+	}
 	if e := d.inPlace.Expires; d.entry.RemoveExpired && !e.IsZero() && e.Before(due) {
 		due = later(e, a.now.Add(time.Second))
 	}

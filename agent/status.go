@@ -70,7 +70,7 @@ func (e *entry) status(now time.Time) Status {
 
 func (d *duty) state(now time.Time) State {
 	switch {
-	case d.inPlace.IsZero():
+	case d.inPlace.IsZero() || d.differs && d.trouble.failures > 0: // something else lies there
 		return Missing
 	case d.inPlace.Expired(now):
 		return Expired

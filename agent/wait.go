@@ -19,6 +19,7 @@ const (
 	betweenAttempts  = 5 * time.Second // between two attempts that nobody asked for
 	betweenRepairs   = time.Minute     // of one file that somebody else changes
 	betweenLooks     = time.Minute     // at one file
+	betweenTouches   = time.Second     // at one file to which something happens all the time
 	lookSpacing      = 2 * time.Millisecond
 	betweenLogLines  = time.Hour // about one failure that lasts
 	leastUse         = 10 * time.Second
