@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -87,7 +88,8 @@ func (a *Agent) Run(ctx context.Context) {
 func (a *Agent) Once(ctx context.Context) []Status {
 	a.loop(ctx, a.allFinal)
 	a.now = a.wall()
-	return a.statuses(a.selected(nil))
+	chosen := slices.DeleteFunc(a.selected(nil), func(e *entry) bool { return e.idle })
+	return a.statuses(chosen)
 }
 
 func (a *Agent) loop(ctx context.Context, enough func() bool) {

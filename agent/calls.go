@@ -91,7 +91,7 @@ func (a *Agent) settle(e *entry) {
 			final = final && (!s.owed || s.trouble.failures >= quickTries)
 		}
 	}
-	e.final = final
+	e.final = final || e.idle
 	if settled {
 		e.dismiss()
 	}
@@ -102,6 +102,29 @@ func (e *entry) dismiss() {
 		close(w)
 	}
 	e.waiters = nil
+}
+
+// Only leaves the tokens alone that the selectors do not name, for a following
+// Once. Without a selector it does nothing; one that names no token is an error.
+func (a *Agent) Only(selectors ...string) error {
+	if err := a.known(selectors); err != nil || len(selectors) == 0 {
+		return err
+	}
+	for _, e := range a.entries {
+		if !slices.ContainsFunc(selectors, e.Selects) {
+			e.idle, e.final = true, true
+			a.timers.take(e.ask())
+		}
+	}
+	return nil
+}
+
+// Force makes all tokens due, however fresh they are, for a following Once.
+func (a *Agent) Force() {
+	for _, e := range a.entries {
+		e.ask().asked = true
+		a.schedule(e.ask(), a.now)
+	}
 }
 
 func (a *Agent) allFinal() bool {

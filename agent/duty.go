@@ -10,6 +10,7 @@ type entry struct {
 	unheard int     // sinks that have yet to say whether they can be adopted
 	gone    bool    // no longer in the configuration: what still runs for it ends unheard
 	waiters []chan struct{}
+	idle    bool // see Agent.Only
 	final   bool // see Agent.Once
 }
 
@@ -199,7 +200,7 @@ func (a *Agent) schedule(d *duty, due time.Time) {
 	}
 	d.due = due
 	d.lane.ready.take(d)
-	if !d.running {
+	if !d.running && !(d.entry.idle && d.sink == nil) {
 		a.timers.put(d)
 	}
 }

@@ -186,13 +186,23 @@ func (a *Agent) forget(d *duty) {
 	}
 }
 
+// A Leftover is a file of ours that no definition has any more.
+type Leftover struct {
+	Token string `json:"token"` // the name of the definition that it was of
+	Path  string `json:"path"`
+}
+
 // Leftovers are the files of ours that no definition has any more, by path.
-func (a *Agent) Leftovers(ctx context.Context) (all []Record, err error) {
-	err = a.call(ctx, func() { all = a.leftovers() })
+func (a *Agent) Leftovers(ctx context.Context) (all []Leftover, err error) {
+	err = a.call(ctx, func() {
+		for _, r := range a.orphaned() {
+			all = append(all, Leftover{r.Token, r.Path})
+		}
+	})
 	return all, err
 }
 
-func (a *Agent) leftovers() (all []Record) {
+func (a *Agent) orphaned() (all []Record) {
 	for _, d := range a.orphans {
 		all = append(all, d.fullRecord())
 	}
@@ -256,7 +266,7 @@ func (a *Agent) keepLast() {
 const keepLimit = time.Second
 
 func (a *Agent) snapshot() []Record {
-	all := a.leftovers()
+	all := a.orphaned()
 	for _, e := range a.entries {
 		for _, d := range e.sinks() {
 			if d.path != "" && (d.recalled || !d.inPlace.IsZero()) {

@@ -223,6 +223,39 @@ func TestOnceAdoptsAndEndsAtOnce(t *testing.T) {
 	})
 }
 
+func TestOnceOfOneTokenLeavesTheOthersAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk, source := &fakeDisk{}, &fakeSource{life: 24 * time.Hour}
+		records := &fakeRecords{disk: disk}
+		set := func() []Renewer {
+			r := onDisk(disk, source, "a", "b", "c")
+			r[1].DeleteRemoved = true
+			return r
+		}
+		runFor(t, time.Minute, records, set()...)
+		for _, force := range []bool{false, true} {
+			disk.put("/t/c", "") // would be noticed, were it asked for
+			a := New(silent(), set())
+			a.Remember(records)
+			if err := a.Only("a"); err != nil {
+				t.Fatal(err)
+			}
+			if force {
+				a.Force()
+			}
+			if all := a.Once(t.Context()); len(all) != 1 || all[0].Name != "a" || all[0].State != Valid {
+				t.Errorf("%+v", all)
+			}
+		}
+		if n := source.asked(); n != 4 || disk.at("/t/b") == "" || len(records.all) < 2 {
+			t.Errorf("asked %d times; b is %q; %d records", n, disk.at("/t/b"), len(records.all))
+		}
+		if err := New(silent(), set()).Only("d"); err == nil {
+			t.Error("an unknown name is no error")
+		}
+	})
+}
+
 func TestRecordsAreKeptEveryTenSecondsAtMostAndAtStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk, source := &fakeDisk{}, &fakeSource{life: 20 * time.Second}
