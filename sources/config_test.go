@@ -37,7 +37,7 @@ func loadBeside(t *testing.T, condor map[string]string, dir, text string, defini
 		Getenv:   func(string) string { return "" },
 		Hostname: func() (string, error) { return "host", nil },
 		FQDN:     func() (string, error) { return "host.example.org", nil },
-		Seed:     "seed", DigestKey: []byte("key"), Definitions: definitions,
+		Seed:     "seed", Definitions: definitions,
 	}
 	if condor != nil {
 		env.Knob = func(name string) (string, error) {

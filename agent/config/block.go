@@ -72,7 +72,7 @@ type Environment struct {
 	Discovery            string                            // path.discovery: the WLCG path of the agent's own user
 	Knob                 func(name string) (string, error) // what condor_config_val NAME prints; nil where HTCondor is not installed
 	Definitions          bool                              // look at no key, secret, user or folder
-	DigestKey            []byte                            // key of every Renewer's Digest
+	DigestKey            func(Settings) []byte             // key of every Renewer's Digest, for an agent block that says so; nil: none
 }
 
 // A Block is one source or sink block of the configuration as its decoder sees

@@ -97,7 +97,7 @@ func testEnvironment() Environment {
 		FQDN:      func() (string, error) { return "", errors.New("no such host") },
 		Seed:      "seed",
 		Discovery: "/tmp/bt_u0",
-		DigestKey: []byte("digest key"),
+		DigestKey: func(Settings) []byte { return []byte("digest key") },
 	}
 }
 

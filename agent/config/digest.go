@@ -32,7 +32,7 @@ func (d *digest) hex() string { return hex.EncodeToString(d.sum()) }
 
 // sourceDigest is that of a source block and of its signing key.
 func (l *loading) sourceDigest(s *source, b *Block) []byte {
-	d := &digest{key: l.env.DigestKey}
+	d := &digest{key: l.digestKey}
 	d.block(b)
 	if keyed, ok := s.Source.(Keyed); ok && !l.env.Definitions {
 		var key bytes.Buffer
@@ -44,7 +44,7 @@ func (l *loading) sourceDigest(s *source, b *Block) []byte {
 
 // tokenDigest is that of a token block before its sinks are added.
 func (b *Block) tokenDigest(from *source) *digest {
-	d := &digest{key: b.load.env.DigestKey}
+	d := &digest{key: b.load.digestKey}
 	if from != nil {
 		d.text = appendText(append(d.text, 'o'), string(from.digest))
 	}

@@ -35,7 +35,7 @@ func digestOf(t *testing.T, text, key string, env Environment) string {
 
 func TestDigestIsThatOfWhatWasSet(t *testing.T) {
 	other := testEnvironment()
-	other.DigestKey = []byte("another")
+	other.DigestKey = func(Settings) []byte { return []byte("another") }
 	for _, test := range []struct {
 		what     string
 		from, to string // replaced in the text

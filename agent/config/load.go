@@ -50,6 +50,9 @@ func Load(paths []string, kinds Kinds, env Environment) (*Config, Faults) {
 	l.declare()
 	l.evaluateLocals()
 	l.decodeAgent()
+	if env.DigestKey != nil {
+		l.digestKey = env.DigestKey(l.settings)
+	}
 	l.decodeSources()
 	renewers := l.decodeTokens()
 	faults := l.faults()
@@ -76,6 +79,7 @@ type loading struct {
 
 	agentBlock  *stanza
 	settings    Settings
+	digestKey   []byte
 	locals      map[string]*local
 	localOrder  []*local
 	sources     map[sourceName]*source

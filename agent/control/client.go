@@ -54,6 +54,12 @@ func (c *Client) Refresh(ctx context.Context, names ...string) ([]agent.Status, 
 	return statuses, c.ask(ctx, http.MethodPost, "/refresh", names, &statuses)
 }
 
+// Leftovers are the files of the agent's that no definition has any more.
+func (c *Client) Leftovers(ctx context.Context) ([]agent.Leftover, error) {
+	var leftovers []agent.Leftover
+	return leftovers, c.ask(ctx, http.MethodGet, "/leftovers", nil, &leftovers)
+}
+
 // Reload has the configuration read again. A configuration with faults is a
 // [*Refusal].
 func (c *Client) Reload(ctx context.Context) (agent.Replaced, error) {

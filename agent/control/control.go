@@ -3,9 +3,10 @@
 //
 //	GET  /status?name=NAME…   every token's state        200 [agent.Status]
 //	POST /refresh?name=NAME…  asks now, with the verdict 200 [agent.Status]
+//	GET  /leftovers           files without a definition 200 [agent.Leftover]
 //	POST /reload              reads the configuration    200 agent.Replaced
 //
-// Who may open the socket may use all three; no token ever goes through it.
+// Who may open the socket may use all of them; no token ever goes through it.
 package control
 
 import (
@@ -18,12 +19,13 @@ import (
 // ErrNoAgent is the error of a Client whose socket nobody answers.
 var ErrNoAgent = errors.New("no agent answers")
 
-// Answers is what the running agent says to each question. All three may be
+// Answers is what the running agent says to each question. All may be
 // called at the same time.
 type Answers struct {
-	Status  func(ctx context.Context, names ...string) ([]agent.Status, error)
-	Refresh func(ctx context.Context, names ...string) ([]agent.Status, error)
-	Reload  func(ctx context.Context) (agent.Replaced, error)
+	Status    func(ctx context.Context, names ...string) ([]agent.Status, error)
+	Refresh   func(ctx context.Context, names ...string) ([]agent.Status, error)
+	Reload    func(ctx context.Context) (agent.Replaced, error)
+	Leftovers func(ctx context.Context) ([]agent.Leftover, error)
 }
 
 // A Refusal is an answer that is no: what was asked cannot be done as long as

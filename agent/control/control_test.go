@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -47,11 +48,13 @@ func TestBothEndsAgree(t *testing.T) {
 		asked = names
 		return want, nil
 	}
+	leftovers := []agent.Leftover{{Token: "old", Path: "/t/old"}}
 	replaced := agent.Replaced{Added: 1, Changed: 2, Unchanged: 3, Removed: 4}
 	c := serve(t, Answers{
-		Status:  echo,
-		Refresh: echo,
-		Reload:  func(context.Context) (agent.Replaced, error) { return replaced, nil },
+		Status:    echo,
+		Refresh:   echo,
+		Reload:    func(context.Context) (agent.Replaced, error) { return replaced, nil },
+		Leftovers: func(context.Context) ([]agent.Leftover, error) { return leftovers, nil },
 	})
 	for _, ask := range []func(context.Context, ...string) ([]agent.Status, error){c.Status, c.Refresh} {
 		got, err := ask(t.Context(), `pilot["ce1"]`, "a&b=c d")
@@ -67,6 +70,9 @@ func TestBothEndsAgree(t *testing.T) {
 	}
 	if got, err := c.Reload(t.Context()); err != nil || got != replaced {
 		t.Errorf("Reload = %+v, %v", got, err)
+	}
+	if got, err := c.Leftovers(t.Context()); err != nil || !slices.Equal(got, leftovers) {
+		t.Errorf("Leftovers = %+v, %v", got, err)
 	}
 }
 

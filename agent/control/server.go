@@ -58,6 +58,10 @@ func routes(answers Answers) http.Handler {
 		statuses, err := answers.Refresh(r.Context(), names(r)...)
 		answer(w, statuses, err)
 	})
+	mux.HandleFunc("GET /leftovers", func(w http.ResponseWriter, r *http.Request) {
+		leftovers, err := answers.Leftovers(r.Context())
+		answer(w, leftovers, err)
+	})
 	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, r *http.Request) {
 		replaced, err := answers.Reload(r.Context())
 		answer(w, replaced, err)

@@ -25,7 +25,8 @@ var arrows = map[string][]string{
 	"agent/config":   {"agent", "agent/profile"},
 	"agent/profile":  {"agent"},
 	"agent/control":  {"agent"},
-	"agent/state":    {"agent", "sinks/safefile"},
+	"agent/program":  {"agent", "agent/config"},
+	"agent/state":    {"agent"},
 	"sources":        {"agent", "agent/config", "agent/profile", "sources/...", "sinks/safefile"},
 	"sources/keys":   {"agent", "sinks/safefile"},
 	"sinks":          {"agent", "agent/config", "sinks/..."},
@@ -44,7 +45,7 @@ var foreign = map[string][]string{
 	"github.com/sirupsen/logrus":    {"agent", "cmd/tokenagent"},
 	"github.com/spf13/cobra":        {"cmd/tokenagent"},
 	"github.com/zclconf/go-cty":     {"agent/config"},
-	"golang.org/x/sys/unix":         {"agent/control", "agent/state", "sinks", "sinks/safefile", "sinks/tokendir", "sources/keys", "cmd/tokenagent"},
+	"golang.org/x/sys/unix":         {"agent/control", "agent/program", "agent/state", "sinks", "sinks/safefile", "sinks/tokendir", "sources/keys", "cmd/tokenagent"},
 }
 
 // withheld are the packages of the standard library, with the folders below

@@ -2,13 +2,11 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/tokenagent/tokenagent/agent/config"
@@ -16,8 +14,9 @@ import (
 
 const fqdnTimeout = 5 * time.Second
 
-// environment is what the configuration may know of this machine.
-func environment(definitions bool) config.Environment {
+// environment is what the configuration may know of this machine; key makes the
+// digests of its definitions, nil where nobody compares them.
+func environment(definitions bool, key func(config.Settings) []byte) config.Environment {
 	host, _ := os.Hostname()
 	id, _ := os.ReadFile("/etc/machine-id")
 	return config.Environment{
@@ -29,16 +28,9 @@ func environment(definitions bool) config.Environment {
 		Discovery:            discovery(),
 		Knob:                 condorKnob(),
 		Definitions:          definitions,
-		DigestKey:            digestKey(),
+		DigestKey:            key,
 	}
 }
-
-// digestKey is one for the process: digests are compared only within it.
-var digestKey = sync.OnceValue(func() []byte {
-	key := make([]byte, 32)
-	rand.Read(key) // never fails, see crypto/rand
-	return key
-})
 
 // fqdn is the host name with its domain, by /etc/hosts or DNS.
 func fqdn() (string, error) {

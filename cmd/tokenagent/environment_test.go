@@ -58,10 +58,29 @@ func TestPlacesOfStateAndSocket(t *testing.T) {
 	}
 }
 
-func TestDigestKeyIsOneForTheProcess(t *testing.T) {
-	a, b := environment(false), environment(true)
-	if len(a.DigestKey) != 32 || string(a.DigestKey) != string(b.DigestKey) {
+func TestDigestKeyStaysInTheStateFolder(t *testing.T) {
+	folder := config.Settings{StateDir: t.TempDir()}
+	var one, other memory
+	key := one.digestKey(folder)
+	if len(key) != 32 || string(key) != string(one.digestKey(folder)) {
 		t.Error("a reload would find every definition changed")
+	}
+	if other.digestKey(folder); other.taken() == nil {
+		t.Error("two have the folder")
+	}
+	one.close()
+	var next memory
+	if string(next.digestKey(folder)) != string(key) {
+		t.Error("a restart would find every definition changed")
+	}
+	next.close()
+}
+
+func TestWithoutAStateFolderTheKeyIsOneForTheProcess(t *testing.T) {
+	folder := config.Settings{StateDir: "/proc/nowhere"}
+	var m memory
+	if key := m.digestKey(folder); len(key) != 32 || string(key) != string(m.digestKey(folder)) || m.err == nil || m.taken() != nil {
+		t.Errorf("key of %d bytes, %v", len(key), m.err)
 	}
 }
 

@@ -17,13 +17,15 @@ import (
 
 func newOnce() *cobra.Command {
 	var from place
-	var asJSON bool
+	var asJSON, force bool
 	var timeout time.Duration
 	c := &cobra.Command{
 		Use:   "once [NAME…]",
-		Short: "Issue and write all tokens once, then stop",
-		Long: `Issue and write all tokens, or those named, once, then stop. What fails for a
-reason that may go away by itself is tried again until the timeout.
+		Short: "Have every token in its place once, then stop: the first pass of the daemon",
+		Long: `Have all tokens, or those named, in their places once, then stop: the first pass
+of the daemon. One that still lies there as an earlier agent left it and is not
+due is let be; the others are issued and written. What fails for a reason that
+may go away by itself is tried again until the timeout.
 
 Exit codes: 0 all required tokens are valid, 4 one is not, 78 the configuration
 has faults, 1 an agent runs already (ask it with tokenagent refresh).`,
@@ -34,7 +36,7 @@ has faults, 1 an agent runs already (ask it with tokenagent refresh).`,
 			defer stop()
 			ctx, cancel := context.WithTimeout(ctx, timeout)
 			defer cancel()
-			tokens, err := pass(ctx, &from, names, c.ErrOrStderr())
+			tokens, err := pass(ctx, &from, names, force, c.ErrOrStderr())
 			if err != nil {
 				return err
 			}
@@ -43,15 +45,18 @@ has faults, 1 an agent runs already (ask it with tokenagent refresh).`,
 		},
 	}
 	from.flags(c)
-	c.Flags().Bool("force", false, "issue all, however long the present ones live; as yet it always does")
+	c.Flags().BoolVar(&force, "force", false, "issue all, however long the present ones live")
 	c.Flags().DurationVar(&timeout, "timeout", 2*time.Minute, "how long to try")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
 
-// pass issues and writes the tokens that the names select, and returns what has
-// become of them.
-func pass(ctx context.Context, from *place, names []string, stderr io.Writer) ([]agent.Status, error) {
+// pass has the tokens that the names select in their places, and returns what
+// has become of them.
+func pass(ctx context.Context, from *place, names []string, force bool, stderr io.Writer) ([]agent.Status, error) {
+	var m memory
+	from.key = m.digestKey
+	defer m.close()
 	cfg, faults := from.read(false)
 	if faults.HasErrors() {
 		return nil, from.refuse(faults)
@@ -59,8 +64,7 @@ func pass(ctx context.Context, from *place, names []string, stderr io.Writer) ([
 	if err := alone(ctx, from, cfg.Settings); err != nil {
 		return nil, err
 	}
-	chosen, err := choose(cfg.Renewers, names)
-	if err != nil {
+	if err := m.taken(); err != nil {
 		return nil, err
 	}
 	log := newLogger(stderr, cfg.Settings)
@@ -70,7 +74,16 @@ func pass(ctx context.Context, from *place, names []string, stderr io.Writer) ([
 	for _, w := range faults {
 		log.Warn(w.Error())
 	}
-	return agent.New(log, chosen).Once(ctx), nil
+	a := agent.New(log, cfg.Renewers)
+	m.give(a, log)
+	if err := a.Only(names...); err != nil {
+		return nil, usage("%w", err)
+	}
+	if force {
+		a.Force()
+	}
+	go sweepOnce(ctx, log, cfg.Renewers)
+	return a.Once(ctx), nil
 }
 
 // alone is the error of a configuration that a running agent takes care of.

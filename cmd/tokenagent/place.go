@@ -16,8 +16,9 @@ import (
 
 // A place says where the configuration lies and where its agent answers.
 type place struct {
-	configs []string // files and folders; none: the default
-	socket  string   // "": as the configuration says
+	configs []string                     // files and folders; none: the default
+	socket  string                       // "": as the configuration says
+	key     func(config.Settings) []byte // see config.Environment; nil where digests are not compared
 }
 
 func (p *place) flags(c *cobra.Command) {
@@ -62,7 +63,7 @@ func (p *place) refuse(faults config.Faults) error {
 
 // read is load for those who tell errors and warnings in their own way.
 func (p *place) read(definitions bool) (*config.Config, config.Faults) {
-	return config.Load(p.paths(), kinds, environment(definitions))
+	return config.Load(p.paths(), kinds, environment(definitions, p.key))
 }
 
 func textOf(faults config.Faults) string {

@@ -50,17 +50,25 @@ func serve(ctx context.Context, from *place, stderr io.Writer) error {
 	defer stop()
 
 	began := time.Now()
+	var m memory
+	from.key = m.digestKey
+	defer m.close()
 	cfg, faults := from.read(false)
 	if faults.HasErrors() {
 		return from.refuse(faults)
 	}
+	if err := m.taken(); err != nil {
+		return err
+	}
 	d := newDaemon(from, cfg, stderr)
 	d.sayFaults(faults)
+	m.give(d.agent, d.log)
 	listener, err := d.listen()
 	if err != nil {
 		return err
 	}
 	d.watch(cfg, began)
+	go sweep(ctx, d.log, d.renewers)
 
 	var parts sync.WaitGroup
 	if listener != nil {
@@ -85,24 +93,28 @@ type daemon struct {
 	began   config.Settings // some of which only a restart changes
 
 	mu    sync.Mutex // one reload at a time
-	files []string   // watched for the configuration in use
+	inUse []agent.Renewer
+	files []string // watched for the configuration in use
 	sinks []string
 	said  string // the faults as they were last logged
 }
 
 func newDaemon(from *place, cfg *config.Config, stderr io.Writer) *daemon {
-	d := &daemon{from: from, log: newLogger(stderr, cfg.Settings), began: cfg.Settings}
+	d := &daemon{from: from, log: newLogger(stderr, cfg.Settings), began: cfg.Settings, inUse: cfg.Renewers}
 	d.agent = agent.New(d.log, cfg.Renewers)
 	return d
 }
 
-// listen makes the folder of the state and the control socket. The agent does
-// its work without either, but not beside another agent.
+// renewers are those of the configuration in use.
+func (d *daemon) renewers() []agent.Renewer {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.inUse
+}
+
+// listen makes the control socket. The agent does its work without one, but not
+// beside another agent.
 func (d *daemon) listen() (net.Listener, error) {
-	state := stateFolder(d.began)
-	if err := os.MkdirAll(state, 0o700); err != nil {
-		d.log.WithError(err).Warn("there is no state_dir; nothing is remembered across restarts")
-	}
 	group, err := groupID(d.began.ControlGroup)
 	if err != nil {
 		return nil, &exitError{exitConfiguration, fmt.Errorf("control_group %q: %w", d.began.ControlGroup, err)}
@@ -147,9 +159,10 @@ func sinkPaths(renewers []agent.Renewer) (all []string) {
 
 func (d *daemon) answer(ctx context.Context, listener net.Listener) {
 	err := control.Serve(ctx, listener, control.Answers{
-		Status:  named(d.agent.Status),
-		Refresh: named(d.agent.Refresh),
-		Reload:  d.reload,
+		Status:    named(d.agent.Status),
+		Refresh:   named(d.agent.Refresh),
+		Reload:    d.reload,
+		Leftovers: d.agent.Leftovers,
 	})
 	if err != nil {
 		d.log.WithError(err).Error("the control socket answers no more; the tokens are kept fresh, SIGHUP reloads")
@@ -159,13 +172,12 @@ func (d *daemon) answer(ctx context.Context, listener net.Listener) {
 // question is what both Status and Refresh are.
 type question func(ctx context.Context, names ...string) ([]agent.Status, error)
 
-// named makes the error of a name that selects nothing a Refusal. Only that,
-// the end of the agent and that of the context are errors of a question.
+// named makes the error of a name that selects nothing a Refusal.
 func named(ask question) question {
 	return func(ctx context.Context, names ...string) ([]agent.Status, error) {
 		found, err := ask(ctx, names...)
-		if err != nil && ctx.Err() == nil && !errors.Is(err, agent.ErrStopped) {
-			err = &control.Refusal{Reason: control.UnknownToken, Text: err.Error()}
+		if u, ok := errors.AsType[*agent.Unknown](err); ok {
+			err = &control.Refusal{Reason: control.UnknownToken, Text: u.Error()}
 		}
 		return found, err
 	}

@@ -30,6 +30,7 @@ func (d *daemon) reload(ctx context.Context) (agent.Replaced, error) {
 	if err != nil {
 		return replaced, err
 	}
+	d.inUse = cfg.Renewers
 	d.follow(cfg.Files, sinkPaths(cfg.Renewers), began)
 	d.adopt(cfg.Settings)
 	d.log.WithFields(logrus.Fields{

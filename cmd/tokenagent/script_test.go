@@ -25,8 +25,9 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("HOME", env.WorkDir)
-			env.Setenv("XDG_RUNTIME_DIR", env.WorkDir+"/run") // where a user's agent answers
-			env.Setenv("GORACE", "atexit_sleep_ms=0")         // a second at the end of each command, with the race detector
+			env.Setenv("XDG_RUNTIME_DIR", env.WorkDir+"/run")   // where a user's agent answers
+			env.Setenv("STATE_DIRECTORY", env.WorkDir+"/state") // and remembers, root's too
+			env.Setenv("GORACE", "atexit_sleep_ms=0")           // a second at the end of each command, with the race detector
 			return nil
 		},
 		Condition: func(cond string) (bool, error) {

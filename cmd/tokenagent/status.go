@@ -13,7 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/config"
 	"github.com/tokenagent/tokenagent/agent/control"
+	"github.com/tokenagent/tokenagent/agent/state"
 )
 
 const watchEvery = 2 * time.Second
@@ -102,12 +104,31 @@ func (p *place) survey(ctx context.Context, names []string) (survey, error) {
 		return survey{}, err
 	}
 	tokens, err := client.Status(ctx, names...)
-	if !errors.Is(err, control.ErrNoAgent) {
-		return survey{Agent: true, Tokens: tokens}, err
+	if errors.Is(err, control.ErrNoAgent) {
+		return p.surveyFiles(ctx, names)
 	}
-	cfg, err := p.load(true)
-	if err != nil {
-		return survey{}, err
+	found := survey{Agent: true, Tokens: tokens}
+	if err == nil && len(names) == 0 {
+		found.Leftovers, err = client.Leftovers(ctx)
+	}
+	return found, err
+}
+
+// surveyFiles tells what an agent would that started now: by the files, and by
+// what the last agent remembered of them.
+func (p *place) surveyFiles(ctx context.Context, names []string) (survey, error) {
+	known := recalled{}
+	p.key = func(s config.Settings) []byte {
+		folder := state.Read(stateFolder(s))
+		known = recall(folder)
+		return folder.DigestKey()
+	}
+	cfg, faults := p.read(false)
+	if faults.HasErrors() { // a key that this user may not read is no reason to say nothing
+		var err error
+		if cfg, err = p.load(true); err != nil {
+			return survey{}, err
+		}
 	}
 	chosen, err := choose(cfg.Renewers, names)
 	if err != nil {
@@ -116,8 +137,13 @@ func (p *place) survey(ctx context.Context, names []string) (survey, error) {
 	found := survey{Tokens: []agent.Status{}}
 	for _, r := range chosen {
 		if len(r.Sinks) > 0 {
-			found.Tokens = append(found.Tokens, inFiles(ctx, r))
+			one := inFiles(ctx, r)
+			one.Renew = known.renewal(ctx, r)
+			found.Tokens = append(found.Tokens, one)
 		}
+	}
+	if len(names) == 0 {
+		found.Leftovers = known.leftovers(ctx, cfg.Renewers)
 	}
 	return found, nil
 }

@@ -17,15 +17,22 @@ import (
 
 // A survey is what a command shows of many tokens.
 type survey struct {
-	Agent  bool           `json:"agent"` // whether the agent told it; false: it was read from the files
-	Tokens []agent.Status `json:"tokens"`
+	Agent     bool             `json:"agent"` // whether the agent told it; false: it was read from the files
+	Tokens    []agent.Status   `json:"tokens"`
+	Leftovers []agent.Leftover `json:"leftovers,omitempty"` // files of ours that no definition has any more
 }
 
 func (s survey) print(w io.Writer, asJSON bool) error {
 	if asJSON {
 		return printJSON(w, s)
 	}
-	return printTable(w, s.Tokens, time.Now())
+	if err := printTable(w, s.Tokens, time.Now()); err != nil {
+		return err
+	}
+	for _, l := range s.Leftovers {
+		fmt.Fprintf(w, "left over: %s, once of token %s; no definition has it any more, so remove it if nobody reads it\n", plain(l.Path), plain(l.Token))
+	}
+	return nil
 }
 
 func printJSON(w io.Writer, v any) error {

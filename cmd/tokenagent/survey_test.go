@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"io/fs"
 	"strings"
 	"testing"
@@ -100,7 +99,7 @@ func TestTokenIsAsGoodAsItsWorstFile(t *testing.T) {
 }
 
 func TestOnlyAnUnknownNameIsARefusal(t *testing.T) {
-	unknown := errors.New(`no token "x"`)
+	unknown := &agent.Unknown{Selector: "x", Names: "y"}
 	for _, c := range []struct {
 		err  error
 		code int

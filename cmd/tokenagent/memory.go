@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/agent/state"
+	"github.com/tokenagent/tokenagent/sinks"
+)
+
+// A memory is the state folder of one run or once, opened and locked when the
+// configuration has said where it is.
+type memory struct {
+	state *state.State // nil: there is none
+	err   error        // why not
+	key   []byte
+}
+
+// digestKey opens the folder at the first call. Without one the key is one for
+// the process: digests are then compared only within it.
+func (m *memory) digestKey(s config.Settings) []byte {
+	if m.key != nil {
+		return m.key
+	}
+	m.state, m.err = openState(stateFolder(s))
+	if m.err != nil {
+		m.key = make([]byte, 32)
+		rand.Read(m.key) // never fails, see crypto/rand
+		return m.key
+	}
+	m.key = m.state.DigestKey()
+	return m.key
+}
+
+func openState(dir string) (*state.State, error) {
+	if dir == "" {
+		return nil, errors.New("there is no home directory for one; set state_dir in the agent block")
+	}
+	s, err := state.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	s.Orphans = sinks.Orphan
+	return s, nil
+}
+
+// taken is the error of a folder that another agent works with.
+func (m *memory) taken() error {
+	if locked, ok := errors.AsType[*state.Locked](m.err); ok {
+		return locked
+	}
+	return nil
+}
+
+// give makes the agent go on where the last one stopped, and says what is odd
+// about the folder.
+func (m *memory) give(a *agent.Agent, log logrus.FieldLogger) {
+	if m.state == nil {
+		log.WithError(m.err).Warn("there is no state_dir; nothing is remembered across restarts")
+		return
+	}
+	for _, w := range m.state.Warnings() {
+		log.Warn(w)
+	}
+	a.Remember(m.state)
+}
+
+func (m *memory) close() {
+	if m.state != nil {
+		m.state.Close()
+	}
+}
+
+const (
+	betweenSweeps = time.Hour
+	sweepLimit    = time.Minute
+)
+
+// sweep removes now, and then once an hour, what killed agents have left beside
+// the files that of returns. It is not waited for: a folder may hang.
+func sweep(ctx context.Context, log logrus.FieldLogger, of func() []agent.Renewer) {
+	for ctx.Err() == nil {
+		sweepOnce(ctx, log, of())
+		select {
+		case <-ctx.Done():
+		case <-time.After(betweenSweeps):
+		}
+	}
+}
+
+func sweepOnce(ctx context.Context, log logrus.FieldLogger, renewers []agent.Renewer) {
+	ctx, cancel := context.WithTimeout(ctx, sweepLimit)
+	defer cancel()
+	var all []agent.Sink
+	for _, r := range renewers {
+		all = append(all, r.Sinks...)
+	}
+	removed, err := sinks.Sweep(ctx, all)
+	for _, path := range removed {
+		log.WithField("path", path).Info("temporary file of a killed agent removed")
+	}
+	if err != nil {
+		log.WithError(err).Debug("not every folder could be searched for temporary files of killed agents")
+	}
+}
+
+// recalled is what the records of a state folder, of which no agent has the
+// lock now, say of one token; see inFiles.
+type recalled map[string]agent.Record // by path
+
+func recall(s *state.State) recalled {
+	all := recalled{}
+	for _, r := range s.Recall() {
+		all[r.Path] = r
+	}
+	return all
+}
+
+// leftovers are the files of the records that none of the renewers has, and
+// that still lie there as they were written.
+func (r recalled) leftovers(ctx context.Context, renewers []agent.Renewer) (all []agent.Leftover) {
+	known := map[string]bool{}
+	for _, path := range sinkPaths(renewers) {
+		known[path] = true
+	}
+	for path, record := range r {
+		if known[path] {
+			continue
+		}
+		if s, ok := sinks.Orphan(record).(agent.Keeper); ok && liesThere(ctx, s, record) {
+			all = append(all, agent.Leftover{Token: record.Token, Path: path})
+		}
+	}
+	return all
+}
+
+func liesThere(ctx context.Context, s agent.Keeper, r agent.Record) bool {
+	difference, err := s.Adopt(ctx, r.Mark)
+	return err == nil && difference == ""
+}
+
+// renewal is when an agent that starts now would have the token renewed; zero
+// for at once.
+func (r recalled) renewal(ctx context.Context, renewer agent.Renewer) time.Time {
+	var token agent.Token
+	for i, s := range renewer.Sinks {
+		l, located := s.(agent.Located)
+		k, keeper := s.(agent.Keeper)
+		if !located || !keeper {
+			return time.Time{}
+		}
+		record, known := r[l.Path()]
+		one := agent.Token{Issued: record.Issued, Expires: record.Expires}
+		if !known || record.Digest != renewer.Digest || i > 0 && one != token || !liesThere(ctx, k, record) {
+			return time.Time{}
+		}
+		token = one
+	}
+	return renewer.Schedule.Next(token)
+}
