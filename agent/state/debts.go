@@ -11,6 +11,8 @@ import (
 	"slices"
 	"sync"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/tokenagent/tokenagent/agent"
 )
 
@@ -45,7 +47,7 @@ func (s *State) Owe(owed ...agent.Owed) error {
 	if len(lines) == 0 {
 		return nil
 	}
-	f, err := os.OpenFile(s.debtsPath(), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(s.debtsPath(), os.O_WRONLY|os.O_APPEND|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return err
 	}

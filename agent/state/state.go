@@ -67,11 +67,17 @@ func Open(dir string) (*State, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("state folder %s: %w", dir, err)
 	}
+	odd := judge(dir)
+	if odd != nil && os.Geteuid() == 0 {
+		return nil, odd
+	}
 	s := &State{dir: dir}
+	if odd != nil { // without root's powers there is nothing to be gained by leading the process astray
+		s.warn("%v", odd)
+	}
 	if err := s.takeLock(); err != nil {
 		return nil, err
 	}
-	s.judge()
 	s.readRecords(s.setAside)
 	s.readDebts(s.setAside)
 	if err := s.readOrMakeKey(); err != nil {
@@ -137,11 +143,27 @@ func (s *State) Keep(records []agent.Record) error {
 // replaceFile replaces the file as a whole. The lock keeps other agents away.
 func replaceFile(path string, content []byte) error {
 	temp := path + ".tmp"
-	if err := os.WriteFile(temp, content, 0o600); err != nil {
-		os.Remove(temp)
+	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a killed agent
 		return err
 	}
-	return os.Rename(temp, path)
+	err := writeNew(temp, content)
+	if err == nil {
+		err = os.Rename(temp, path)
+	}
+	if err != nil {
+		os.Remove(temp)
+	}
+	return err
+}
+
+// writeNew makes a file that was not there; it follows no link.
+func writeNew(path string, content []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	return errors.Join(err, f.Close())
 }
 
 func (s *State) takeLock() error {
@@ -167,17 +189,28 @@ func (s *State) takeLock() error {
 	return nil
 }
 
-// judge warns of a folder in which somebody else could change the records.
-func (s *State) judge() {
-	var st unix.Stat_t
-	if err := unix.Stat(s.dir, &st); err != nil {
-		return
+// judge finds fault with a folder in which somebody else could put files of its own in
+// the place of ours: root would follow what they say, and write where they lead.
+func judge(dir string) error {
+	real, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return fmt.Errorf("state folder %s: %w", dir, err)
 	}
-	if st.Mode&0o022 != 0 {
-		s.warn("state folder %s: others may write there (mode %04o); chmod go-w %s", s.dir, st.Mode&0o7777, s.dir)
-	}
-	if int(st.Uid) != os.Geteuid() && st.Uid != 0 {
-		s.warn("state folder %s: it belongs to uid %d and not to the agent; chown it", s.dir, st.Uid)
+	for at := real; ; at = filepath.Dir(at) {
+		var st unix.Stat_t
+		if err := unix.Lstat(at, &st); err != nil {
+			return fmt.Errorf("state folder %s: %s: %w", dir, at, err)
+		}
+		if st.Uid != 0 && int(st.Uid) != os.Geteuid() {
+			return fmt.Errorf("state folder %s: %s belongs to uid %d, who could put other files in its place; chown it, or name another state_dir", dir, at, st.Uid)
+		}
+		sticky := at != real && st.Mode&unix.S_ISVTX != 0
+		if st.Mode&0o022 != 0 && !sticky {
+			return fmt.Errorf("state folder %s: others may write in %s (mode %04o); chmod go-w %s", dir, at, st.Mode&0o7777, at)
+		}
+		if at == "/" {
+			return nil
+		}
 	}
 }
 
@@ -240,15 +273,8 @@ func (s *State) readOrMakeKey() (err error) {
 	}
 	s.key = make([]byte, keyBytes)
 	rand.Read(s.key)
-	path := filepath.Join(s.dir, keyName)
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
+	if err := writeNew(filepath.Join(s.dir, keyName), s.key); err != nil {
 		return fmt.Errorf("state folder: %w", err)
-	}
-	_, err = f.Write(s.key)
-	if err := errors.Join(err, f.Close()); err != nil {
-		os.Remove(path)
-		return fmt.Errorf("state folder: %s: %w", path, err)
 	}
 	return nil
 }

@@ -129,13 +129,57 @@ func TestRecordsOfAnotherUserAreSetAside(t *testing.T) {
 	}
 }
 
-func TestFolderThatOthersMayWriteIsWarnedAbout(t *testing.T) {
-	dir := t.TempDir()
-	if err := os.Chmod(dir, 0o777); err != nil {
+func TestFolderThatOthersMayChangeIsRefused(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "above", "state")
+	open(t, dir).Close()
+	for _, odd := range []string{dir, filepath.Dir(dir)} {
+		if err := os.Chmod(odd, 0o777); err != nil {
+			t.Fatal(err)
+		}
+		s, err := Open(dir)
+		if err == nil { // an ordinary user is only warned
+			err = errors.New(strings.Join(s.Warnings(), ""))
+			s.Close()
+		} else if os.Geteuid() != 0 {
+			t.Error(err)
+		}
+		if !strings.Contains(err.Error(), "chmod go-w "+odd) {
+			t.Error(err)
+		}
+		if err := os.Chmod(odd, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if os.Geteuid() != 0 {
+		return
+	}
+	if err := os.Chown(filepath.Dir(dir), 54321, 54321); err != nil {
 		t.Fatal(err)
 	}
-	if w := strings.Join(open(t, dir).Warnings(), ""); !strings.Contains(w, "chmod go-w") {
-		t.Errorf("warnings %q", w)
+	if s, err := Open(dir); err == nil || !strings.Contains(err.Error(), "belongs to uid 54321") {
+		t.Errorf("%v, %v", s, err)
+	}
+}
+
+func TestKeepFollowsNoLink(t *testing.T) {
+	dir, precious := t.TempDir(), filepath.Join(t.TempDir(), "precious")
+	if err := os.WriteFile(precious, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, dir)
+	for _, name := range []string{recordsName + ".tmp", recordsName, debtsName} {
+		if err := os.Symlink(precious, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Keep(records); err != nil {
+		t.Error(err)
+	}
+	if err := s.Owe(agent.Owed{Event: agent.OnFirst}); err == nil {
+		t.Error("the list of hooks is written through a link")
+	}
+	if text, _ := os.ReadFile(precious); string(text) != "precious" {
+		t.Errorf("it is now %q", text)
 	}
 }
 
