@@ -1,0 +1,152 @@
+package program
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/config"
+)
+
+const (
+	defaultTimeout = 30 * time.Second
+	leastTimeout   = time.Second
+	mostTimeout    = time.Hour // hooks wait for each other
+)
+
+// A hookBlock is a program that is run when something happens to the token:
+//
+//	hook "on_change" {
+//	  command = ["/usr/bin/systemctl", "try-reload-or-restart", "xrootd@cache"]
+//	  timeout = "30s"
+//	  user    = "xrootd" # default: the agent's user
+//	}
+type hookBlock struct {
+	Command []string      `hcl:"command"`
+	Timeout time.Duration `hcl:"timeout,optional"`
+	User    string        `hcl:"user,optional"`
+}
+
+// DecodeHook decodes a hook block for the event; false after a fault.
+func DecodeHook(b *config.Block, event agent.Event) (agent.Hook, bool) {
+	block := hookBlock{Timeout: defaultTimeout}
+	if !b.Decode(&block) {
+		return agent.Hook{}, false
+	}
+	p, ok := New(b, block.Command, block.Timeout, block.User)
+	return agent.Hook{Event: event, Key: key(block.Command, block.User), Command: hook{p}}, ok
+}
+
+// New makes the Program of the attributes command, timeout and user ("": the
+// agent's own) of a block; false after a fault. Where not only the definitions
+// are judged, it looks up the user, and warns of a program that is not there.
+func New(b *config.Block, command []string, timeout time.Duration, user string) (Program, bool) {
+	p := Program{Args: command, Timeout: timeout}
+	if !judge(b, p) {
+		return p, false
+	}
+	if b.DefinitionsOnly() {
+		return p, true
+	}
+	if problem := missing(command[0]); problem != "" {
+		b.Warn("command", "the program cannot be run", problem)
+	}
+	if user == "" {
+		return p, true
+	}
+	u, err := LookupUser(user)
+	if err != nil {
+		b.Fault("user", "unknown user", err.Error())
+		return p, false
+	}
+	if int(u.UID) != os.Geteuid() {
+		p.User = u
+	}
+	return p, true
+}
+
+// judge reports what is wrong on any machine.
+func judge(b *config.Block, p Program) bool {
+	const form = `it is a list of the program's absolute path and its arguments: ["/usr/sbin/condor_reconfig", "-daemon", "schedd"]`
+	switch {
+	case len(p.Args) == 0:
+		b.Fault("command", "command is empty", form)
+	case !filepath.IsAbs(p.Args[0]) && len(strings.Fields(p.Args[0])) > 1:
+		b.Fault("command", "no shell runs the command", form)
+	case !filepath.IsAbs(p.Args[0]):
+		b.Fault("command", "the program has no absolute path", form)
+	case strings.Contains(strings.Join(p.Args, ""), "\x00"):
+		b.Fault("command", "command has a NUL byte", "no program can be given one")
+	case strings.Contains(strings.Join(p.Args, " "), jwtStart):
+		b.Fault("command", "there is a token in the command", "everybody on this machine can see it there; put it into a file")
+	case p.Timeout < leastTimeout || p.Timeout > mostTimeout:
+		b.Fault("timeout", "the timeout is out of range", `it is at least "1s" and at most "1h"`)
+	default:
+		return true
+	}
+	return false
+}
+
+// missing says why there is no such program; "" when there is, or when it lies
+// where only its user can look.
+func missing(path string) string {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return fmt.Sprintf("there is no %s; install it, or correct the path", path)
+	case err == nil && info.IsDir():
+		return fmt.Sprintf("%s is a folder", path)
+	case err == nil && info.Mode()&0o111 == 0:
+		return fmt.Sprintf("nobody may execute %s; chmod +x it", path)
+	}
+	return ""
+}
+
+// key is equal for equal commands and users.
+func key(command []string, user string) string {
+	var words []string
+	if user != "" {
+		words = append(words, "user="+user) // no command begins so
+	}
+	for _, arg := range command {
+		if strings.ContainsFunc(arg, needsQuotes) {
+			arg = strconv.Quote(arg)
+		}
+		words = append(words, arg)
+	}
+	return strings.Join(words, " ")
+}
+
+// needsQuotes reports whether an argument with r cannot stand by itself.
+func needsQuotes(r rune) bool { return r <= ' ' || r == '"' || r == '\\' || r > '~' }
+
+// A hook is a Program as an agent.Command. It finds the event in TOKENAGENT_EVENT
+// and reads one line for each token: name, path and expiry (RFC 3339, UTC; empty
+// where it is not known), with tabs between.
+type hook struct{ Program }
+
+func (h hook) Run(ctx context.Context, e agent.Event, about []agent.Notice) error {
+	return h.Program.Run(ctx, Input{Env: []string{"TOKENAGENT_EVENT=" + string(e)}, Stdin: lines(about)})
+}
+
+// divider keeps tabs and line ends out of what stands between them. (None is in
+// a name or path that agent/config has made; these may come from an old record.)
+var divider = strings.NewReplacer("\t", `\t`, "\n", `\n`, "\r", `\r`)
+
+func lines(about []agent.Notice) []byte {
+	var text []byte
+	for _, n := range about {
+		text = fmt.Appendf(text, "%s\t%s\t", divider.Replace(n.Token), divider.Replace(n.Path))
+		if !n.Expires.IsZero() {
+			text = n.Expires.UTC().AppendFormat(text, time.RFC3339)
+		}
+		text = append(text, '\n')
+	}
+	return text
+}

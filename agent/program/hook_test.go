@@ -1,0 +1,164 @@
+package program
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/config"
+)
+
+// decode decodes a hook block with these lines.
+func decode(t *testing.T, definitions bool, lines ...string) (agent.Hook, config.Faults) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "tokenagent.hcl")
+	text := `
+source "fake" "s" {}
+token "t" {
+  source = source.fake.s
+  sink "fake" {
+    ` + strings.Join(lines, "\n    ") + `
+  }
+}`
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var made agent.Hook
+	_, faults := config.Load([]string{path}, config.Kinds{
+		Sources: map[string]config.SourceDecoder{"fake": func(*config.Block) agent.Source { return nil }},
+		Sinks: map[string]config.SinkDecoder{"fake": func(b *config.Block, _ string, _ agent.Request) agent.Sink {
+			made, _ = DecodeHook(b, agent.OnChange)
+			return nil
+		}},
+	}, config.Environment{Definitions: definitions})
+	return made, faults
+}
+
+func TestHooksAreDecoded(t *testing.T) {
+	h, faults := decode(t, false, `command = ["/bin/sh", "-c", "exit 0"]`, `timeout = "2m"`, `user = "root"`)
+	if len(faults) > 0 {
+		t.Fatal(faults)
+	}
+	if h.Event != agent.OnChange || h.Key != `user=root /bin/sh -c "exit 0"` {
+		t.Errorf("got %+v", h)
+	}
+	want := Program{Args: []string{"/bin/sh", "-c", "exit 0"}, Timeout: 2 * time.Minute}
+	if os.Geteuid() != 0 {
+		want.User, _ = LookupUser("root")
+	}
+	if diff := cmp.Diff(want, h.Command.(hook).Program); diff != "" {
+		t.Error(diff)
+	}
+	h, _ = decode(t, true, `command = ["/bin/true"]`)
+	if p := h.Command.(hook).Program; p.Timeout != 30*time.Second || p.User != nil || h.Key != "/bin/true" {
+		t.Errorf("got %+v", h)
+	}
+}
+
+func TestFaultsOfHooks(t *testing.T) {
+	missing := filepath.Join(t.TempDir(), "missing")
+	for what, test := range map[string]struct {
+		lines []string
+		want  []string // parts of severity, summary and detail; none: no fault
+	}{
+		"no command":          {nil, []string{"error", "missing attribute command"}},
+		"empty command":       {[]string{`command = []`}, []string{"error", "command is empty", `["/usr/sbin/condor_reconfig"`}},
+		"a string":            {[]string{`command = "/bin/true"`}, []string{"error", "wrong type for command", "list of strings"}},
+		"a line for a shell":  {[]string{`command = ["systemctl reload x"]`}, []string{"error", "no shell runs the command", "and its arguments"}},
+		"relative":            {[]string{`command = ["systemctl", "reload"]`}, []string{"error", "the program has no absolute path"}},
+		"a token":             {[]string{`command = ["/bin/true", "` + jwt + `"]`}, []string{"error", "there is a token in the command", "put it into a file"}},
+		"NUL":                 {[]string{`command = ["/bin/true", "a\u0000"]`}, []string{"error", "command has a NUL byte"}},
+		"short timeout":       {[]string{`command = ["/bin/true"]`, `timeout = "0s"`}, []string{"error", "the timeout is out of range", `"1s"`}},
+		"long timeout":        {[]string{`command = ["/bin/true"]`, `timeout = "2d"`}, []string{"error", "the timeout is out of range", `"1h"`}},
+		"unknown attribute":   {[]string{`command = ["/bin/true"]`, `usr = "root"`}, []string{"error", "unknown attribute usr", "did you mean user?"}},
+		"unknown user":        {[]string{`command = ["/bin/true"]`, `user = "nobody-of-that-name"`}, []string{"error", "unknown user", "getent knows none"}},
+		"missing program":     {[]string{`command = ["` + missing + `"]`}, []string{"warning", "the program cannot be run", "there is no " + missing + "; install it"}},
+		"a folder":            {[]string{`command = ["/usr/bin"]`}, []string{"warning", "the program cannot be run", "is a folder"}},
+		"not executable":      {[]string{`command = ["/etc/passwd"]`}, []string{"warning", "the program cannot be run", "chmod +x"}},
+		"with an empty user":  {[]string{`command = ["/bin/true"]`, `user = ""`}, []string{"error", "user is empty"}},
+		"a path with a blank": {[]string{`command = ["/no such/program"]`}, []string{"warning", "there is no /no such/program"}},
+	} {
+		t.Run(what, func(t *testing.T) {
+			_, faults := decode(t, false, test.lines...)
+			if len(faults) != 1 {
+				t.Fatalf("got %v", []config.Fault(faults))
+			}
+			text := faults[0].Severity + ": " + faults[0].Error()
+			for _, part := range test.want {
+				if !strings.Contains(text, part) {
+					t.Errorf("got %q, want it to have %q", text, part)
+				}
+			}
+		})
+	}
+}
+
+// A definition is judged on hosts that have neither its programs nor its users.
+func TestDefinitionsAreJudgedWithoutTheMachine(t *testing.T) {
+	_, faults := decode(t, true, `command = ["/no/such/program"]`, `user = "nobody-of-that-name"`)
+	if len(faults) > 0 {
+		t.Error([]config.Fault(faults))
+	}
+}
+
+// Hooks of one key are run once for all their tokens, so others must not have it.
+func TestKeysDifferWhereCommandsOrUsersDo(t *testing.T) {
+	keys := map[string]bool{}
+	for _, k := range []string{
+		key([]string{"/x", "a b"}, ""),
+		key([]string{"/x", "a", "b"}, ""),
+		key([]string{"/x", `"a b"`}, ""),
+		key([]string{"/x", `a\u0020b`}, ""),
+		key([]string{"/x", "a", "b"}, "root"),
+		key([]string{"/x", "a", "b"}, "other"),
+		key([]string{"/x", "user=root", "a", "b"}, ""),
+	} {
+		if keys[k] || strings.ContainsAny(k, "\n\x1b") {
+			t.Errorf("%q is no key of its own", k)
+		}
+		keys[k] = true
+	}
+}
+
+func TestHooksAreToldOfEventAndTokens(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "said")
+	h := hook{shell(`env | grep ^TOKENAGENT >"$1"; cat >>"$1"`, file)}
+	zurich := time.FixedZone("CET", 3600)
+	err := h.Run(t.Context(), agent.OnChange, []agent.Notice{
+		{Token: `pilot["ce1"]`, Path: "/srv/a token", Expires: time.Date(2026, 11, 22, 13, 0, 0, 999, zurich)},
+		{Token: "opaque", Path: "/srv/opaque"},
+		{Token: "failing"},
+		{Token: "odd\tname\n", Path: "/srv/\r\n"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "TOKENAGENT_EVENT=on_change\n" +
+		"pilot[\"ce1\"]\t/srv/a token\t2026-11-22T12:00:00Z\n" +
+		"opaque\t/srv/opaque\t\n" +
+		"failing\t\t\n" +
+		"odd\\tname\\n\t/srv/\\r\\n\t\n"
+	if diff := cmp.Diff(want, string(got)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestHooksThatFailAreFaults(t *testing.T) {
+	err := hook{shell(`exit 1`)}.Run(t.Context(), agent.OnFirst, nil)
+	if _, ok := errors.AsType[*agent.Fault](err); !ok {
+		t.Errorf("got %v", err)
+	}
+	if err := (hook{shell(`exit 0`)}).Run(t.Context(), agent.OnFirst, nil); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,356 @@
+package program
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/tokenagent/tokenagent/agent"
+)
+
+// shell is a Program that runs a script; $1 … are the arguments.
+func shell(script string, args ...string) Program {
+	return Program{Args: append([]string{"/bin/sh", "-c", script, "sh"}, args...), Timeout: 20 * time.Second}
+}
+
+// script writes a file with that mode, and gives its path.
+func script(t *testing.T, text string, mode os.FileMode) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "script")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, mode); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// output is what the program prints.
+func output(t *testing.T, p Program, in Input) string {
+	t.Helper()
+	text, err := p.Output(t.Context(), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text.Reveal()
+}
+
+// wantFault checks kind and text of an error.
+func wantFault(t *testing.T, err error, kind agent.Kind, texts ...string) {
+	t.Helper()
+	f, ok := errors.AsType[*agent.Fault](err)
+	if !ok {
+		t.Fatalf("got %v, want a fault", err)
+	}
+	if f.Kind != kind {
+		t.Errorf("the kind of %q is %s, want %s", f, f.Kind, kind)
+	}
+	for _, text := range texts {
+		if !strings.Contains(f.Error(), text) {
+			t.Errorf("got %q, want it to have %q", f, text)
+		}
+	}
+}
+
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("only root can take on another identity")
+	}
+}
+
+// gone waits until the process of that number has ended. One that waits to be
+// reaped by its parent has.
+func gone(t *testing.T, pid string) {
+	t.Helper()
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		stat, err := os.ReadFile("/proc/" + pid + "/stat")
+		if err != nil || bytes.Contains(stat, []byte(") Z ")) {
+			return
+		}
+	}
+	t.Errorf("process %s is still there", pid)
+}
+
+func number(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := strconv.Atoi(strings.TrimSpace(string(text))); err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(text))
+}
+
+func TestProgramsFindNothingButWhatTheyAreGiven(t *testing.T) {
+	inherited, err := unix.Dup(0) // as whoever started the agent may have left one open
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(inherited)
+	for what, test := range map[string]struct{ script, want string }{
+		"folder":      {`pwd`, "/\n"},
+		"descriptors": {`ls /proc/$$/fd`, "0\n1\n2\n"},
+		"input":       {`cat`, "one\ntwo"},
+		"arguments":   {`printf '%s|' "$@"`, "a b|$HOME|;|"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			got := output(t, shell(test.script, "a b", "$HOME", ";"), Input{Env: []string{"X=y"}, Stdin: []byte("one\ntwo")})
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestEnvironmentIsExact(t *testing.T) {
+	t.Setenv("SECRET_OF_THE_AGENT", "x")
+	got := output(t, Program{Args: []string{"/usr/bin/env"}}, Input{Env: []string{"X=y"}})
+	if want := strings.Join(append(slices.Clone(environment), "X=y\n"), "\n"); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestProgramsLeadTheirOwnGroup(t *testing.T) {
+	f := strings.Fields(output(t, shell(`echo $$; cut -d' ' -f5 /proc/$$/stat`), Input{}))
+	if len(f) != 2 || f[0] != f[1] {
+		t.Errorf("process and group are %q", f)
+	}
+}
+
+func TestProgramsThatCannotBeStartedAreFaultsOfConfiguration(t *testing.T) {
+	folder := t.TempDir()
+	plainFile := script(t, "#!/bin/sh\n", 0o644)
+	for what, test := range map[string]struct {
+		args []string
+		want string
+	}{
+		"none":           {nil, "program: it is not the absolute path"},
+		"not absolute":   {[]string{"sh"}, "sh: it is not the absolute path"},
+		"missing":        {[]string{folder + "/none"}, "/none: no such file or directory; install the program"},
+		"a folder":       {[]string{folder}, "permission to execute"},
+		"not executable": {[]string{plainFile}, "permission denied; the user it runs as needs the permission"},
+		"no interpreter": {[]string{script(t, "#!/no/interpreter\n", 0o755)}, "what is to interpret it"},
+		"no program":     {[]string{script(t, "not a program", 0o755)}, "without #!"},
+		"below a file":   {[]string{plainFile + "/x"}, "not a directory; correct the path"},
+		"NUL":            {[]string{"/bin/true", "a\x00b"}, "NUL"},
+		"long arguments": {[]string{"/bin/true", strings.Repeat("x", 1<<20)}, "too long"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			wantFault(t, Program{Args: test.args}.Run(t.Context(), Input{}), agent.Configuration, test.want)
+		})
+	}
+}
+
+func TestFailuresAreTransientAndSayWhatHappened(t *testing.T) {
+	for what, test := range map[string]struct{ script, want string }{
+		"exit status":        {`exit 3`, "/bin/sh: exit status 3; it said nothing, so run it by hand to see why"},
+		"words":              {`echo fine; echo one >&2; echo "cannot find the collector" >&2; exit 1`, "/bin/sh: exit status 1; it said: one / cannot find the collector"},
+		"words on stdout":    {`printf 'a\nb\n\nc\nd'; exit 1`, "exit status 1; it said: b / c / d"},
+		"signal":             {`kill -SEGV $$`, "killed by SIGSEGV; it said nothing"},
+		"megabytes":          {`yes word | head -c 5000000; exit 4`, "exit status 4; it said: word / word / word"},
+		"binary garbage":     {`printf '\377\000\033[31m\001\n' >&2; exit 1`, "it said: ???[31m?"},
+		"one endless line":   {`yes 'some words' | head -c 5000000 | tr -d '\n'; exit 1`, "it said: …"},
+		"no error at all":    {`exit 0`, ""},
+		"megabytes, success": {`yes word | head -c 5000000`, ""},
+	} {
+		t.Run(what, func(t *testing.T) {
+			err := shell(test.script).Run(t.Context(), Input{})
+			if test.want == "" {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			wantFault(t, err, agent.Transient, test.want)
+			if len(err.Error()) > 600 || strings.ContainsAny(err.Error(), "\n\x1b\x00") {
+				t.Errorf("%q is no line that can be shown", err)
+			}
+		})
+	}
+}
+
+func TestArgumentsAreNotQuoted(t *testing.T) {
+	if err := shell(`exit 1`, "--password=hunter2").Run(t.Context(), Input{}); strings.Contains(err.Error(), "hunter2") {
+		t.Error(err)
+	}
+}
+
+func TestInputNeedNotBeRead(t *testing.T) {
+	if err := shell(`exit 0`).Run(t.Context(), Input{Stdin: make([]byte, 1<<20)}); err != nil {
+		t.Error(err)
+	}
+	if err := shell(`exec <&-; exec sleep 0.05`).Run(t.Context(), Input{Stdin: make([]byte, 1<<20)}); err != nil {
+		t.Error(err)
+	}
+	if got := output(t, shell(`wc -c`), Input{Stdin: make([]byte, 1<<20)}); strings.TrimSpace(got) != "1048576" {
+		t.Errorf("it read %s", got)
+	}
+}
+
+func TestOutputIsWholeOrAnError(t *testing.T) {
+	if got := output(t, shell(`head -c 16384 /dev/zero; echo noise >&2`), Input{}); got != strings.Repeat("\x00", MaxOutput) {
+		t.Errorf("it has %d bytes", len(got))
+	}
+	_, err := shell(`head -c 16385 /dev/zero`).Output(t.Context(), Input{})
+	wantFault(t, err, agent.Transient, "more than 16384 bytes")
+	_, err = shell(`echo very secret; exit 1`).Output(t.Context(), Input{})
+	wantFault(t, err, agent.Transient, "exit status 1; it said nothing")
+	if strings.Contains(err.Error(), "very secret") {
+		t.Errorf("%q quotes the output", err)
+	}
+}
+
+// Each of these would hold up hooks for ever.
+func TestProgramsThatHangAreEnded(t *testing.T) {
+	for what, test := range map[string]struct {
+		script string
+		most   time.Duration
+	}{
+		"hangs":               {`echo waiting >&2; exec sleep 100`, grace},
+		"hangs in a child":    {`echo waiting >&2; sleep 100; true`, grace},
+		"ignores SIGTERM":     {`trap "" TERM; echo waiting >&2; while :; do sleep 100; done`, 2 * grace},
+		"is stopped":          {`echo waiting >&2; kill -STOP $$`, 2 * grace},
+		"closes its output":   {`echo waiting >&2; exec >&- 2>&-; exec sleep 100`, grace},
+		"succeeds on SIGTERM": {`trap "exit 0" TERM; echo waiting >&2; sleep 100 & wait`, grace},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			p := shell(test.script)
+			p.Timeout = 200 * time.Millisecond
+			begin := time.Now()
+			err := p.Run(t.Context(), Input{})
+			wantFault(t, err, agent.Transient, "/bin/sh: ended as it took longer than 200ms", "; it said: waiting")
+			if took := time.Since(begin); took > test.most {
+				t.Errorf("it took %s", took)
+			}
+		})
+	}
+}
+
+func TestProgramsAreEndedWithTheirContext(t *testing.T) {
+	reason := errors.New("the agent stops")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	started := filepath.Join(t.TempDir(), "started")
+	go func() {
+		for _, err := os.Stat(started); err != nil; _, err = os.Stat(started) {
+			time.Sleep(time.Millisecond)
+		}
+		cancel(reason)
+	}()
+	err := shell(`: >"$1"; exec sleep 100`, started).Run(ctx, Input{})
+	wantFault(t, err, agent.Transient, "/bin/sh: ended: the agent stops")
+	if !errors.Is(err, reason) {
+		t.Errorf("%v does not wrap why", err)
+	}
+	os.Remove(started)
+	wantFault(t, shell(`: >"$1"`, started).Run(ctx, Input{}), agent.Transient, "not started: the agent stops")
+	if _, err := os.Stat(started); err == nil {
+		t.Error("it was started nevertheless")
+	}
+}
+
+// What a program leaves behind is ended with it, and does not keep us waiting.
+func TestNothingOfTheGroupStays(t *testing.T) {
+	for what, test := range map[string]struct {
+		script string
+		most   time.Duration
+	}{
+		"a child that holds the output":                      {`sleep 100 & echo $! >"$1"`, grace},
+		"a child that holds the output, and ignores SIGTERM": {`(trap "" TERM; echo ready >&2; while :; do sleep 100; done) & echo $! >"$1"; sleep 0.1`, 2 * grace},
+		"a child without output":                             {`sleep 100 >/dev/null 2>&1 & echo $! >"$1"`, grace},
+		"a daemon of the group":                              {`(sleep 100 <&- >&- 2>&- & echo $! >"$1"); true`, grace},
+		"one that holds the input":                           {`sleep 100 >&- 2>&- <&0 & echo $! >"$1"`, grace},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			file := filepath.Join(t.TempDir(), "pid")
+			begin := time.Now()
+			if err := shell(test.script, file).Run(t.Context(), Input{Stdin: make([]byte, 1<<20)}); err != nil {
+				t.Error(err)
+			}
+			if took := time.Since(begin); took > test.most {
+				t.Errorf("it took %s", took)
+			}
+			gone(t, number(t, file))
+		})
+	}
+}
+
+// A daemon that has left the group holds the output for ever, and may.
+func TestDaemonsDoNotKeepUsWaiting(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "pid")
+	begin := time.Now()
+	text, err := shell(`setsid sh -c 'echo $$ >"$1"; exec sleep 30' sh "$1" & while ! test -s "$1"; do :; done; echo said`, file).Output(t.Context(), Input{})
+	if err != nil || text.Reveal() != "said\n" {
+		t.Errorf("got %q, %v", text.Reveal(), err)
+	}
+	if took := time.Since(begin); took > grace+patience+2*lastWords {
+		t.Errorf("it took %s", took)
+	}
+	pid, err := strconv.Atoi(number(t, file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+		t.Errorf("the daemon is gone: %v", err)
+	}
+}
+
+func TestRunsLeaveNoDescriptorOrGoroutine(t *testing.T) {
+	count := func() (files, goroutines int) {
+		entries, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries), runtime.NumGoroutine()
+	}
+	run := func() {
+		for _, p := range []Program{shell(`exit 0`), shell(`exit 1`), {Args: []string{"/none"}}} {
+			_ = p.Run(t.Context(), Input{Stdin: []byte("x")})
+		}
+	}
+	run()
+	files, goroutines := count()
+	for range 20 {
+		run()
+	}
+	if f, g := count(); f > files || g > goroutines {
+		t.Errorf("%d descriptors and %d goroutines, before %d and %d", f, g, files, goroutines)
+	}
+}
+
+func TestManyRunsAtOnce(t *testing.T) {
+	p := shell(`cat; echo "$1"`, "end")
+	errs := make(chan error)
+	for i := range 40 {
+		go func() {
+			text, err := p.Output(t.Context(), Input{Stdin: []byte(fmt.Sprint(i, " "))})
+			if err == nil && text.Reveal() != fmt.Sprint(i, " end\n") {
+				err = fmt.Errorf("run %d got %q", i, text.Reveal())
+			}
+			errs <- err
+		}()
+	}
+	for range 40 {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -1,0 +1,108 @@
+package program
+
+import (
+	"regexp"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+const (
+	covered    = "[secret]"
+	mostLines  = 3   // that an error quotes
+	mostQuoted = 400 // characters
+)
+
+// A tail keeps the last MaxOutput bytes of what is written to it.
+type tail struct {
+	kept []byte
+	cut  bool // there was more before
+}
+
+// Write never fails.
+func (t *tail) Write(p []byte) (int, error) {
+	n := len(p)
+	p = p[max(0, n-MaxOutput):]
+	if over := len(t.kept) + len(p) - MaxOutput; over > 0 {
+		t.kept = append(t.kept[:0], t.kept[over:]...)
+		t.cut = true
+	}
+	t.cut = t.cut || len(p) < n
+	t.kept = append(t.kept, p...)
+	return n, nil
+}
+
+// words are the last lines as an error can quote them: on one line, without
+// anything that a terminal would obey, and with all that may be a secret covered.
+func (t *tail) words() string {
+	text := redact(printable(string(t.kept)), t.cut)
+	var lines []string
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	text = strings.Join(lines[max(0, len(lines)-mostLines):], " / ")
+	if over := utf8.RuneCountInString(text) - mostQuoted; over > 0 {
+		text = "…" + string([]rune(text)[over:])
+	}
+	return text
+}
+
+// printable replaces all but letters, signs and the ends of lines.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || r != utf8.RuneError && unicode.IsPrint(r) {
+			return r
+		}
+		if r == '\t' || r == '\r' {
+			return ' '
+		}
+		return '?'
+	}, strings.ToValidUTF8(text, "?"))
+}
+
+// run is unbroken text of the characters that tokens, keys and their encodings
+// are made of (RFC 6750, base64, percent-encoding). The padding "=" is left out:
+// it divides a name from its value.
+var run = regexp.MustCompile(`[A-Za-z0-9._~+/%-]+`)
+
+const (
+	jwtStart    = "eyJ" // {" in base64
+	leastSecret = 20    // characters: what is shorter is no token
+	mostWord    = 22
+)
+
+// redact covers every run that may be a secret. In a text that was cut, the
+// first run may be the rest of one, however short.
+func redact(text string, cut bool) string {
+	if first := run.FindStringIndex(text); cut && first != nil && first[0] == 0 {
+		return covered + redact(text[first[1]:], false)
+	}
+	return run.ReplaceAllStringFunc(text, func(found string) string {
+		if isSecret(found) {
+			return covered
+		}
+		return found
+	})
+}
+
+// words that people and programs make: apple, Apple, APPLE, appleTree, x86, 2026.
+var word = regexp.MustCompile(`^(([a-z]+|[A-Z]+|[A-Z]?[a-z]+([A-Z][a-z]{2,})*)?[0-9]{0,4}|[0-9]+)$`)
+
+// isSecret reports whether the run is a JWT, or long and not made of words as
+// paths and the names of hosts are.
+func isSecret(run string) bool {
+	if strings.Contains(run, jwtStart) {
+		return true
+	}
+	if len(run) < leastSecret {
+		return false
+	}
+	for part := range strings.FieldsFuncSeq(run, func(r rune) bool { return strings.ContainsRune("._~+/%-", r) }) {
+		if len(part) > mostWord || !word.MatchString(part) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,216 @@
+package program
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/tokenagent/tokenagent/agent"
+)
+
+// The test binary runs itself as an agent with another identity or fewer
+// capabilities: it runs the Program that the variable holds as JSON.
+const childProgram = "PROGRAM_TEST_CHILD"
+
+func TestMain(m *testing.M) {
+	text := os.Getenv(childProgram)
+	if text == "" {
+		os.Exit(m.Run())
+	}
+	var p Program
+	if err := json.Unmarshal([]byte(text), &p); err != nil {
+		panic(err)
+	}
+	out, err := p.Output(context.Background(), Input{})
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	fmt.Print(out.Reveal())
+}
+
+// asAgent has another process run the program, whose capabilities are what
+// limit leaves of ours, and returns what it has to say.
+func asAgent(t *testing.T, p Program, attr *syscall.SysProcAttr, limit func() error) string {
+	t.Helper()
+	text, err := json.Marshal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := exec.Command(copyOf(t, "/proc/self/exe"))
+	c.Env, c.Dir, c.SysProcAttr = []string{childProgram + "=" + string(text)}, "/", attr
+	var out bytes.Buffer
+	c.Stdout, c.Stderr = &out, &out
+	onThread(func() {
+		if err = limit(); err == nil {
+			err = c.Start()
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = c.Wait() // its end is in what it says
+	return out.String()
+}
+
+// copyOf is a copy of a program that everybody can execute.
+func copyOf(t *testing.T, program string) string {
+	t.Helper()
+	folder, err := os.MkdirTemp("", "program")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(folder) })
+	if err := os.Chmod(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(folder, "copy")
+	if err := os.WriteFile(path, text, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func without(capability uintptr) func() error {
+	return func() error { return unix.Prctl(unix.PR_CAPBSET_DROP, capability, 0, 0, 0) }
+}
+
+var (
+	robot    = &User{Name: "robot", UID: 54301, GID: 54302, Groups: []uint32{54302, 54303}}
+	identity = `grep -E '^(Uid|Gid|Groups|CapPrm|CapEff|CapAmb)' /proc/self/status | tr -s '\t ' '  '`
+	asRobot  = "Uid: 54301 54301 54301 54301\nGid: 54302 54302 54302 54302\nGroups: 54302 54303 \n" +
+		"CapPrm: 0000000000000000\nCapEff: 0000000000000000\nCapAmb: 0000000000000000\n"
+)
+
+func TestProgramsTakeOnTheirUserWholly(t *testing.T) {
+	needRoot(t)
+	p := shell(identity)
+	p.User = robot
+	if diff := cmp.Diff(asRobot, output(t, p, Input{})); diff != "" {
+		t.Error(diff)
+	}
+	p = shell(`exit 1`)
+	p.User = robot
+	wantFault(t, p.Run(t.Context(), Input{}), agent.Transient, "/bin/sh as robot: exit status 1")
+}
+
+// A unit may give an ordinary user these capabilities; who is served by its
+// agent must not get them.
+func TestCapabilitiesOfTheAgentStayWithIt(t *testing.T) {
+	needRoot(t)
+	ordinary := &syscall.SysProcAttr{
+		Credential:  &syscall.Credential{Uid: 54311, Gid: 54311},
+		AmbientCaps: []uintptr{unix.CAP_SETUID, unix.CAP_SETGID},
+	}
+	p := shell(identity)
+	p.User = robot
+	if diff := cmp.Diff(asRobot, asAgent(t, p, ordinary, func() error { return nil })); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestMissingCapabilitiesAreNamed(t *testing.T) {
+	needRoot(t)
+	p := shell(`true`)
+	p.User = robot
+	for _, capability := range []uintptr{unix.CAP_SETUID, unix.CAP_SETGID} {
+		if got := asAgent(t, p, nil, without(capability)); !strings.Contains(got, "the agent needs the capabilities CAP_SETUID and CAP_SETGID") {
+			t.Errorf("got %q", got)
+		}
+	}
+}
+
+// Root may not signal another user's process without CAP_KILL, which no unit
+// needs to give.
+func TestProgramsOfAnotherUserAreEndedWithoutCapKill(t *testing.T) {
+	t.Parallel()
+	needRoot(t)
+	p := shell(`trap "" TERM; echo $$ >&2; while :; do sleep 100; done`)
+	p.User, p.Timeout = robot, 200*time.Millisecond
+	begin := time.Now()
+	got := asAgent(t, p, nil, without(unix.CAP_KILL))
+	_, pid, said := strings.Cut(strings.TrimSpace(got), "it said: ")
+	if !strings.Contains(got, "/bin/sh as robot: ended as it took longer than 200ms") || !said {
+		t.Fatalf("got %q", got)
+	}
+	gone(t, pid)
+	if took := time.Since(begin); took > 2*grace {
+		t.Errorf("it took %s", took)
+	}
+}
+
+// A program that takes on an identity which the agent may not signal holds up
+// nobody for ever.
+func TestProgramsThatCannotBeEndedAreLeft(t *testing.T) {
+	t.Parallel()
+	needRoot(t)
+	p := Program{
+		Args:    []string{"/usr/bin/setpriv", "--reuid=54399", "--clear-groups", "/bin/sh", "-c", "echo $$ >&2; exec sleep 20"},
+		Timeout: 100 * time.Millisecond,
+	}
+	begin := time.Now()
+	got := asAgent(t, p, nil, without(unix.CAP_KILL))
+	_, said, _ := strings.Cut(strings.TrimSpace(got), "it said: ")
+	if pid, err := strconv.Atoi(said); err != nil || !strings.Contains(got, "it does not end, not even by SIGKILL") {
+		t.Errorf("got %q", got)
+	} else if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+		t.Errorf("it has ended: %v", err)
+	}
+	if took := time.Since(begin); took > grace+2*patience {
+		t.Errorf("it took %s", took)
+	}
+}
+
+func TestUsersAreLookedUpWithAllTheirGroups(t *testing.T) {
+	getent := script(t, `#!/bin/sh
+case "$2 $3" in
+"passwd frontend" | "passwd 70001") echo "frontend:*:70001:70002::/home/frontend:/bin/sh" ;;
+"passwd odd") echo "odd:*:4294967295:70002::/:/bin/sh" ;;
+"initgroups frontend") echo "frontend  70004 70003 70002" ;;
+*) exit 2 ;;
+esac
+`, 0o755)
+	want := &User{Name: "frontend", UID: 70001, GID: 70002, Groups: []uint32{70002, 70003, 70004}}
+	for _, name := range []string{"frontend", "70001"} {
+		u, err := lookup(getent, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, u); diff != "" {
+			t.Errorf("user %s:\n%s", name, diff)
+		}
+	}
+	for name, want := range map[string]string{
+		"nobody-of-that-name": "there is no user nobody-of-that-name in /etc/passwd, and getent knows none",
+		"70009":               "there is no user 70009 in /etc/passwd, and getent knows none",
+		"odd":                 "the entry of user odd has no usable numbers",
+	} {
+		if _, err := lookup(getent, name); err == nil || err.Error() != want {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}
+
+func TestRootIsFoundWithoutGetent(t *testing.T) {
+	u, err := lookup("/no/getent", "root")
+	if err != nil || u.UID != 0 || u.GID != 0 || !slices.Contains(u.Groups, 0) {
+		t.Errorf("got %+v, %v", u, err)
+	}
+}
