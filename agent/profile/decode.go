@@ -109,7 +109,7 @@ func decodeMembers(dec *json.Decoder) (any, error) {
 			return nil, errors.New("it is no valid JSON")
 		}
 		if _, twice := object[name]; twice {
-			return nil, fmt.Errorf("%q occurs twice", name)
+			return nil, errors.New("a name occurs twice in an object")
 		}
 		if object[name], err = decodeValue(dec); err != nil {
 			return nil, err

@@ -48,8 +48,8 @@ var undecodable = map[string]struct{ text, want string }{
 	"broken JSON":          {jwt(`{}`, `{"a":}`), "claims: it is no valid JSON"},
 	"JSON cut short":       {jwt(`{}`, `{"a":[1`), "claims: it is no valid JSON"},
 	"two objects":          {jwt(`{}`, `{}{}`), "claims: something follows the JSON object"},
-	"a name twice":         {jwt(`{}`, `{"aud":"a","aud":"b"}`), `claims: "aud" occurs twice`},
-	"a name twice, nested": {jwt(`{}`, `{"x":[{"a":1,"\u0061":2}]}`), `claims: "a" occurs twice`},
+	"a name twice":         {jwt(`{}`, `{"aud":"a","aud":"b"}`), "claims: a name occurs twice in an object"},
+	"a name twice, nested": {jwt(`{}`, `{"x":[{"a":1,"\u0061":2}]}`), "claims: a name occurs twice in an object"},
 	"not UTF-8":            {jwt(`{}`, "{\"a\":\"\xff\"}"), "claims: it is not UTF-8"},
 	"nothing in it":        {"..", "header: it is no valid JSON"},
 	"too large":            {strings.Repeat("a", MaxSize+1), "it has 16383 bytes; readers take at most 16382"},
@@ -63,6 +63,23 @@ func TestDecodeIsStrict(t *testing.T) {
 				t.Errorf("got %v, want %s", err, c.want)
 			}
 		})
+	}
+}
+
+func TestDecodeQuotesNothing(t *testing.T) {
+	const secret = "hunter2"
+	for name, text := range map[string]string{
+		"opaque":       secret,
+		"base64":       secret + ".!" + secret + ".!",
+		"a name twice": jwt(`{}`, `{"hunter2":1,"hunter2":2}`),
+		"no value":     jwt(`{}`, `{"a":hunter2}`),
+		"no end":       jwt(`{}`, `{"hunter2":"hunter2`),
+		"a bare word":  jwt(`hunter2`, `{}`),
+		"a remainder":  jwt(`{}`, `{}hunter2`),
+	} {
+		if _, err := Decode(text); err == nil || strings.Contains(err.Error(), secret) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
