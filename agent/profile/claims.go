@@ -2,7 +2,9 @@ package profile
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"math"
 	"net/url"
 	"slices"
 	"strconv"
@@ -10,12 +12,8 @@ import (
 	"time"
 )
 
-// Bounds of what is common to several profiles.
-const (
-	maxSubject    = 255              // bytes of sub, OpenID Connect Core section 2
-	shortLifetime = 15 * time.Minute // WLCG profile, section on lifetimes
-	longLifetime  = 6 * time.Hour
-)
+// maxSubject is how many bytes sub may have (OpenID Connect Core section 2).
+const maxSubject = 255
 
 const (
 	anySciTokens = "ANY"                             // every audience, under scitokens
@@ -70,9 +68,15 @@ func (c *checker) issuerURL() {
 		return
 	}
 	u, err := url.Parse(iss)
-	if err != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil || strings.ContainsAny(iss, "?# \t") {
-		c.fault("iss", "%q is no issuer; it must be an https URL without query or fragment, byte for byte as in the issuer's metadata", iss)
+	if err != nil || !strings.HasPrefix(iss, "https://") || u.Hostname() == "" || u.User != nil || strings.IndexFunc(iss, notIssuer) >= 0 {
+		c.fault("iss", "%q is no issuer; it must be a URL that begins with https://, without query or fragment, byte for byte as in the issuer's metadata", iss)
 	}
+}
+
+// notIssuer reports whether no issuer has the character: it is none of those that
+// RFC 3986 section 2 allows, or begins a query or fragment.
+func notIssuer(r rune) bool {
+	return notPrintableASCII(r) || strings.ContainsRune(" \"<>\\^`{|}?#", r)
 }
 
 // subject checks sub, and returns it when it is usable.
@@ -105,6 +109,9 @@ func (c *checker) audience() []string {
 		return nil
 	}
 	_, single := v.(string)
+	if len(entries) == 0 {
+		c.fault("aud", "it has no entries, so that nobody may accept the token; name one, or leave it out")
+	}
 	if len(entries) == 1 && !single {
 		c.warn("aud", "one entry is written as a string, not as an array; some readers take only that")
 	}
@@ -140,22 +147,33 @@ func (c *checker) neededAudience(wildcard, foreign string) {
 // systems refuse: say is how grave one is.
 func (c *checker) times(say func(claim, format string, args ...any)) {
 	for _, name := range []string{"exp", "iat", "nbf"} {
-		v, there := c.Claims[name]
-		_, whole := integer(v)
-		if _, number := float(v); there && !number {
-			c.fault(name, "it is %s; it must be a whole number of seconds since 1970", show(v))
-		} else if there && !whole {
-			say(name, "it is %s; it must be a whole number of seconds", show(v))
+		if v, there := c.Claims[name]; there {
+			c.time(name, v, say)
 		}
 	}
-	exp, hasExp := integer(c.Claims["exp"])
-	iat, hasIat := integer(c.Claims["iat"])
-	nbf, hasNbf := integer(c.Claims["nbf"])
+	exp, hasExp := float(c.Claims["exp"])
+	iat, hasIat := float(c.Claims["iat"])
+	nbf, hasNbf := float(c.Claims["nbf"])
 	if hasExp && hasIat && exp <= iat {
 		c.fault("exp", "the token is never valid; exp must be later than iat")
 	}
 	if hasNbf && hasExp && nbf >= exp {
 		c.fault("nbf", "the token is never valid; nbf must be earlier than exp")
+	}
+}
+
+// time checks one claim of times.
+func (c *checker) time(name string, v any, say func(claim, format string, args ...any)) {
+	n, number := float(v)
+	_, whole := integer(v)
+	switch {
+	case whole:
+	case !number:
+		c.fault(name, "it is %s; it must be a whole number of seconds since 1970", show(v))
+	case math.Abs(n) >= 1<<63:
+		c.fault(name, "it is %s, which is too large; it must be a whole number of seconds since 1970", show(v))
+	default:
+		say(name, "it is %s; it must be a whole number of seconds", show(v))
 	}
 }
 
@@ -169,25 +187,31 @@ func (c *checker) neededTimes(names ...string) {
 	c.times(c.fault)
 }
 
-// lifetime warns of a life outside what WLCG recommends and SciTokens usually have.
-func (c *checker) lifetime() {
-	exp, hasExp := integer(c.Claims["exp"])
-	iat, hasIat := integer(c.Claims["iat"])
-	if !hasExp || !hasIat || exp <= iat {
-		return
-	}
-	if exp-iat < int64(shortLifetime/time.Second) {
-		c.warn("exp", "the token lives %s; at least 15m is recommended", seconds(exp-iat))
-	}
-	if exp-iat > int64(longLifetime/time.Second) {
-		c.warn("exp", "the token lives %s; at most 6h is recommended, since nobody can take it back", seconds(exp-iat))
+// A lifespan is how long the tokens of a profile are to live.
+type lifespan struct {
+	least, most time.Duration
+	custom      string // "recommended" or "usual"
+}
+
+// lifetime warns of a life outside the span.
+func (c *checker) lifetime(span lifespan) {
+	exp, hasExp := float(c.Claims["exp"])
+	iat, hasIat := float(c.Claims["iat"])
+	life := exp - iat
+	switch {
+	case !hasExp || !hasIat || life <= 0 || c.faulty("exp"):
+	case life < span.least.Seconds():
+		c.warn("exp", "the token lives %s; at least %s is %s", seconds(life), seconds(span.least.Seconds()), span.custom)
+	case life > span.most.Seconds():
+		c.warn("exp", "the token lives %s; at most %s is %s, since nobody can take it back", seconds(life), seconds(span.most.Seconds()), span.custom)
 	}
 }
 
 // seconds writes a number of seconds as a duration, or as it is when that is too long.
-func seconds(n int64) string {
-	if n > int64(time.Duration(1<<63-1)/time.Second) {
-		return fmt.Sprintf("%d s", n)
+func seconds(n float64) string {
+	const longest = float64(math.MaxInt64 / int64(time.Second))
+	if n > longest {
+		return fmt.Sprintf("%.0f s", n)
 	}
 	text := (time.Duration(n) * time.Second).String()
 	if short, whole := strings.CutSuffix(text, "m0s"); whole {
@@ -214,14 +238,15 @@ func integer(v any) (int64, bool) {
 	}
 }
 
-// float returns v when it is a number of any kind.
+// float returns v when it is a number of any kind; an infinity for one that no
+// float64 holds.
 func float(v any) (float64, bool) {
 	switch v := v.(type) {
 	case float64:
 		return v, true
 	case json.Number:
 		f, err := v.Float64()
-		return f, err == nil
+		return f, err == nil || errors.Is(err, strconv.ErrRange)
 	default:
 		n, ok := integer(v)
 		return float64(n), ok

@@ -2,6 +2,7 @@ package profile
 
 import (
 	"maps"
+	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -32,7 +33,7 @@ func Matches(t Token, req agent.Request) []Problem {
 		c.limit(req.Unlimited)
 	}
 	for _, name := range slices.Sorted(maps.Keys(req.Claims)) {
-		if !same(t.Claims[name], req.Claims[name]) {
+		if !Same(name, t.Claims[name], req.Claims[name]) {
 			c.fault(name, "it is %s; %s was asked for", shown(t.Claims, name), show(req.Claims[name]))
 		}
 	}
@@ -55,16 +56,30 @@ func (c *checker) limit(unlimited bool) {
 // Verifiers of these systems give no leeway, so neither does this.
 func Times(t Token, now time.Time) []Problem {
 	c := &checker{Token: t}
-	if iat, ok := integer(t.Claims["iat"]); ok && iat > now.Unix() {
-		c.fault("iat", "it is %s in the future; set the clock of whoever issued it", seconds(iat-now.Unix()))
+	if iat, ok := c.until("iat", now); ok && iat > 0 {
+		c.fault("iat", "it is %s in the future; set the clock of whoever issued it", seconds(math.Ceil(iat)))
 	}
-	if nbf, ok := integer(t.Claims["nbf"]); ok && nbf > now.Unix() {
-		c.fault("nbf", "the token becomes valid in %s", seconds(nbf-now.Unix()))
+	if nbf, ok := c.until("nbf", now); ok && nbf > 0 {
+		c.fault("nbf", "the token becomes valid in %s", seconds(math.Ceil(nbf)))
 	}
-	if exp, ok := integer(t.Claims["exp"]); ok && exp <= now.Unix() {
-		c.fault("exp", "the token expired %s ago", seconds(now.Unix()-exp))
+	if exp, ok := c.until("exp", now); ok && exp <= 0 {
+		c.fault("exp", "the token expired %s ago", seconds(math.Floor(-exp)))
 	}
 	return c.problems
+}
+
+// until is how many seconds after now the time in the claim is; false where there
+// is none. One that is no number is a fault.
+func (c *checker) until(claim string, now time.Time) (float64, bool) {
+	v, there := c.Claims[claim]
+	if !there {
+		return 0, false
+	}
+	at, ok := float(v)
+	if !ok {
+		c.fault(claim, "it is %s, no number, so verifiers refuse the token", show(v))
+	}
+	return at - float64(now.UnixMicro())/1e6, ok
 }
 
 // missing returns the words of wanted that are not in got.
@@ -72,8 +87,18 @@ func missing(wanted, got []string) []string {
 	return slices.DeleteFunc(slices.Clone(wanted), func(w string) bool { return slices.Contains(got, w) })
 }
 
-// same compares two claims, of which either may have been decoded: 1, 1.0 and
-// json.Number("1") are the same number.
+// Same reports whether two values of the claim, of which either may have been
+// decoded, say the same: 1, 1.0 and json.Number("1") do, and of aud a string and
+// an array with just that string (RFC 7519 section 4.1.3).
+func Same(claim string, a, b any) bool {
+	x, okX := texts(a)
+	y, okY := texts(b)
+	if claim == "aud" && okX && okY {
+		return slices.Equal(x, y)
+	}
+	return same(a, b)
+}
+
 func same(a, b any) bool {
 	switch a := a.(type) {
 	case map[string]any:
@@ -88,7 +113,7 @@ func same(a, b any) bool {
 			return m == n
 		}
 	}
-	if x, ok := float(a); ok {
+	if x, ok := float(a); ok && !math.IsInf(x, 0) {
 		y, ok := float(b)
 		return ok && x == y
 	}

@@ -39,6 +39,9 @@ func TestMatchesComparesWithWhatWasAsked(t *testing.T) {
 		"more than asked":      {agent.Request{Audience: []string{"b"}, Scope: []string{"read:/"}}, ""},
 		"another subject":      {agent.Request{Subject: "x"}, `sub: it is "pilot"; "x" was asked for`},
 		"audience not there":   {agent.Request{Audience: []string{"a", "c"}}, `aud: it is ["a","b"]; c was asked for too`},
+		"audience as claim":    {agent.Request{Claims: map[string]any{"aud": []any{"a", "b"}}}, ""},
+		"another as claim":     {agent.Request{Claims: map[string]any{"aud": []any{"a"}}}, `aud: it is ["a","b"]; ["a"] was asked for`},
+		"no audience as claim": {agent.Request{Claims: map[string]any{"aud": nil}}, `aud: it is ["a","b"]; null was asked for`},
 		"narrowed scope":       {agent.Request{Scope: []string{"read:/", "write:/"}}, `scope: it is "read:/ write:/x"; write:/ was asked for too`},
 		"whole number":         {agent.Request{Claims: map[string]any{"n": int64(1)}}, ""},
 		"whole number as 1.0":  {agent.Request{Claims: map[string]any{"n": 1.0}}, ""},
@@ -61,6 +64,20 @@ func TestMatchesComparesWithWhatWasAsked(t *testing.T) {
 				t.Fatalf("got %v, want %s", problems, c.want)
 			}
 		})
+	}
+}
+
+func TestOneAudienceIsTheSameAsTextAndAsArray(t *testing.T) {
+	for _, c := range [][2]any{{"a", []any{"a"}}, {[]any{"a"}, "a"}, {[]string{"a"}, []any{"a"}}} {
+		if !Same("aud", c[0], c[1]) {
+			t.Errorf("%v and %v differ", c[0], c[1])
+		}
+		if Same("roles", c[0], c[1]) != (c[0] == c[1]) {
+			t.Errorf("%v and %v are the same of any claim", c[0], c[1])
+		}
+	}
+	if huge := json.Number("1e400"); !Same("n", huge, huge) || Same("n", huge, json.Number("1e401")) {
+		t.Error("numbers beyond a float64 are compared as such")
 	}
 }
 
@@ -104,6 +121,15 @@ func TestTimesGiveNoLeeway(t *testing.T) {
 		"valid in two hours":  {map[string]any{"nbf": now.Unix() + 7200}, "nbf: the token becomes valid in 2h"},
 		"expires this second": {map[string]any{"exp": now.Unix()}, "exp: the token expired 0s ago"},
 		"expired in 1970":     {map[string]any{"exp": json.Number("0")}, "exp: the token expired 500000h ago"},
+		"expired by a part":   {map[string]any{"exp": json.Number("1799999999.5")}, "exp: the token expired 0s ago"},
+		"expires in a part":   {map[string]any{"exp": json.Number("1800000000.5")}, ""},
+		"expired, as 1e9":     {map[string]any{"exp": json.Number("1e9")}, "exp: the token expired 222222h13m20s ago"},
+		"valid in a part":     {map[string]any{"nbf": json.Number("1800000000.5")}, "nbf: the token becomes valid in 1s"},
+		"beyond all integers": {map[string]any{"exp": json.Number("99999999999999999999")}, ""},
+		"before all integers": {map[string]any{"exp": json.Number("-1e19")}, "exp: the token expired 10000000001799999488 s ago"},
+		"expiry as text":      {map[string]any{"exp": "1000000000"}, `exp: it is "1000000000", no number, so verifiers refuse the token`},
+		"expiry that is null": {map[string]any{"exp": nil}, "exp: it is null, no number"},
+		"nbf as text":         {map[string]any{"nbf": "1"}, `nbf: it is "1", no number`},
 		"no times":            {nil, ""},
 	}
 	for name, c := range cases {

@@ -1,9 +1,6 @@
 package profile
 
-import (
-	"slices"
-	"strings"
-)
+import "strings"
 
 // actions say what the words of a scope allow, for people.
 var actions = map[string]string{
@@ -47,8 +44,8 @@ func Meaning(word string) string {
 		return levelActions[level]
 	}
 	name, target, colon := strings.Cut(word, ":")
-	action, takesPath := actions[name], slices.Contains(wlcgWords.paths, name) || slices.Contains(sciTokensWords.paths, name)
-	if colon != takesPath {
+	action := actions[name]
+	if colon != takesPath(name) {
 		return ""
 	}
 	return strings.ReplaceAll(action, "PATH", target)

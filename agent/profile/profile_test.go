@@ -100,7 +100,12 @@ var nameRows = []row{
 	{"no issuer", "clustercockpit plain", map[string]any{"iss": absent{}}, ""},
 	{"issuer that is empty", "wlcg plain", map[string]any{"iss": ""}, "iss: it is empty"},
 	{"issuer that is a number", "wlcg plain", map[string]any{"iss": json.Number("1")}, "iss: it is 1; a string is allowed"},
-	{"issuer over http", "wlcg scitokens", map[string]any{"iss": "http://issuer.example.org"}, `iss: "http://issuer.example.org" is no issuer; it must be an https URL`},
+	{"issuer over http", "wlcg scitokens", map[string]any{"iss": "http://issuer.example.org"}, `iss: "http://issuer.example.org" is no issuer; it must be a URL that begins with https://`},
+	{"issuer in capitals", "wlcg scitokens", map[string]any{"iss": "HTTPS://issuer.example.org"}, "is no issuer"},
+	{"issuer beyond ASCII", "wlcg scitokens", map[string]any{"iss": "https://é.example"}, "is no issuer"},
+	{"issuer with a backslash", "wlcg scitokens", map[string]any{"iss": `https://i.example.org/a\b`}, "is no issuer"},
+	{"issuer with a bad escape", "wlcg scitokens", map[string]any{"iss": "https://i.example.org/%zz"}, "is no issuer"},
+	{"issuer with every character", "wlcg scitokens", map[string]any{"iss": "https://[::1]:8443/A-z0.9_~!$&'()*+,;=:@%20/"}, ""},
 	{"issuer without host", "wlcg scitokens", map[string]any{"iss": "https:///x"}, "is no issuer"},
 	{"issuer with a query", "wlcg scitokens", map[string]any{"iss": "https://i.example.org/?a"}, "is no issuer"},
 	{"issuer with a fragment", "wlcg scitokens", map[string]any{"iss": "https://i.example.org/#"}, "is no issuer"},
@@ -137,7 +142,7 @@ var audienceRows = []row{
 	{"no audience", "plain clustercockpit", map[string]any{"aud": absent{}}, ""},
 	{"an audience", "htcondor", map[string]any{"aud": "x"}, "aud: an IDTOKEN has no audience; leave it out"},
 	{"audience that is empty", "wlcg scitokens plain", map[string]any{"aud": ""}, `aud: "" is no audience`},
-	{"audience without entries", "wlcg scitokens", map[string]any{"aud": []any{}}, "aud: it is missing"},
+	{"audience without entries", "wlcg scitokens plain", map[string]any{"aud": []any{}}, "aud: it has no entries, so that nobody may accept the token; name one"},
 	{"audience that is a number", "wlcg scitokens plain", map[string]any{"aud": json.Number("1")}, "aud: it is 1; it must be a string, or an array of strings"},
 	{"audience that is null", "wlcg scitokens plain", map[string]any{"aud": nil}, "aud: it is null; it must be a string"},
 	{"array with a number", "wlcg scitokens plain", map[string]any{"aud": []any{"a", json.Number("1")}}, `aud: it is ["a",1]; it must be`},
@@ -165,11 +170,17 @@ var timeRows = []row{
 	{"expiry with a fraction", "plain", map[string]any{"exp": json.Number("1800003600.5")}, "WARNING exp: it is 1800003600.5"},
 	{"expiry not after iat", "wlcg scitokens htcondor clustercockpit plain", map[string]any{"exp": int64(1_800_000_000)}, "exp: the token is never valid; exp must be later than iat"},
 	{"nbf not before expiry", "wlcg scitokens htcondor clustercockpit plain", map[string]any{"nbf": int64(1_800_003_600)}, "nbf: the token is never valid; nbf must be earlier than exp"},
-	{"15 minutes", "wlcg scitokens", map[string]any{"exp": int64(1_800_000_900)}, ""},
-	{"less than 15 minutes", "wlcg scitokens", map[string]any{"exp": int64(1_800_000_899)}, "WARNING exp: the token lives 14m59s; at least 15m is recommended"},
-	{"6 hours", "wlcg scitokens", map[string]any{"exp": int64(1_800_021_600)}, ""},
-	{"more than 6 hours", "wlcg scitokens", map[string]any{"exp": int64(1_800_086_400)}, "WARNING exp: the token lives 24h; at most 6h is recommended"},
-	{"absurdly long", "wlcg scitokens", map[string]any{"exp": int64(math.MaxInt64 / 2)}, "WARNING exp: the token lives 4611686016627387903 s"},
+	{"15 minutes", "wlcg", map[string]any{"exp": int64(1_800_000_900)}, ""},
+	{"less than 15 minutes", "wlcg", map[string]any{"exp": int64(1_800_000_899)}, "WARNING exp: the token lives 14m59s; at least 15m is recommended"},
+	{"20 minutes", "scitokens", map[string]any{"exp": int64(1_800_001_200)}, ""},
+	{"less than 20 minutes", "scitokens", map[string]any{"exp": int64(1_800_001_199)}, "WARNING exp: the token lives 19m59s; at least 20m is usual"},
+	{"2 hours", "scitokens", map[string]any{"exp": int64(1_800_007_200)}, ""},
+	{"more than 2 hours", "scitokens", map[string]any{"exp": int64(1_800_021_600)}, "WARNING exp: the token lives 6h; at most 2h is usual"},
+	{"6 hours", "wlcg", map[string]any{"exp": int64(1_800_021_600)}, ""},
+	{"more than 6 hours", "wlcg", map[string]any{"exp": int64(1_800_086_400)}, "WARNING exp: the token lives 24h; at most 6h is recommended"},
+	{"absurdly long", "wlcg scitokens", map[string]any{"exp": int64(math.MaxInt64 / 2)}, "WARNING exp: the token lives 4611686016627387904 s"},
+	{"larger than an integer holds", "wlcg scitokens htcondor clustercockpit plain", map[string]any{"exp": json.Number("99999999999999999999")}, "exp: it is 99999999999999999999, which is too large; it must be"},
+	{"larger than a float holds", "plain", map[string]any{"nbf": json.Number("-1e400")}, "nbf: it is -1e400, which is too large; it must be"},
 	{"a day", "htcondor clustercockpit plain", map[string]any{"exp": int64(1_800_086_400)}, ""},
 	{"as late as HTCondor can", "htcondor", map[string]any{"exp": int64(9223372036)}, ""},
 	{"later than HTCondor can", "htcondor", map[string]any{"exp": int64(9223372037)}, "exp: 9223372037 is later than HTCondor can hold; at most 9223372036 is allowed"},
@@ -208,10 +219,17 @@ var scopeRows = []row{
 	{"escaped slash", "wlcg", map[string]any{"scope": "storage.read:/a%2fb"}, "%2F is read as / by some"},
 	{"bad escape", "wlcg", map[string]any{"scope": "storage.read:/a%zz"}, "a % is followed by two hexadecimal digits"},
 	{"escape cut short", "wlcg", map[string]any{"scope": "storage.read:/a%2"}, "a % is followed by two hexadecimal digits"},
-	{"escaped NUL", "wlcg", map[string]any{"scope": "storage.read:/a%00"}, "the path has a NUL in it"},
+	{"escaped NUL", "wlcg", map[string]any{"scope": "storage.read:/a%00"}, "the path has a control character in it; leave out %00 to %1F and %7F"},
+	{"escaped line end", "wlcg", map[string]any{"scope": "storage.read:/a%0Ab"}, "the path has a control character in it"},
+	{"escaped backslash", "scitokens", map[string]any{"scope": "read:/a%5C..%5cb"}, "scope: read:/a%5C..%5cb: %5C is read as / by some and not by others"},
+	{"nothing but slashes", "scitokens", map[string]any{"scope": "read://"}, "scope: read://: the path is not normalised"},
 	{"good escape", "wlcg", map[string]any{"scope": "storage.read:/a%20b"}, ""},
 	{"name with dots", "wlcg", map[string]any{"scope": "storage.read:/a..b/...c"}, ""},
-	{"not all of compute", "wlcg", map[string]any{"scope": "compute.read compute.create compute.cancel"}, "WARNING scope: an HTCondor-CE lets a token submit only with all of compute.modify compute.create compute.cancel; compute.modify is missing"},
+	{"not all of compute", "wlcg", map[string]any{"scope": "compute.read compute.create compute.cancel"}, "WARNING scope: an HTCondor-CE lets a token submit only with all of compute.read compute.modify compute.create compute.cancel; compute.modify is missing"},
+	{"all of compute but read", "wlcg scitokens", map[string]any{"scope": "compute.modify compute.create compute.cancel"}, "WARNING scope: an HTCondor-CE lets a token submit only with all of compute.read compute.modify compute.create compute.cancel; compute.read is missing"},
+	{"write but not read", "wlcg scitokens", map[string]any{"scope": "condor:/WRITE"}, "WARNING scope: an HTCondor-CE lets a token submit only with all of condor:/READ condor:/WRITE; condor:/READ is missing"},
+	{"write but not read", "htcondor", map[string]any{"scope": "condor:/WRITE"}, ""},
+	{"some of compute beside what is enough", "wlcg scitokens", map[string]any{"scope": "condor:/READ condor:/WRITE compute.create"}, ""},
 	{"compute.read alone", "wlcg", map[string]any{"scope": "compute.read"}, ""},
 	{"unknown level", "wlcg scitokens", map[string]any{"scope": "condor:/REDA"}, `WARNING scope: HTCondor knows no level "REDA" and permits nothing for it; did you mean READ?`},
 	{"level without slash", "wlcg scitokens", map[string]any{"scope": "condor:READ"}, `WARNING scope: "condor:READ" begins wrongly; write condor:/LEVEL`},
@@ -261,6 +279,19 @@ func (r row) check(t *testing.T, profile string) {
 	}
 	if !strings.Contains(problems[0].Text, "; ") {
 		t.Errorf("%q does not say what is allowed", problems[0].Text)
+	}
+}
+
+func TestPathsOfTheOtherProfileAreCheckedToo(t *testing.T) {
+	for scope, want := range map[string]string{
+		"storage.read:/../x":  "the path climbs",
+		"storage.read:/%2F":   "%2F is read as /",
+		"storage.stage:/../x": "the path climbs",
+	} {
+		problems := Check("scitokens", with(good("scitokens"), map[string]any{"scope": scope}))
+		if len(problems) != 2 || problems[0].Warning || !strings.Contains(problems[0].Text, want) || !problems[1].Warning {
+			t.Errorf("%s: got %v", scope, problems)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // levels are what HTCondor lets a token's scope name behind "condor:/".
@@ -14,9 +15,12 @@ var levels = []string{
 	"ADVERTISE_MASTER", "ADVERTISE_STARTD", "ADVERTISE_SCHEDD",
 }
 
-// computeWrite are the words that an HTCondor-CE wants all of to let a client
-// submit; with only some of them it permits nothing.
-var computeWrite = []string{"compute.modify", "compute.create", "compute.cancel"}
+// computeWords are the words for jobs, the one that only reads first.
+var computeWords = []string{"compute.read", "compute.modify", "compute.create", "compute.cancel"}
+
+// submitting are the sets of words of which an HTCondor-CE wants one as a whole to
+// let a client submit. The first word of each is of use alone.
+var submitting = [][]string{{"condor:/READ", "condor:/WRITE"}, computeWords}
 
 // A vocabulary is what a profile's scope may say.
 type vocabulary struct {
@@ -25,8 +29,6 @@ type vocabulary struct {
 	other   string            // the profile that people mix this one up with
 	foreign map[string]string // its words with a path, and which of ours they mean
 }
-
-var computeWords = append([]string{"compute.read"}, computeWrite...)
 
 var wlcgWords = vocabulary{
 	paths:   []string{"storage.read", "storage.create", "storage.modify", "storage.stage", "storage.poll"},
@@ -79,11 +81,13 @@ func notScope(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\'
 func (c *checker) grants(words []string, known vocabulary) {
 	for _, word := range words {
 		name, target, colon := strings.Cut(word, ":")
+		if colon && takesPath(name) {
+			c.storagePath(word, target)
+		}
 		switch {
 		case name == "condor" && colon:
 			c.condorWord(word, c.warn)
 		case slices.Contains(known.paths, name) && colon:
-			c.storagePath(word, target)
 		case slices.Contains(known.paths, name):
 			c.fault("scope", "%s names no path; write %s:/ for all of the storage", word, name)
 		case slices.Contains(known.plain, word):
@@ -93,13 +97,19 @@ func (c *checker) grants(words []string, known vocabulary) {
 			c.warn("scope", "%q is no word of this profile%s", word, known.nearest(name))
 		}
 	}
-	c.computeTogether(words)
+	c.submit(words)
+}
+
+// takesPath reports whether a path stands behind the word, in either profile.
+func takesPath(name string) bool {
+	return slices.Contains(wlcgWords.paths, name) || slices.Contains(sciTokensWords.paths, name)
 }
 
 // storagePath checks the path of a storage word: absolute, normalised (RFC 3986
 // section 6) and unable to climb out of what it names.
 func (c *checker) storagePath(word, target string) {
 	plain, err := url.PathUnescape(target)
+	clean := path.Clean(plain)
 	switch {
 	case err != nil:
 		c.fault("scope", "%s: a %% is followed by two hexadecimal digits; itself it is written %%25", word)
@@ -107,13 +117,15 @@ func (c *checker) storagePath(word, target string) {
 		c.fault("scope", "%s: the path is not absolute; it must begin with /", word)
 	case strings.Contains(strings.ToUpper(target), "%2F"):
 		c.fault("scope", "%s: %%2F is read as / by some and not by others; write /", word)
-	case strings.ContainsRune(plain, 0):
-		c.fault("scope", "%s: the path has a NUL in it; leave out %%00", word)
+	case strings.Contains(plain, "\\"):
+		c.fault("scope", "%s: %%5C is read as / by some and not by others; leave it out", word)
+	case strings.ContainsFunc(plain, unicode.IsControl):
+		c.fault("scope", "%s: the path has a control character in it; leave out %%00 to %%1F and %%7F", word)
 	case slices.Contains(strings.Split(plain, "/"), ".."):
 		c.fault("scope", "%s: the path climbs; .. is not allowed", word)
-	case path.Clean(plain) != plain && path.Clean(plain)+"/" != plain:
+	case clean != plain && (clean == "/" || clean+"/" != plain):
 		c.fault("scope", "%s: the path is not normalised; write it without . and //", word)
-	case path.Clean(plain) != plain:
+	case clean != plain:
 		c.warn("scope", "%s: not every reader takes a path that ends in /; leave it out", word)
 	}
 }
@@ -128,19 +140,18 @@ func (c *checker) condorWord(word string, say func(claim, format string, args ..
 	}
 }
 
-// computeTogether warns where an HTCondor-CE would not let the token submit.
-func (c *checker) computeTogether(words []string) {
-	var have, miss []string
-	for _, word := range computeWrite {
-		if slices.Contains(words, word) {
-			have = append(have, word)
-		} else {
-			miss = append(miss, word)
-		}
+// submit warns where a token seems to be for submitting jobs, but an HTCondor-CE
+// would not let it.
+func (c *checker) submit(words []string) {
+	whole := func(set []string) bool { return len(missing(set, words)) == 0 }
+	if slices.ContainsFunc(submitting, whole) {
+		return
 	}
-	if len(have) > 0 && len(miss) > 0 {
-		c.warn("scope", "an HTCondor-CE lets a token submit only with all of %s; %s is missing",
-			strings.Join(computeWrite, " "), strings.Join(miss, " "))
+	for _, set := range submitting {
+		if len(missing(set[1:], words)) < len(set[1:]) {
+			c.warn("scope", "an HTCondor-CE lets a token submit only with all of %s; %s is missing",
+				strings.Join(set, " "), strings.Join(missing(set, words), " "))
+		}
 	}
 }
 

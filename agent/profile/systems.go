@@ -3,6 +3,14 @@ package profile
 import (
 	"slices"
 	"strings"
+	"time"
+)
+
+// How long tokens are to live: the WLCG profile, section on lifetimes, and what is
+// usual for SciTokens.
+var (
+	wlcgLife      = lifespan{15 * time.Minute, 6 * time.Hour, "recommended"}
+	sciTokensLife = lifespan{20 * time.Minute, 2 * time.Hour, "usual"}
 )
 
 // checkWLCG holds the WLCG Common JWT Profiles 1.x.
@@ -12,7 +20,7 @@ func checkWLCG(c *checker) {
 	c.subject()
 	c.neededAudience(anyWLCG, anySciTokens)
 	c.neededTimes("exp", "iat", "nbf")
-	c.lifetime()
+	c.lifetime(wlcgLife)
 	c.text("jti")
 	words, ok := c.scopeWords()
 	if ok {
@@ -56,7 +64,7 @@ func checkSciTokens(c *checker) {
 	c.subject()
 	c.neededAudience(anySciTokens, anyWLCG)
 	c.neededTimes("exp", "iat", "nbf")
-	c.lifetime()
+	c.lifetime(sciTokensLife)
 	if _, there := c.Claims["jti"]; !there {
 		c.warn("jti", "it is missing; without it no log can tell two tokens apart")
 	} else {
