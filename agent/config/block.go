@@ -17,6 +17,7 @@ import (
 type Kinds struct {
 	Sources map[string]SourceDecoder
 	Sinks   map[string]SinkDecoder
+	Hook    HookDecoder // there is but one kind; nil: hook blocks are unknown
 }
 
 // A SourceDecoder makes the source that a block describes; nil after a fault.
@@ -25,6 +26,10 @@ type SourceDecoder func(b *Block) agent.Source
 // A SinkDecoder makes the sink that a block describes, for the token of that
 // name (as in agent.Renewer) and what it asks for; nil after a fault.
 type SinkDecoder func(b *Block, token string, req agent.Request) agent.Sink
+
+// A HookDecoder makes the hook that a block describes, for that event; false
+// after a fault.
+type HookDecoder func(b *Block, event agent.Event) (agent.Hook, bool)
 
 // A Checker is a source that can say what is wrong with a Request before
 // anything is issued. Each problem is shown at the attribute of the token block
@@ -75,7 +80,7 @@ type Environment struct {
 	DigestKey            func(Settings) []byte             // key of every Renewer's Digest, for an agent block that says so; nil: none
 }
 
-// A Block is one source or sink block of the configuration as its decoder sees
+// A Block is one source, sink or hook block of the configuration as its decoder sees
 // it, with all expressions evaluated. The text of faults is lower case without
 // a full stop and holds no secret.
 type Block struct {

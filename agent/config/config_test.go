@@ -87,8 +87,21 @@ func fakes(key string) Kinds {
 			}
 			return s
 		}},
+		Hook: func(b *Block, event agent.Event) (agent.Hook, bool) {
+			var h fakeHook
+			ok := b.Decode(&h)
+			return agent.Hook{Event: event, Key: strings.Join(h.Command, " "), Command: &h}, ok
+		},
 	}
 }
+
+// fakeHook is what a hook block runs.
+type fakeHook struct {
+	Command []string `hcl:"command"`
+	User    string   `hcl:"user,optional"`
+}
+
+func (*fakeHook) Run(context.Context, agent.Event, []agent.Notice) error { return nil }
 
 func testEnvironment() Environment {
 	return Environment{

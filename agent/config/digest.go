@@ -15,7 +15,8 @@ import (
 
 // A digest gathers what a definition sets, evaluated: source, request and
 // sinks. What is left to a default has no part in it, so that another default
-// changes no digest, and neither has what only says when to renew.
+// changes no digest, and neither has what only says when to renew, what becomes
+// of a file in the end, and which hooks are run.
 type digest struct {
 	key  []byte
 	text []byte
@@ -48,7 +49,7 @@ func (b *Block) tokenDigest(from *source) *digest {
 	if from != nil {
 		d.text = appendText(append(d.text, 'o'), string(from.digest))
 	}
-	d.block(b, "source", "for_each", "required")
+	d.block(b, "source", "for_each", "required", "on_expired", "on_remove")
 	return d
 }
 

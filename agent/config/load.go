@@ -70,6 +70,7 @@ type loading struct {
 	functions *hcl.EvalContext // outermost: functions, and the names that all files share
 	fields    map[reflect.Type][]field
 	schedules map[string]cronResult
+	hooks     map[*stanza]decodedHook
 
 	files      []*file
 	fileOrder  map[string]int
@@ -102,6 +103,7 @@ func newLoading(paths []string, kinds Kinds, env Environment) *loading {
 		env:       env,
 		fields:    map[reflect.Type][]field{},
 		schedules: map[string]cronResult{},
+		hooks:     map[*stanza]decodedHook{},
 		fileOrder: map[string]int{},
 		text:      map[string][]byte{},
 		locals:    map[string]*local{},

@@ -69,7 +69,7 @@ func (l *loading) wrongReference(t hcl.Traversal, allowed names) (summary, hint 
 		return l.wrongPath(t)
 	case "each":
 		if !allowed.each {
-			return "each is not known here", "it is known in a token block with for_each, and in its renew and sink blocks"
+			return "each is not known here", "it is known in a token block with for_each, and in the blocks in it"
 		}
 		return l.wrongMember(t, []string{"key", "value"})
 	case "source":

@@ -32,6 +32,8 @@ type tokenText struct {
 	Lifetime  time.Duration  `hcl:"lifetime,optional"`
 	ForEach   cty.Value      `hcl:"for_each,optional"`
 	Required  bool           `hcl:"required,optional"`
+	OnExpired string         `hcl:"on_expired,optional"`
+	OnRemove  string         `hcl:"on_remove,optional"`
 }
 
 // decodeTokens makes the Renewers of all token blocks.
@@ -56,19 +58,37 @@ func (l *loading) decodeToken(s *stanza, in *instance) (agent.Renewer, bool) {
 	}
 	b := l.block(s, name, in)
 	text := tokenText{Required: true}
-	ok := b.decode(&text, "renew", "sink")
-	r := agent.Renewer{Name: name, Required: text.Required || l.settings.RequireAll}
+	ok := b.decode(&text, l.inToken()...)
+	r := agent.Renewer{Name: name, Required: text.Required || l.settings.RequireAll, Decode: inPlace}
+	b.fates(text, &r)
 	from := b.namedSource(text.Source)
 	r.Request = b.request(text, from)
 	r.Schedule = b.schedule(r.Request.Lifetime)
 	digest := b.tokenDigest(from)
 	r.Sinks = b.sinks(r.Request, digest)
+	r.Hooks = b.hooks()
 	if from == nil {
 		return r, false
 	}
 	b.check(from, r.Request)
 	r.Source, r.Accept, r.Digest = from.Source, accept(r.Request), digest.hex()
 	return r, ok
+}
+
+// inToken are the blocks that a token block may hold.
+func (l *loading) inToken() []string {
+	if l.kinds.Hook == nil {
+		return []string{"renew", "sink"}
+	}
+	return []string{"renew", "sink", "hook"}
+}
+
+// fates sets what becomes of files whose token, or whose definition, is no more.
+func (b *Block) fates(text tokenText, r *agent.Renewer) {
+	b.oneOf("on_expired", text.OnExpired, "keep", "remove")
+	b.oneOf("on_remove", text.OnRemove, "keep", "delete")
+	r.RemoveExpired = text.OnExpired == "remove"
+	r.DeleteRemoved = text.OnRemove == "delete"
 }
 
 // namedSource is the source that the block names; nil after a fault.
@@ -229,6 +249,19 @@ func (b *Block) placeOfClaim(attr, claim string) hcl.Range {
 		}
 	}
 	return b.place(attr)
+}
+
+// inPlace reads the times of a token that lies in a sink, whoever put it there.
+// An opaque one says nothing of them.
+func inPlace(s agent.Secret) (agent.Token, error) {
+	t := agent.Token{Secret: s}
+	decoded, err := profile.Decode(s.Reveal())
+	if errors.Is(err, profile.ErrNoJWT) {
+		return t, nil
+	}
+	t.Issued, _ = profile.Instant(decoded.Claims["iat"])
+	t.Expires, _ = profile.Instant(decoded.Claims["exp"])
+	return t, err
 }
 
 // accept is what a finished token must fulfil to be installed: it is what was

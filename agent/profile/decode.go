@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -136,4 +137,19 @@ func decodeEnd(dec *json.Decoder) error {
 		return errors.New("it is no valid JSON")
 	}
 	return nil
+}
+
+// Instant reads a NumericDate (RFC 7519, section 2) of a decoded token, such as
+// the claim exp; false for what is none, or lies beyond the year 9999.
+func Instant(claim any) (time.Time, bool) {
+	n, ok := claim.(json.Number)
+	if !ok {
+		return time.Time{}, false
+	}
+	seconds, err := n.Float64()
+	const latest = 253402300799
+	if err != nil || seconds < 0 || seconds > latest {
+		return time.Time{}, false
+	}
+	return time.Unix(int64(seconds), 0), true
 }

@@ -121,3 +121,22 @@ func FuzzCheck(f *testing.F) {
 		}
 	})
 }
+
+func TestInstantsAreNumericDates(t *testing.T) {
+	for claim, want := range map[any]int64{
+		json.Number("1800003600"):   1800003600,
+		json.Number("1800003600.9"): 1800003600,
+		json.Number("1.8e9"):        1800000000,
+		json.Number("0"):            0,
+		json.Number("-1"):           -1, // -1: none
+		json.Number("253402300800"): -1,
+		json.Number("1e999"):        -1,
+		"1800003600":                -1,
+		nil:                         -1,
+	} {
+		at, ok := Instant(claim)
+		if ok != (want >= 0) || ok && at.Unix() != want {
+			t.Errorf("%v is %v, %v", claim, at, ok)
+		}
+	}
+}

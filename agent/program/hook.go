@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -83,7 +84,7 @@ func judge(b *config.Block, p Program) bool {
 		b.Fault("command", "the program has no absolute path", form)
 	case strings.Contains(strings.Join(p.Args, ""), "\x00"):
 		b.Fault("command", "command has a NUL byte", "no program can be given one")
-	case strings.Contains(strings.Join(p.Args, " "), jwtStart):
+	case slices.ContainsFunc(p.Args, jwtStart.MatchString):
 		b.Fault("command", "there is a token in the command", "everybody on this machine can see it there; put it into a file")
 	case p.Timeout < leastTimeout || p.Timeout > mostTimeout:
 		b.Fault("timeout", "the timeout is out of range", `it is at least "1s" and at most "1h"`)

@@ -1,6 +1,7 @@
 package program
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -14,30 +15,37 @@ import (
 	"github.com/tokenagent/tokenagent/agent/config"
 )
 
+// A nothing is the source and the sink of the token that a hook belongs to.
+type nothing struct{}
+
+func (nothing) Issue(context.Context, agent.Request) (agent.Token, error) { return agent.Token{}, nil }
+func (nothing) Put(context.Context, agent.Token) (bool, error)            { return false, nil }
+
 // decode decodes a hook block with these lines.
 func decode(t *testing.T, definitions bool, lines ...string) (agent.Hook, config.Faults) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "tokenagent.hcl")
 	text := `
-source "fake" "s" {}
+source "none" "s" {}
 token "t" {
-  source = source.fake.s
-  sink "fake" {
+  source = source.none.s
+  sink "none" {}
+  hook "on_change" {
     ` + strings.Join(lines, "\n    ") + `
   }
 }`
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var made agent.Hook
-	_, faults := config.Load([]string{path}, config.Kinds{
-		Sources: map[string]config.SourceDecoder{"fake": func(*config.Block) agent.Source { return nil }},
-		Sinks: map[string]config.SinkDecoder{"fake": func(b *config.Block, _ string, _ agent.Request) agent.Sink {
-			made, _ = DecodeHook(b, agent.OnChange)
-			return nil
-		}},
+	c, faults := config.Load([]string{path}, config.Kinds{
+		Sources: map[string]config.SourceDecoder{"none": func(*config.Block) agent.Source { return nothing{} }},
+		Sinks:   map[string]config.SinkDecoder{"none": func(*config.Block, string, agent.Request) agent.Sink { return nothing{} }},
+		Hook:    DecodeHook,
 	}, config.Environment{Definitions: definitions})
-	return made, faults
+	if len(c.Renewers) == 0 {
+		return agent.Hook{}, faults
+	}
+	return c.Renewers[0].Hooks[0], faults
 }
 
 func TestHooksAreDecoded(t *testing.T) {

@@ -62,24 +62,23 @@ func printable(text string) string {
 	}, strings.ToValidUTF8(text, "?"))
 }
 
-// run is unbroken text of the characters that tokens, keys and their encodings
+// unbroken text is of the characters that tokens, keys and their encodings
 // are made of (RFC 6750, base64, percent-encoding). The padding "=" is left out:
 // it divides a name from its value.
-var run = regexp.MustCompile(`[A-Za-z0-9._~+/%-]+`)
+var unbroken = regexp.MustCompile(`[A-Za-z0-9._~+/%-]+`)
 
 const (
-	jwtStart    = "eyJ" // {" in base64
-	leastSecret = 20    // characters: what is shorter is no token
+	leastSecret = 20 // characters: what is shorter is no token
 	mostWord    = 22
 )
 
 // redact covers every run that may be a secret. In a text that was cut, the
 // first run may be the rest of one, however short.
 func redact(text string, cut bool) string {
-	if first := run.FindStringIndex(text); cut && first != nil && first[0] == 0 {
+	if first := unbroken.FindStringIndex(text); cut && first != nil && first[0] == 0 {
 		return covered + redact(text[first[1]:], false)
 	}
-	return run.ReplaceAllStringFunc(text, func(found string) string {
+	return unbroken.ReplaceAllStringFunc(text, func(found string) string {
 		if isSecret(found) {
 			return covered
 		}
@@ -87,13 +86,16 @@ func redact(text string, cut bool) string {
 	})
 }
 
+// jwtStart is {" in base64, and no part of a word such as keyJob.
+var jwtStart = regexp.MustCompile(`(^|[^A-Za-z])eyJ`)
+
 // words that people and programs make: apple, Apple, APPLE, appleTree, x86, 2026.
 var word = regexp.MustCompile(`^(([a-z]+|[A-Z]+|[A-Z]?[a-z]+([A-Z][a-z]{2,})*)?[0-9]{0,4}|[0-9]+)$`)
 
 // isSecret reports whether the run is a JWT, or long and not made of words as
 // paths and the names of hosts are.
 func isSecret(run string) bool {
-	if strings.Contains(run, jwtStart) {
+	if jwtStart.MatchString(run) {
 		return true
 	}
 	if len(run) < leastSecret {

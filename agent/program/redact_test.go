@@ -28,12 +28,15 @@ func TestSecretsAreCovered(t *testing.T) {
 		"deadbeefdeadbeefdeadbeefdeadbeef": "[secret]",
 		"qRstUvWxYzAbCd/EfGh+IjKlMnOp==":   "[secret]==",
 
+		"https://x/?eyJhbGciOi&x": "https://x/?[secret]&x",
+
 		// What is to be read stays.
 		"cannot open /etc/condor/tokens.d/10-collector":           "",
 		"https://iam.example.org:8443/token: 503":                 "",
 		"ce1.long-name-of-a-host.example.org":                     "",
 		"/usr/lib/x86_64-linux-gnu/libcondor_utils_25_0_1.so.6":   "",
 		"SEC_TOKEN_POOL_SIGNING_KEY_FILE is not defined":          "",
+		"/opt/keyJobs/primaryKeyJson":                             "",
 		"2026-11-01T10:20:30Z java.io.FileNotFoundException":      "",
 		"1800000300.123456789 user@example.org":                   "",
 		"/var/lib/gwms-frontend/tokens.d/ce1.example.org.idtoken": "",

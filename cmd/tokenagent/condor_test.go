@@ -9,7 +9,7 @@ import (
 
 func TestHTCondorsConfigurationIsAskedOnce(t *testing.T) {
 	asked := filepath.Join(t.TempDir(), "asked")
-	program(t, "condor_config_val", fmt.Sprintf(`
+	fakeProgram(t, "condor_config_val", fmt.Sprintf(`
 echo "$#:$1" >> %s
 case "$1" in
 TRUST_DOMAIN) echo pool.example.org ;;
@@ -53,7 +53,7 @@ func TestAPoolIsCheckedByWhatHTCondorSays(t *testing.T) {
 	dir := t.TempDir()
 	key := filepath.Join(dir, "site.key")
 	writeFile(t, key, []byte("hello"))
-	program(t, "condor_config_val", fmt.Sprintf(`
+	fakeProgram(t, "condor_config_val", fmt.Sprintf(`
 case "$1" in
 TRUST_DOMAIN) echo pool.example.org ;;
 SEC_TOKEN_POOL_SIGNING_KEY_FILE) echo %s ;;

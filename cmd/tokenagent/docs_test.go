@@ -49,8 +49,8 @@ func TestEveryConfigurationInADocCommentLoads(t *testing.T) {
 			t.Run(pkg, func(t *testing.T) { mustLoad(t, block) })
 		}
 	}
-	if !shown["source"] || !shown["sink"] {
-		t.Error("the doc comments show no source or no sink: each kind has an example block")
+	if !shown["source"] || !shown["sink"] || !shown["hook"] {
+		t.Error("the doc comments show no source, no sink or no hook: each kind has an example block")
 	}
 }
 
@@ -176,21 +176,26 @@ func load(t *testing.T, text string) (*config.Config, config.Faults) {
 	return config.Load([]string{file}, kinds, env)
 }
 
-// complete adds to a fragment what it takes for granted: a token around a sink,
-// the source "site" and a token.
+// complete adds to a fragment what it takes for granted: a token around a sink
+// or hook, the source "site" and a token.
 func complete(text string) string {
 	has := func(block string) bool { return regexp.MustCompile(`(?m)^` + block + `\b`).MatchString(text) }
+	if has("hook") {
+		text += otherSink
+	}
 	if has("sink") {
 		text = "token \"around\" {\n" + tokenAttributes + text + "\n}\n"
 	}
 	if !has("token") && !has("sink") {
-		text += "\ntoken \"other\" {\n" + tokenAttributes + "sink \"file\" {\npath = \"/other\"\n}\n}\n"
+		text += "\ntoken \"other\" {\n" + tokenAttributes + otherSink + "}\n"
 	}
 	if strings.Contains(text, "source.local_key.site") && !regexp.MustCompile(`(?m)^source "local_key" "site"`).MatchString(text) {
 		text += "\nsource \"local_key\" \"site\" {\nissuer = \"https://tokens.example.org\"\nkey_file = \"/keys/site.pem\"\n}\n"
 	}
 	return text
 }
+
+const otherSink = "sink \"file\" {\npath = \"/other\"\n}\n"
 
 const tokenAttributes = `
 source   = source.local_key.site
@@ -206,6 +211,7 @@ func everyBlock() map[string]string {
 	blocks := map[string]string{
 		`agent`:      "agent {\nunknown_to_all = 1\n}",
 		`token NAME`: "token \"x\" {\nunknown_to_all = 1\n}",
+		`hook EVENT`: "token \"x\" {\nhook \"on_first\" {\nunknown_to_all = 1\n}\n}",
 		`renew`:      "token \"x\" {\nrenew {\nunknown_to_all = 1\n}\n}",
 	}
 	for kind := range sources.Kinds {
@@ -272,7 +278,7 @@ func attributeRows(section string) []string {
 // commented are the blocks of configuration in the doc comments of files.
 func commented(files []*ast.File) []string {
 	var blocks []string
-	begin := regexp.MustCompile(`^(source|sink|token|agent) .*\{$|^(agent|locals) \{$`)
+	begin := regexp.MustCompile(`^(source|sink|hook|token|agent) .*\{$|^(agent|locals) \{$`)
 	for _, file := range files {
 		for _, group := range file.Comments {
 			block := ""

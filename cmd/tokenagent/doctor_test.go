@@ -11,8 +11,8 @@ import (
 	"github.com/tokenagent/tokenagent/sinks/tokendir"
 )
 
-// program puts a shell script of that name into a folder that is searched first.
-func program(t *testing.T, name, text string) {
+// fakeProgram puts a shell script of that name into a folder that is searched first.
+func fakeProgram(t *testing.T, name, text string) {
 	t.Helper()
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+text), 0o755); err != nil {
@@ -22,7 +22,7 @@ func program(t *testing.T, name, text string) {
 }
 
 func TestUsersThatOnlyGetentKnows(t *testing.T) {
-	program(t, "getent", `
+	fakeProgram(t, "getent", `
 case "$3" in
 frontend|54321) echo 'frontend:x:54321:54321:GlideinWMS:/var/lib/gwms-frontend:/bin/bash' ;;
 *) exit 2 ;;
@@ -51,7 +51,7 @@ esac`)
 
 func TestKnobsAreAskedOnce(t *testing.T) {
 	asked := filepath.Join(t.TempDir(), "asked")
-	program(t, "condor_config_val", fmt.Sprintf(`
+	fakeProgram(t, "condor_config_val", fmt.Sprintf(`
 echo "$1" >> %s
 case "$1" in
 SET) echo /srv/tokens ;;

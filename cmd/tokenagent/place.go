@@ -10,6 +10,7 @@ import (
 
 	"github.com/tokenagent/tokenagent/agent/config"
 	"github.com/tokenagent/tokenagent/agent/control"
+	"github.com/tokenagent/tokenagent/agent/program"
 	"github.com/tokenagent/tokenagent/sinks"
 	"github.com/tokenagent/tokenagent/sources"
 )
@@ -31,7 +32,7 @@ func (p *place) configFlag(c *cobra.Command) {
 }
 
 // kinds are all sources and sinks that a configuration may name.
-var kinds = config.Kinds{Sources: sources.Kinds, Sinks: sinks.Kinds}
+var kinds = config.Kinds{Sources: sources.Kinds, Sinks: sinks.Kinds, Hook: program.DecodeHook}
 
 // paths are the files and folders to load.
 func (p *place) paths() []string {

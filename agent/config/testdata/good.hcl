@@ -58,6 +58,15 @@ token "plain" {
     path = "/srv/./tokens/../tokens/plain"
     mode = null
   }
+  hook "on_first" {
+    command = ["/bin/true"]
+  }
+  hook "on_change" {
+    command = ["/bin/true"]
+  }
+  hook "on_change" {
+    command = ["/bin/true"]
+  }
 }
 
 token "map" {
@@ -65,7 +74,13 @@ token "map" {
   source   = source.fake[each.key == "h0" ? "main" : "ce1.example.org"]
   subject  = each.key
   audience = ["${each.value}:9619"]
+
+  on_expired = "remove"
+  on_remove  = "delete"
+
   sink "fake" { path = format("/srv/tokens/%s", each.key) }
+  hook "on_failure" { command = ["/bin/logger", each.key] }
+  hook "on_recover" { command = ["/bin/logger", local.domain] }
 }
 
 token "set" {

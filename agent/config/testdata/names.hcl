@@ -42,7 +42,7 @@ token "unlimited" {
   source    = source.fake.good
   unlimited = true # ERROR: unlimited is for IDTOKENs alone
   renew     = "1h" # ERROR: unknown attribute renew
-  hook "on_change" { # ERROR: unknown block hook
+  hook { # ERROR: hook with 0 labels
   }
   sink "fake" "two" { # ERROR: sink with 2 labels
   }

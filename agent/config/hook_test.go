@@ -1,0 +1,103 @@
+package config
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tokenagent/tokenagent/agent"
+)
+
+func TestHooksKeepTheirOrderAndEvents(t *testing.T) {
+	r := load(t, oneSource+`token "t" {
+  source = source.fake.s
+  hook "on_change" { command = ["/b", "x y"] }
+  sink "fake" { path = "/srv/t" }
+  hook "on_first" { command = ["/a"] }
+  hook "on_change" { command = ["/b", "x y"] }
+}`).Renewers[0]
+	var got []string
+	for _, h := range r.Hooks {
+		got = append(got, string(h.Event)+" "+h.Key)
+	}
+	if diff := cmp.Diff([]string{"on_change /b x y", "on_first /a", "on_change /b x y"}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Looking up a hook's user may ask a directory server: once is enough.
+func TestHooksThatAllInstancesHaveAlikeAreDecodedOnce(t *testing.T) {
+	renewers := load(t, oneSource+`token "t" {
+  for_each = toset(["a", "b"])
+  source   = source.fake.s
+  sink "fake" { path = "/srv/${each.key}" }
+  hook "on_first" { command = ["/same"] }
+  hook "on_first" { command = ["/own", each.key] }
+}`).Renewers
+	a, b := renewers[0].Hooks, renewers[1].Hooks
+	if a[0].Command != b[0].Command || a[0].Key != "/same" {
+		t.Errorf("the hook alike is decoded twice: %+v, %+v", a[0], b[0])
+	}
+	if a[1].Key != "/own a" || b[1].Key != "/own b" {
+		t.Errorf("got %q and %q", a[1].Key, b[1].Key)
+	}
+}
+
+func TestHooksAreUnknownWithoutTheirDecoder(t *testing.T) {
+	kinds := fakes("")
+	kinds.Hook = nil
+	folder := write(t, map[string]string{"a.hcl": strings.Replace(oneToken, "sink", "hook \"on_first\" {}\n  sink", 1)})
+	if _, faults := Load([]string{folder}, kinds, testEnvironment()); !strings.Contains(faults.Error(), "unknown block hook") {
+		t.Errorf("got %v", faults)
+	}
+}
+
+func TestFatesOfFiles(t *testing.T) {
+	for lines, want := range map[string][2]bool{
+		"":                        {false, false},
+		"on_expired = \"remove\"": {true, false},
+		"on_remove = \"delete\"":  {false, true},
+		"on_expired = \"keep\"\non_remove = \"keep\"": {false, false},
+	} {
+		r := load(t, strings.Replace(oneToken, "sink", lines+"\nsink", 1)).Renewers[0]
+		if got := [2]bool{r.RemoveExpired, r.DeleteRemoved}; got != want {
+			t.Errorf("%q: expired files are removed and those without definition deleted: %v, want %v", lines, got, want)
+		}
+	}
+}
+
+func TestTokensInPlaceSayTheirTimes(t *testing.T) {
+	decode := load(t, oneToken).Renewers[0].Decode
+	for what, test := range map[string]struct {
+		token agent.Token
+		want  [2]int64 // issued, expires; 0: not known
+		err   string
+	}{
+		"a JWT":              {jwt(`{"iat":1800000000,"exp":1800003600}`), [2]int64{1800000000, 1800003600}, ""},
+		"a JWT for ever":     {jwt(`{"iat":1800000000}`), [2]int64{1800000000, 0}, ""},
+		"an exp that is odd": {jwt(`{"iat":-5,"exp":"tomorrow"}`), [2]int64{}, ""},
+		"an exp too far off": {jwt(`{"exp":1e300}`), [2]int64{}, ""},
+		"opaque":             {agent.Token{Secret: agent.NewSecret("opaque")}, [2]int64{}, ""},
+		"a broken JWT":       {agent.Token{Secret: agent.NewSecret("a.b.c")}, [2]int64{}, "header: "},
+	} {
+		got, err := decode(test.token.Secret)
+		if test.err != "" {
+			if err == nil || !strings.HasPrefix(err.Error(), test.err) {
+				t.Errorf("%s: got %v", what, err)
+			}
+			continue
+		}
+		if err != nil || [2]int64{unix(got.Issued), unix(got.Expires)} != test.want || !got.Secret.Equal(test.token.Secret) {
+			t.Errorf("%s: got %d, %d, %v", what, unix(got.Issued), unix(got.Expires), err)
+		}
+	}
+}
+
+func unix(at time.Time) int64 {
+	if at.IsZero() {
+		return 0
+	}
+	return at.Unix()
+}
