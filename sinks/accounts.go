@@ -26,10 +26,10 @@ type accounts struct {
 	getent string // path of the program
 }
 
-// An account is a user with its name, if it has one.
+// An account is a user with its name, if it has one, and its home.
 type account struct {
 	safefile.User
-	name string
+	name, home string
 }
 
 // user finds a user by name or number. A number without an entry is a user too,
@@ -41,10 +41,10 @@ func (a accounts) user(nameOrNumber string) (account, error) {
 		lookup = user.LookupId
 	}
 	if u, err := lookup(nameOrNumber); err == nil {
-		return accountOf(u.Username, u.Uid, u.Gid)
+		return accountOf(u.Username, u.Uid, u.Gid, u.HomeDir)
 	}
-	if f := a.entry("passwd", nameOrNumber); len(f) > 3 {
-		return accountOf(f[0], f[2], f[3])
+	if f := a.entry("passwd", nameOrNumber); len(f) > 5 {
+		return accountOf(f[0], f[2], f[3], f[5])
 	}
 	if numeric {
 		return account{User: safefile.User{UID: uid, GID: noGroup}}, nil
@@ -110,13 +110,13 @@ func (a accounts) ask(database, key string) string {
 	return string(out)
 }
 
-func accountOf(name, uid, gid string) (account, error) {
+func accountOf(name, uid, gid, home string) (account, error) {
 	u, uidOK := number(uid)
 	g, gidOK := number(gid)
 	if !uidOK || !gidOK {
 		return account{}, fmt.Errorf("the entry of user %s has no usable numbers", name)
 	}
-	return account{safefile.User{UID: u, GID: g}, name}, nil
+	return account{safefile.User{UID: u, GID: g}, name, home}, nil
 }
 
 // number reads a uid or gid. The highest one means "none" to the kernel.

@@ -12,6 +12,7 @@ import (
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/config"
 	"github.com/tokenagent/tokenagent/sinks/safefile"
+	"github.com/tokenagent/tokenagent/sinks/tokendir"
 )
 
 // A fileBlock is a file that holds one token for its readers:
@@ -33,14 +34,15 @@ type fileBlock struct {
 	CreateDir bool        `hcl:"create_dir,optional"`
 }
 
-// file is the sink of a fileBlock. It is a Located, Looker, Reader, Keeper and
-// Remover as well.
+// file is the sink of a fileBlock. It is a Located, Looker, Reader, Keeper,
+// Remover and config.CondorFile as well.
 type file struct {
-	path     string
-	safe     *safefile.File
-	format   format
-	written  agent.Token // as Put wrote it; zero after a restart
-	warnings []string    // of the last Put
+	path      string
+	safe      *safefile.File
+	format    format
+	directory *tokendir.Directory // of HTCondor, that the file lies in; nil for elsewhere
+	written   agent.Token         // as Put wrote it; zero after a restart
+	warnings  []string            // of the last Put
 }
 
 func decodeFile(b *config.Block, _ string, _ agent.Request) agent.Sink {
@@ -49,19 +51,29 @@ func decodeFile(b *config.Block, _ string, _ agent.Request) agent.Sink {
 		return nil
 	}
 	target := safefile.Target{Path: block.Path, Mode: block.Mode, CreateDir: block.CreateDir}
-	s := &file{path: block.Path, format: formats[block.Format]}
-	if b.DefinitionsOnly() {
-		s.safe = safefile.New(target)
-		return s
-	}
-	if !give(b, block, &target) {
+	if !b.DefinitionsOnly() && !give(b, block, &target) {
 		return nil
 	}
-	s.safe = safefile.New(target)
-	if !visit(b, s.safe, target.Owner.UID) {
+	s := &file{path: block.Path, format: formats[block.Format], safe: safefile.New(target)}
+	s.directory = tokenDirectory(b, block.Path, target.Owner.UID)
+	if !s.judge(b, block, target.Owner.UID) {
 		return nil
 	}
 	return s
+}
+
+// judge reports what is wrong with where the file is to lie.
+func (s *file) judge(b *config.Block, block fileBlock, owner int) bool {
+	ok, ownerOK := true, true
+	if s.directory != nil {
+		ok, ownerOK = judgeForCondor(b, block, *s.directory, owner)
+	} else if block.Mode&0o027 != 0 {
+		b.Warn("mode", "the mode is wide open", `others could read the token, or the group write one; usual are "0600" and, for readers in a group, "0640"`)
+	}
+	if b.DefinitionsOnly() || !ownerOK { // the folder has the owner that is missed
+		return ok
+	}
+	return visit(b, s.safe, owner) && ok
 }
 
 // Put makes t the content of the file, in its format.
@@ -168,8 +180,6 @@ func judgeFile(b *config.Block, block fileBlock) bool {
 	if block.Mode&0o400 == 0 {
 		b.Fault("mode", "the owner could not read the file", `usual are "0600" and, for readers in a group, "0640"`)
 		ok = false
-	} else if block.Mode&0o027 != 0 {
-		b.Warn("mode", "the mode is wide open", `others could read the token, or the group write one; usual are "0600" and, for readers in a group, "0640"`)
 	}
 	return ok
 }

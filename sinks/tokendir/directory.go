@@ -1,6 +1,7 @@
 package tokendir
 
 import (
+	"os"
 	"path/filepath"
 	"slices"
 )
@@ -91,18 +92,31 @@ func (s System) directory(user User, knob Lookup) Directory {
 	return d
 }
 
-// Find tells whether HTCondor reads the directory of that path, by default or by
-// its configuration: as root if it is a system's, else as the user.
+// Find tells whether HTCondor reads the directory of that path, however it is
+// spelt, by default or by its configuration: as the user, or else as root.
 func Find(path string, user User, knob Lookup) (Directory, bool) {
 	unset := func(System, string) (string, bool) { return "", false }
-	for _, u := range []User{{Name: "root"}, user} {
+	for _, u := range []User{user, {Name: "root"}} {
 		for _, lookup := range []Lookup{knob, unset} {
 			for _, d := range Directories(u, lookup) {
-				if d.Path == filepath.Clean(path) {
+				if same(d.Path, path) {
 					return d, true
 				}
 			}
 		}
 	}
 	return Directory{}, false
+}
+
+// same reports whether two paths are of one directory.
+func same(a, b string) bool {
+	if a == filepath.Clean(b) {
+		return true
+	}
+	infoA, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	infoB, err := os.Stat(b)
+	return err == nil && os.SameFile(infoA, infoB)
 }

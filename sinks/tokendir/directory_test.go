@@ -2,6 +2,8 @@ package tokendir
 
 import (
 	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -96,6 +98,29 @@ func TestOnlyTokenDirectoriesAreFound(t *testing.T) {
 		d, _ := Find(path, frontend, k.lookup)
 		if d.Reader.Name != reader {
 			t.Errorf("%s is read by %q, want %q", path, d.Reader.Name, reader)
+		}
+	}
+}
+
+func TestADirectoryIsFoundByAnySpelling(t *testing.T) {
+	folder := t.TempDir()
+	link := filepath.Join(t.TempDir(), "tokens")
+	if err := os.Symlink(folder, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, paths := range [][2]string{{folder, link}, {link, folder}} {
+		d, found := Find(paths[1], frontend, knobs{"SEC_TOKEN_SYSTEM_DIRECTORY": paths[0]}.lookup)
+		if !found || d.Path != paths[0] || d.Reader.UID != 0 {
+			t.Errorf("%s is not found as %s: %+v", paths[0], paths[1], d)
+		}
+	}
+}
+
+func TestADirectoryOfEverybodyIsReadAsTheUser(t *testing.T) {
+	for _, user := range []User{root, frontend} {
+		d, found := Find("/srv/all", user, knobs{"SEC_TOKEN_DIRECTORY": "/srv/all"}.lookup)
+		if !found || d.Reader.UID != user.UID {
+			t.Errorf("for %s it is %+v", user, d)
 		}
 	}
 }

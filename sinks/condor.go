@@ -1,0 +1,118 @@
+package sinks
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/sinks/tokendir"
+)
+
+// homeTokens is where a user's HTCondor looks for tokens, below the home.
+const homeTokens = "/.condor/tokens.d"
+
+// tokenDirectory is the directory of HTCondor that the file of that path lies
+// in, which is to belong to the user of that number; nil when it lies elsewhere.
+func tokenDirectory(b *config.Block, path string, owner int) *tokendir.Directory {
+	if b.DefinitionsOnly() {
+		return wellKnown(filepath.Dir(path))
+	}
+	return accounts{getent: getentPath}.tokenDirectory(filepath.Dir(path), owner, knobOf(b))
+}
+
+// tokenDirectory is the folder as HTCondor reads it; nil when it does not.
+func (a accounts) tokenDirectory(folder string, owner int, knob tokendir.Lookup) *tokendir.Directory {
+	for _, u := range a.condorUsers(folder, owner) {
+		if d, found := tokendir.Find(folder, u, knob); found {
+			return &d
+		}
+	}
+	return nil
+}
+
+// wellKnown is the directory by its path alone. Whose home it is in is not known
+// then.
+func wellKnown(folder string) *tokendir.Directory {
+	for _, d := range tokendir.Directories(tokendir.User{Name: "root"}, unset) {
+		if d.Path == folder {
+			return &d
+		}
+	}
+	if strings.HasSuffix(folder, homeTokens) {
+		d := tokendir.At(folder, tokendir.User{Name: "its user", UID: -1}, unset)
+		return &d
+	}
+	return nil
+}
+
+// condorUsers are the users whose HTCondor may read the folder: the owner of the
+// file, and whoever the home around the folder belongs to.
+func (a accounts) condorUsers(folder string, owner int) []tokendir.User {
+	home, inHome := strings.CutSuffix(folder, homeTokens)
+	if !inHome {
+		return []tokendir.User{{UID: owner}}
+	}
+	users := []tokendir.User{a.condorUser(owner)}
+	if info, err := os.Stat(home); err == nil {
+		users = append(users, a.condorUser(int(info.Sys().(*syscall.Stat_t).Uid)))
+	}
+	return users
+}
+
+func (a accounts) condorUser(uid int) tokendir.User {
+	u, err := a.user(strconv.Itoa(uid))
+	if err != nil {
+		return tokendir.User{UID: uid}
+	}
+	return tokendir.User{Name: u.name, UID: uid, Home: u.home}
+}
+
+// knobOf asks what the block may ask: HTCondor's own configuration. That of
+// HTCondor-CE is taken to be the default.
+func knobOf(b *config.Block) tokendir.Lookup {
+	return func(s tokendir.System, knob string) (string, bool) {
+		if s != tokendir.Systems()[0] {
+			return "", false
+		}
+		value, err := b.Knob(knob)
+		return value, err == nil
+	}
+}
+
+func unset(tokendir.System, string) (string, bool) { return "", false }
+
+// judgeForCondor reports why HTCondor would not use the file of the block in its
+// directory d. Where only definitions are looked at, its owner is not known.
+func judgeForCondor(b *config.Block, block fileBlock, d tokendir.Directory, owner int) (ok, ownerOK bool) {
+	if b.DefinitionsOnly() {
+		owner = d.Reader.UID
+	}
+	problems := d.Problems(tokendir.File{
+		Name: filepath.Base(block.Path),
+		UID:  owner,
+		Mode: block.Mode,
+		Bare: block.Format == "token",
+	})
+	for _, p := range problems {
+		attr := p.About
+		if !b.Has(attr) {
+			attr = "path"
+		}
+		b.Fault(attr, "HTCondor would not use the file", p.Text)
+	}
+	wrongOwner := slices.ContainsFunc(problems, func(p tokendir.Problem) bool { return p.About == "owner" })
+	return len(problems) == 0, !wrongOwner
+}
+
+// CondorReader is the user whose HTCondor looks for a token in the file; false
+// where none does.
+func (s *file) CondorReader() (uid int, read bool) {
+	if s.directory == nil {
+		return 0, false
+	}
+	return s.directory.Reader.UID, true
+}

@@ -1,0 +1,140 @@
+package sinks
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/tokenagent/tokenagent/agent/config"
+)
+
+// condor is a machine whose HTCondor has this knob set to the value.
+func condor(knob, value string) config.Environment {
+	return config.Environment{Knob: func(name string) (string, error) {
+		if name == knob {
+			return value, nil
+		}
+		return "", errors.New("not defined")
+	}}
+}
+
+func TestFilesThatHTCondorWouldNotUse(t *testing.T) {
+	dir := t.TempDir()
+	here := pathLine(filepath.Join(dir, "10-collector"))
+	for name, test := range map[string]struct{ lines, want string }{
+		"as it should be": {here, ""},
+		"read-only":       {here + `mode = "0400"`, ""},
+		"a name it skips": {pathLine(dir + "/token.rpmsave"), `passes over files of the name "token.rpmsave"`},
+		"a hidden name":   {pathLine(dir + "/.token"), `passes over files of the name ".token"`},
+		"a daemon's name": {pathLine(dir + "/SCHEDD_auto_generated_token"), "for the token that its SCHEDD makes for itself"},
+		"a group's":       {here + `mode = "0640"`, `group and others are permitted nothing; "0600" is usual`},
+		"everybody's":     {here + `mode = "0604"`, `group and others are permitted nothing; "0600" is usual`},
+		"JSON":            {here + `format = "json"`, `wants the bare token in the files of ` + dir},
+		"a variable":      {here + `format = "env"`, `that is the format "token"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, faults := load(t, condor("SEC_TOKEN_DIRECTORY", dir), test.lines)
+			got := text(t, faults)
+			if test.want == "" && got != "" || !strings.Contains(got, test.want) {
+				t.Errorf("got %s\nwant %q", got, test.want)
+			}
+			if strings.Contains(got, "wide open") {
+				t.Errorf("the mode is told twice:\n%s", got)
+			}
+		})
+	}
+}
+
+func TestAllThatKeepsHTCondorFromAFileIsTold(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "none") // which visit warns of
+	_, faults := load(t, condor("SEC_TOKEN_DIRECTORY", dir), pathLine(dir+"/a~")+"mode = \"0644\"\nformat = \"json\"")
+	if len(faults.Errors()) != 3 || len(faults.Warnings()) != 1 {
+		t.Errorf("got %s", text(t, faults))
+	}
+}
+
+func TestHTCondorReadsRootsFilesInItsSystemDirectory(t *testing.T) {
+	dir := t.TempDir()
+	lines, place := pathLine(dir+"/10-collector"), "path ="
+	if os.Geteuid() == 0 {
+		fine(t, lines)
+		lines, place = lines+"owner = \"54321\"\ngroup = \"54321\"", "owner ="
+	}
+	_, faults := load(t, condor("SEC_TOKEN_SYSTEM_DIRECTORY", dir), lines)
+	got := text(t, faults)
+	if len(faults) != 1 || !strings.Contains(got, "only when they belong to root; this one would belong to uid") || !strings.Contains(got, place) {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestOtherDirectoriesAreNotJudgedForHTCondor(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "tokens.d")
+	must(t, os.Mkdir(dir, 0o700))
+	below := filepath.Join(dir, "below")
+	must(t, os.Mkdir(below, 0o700))
+	for _, folder := range []string{below, filepath.Dir(dir), filepath.Join(t.TempDir())} {
+		s, faults := load(t, condor("SEC_TOKEN_DIRECTORY", dir), pathLine(folder+"/a~")+"mode = \"0640\"\nformat = \"json\"")
+		if len(faults) > 0 {
+			t.Fatalf("in %s: %s", folder, text(t, faults))
+		}
+		if _, read := s.CondorReader(); read {
+			t.Errorf("HTCondor reads %s", folder)
+		}
+	}
+}
+
+func TestATokenDirectoryIsThatOfTheHomesUser(t *testing.T) {
+	base := t.TempDir()
+	home, other := filepath.Join(base, "home"), filepath.Join(base, "other")
+	must(t, errors.Join(os.Mkdir(home, 0o700), os.Mkdir(other, 0o700)))
+	uid := os.Geteuid() // of both folders
+	script := filepath.Join(base, "getent")
+	must(t, os.WriteFile(script, fmt.Appendf(nil, "#!/bin/sh\n[ \"$3\" = 54321 ] && echo frontend:x:54321:54321::%s:/bin/sh\n", home), 0o755))
+	if uid == 0 {
+		must(t, errors.Join(os.Chown(home, 54321, 54321), os.Chown(other, 54321, 54321)))
+	}
+	known := accounts{getent: script}
+	misplaced := "frontend" // whoever is to own the file: the home is frontend's
+	if uid != 0 {
+		misplaced = "" // the home is of somebody who has another
+	}
+	for _, c := range []struct {
+		folder string
+		owner  int
+		want   string
+	}{
+		{home + homeTokens, 54321, "frontend"},
+		{home + homeTokens, 0, misplaced},
+		{other + homeTokens, 54321, ""},
+		{home + "/tokens.d", 54321, ""},
+		{"/etc/condor/tokens.d", 54321, "root"},
+	} {
+		got := ""
+		if d := known.tokenDirectory(c.folder, c.owner, unset); d != nil {
+			got = d.Reader.Name
+		}
+		if got != c.want {
+			t.Errorf("a file of %d in %s is for %q, want %q", c.owner, c.folder, got, c.want)
+		}
+	}
+}
+
+func TestTokenDirectoriesAreKnownByTheirPathsAlone(t *testing.T) {
+	for path, want := range map[string]string{
+		"/etc/condor/tokens.d/a~":                   "passes over",
+		"/etc/condor-ce/tokens.d/a~":                "passes over",
+		"/home/frontend/.condor/tokens.d/a~":        "passes over",
+		"/var/lib/gwms-frontend/tokens.d/a~":        "",
+		"/etc/condor/tokens.d/deeper/a~":            "",
+		"/home/frontend/.condor/tokens.d/deeper/a~": "",
+		"/home/frontend/x.condor/tokens.d/a~":       "",
+	} {
+		_, faults := load(t, config.Environment{Definitions: true}, pathLine(path)+`owner = "nobody-of-that-name"`)
+		if got := text(t, faults); want == "" && got != "" || !strings.Contains(got, want) || strings.Contains(got, "belong to") {
+			t.Errorf("%s: got %s", path, got)
+		}
+	}
+}
