@@ -7,54 +7,79 @@ import (
 	"os/exec"
 	"strings"
 	"time"
+
+	"github.com/tokenagent/tokenagent/sinks/tokendir"
 )
 
 const (
-	condorTimeout = 5 * time.Second
-	condorMost    = 64 << 10 // bytes of an answer
+	askPatience = 10 * time.Second
+	askMost     = 64 << 10 // bytes of an answer
 )
 
-// condorKnob asks HTCondor's configuration for a value, once for each name; nil
-// where HTCondor is not installed.
+// condorKnob asks HTCondor's configuration for a value; nil where HTCondor is
+// not installed.
 func condorKnob() func(name string) (string, error) {
-	program, err := exec.LookPath("condor_config_val")
+	program, err := exec.LookPath(tokendir.Systems()[0].Tool)
 	if err != nil {
 		return nil
 	}
-	type answer struct {
-		value string
-		err   error
-	}
-	known := map[string]answer{}
-	return func(name string) (string, error) {
-		a, asked := known[name]
-		if !asked {
-			a.value, a.err = askCondor(program, name)
-			known[name] = a
-		}
-		return a.value, a.err
+	answers := condorAnswers{}
+	return func(name string) (string, error) { return answers.ask(context.Background(), program, name) }
+}
+
+// knobs asks HTCondor's and HTCondor-CE's configuration.
+func knobs(ctx context.Context) tokendir.Lookup {
+	answers := condorAnswers{}
+	return func(s tokendir.System, knob string) (string, bool) {
+		value, err := answers.ask(ctx, s.Tool, knob)
+		return value, err == nil && value != ""
 	}
 }
 
-// askCondor is the one line that the program prints for the name.
-func askCondor(program, name string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), condorTimeout)
+// condorAnswers are what programs have printed for the names of knobs, each of
+// which is asked once.
+type condorAnswers map[condorQuestion]condorAnswer
+
+type condorQuestion struct{ program, knob string }
+
+type condorAnswer struct {
+	value string
+	err   error
+}
+
+// ask is the one line that the program prints for the knob.
+func (known condorAnswers) ask(ctx context.Context, program, knob string) (string, error) {
+	q := condorQuestion{program, knob}
+	a, asked := known[q]
+	if !asked {
+		a.value, a.err = output(ctx, program, knob)
+		if a.err == nil && strings.Contains(a.value, "\n") {
+			a = condorAnswer{err: fmt.Errorf("%s gave more than one line", program)}
+		}
+		known[q] = a
+	}
+	return a.value, a.err
+}
+
+// output is what the program prints, without the blanks around it. What it
+// prints to either of its outputs when it fails is part of the error.
+func output(ctx context.Context, program string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, askPatience)
 	defer cancel()
 	var text shortText
-	c := exec.CommandContext(ctx, program, name)
-	c.Stdout, c.Stderr = &text, &text // it says on either why there is no value
+	c := exec.CommandContext(ctx, program, args...)
+	c.Stdout, c.Stderr = &text, &text
 	c.WaitDelay = time.Second
 	err := c.Run()
-	value, more, _ := strings.Cut(strings.TrimSpace(text.String()), "\n")
+	answer := strings.TrimSpace(text.String())
 	switch {
 	case ctx.Err() != nil:
-		return "", fmt.Errorf("%s gave no answer within %s", program, condorTimeout)
+		return "", fmt.Errorf("%s gave no answer within %s", program, askPatience)
 	case err != nil:
-		return "", fmt.Errorf("%s: %w (%.200q)", program, err, value)
-	case more != "":
-		return "", fmt.Errorf("%s gave more than one line", program)
+		first, _, _ := strings.Cut(answer, "\n")
+		return "", fmt.Errorf("%s: %w (%.200q)", program, err, first)
 	}
-	return value, nil
+	return answer, nil
 }
 
 // A shortText is what a program prints, as far as anybody would read it; what
@@ -62,7 +87,7 @@ func askCondor(program, name string) (string, error) {
 type shortText struct{ strings.Builder }
 
 func (t *shortText) Write(p []byte) (int, error) {
-	if t.Len()+len(p) > condorMost {
+	if t.Len()+len(p) > askMost {
 		return 0, errors.New("it prints without end")
 	}
 	return t.Builder.Write(p)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"io/fs"
 	"time"
@@ -150,17 +149,4 @@ func ill(found []examination) error {
 		}
 	}
 	return nil
-}
-
-// knobs asks HTCondor's own programs what its knobs are set to, each once.
-func knobs(ctx context.Context) tokendir.Lookup {
-	type question struct{ tool, knob string }
-	known := map[question]string{}
-	return func(s tokendir.System, knob string) (string, bool) {
-		q := question{s.Tool, knob}
-		if _, asked := known[q]; !asked {
-			known[q] = output(ctx, s.Tool, knob)
-		}
-		return known[q], known[q] != ""
-	}
 }

@@ -3,13 +3,11 @@ package main
 import (
 	"context"
 	"os"
-	"os/exec"
 	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/tokenagent/tokenagent/sinks/tokendir"
 )
@@ -78,7 +76,8 @@ func userOf(nameOrNumber string) (tokendir.User, bool) {
 	if u, err := lookup(nameOrNumber); err == nil {
 		return entry(u.Username, u.Uid, u.HomeDir)
 	}
-	line, _, _ := strings.Cut(output(context.Background(), "getent", "--", "passwd", nameOrNumber), "\n")
+	text, _ := output(context.Background(), "getent", "--", "passwd", nameOrNumber)
+	line, _, _ := strings.Cut(text, "\n")
 	if f := strings.Split(line, ":"); len(f) > 5 {
 		return entry(f[0], f[2], f[5])
 	}
@@ -88,19 +87,4 @@ func userOf(nameOrNumber string) (tokendir.User, bool) {
 func entry(name, number, home string) (tokendir.User, bool) {
 	uid, err := strconv.ParseUint(number, 10, 31)
 	return tokendir.User{Name: name, UID: int(uid), Home: home}, err == nil
-}
-
-// output is what the program prints, without the end of the line; "" when it is
-// not there, fails, or takes longer than anybody would wait.
-func output(ctx context.Context, program string, args ...string) string {
-	const patience = 10 * time.Second
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	c := exec.CommandContext(ctx, program, args...)
-	c.WaitDelay = time.Second
-	text, err := c.Output()
-	if err != nil {
-		return ""
-	}
-	return strings.TrimRight(string(text), "\r\n")
 }

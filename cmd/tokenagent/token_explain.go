@@ -14,6 +14,9 @@ func (r reading) explainHeader(name string, value any) []string {
 	case "alg":
 		return []string{"what it is signed with: " + algorithmInWords(fmt.Sprint(value))}
 	case "kid":
+		if r.Profile == "htcondor" {
+			return []string{"the name of the signing key; the servers need one of that name"}
+		}
 		return []string{"the name of the signing key in what the issuer publishes"}
 	case "typ":
 		return []string{"what kind of object it is"}
@@ -41,7 +44,7 @@ func algorithmInWords(alg string) string {
 func (r reading) explainClaim(name string, value any) []string {
 	switch name {
 	case "iss":
-		return []string{"the issuer; verifiers look there for its keys, and compare it to the last slash"}
+		return []string{r.explainIssuer()}
 	case "sub":
 		return []string{"whom the token stands for"}
 	case "aud":
@@ -60,6 +63,17 @@ func (r reading) explainClaim(name string, value any) []string {
 		return []string{"what the bearer may do in ClusterCockpit"}
 	}
 	return nil
+}
+
+// explainIssuer says what verifiers do with the issuer.
+func (r reading) explainIssuer() string {
+	switch r.Profile {
+	case "htcondor":
+		return "the trust domain of the servers that it is for, byte for byte"
+	case "clustercockpit":
+		return "the issuer; the service itself has the key to verify it with"
+	}
+	return "the issuer; verifiers look there for its keys, and compare it to the last slash"
 }
 
 func audienceInWords(value any) string {
