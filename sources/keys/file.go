@@ -8,6 +8,8 @@ import (
 	"os"
 	"slices"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // MaxFile is how many bytes a file with a secret may have.
@@ -30,9 +32,10 @@ func Read(path string) (Key, error) {
 // ReadSecretFile returns what is in the file at path, when it is kept as a
 // secret: a regular file of at most MaxFile bytes, owned by root or by whoever
 // runs this, with no permission for others and no write for its group, and none
-// at all for a group that whoever runs this does not belong to. A symlink is
-// followed, as secrets in a pod are. It never waits, not even at a FIFO. Its
-// errors begin with the path, and name the command that mends.
+// at all for a group that whoever runs this does not belong to, nor by an access
+// control list for anybody else. A symlink is followed, as secrets in a pod are.
+// It never waits, not even at a FIFO. Its errors begin with the path, and name the
+// command that mends.
 func ReadSecretFile(path string) ([]byte, error) {
 	return readKept(path, identity.refuses)
 }
@@ -59,6 +62,9 @@ func readKept(path string, refuses func(me identity, path string, info fs.FileIn
 	if err := refuses(me, path, info); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
+	if err := refusesList(f, path, info.Mode()); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
 	data, err := io.ReadAll(io.LimitReader(f, MaxFile+1))
 	switch {
 	case err != nil:
@@ -67,6 +73,23 @@ func readKept(path string, refuses func(me identity, path string, info fs.FileIn
 		return nil, fmt.Errorf("%s: it is larger than %d bytes; no secret is", path, MaxFile)
 	}
 	return data, nil
+}
+
+// refusesList says why an access control list (acl(5)) lets more users at the open
+// file than its mode tells: what the mode shows for the group is then the most
+// that the list gives to anybody.
+func refusesList(f *os.File, path string, mode fs.FileMode) error {
+	if mode&0o070 == 0 {
+		return nil
+	}
+	_, err := unix.Fgetxattr(int(f.Fd()), "system.posix_acl_access", nil)
+	switch {
+	case err == nil:
+		return fmt.Errorf("it has an access control list, which may let others at it; setfacl -b %s", path)
+	case errors.Is(err, unix.ENODATA) || errors.Is(err, unix.ENOTSUP):
+		return nil
+	}
+	return fmt.Errorf("its access control list: %w", err)
 }
 
 // bare drops the operation and path that os puts before an error.

@@ -2,6 +2,7 @@ package keys
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"io/fs"
 	"os"
@@ -9,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // write puts content into a new file and returns its path.
@@ -72,6 +75,47 @@ func TestReadNamesTheFileAndTheMend(t *testing.T) {
 	}
 	if _, err := Read(missing); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("%v is not fs.ErrNotExist", err)
+	}
+}
+
+// withList gives user 54321 the permissions by an access control list, as
+// setfacl -m u:54321:PERM does, in the kernel's own form.
+func withList(t *testing.T, path string, permissions uint16) string {
+	t.Helper()
+	const userObj, user, groupObj, mask, other, nobody = 1, 2, 4, 16, 32, 0xffffffff
+	list := binary.LittleEndian.AppendUint32(nil, 2) // version
+	for _, e := range []struct {
+		tag, permissions uint16
+		id               uint32
+	}{{userObj, 6, nobody}, {user, permissions, 54321}, {groupObj, 0, nobody}, {mask, permissions, nobody}, {other, 0, nobody}} {
+		list = binary.LittleEndian.AppendUint16(list, e.tag)
+		list = binary.LittleEndian.AppendUint16(list, e.permissions)
+		list = binary.LittleEndian.AppendUint32(list, e.id)
+	}
+	err := unix.Setxattr(path, "system.posix_acl_access", list, 0)
+	if errors.Is(err, unix.ENOTSUP) {
+		t.Skip("the file system of " + path + " has no access control lists")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestReadRefusesAnAccessControlList(t *testing.T) {
+	path := withList(t, write(t, testdata(t, "sec1.pem"), 0o600), 4)
+	_, err := Read(path)
+	if want := "key " + path + ": it has an access control list, which may let others at it; setfacl -b " + path; text(err) != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	if _, err := ReadCondor(path, PoolKey); !strings.HasPrefix(text(err), "key "+path+": its mode 0640 lets others") {
+		t.Errorf("HTCondor's key: got %v", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil { // so that the list's mask permits nothing
+		t.Fatal(err)
+	}
+	if _, err := Read(path); err != nil {
+		t.Errorf("with an empty mask: %v", err)
 	}
 }
 

@@ -41,6 +41,9 @@ func DeriveCondor(content []byte, id string) (CondorKey, error) {
 	if len(content) == 0 {
 		return CondorKey{}, errors.New("it is empty, so that anybody could sign as the pool; copy the pool's key to it")
 	}
+	if err := CheckID(id); err != nil {
+		return CondorKey{}, err
+	}
 	seed := scramble(content)
 	if id == PoolKey {
 		seed = append(seed, seed...)

@@ -104,6 +104,14 @@ func TestOnlyPOOLIsDoubled(t *testing.T) {
 	}
 }
 
+func TestANameThatCannotBeShownIsNone(t *testing.T) {
+	for _, id := range []string{"POOL\n", "a\x00", "\x1b[31m", strings.Repeat("x", 256)} {
+		if k, err := DeriveCondor([]byte("hello"), id); err == nil || !k.IsZero() || strings.Contains(err.Error(), id) {
+			t.Errorf("%q: got %v, %v", id, k, err)
+		}
+	}
+}
+
 func TestReadCondorNamesTheFileAndTheMend(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "POOL")
 	const open = "lets others than its owner at it, and HTCondor wants none; chmod 0600 PATH"
@@ -183,8 +191,8 @@ func TestNothingPrintsACondorKey(t *testing.T) {
 	}
 }
 
-// FuzzDeriveCondor holds that any file but an empty one is a key, and the one
-// that is derived by hand.
+// FuzzDeriveCondor holds that any file but an empty one is a key under any name
+// that can be shown, and the one that is derived by hand.
 func FuzzDeriveCondor(f *testing.F) {
 	for _, v := range vectors(f) {
 		f.Add(v.content(f), v.Kid)
@@ -194,7 +202,7 @@ func FuzzDeriveCondor(f *testing.F) {
 	f.Fuzz(func(t *testing.T, content []byte, kid string) {
 		before := bytes.Clone(content)
 		k, err := DeriveCondor(content, kid)
-		if (err != nil) != (len(content) == 0) {
+		if (err != nil) != (len(content) == 0 || CheckID(kid) != nil) {
 			t.Fatalf("%d bytes: %v", len(content), err)
 		}
 		if err == nil && !bytes.Equal(k.Signing(), deriveByHand(content, kid)) {

@@ -18,6 +18,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/go-jose/go-jose/v4"
 )
@@ -65,12 +66,44 @@ func (k Key) Private() crypto.Signer { return *k.private }
 // ed25519.PublicKey.
 func (k Key) Public() crypto.PublicKey { return k.Private().Public() }
 
-// WithID returns the key under another kid; "" leaves it as it is.
+// longestID is how many bytes a kid may have.
+const longestID = 255
+
+// CheckID is an error unless id may be a kid: verifiers, logs and people are shown
+// it. The error does not quote it.
+func CheckID(id string) error {
+	if len(id) > longestID {
+		return fmt.Errorf("its kid has %d bytes; at most %d are allowed", len(id), longestID)
+	}
+	if strings.ContainsFunc(id, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return errors.New("its kid has a character that cannot be printed; printable ones are allowed")
+	}
+	return nil
+}
+
+// WithID returns the key under another kid, as [CheckID] takes it; "" leaves it as
+// it is.
 func (k Key) WithID(id string) Key {
 	if id != "" {
 		k.id = id
 	}
 	return k
+}
+
+// SignatureSize is how many bytes its signatures have (RFC 7518 section 3, RFC
+// 8037 section 3.1); 0 of the zero Key.
+func (k Key) SignatureSize() int {
+	if k.IsZero() {
+		return 0
+	}
+	switch public := k.Public().(type) {
+	case *rsa.PublicKey:
+		return public.Size()
+	case *ecdsa.PublicKey:
+		return 2 * ((public.Curve.Params().BitSize + 7) / 8)
+	default:
+		return ed25519.SignatureSize
+	}
 }
 
 // WithAlgorithm returns the key for signing with another algorithm; "" leaves it
@@ -158,7 +191,7 @@ func algorithmsOf(private crypto.Signer) ([]string, error) {
 	case ed25519.PrivateKey:
 		return []string{"EdDSA"}, nil
 	default:
-		return nil, errors.New("a key of this kind signs no tokens; RSA, P-256, P-384, P-521 and Ed25519 do")
+		return nil, errKind
 	}
 }
 

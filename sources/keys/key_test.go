@@ -46,6 +46,25 @@ func TestAlgorithmIsCheckedAgainstTheKey(t *testing.T) {
 	}
 }
 
+func TestSignatureSizeIsThatOfSignatures(t *testing.T) {
+	digest := make([]byte, crypto.SHA256.Size())
+	for algorithm, want := range map[string]int{"ES256": 64, "ES384": 96, "ES512": 132, "EdDSA": 64, "RS256": 256} {
+		k := generated(t, algorithm)
+		if got := k.SignatureSize(); got != want {
+			t.Errorf("%s: got %d, want %d", algorithm, got, want)
+		}
+		if algorithm != "RS256" {
+			continue
+		}
+		if signature, err := k.Private().Sign(nil, digest, crypto.SHA256); err != nil || len(signature) != want {
+			t.Errorf("a signature has %d bytes, %v", len(signature), err)
+		}
+	}
+	if got := (Key{}).SignatureSize(); got != 0 {
+		t.Errorf("no key signs %d bytes", got)
+	}
+}
+
 func TestGenerateNamesWhatItCanMake(t *testing.T) {
 	_, err := Generate("HS256")
 	if want := `there is no algorithm "HS256"; allowed are ES256, ES384, ES512, RS256, RS384, RS512, PS256, EdDSA`; err == nil || err.Error() != want {

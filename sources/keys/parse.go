@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/go-jose/go-jose/v4"
@@ -98,27 +99,31 @@ func parseDER(block *pem.Block) (crypto.Signer, error) {
 	case "OPENSSH PRIVATE KEY":
 		return nil, errors.New("it is in OpenSSH's own format; rewrite a copy of it with: ssh-keygen -p -N '' -m PKCS8 -f COPY")
 	default:
-		return nil, fmt.Errorf("a %.40q signs no tokens; RSA, P-256, P-384, P-521 and Ed25519 keys do", block.Type)
+		return nil, errKind
 	}
 	if err != nil {
-		return nil, whyNot(block.Bytes, err)
+		return nil, whyNot(block.Bytes)
 	}
 	signer, ok := private.(crypto.Signer)
 	if !ok {
-		return nil, errors.New("a key of this kind signs no tokens; RSA, P-256, P-384, P-521 and Ed25519 do")
+		return nil, errKind
 	}
 	return signer, nil
 }
 
+// errKind does not name the kind: a file may call it anything.
+var errKind = errors.New("a key of this kind signs no tokens; RSA, P-256, P-384, P-521 and Ed25519 keys do")
+
 // oidSecp256k1 is the curve of ES256K, encoded: the one that people take for P-256.
 var oidSecp256k1 = []byte{0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x0a}
 
-// whyNot says in our words why a key could not be read, where they are better.
-func whyNot(der []byte, err error) error {
+// whyNot says why a key could not be read, in our words: those of crypto/x509 may
+// quote what they met.
+func whyNot(der []byte) error {
 	if bytes.Contains(der, oidSecp256k1) {
 		return errors.New("its curve secp256k1 is not allowed; P-256, P-384 and P-521 are")
 	}
-	return fmt.Errorf("it is damaged, or of a kind that signs no tokens: %w", err)
+	return errors.New("it is damaged, or of a kind that signs no tokens; RSA, P-256, P-384, P-521 and Ed25519 keys do")
 }
 
 // parseJWK reads a private key of RFC 7517; its own kid and alg count.
@@ -137,14 +142,19 @@ func parseJWK(data []byte) (Key, error) {
 	case shape.Kty == "oct":
 		return Key{}, errors.New("it holds a shared secret (kty oct); signing needs an RSA, EC or OKP key")
 	case shape.Kty == "EC" && shape.Crv != "P-256" && shape.Crv != "P-384" && shape.Crv != "P-521":
-		return Key{}, fmt.Errorf("its curve %.20q is not allowed; P-256, P-384 and P-521 are", shape.Crv)
+		return Key{}, errors.New("its curve (crv) is not allowed; P-256, P-384 and P-521 are")
 	case shape.D == nil:
 		return Key{}, errors.New("it holds a public key, for it has no d; signing needs the private one")
 	}
 	var jwk jose.JSONWebKey
-	if err := jwk.UnmarshalJSON(data); err != nil {
-		return Key{}, fmt.Errorf("it is no valid JWK: %w", err)
+	if err := jwk.UnmarshalJSON(data); err != nil { // which may quote what it met
+		return Key{}, errors.New("it is no valid JWK of an RSA, EC or Ed25519 key (RFC 7518 section 6); a member is missing, damaged, or does not belong to the others")
 	}
+	return keyOfJWK(jwk)
+}
+
+// keyOfJWK is the key under the kid and alg that its file gives it.
+func keyOfJWK(jwk jose.JSONWebKey) (Key, error) {
 	private, err := usable(jwk.Key)
 	if err != nil {
 		return Key{}, err
@@ -152,6 +162,12 @@ func parseJWK(data []byte) (Key, error) {
 	k, err := newKey(private)
 	if err != nil {
 		return Key{}, err
+	}
+	if err := CheckID(jwk.KeyID); err != nil {
+		return Key{}, err
+	}
+	if jwk.Algorithm != "" && !slices.Contains(Algorithms(), jwk.Algorithm) {
+		return Key{}, fmt.Errorf("its alg is not allowed; allowed are %s", strings.Join(Algorithms(), ", "))
 	}
 	return k.WithID(jwk.KeyID).WithAlgorithm(jwk.Algorithm)
 }
@@ -176,6 +192,6 @@ func usable(key any) (crypto.Signer, error) {
 	case crypto.Signer:
 		return key, nil
 	default:
-		return nil, errors.New("a key of this kind signs no tokens; RSA, P-256, P-384, P-521 and Ed25519 do")
+		return nil, errKind
 	}
 }

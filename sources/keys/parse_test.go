@@ -69,6 +69,7 @@ func TestParseReadsEveryFormat(t *testing.T) {
 		"words before the key":          {"Bag Attributes\n" + testdata(t, "sec1.pem"), "ES256", ""},
 		"JWK, OKP":                      {rfc8037, "EdDSA", rfc8037ID},
 		"JWK, EC":                       {rfc7515, "ES256", ""},
+		"JWK with a long kid":           {strings.Replace(rfc8037, "{", `{"kid":"Schlüssel `+strings.Repeat("x", 244)+`",`, 1), "EdDSA", "Schlüssel " + strings.Repeat("x", 244)},
 		"JWK with kid":                  {strings.Replace(rfc8037, "{", `{"kid":"2026-11",`, 1), "EdDSA", "2026-11"},
 		"gen-keypair's output":          {string(pair), "EdDSA", rfc8037ID},
 		"its private line":              {private, "EdDSA", rfc8037ID},
@@ -144,6 +145,7 @@ func TestThumbprintIsThatOfRFC7638(t *testing.T) {
 // refused are files that hold no key to sign with, and what is said of each.
 func refused(t testing.TB) map[string]struct{ text, want string } {
 	sec1 := testdata(t, "sec1.pem")
+	secret := strings.Repeat("hunter2secret", 100)
 	half := func(text string) string { return text[:len(text)*2/3] }
 	swapped := strings.Replace(rfc7515, "jpsQ", "jpsR", 1)
 	pair := append(ed25519.NewKeyFromSeed(make([]byte, 32)), 0)[:64]
@@ -167,12 +169,14 @@ func refused(t testing.TB) map[string]struct{ text, want string } {
 		"two keys":                  {sec1 + testdata(t, "pkcs1.pem"), "it holds several private keys; it must hold the one to sign with"},
 		"P-224":                     {testdata(t, "p224.pem"), "no algorithm of RFC 7518 uses the curve P-224; allowed are P-256, P-384 and P-521"},
 		"secp256k1":                 {testdata(t, "secp256k1.pem"), "its curve secp256k1 is not allowed; P-256, P-384 and P-521 are"},
-		"curve spelt out":           {testdata(t, "explicit.pem"), "it is damaged, or of a kind that signs no tokens: x509: unknown elliptic curve"},
+		"curve spelt out":           {testdata(t, "explicit.pem"), "it is damaged, or of a kind that signs no tokens; RSA"},
 		"RSA with 1024 bits":        {testdata(t, "rsa1024.pem"), "the RSA key has 1024 bits; at least 2048 are needed"},
 		"RSA with 512 bits":         {testdata(t, "rsa512.pem"), "the RSA key has 512 bits; at least 2048 are needed"},
 		"RSA for PSS alone":         {testdata(t, "rsapss.pem"), "of a kind that signs no tokens"},
 		"DSA":                       {testdata(t, "dsa.pem"), "of a kind that signs no tokens"},
-		"DSA in its old form":       {"-----BEGIN DSA PRIVATE KEY-----\nAAAA\n-----END DSA PRIVATE KEY-----\n", `a "DSA PRIVATE KEY" signs no tokens`},
+		"DSA in its old form":       {"-----BEGIN DSA PRIVATE KEY-----\nAAAA\n-----END DSA PRIVATE KEY-----\n", "a key of this kind signs no tokens; RSA, P-256, P-384, P-521 and Ed25519 keys do"},
+		"a kind with any name":      {"-----BEGIN hunter2secret PRIVATE KEY-----\nAAAA\n-----END hunter2secret PRIVATE KEY-----\n", "a key of this kind signs no tokens"},
+		"a kind with a long name":   {strings.ReplaceAll("-----BEGIN LONG PRIVATE KEY-----\nAAAA\n-----END LONG PRIVATE KEY-----\n", "LONG", secret), "a key of this kind signs no tokens"},
 		"Ed448":                     {testdata(t, "ed448.pem"), "of a kind that signs no tokens"},
 		"X25519":                    {testdata(t, "x25519.pem"), "a key of this kind signs no tokens"},
 		"OpenSSH's own format":      {"-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n", "ssh-keygen -p -N '' -m PKCS8 -f COPY"},
@@ -180,10 +184,19 @@ func refused(t testing.TB) map[string]struct{ text, want string } {
 		"JWKS":                      {`{"keys":[` + rfc8037 + `]}`, "it is a set of keys (JWKS); it must hold the one JWK"},
 		"JWK, public":               {`{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}`, "it holds a public key, for it has no d"},
 		"JWK, shared secret":        {`{"kty":"oct","k":"AAAA"}`, "it holds a shared secret (kty oct)"},
-		"JWK of another curve":      {strings.Replace(rfc7515, "P-256", "secp256k1", 1), `its curve "secp256k1" is not allowed; P-256, P-384 and P-521 are`},
+		"JWK of another curve":      {strings.Replace(rfc7515, "P-256", "secp256k1", 1), "its curve (crv) is not allowed; P-256, P-384 and P-521 are"},
+		"JWK of a secret curve":     {strings.Replace(rfc7515, "P-256", secret, 1), "its curve (crv) is not allowed"},
+		"JWK of OKP, secret curve":  {strings.Replace(rfc8037, "Ed25519", secret, 1), "it is no valid JWK of an RSA, EC or Ed25519 key (RFC 7518 section 6); a member is missing, damaged, or does not belong to the others"},
+		"JWK of a secret type":      {strings.Replace(rfc8037, "OKP", secret, 1), "it is no valid JWK"},
+		"JWK with a name twice":     {strings.Replace(rfc8037, "{", `{"`+secret+`":1,"`+secret+`":2,`, 1), "it is no valid JWK"},
+		"JWK of OKP, foreign x":     {strings.Replace(rfc8037, "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", "PUAXw-hDiVqStwqnTRt-vJyYLM8uxJaMwM1V8Sr0Zgw", 1), "it is no valid JWK"},
 		"JWK whose halves differ":   {swapped, "its public half (x, y) does not belong to its private one (d)"},
 		"JWK with d cut short":      {strings.Replace(rfc7515, "E9LI", "", 1), "it is no valid JWK"},
 		"JWK for another algorithm": {strings.Replace(rfc7515, "{", `{"alg":"RS256",`, 1), "a key on the curve P-256 does not sign with RS256; allowed is ES256"},
+		"JWK for a secret one":      {strings.Replace(rfc7515, "{", `{"alg":"`+secret+`",`, 1), "its alg is not allowed; allowed are ES256, ES384"},
+		"JWK whose kid is two":      {strings.Replace(rfc7515, "{", `{"kid":"hunter2secret\nES256",`, 1), "its kid has a character that cannot be printed; printable ones are allowed"},
+		"JWK whose kid has colour":  {strings.Replace(rfc7515, "{", `{"kid":"\u001b[31mhunter2secret",`, 1), "its kid has a character that cannot be printed"},
+		"JWK whose kid is long":     {strings.Replace(rfc7515, "{", `{"kid":"`+strings.Repeat("x", 256)+`",`, 1), "its kid has 256 bytes; at most 255 are allowed"},
 		"JWK of RSA, 1024 bits":     {smallJWK(t), "the RSA key has 1024 bits; at least 2048 are needed"},
 		"base64 of 31 bytes":        {base64.StdEncoding.EncodeToString(make([]byte, 31)), "it is base64 of 31 bytes; a ClusterCockpit key has 64 (seed and public half) or 32 (seed)"},
 		"pair that does not belong": {base64.StdEncoding.EncodeToString(pair), "its public half does not belong to its seed"},
@@ -234,6 +247,9 @@ func TestNoErrorQuotesTheFile(t *testing.T) {
 	long := regexp.MustCompile(`[A-Za-z0-9+/_-]{12,}`)
 	for name, c := range refused(t) {
 		_, err := Parse([]byte(c.text))
+		if len(err.Error()) > 200 {
+			t.Errorf("%s: it has %d bytes: %v", name, len(err.Error()), err)
+		}
 		for _, run := range long.FindAllString(err.Error(), -1) {
 			if strings.Contains(c.text, run) {
 				t.Errorf("%s: %q is from the file", name, run)
