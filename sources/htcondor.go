@@ -1,6 +1,7 @@
 package sources
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,6 +31,7 @@ import (
 type htcondor struct {
 	trustDomain string         // the claim iss
 	file        string         // of the key; "" when nobody names it
+	keyID       string         // the header kid
 	key         keys.CondorKey // zero when it was not read
 	signer      jose.Signer    // made once; nil without a key
 	age         ageLimit
@@ -67,12 +69,13 @@ func decodeHTCondor(b *config.Block) agent.Source {
 	if set.KeyID == "" {
 		set.KeyID = keyIDOf(b, s.file)
 	}
-	s.judgeNames(b, set.KeyID)
+	s.keyID = set.KeyID
+	s.judgeNames(b)
 	if b.DefinitionsOnly() || s.file == "" {
 		return s
 	}
 	s.age = ageLimitOf(b, s.trustDomain)
-	key, err := keys.ReadCondor(s.file, set.KeyID)
+	key, err := keys.ReadCondor(s.file, s.keyID)
 	if err == nil {
 		err = s.use(key)
 	}
@@ -120,8 +123,8 @@ func keyIDOf(b *config.Block, file string) string {
 
 // judgeNames reports a kid and a trust domain that HTCondor does not take, once
 // for all tokens of the source.
-func (s *htcondor) judgeNames(b *config.Block, keyID string) {
-	for _, p := range s.problems(map[string]any{"iss": s.trustDomain}, keyID) {
+func (s *htcondor) judgeNames(b *config.Block) {
+	for _, p := range s.problems(map[string]any{"iss": s.trustDomain}, s.keyID) {
 		attr := map[string]string{"iss": "trust_domain", "kid": "key_id"}[p.Claim]
 		if attr == "" || p.Claim == "iss" && s.trustDomain == "" {
 			continue
@@ -230,6 +233,12 @@ func (l ageLimit) problems(lifetime time.Duration) []profile.Problem {
 // HTCondor's configuration may have said, for the block does not.
 func (s *htcondor) WriteKey(w io.Writer) {
 	fmt.Fprintf(w, "%q %q %x", s.trustDomain, s.key.ID(), s.key.Signing())
+}
+
+// Identity is what HTCondor chooses a token by. A trust domain that only the
+// machine's HTCondor could tell is the same for all blocks that leave it out.
+func (s *htcondor) Identity() (issuer, keyID string) {
+	return cmp.Or(s.trustDomain, "$("+trustDomainKnob+")"), s.keyID
 }
 
 // Files returns the key's file.

@@ -250,3 +250,29 @@ func TestAnotherTrustDomainOfHTCondorsIsAnotherDefinition(t *testing.T) {
 		t.Error("the same domain gives another digest")
 	}
 }
+
+func TestPoolsAreToldApartAsHTCondorDoes(t *testing.T) {
+	dir := poolDir(t)
+	for name, c := range map[string]struct {
+		block       string
+		definitions bool
+		want        [2]string
+	}{
+		"all is said":             {pool(`key_file = "DIR/site"`, `key_id = "k1"`, domain), false, [2]string{"cm.example.org", "k1"}},
+		"the file names the key":  {pool(`key_file = "DIR/site"`, domain), false, [2]string{"cm.example.org", "site"}},
+		"HTCondor says it":        {pool(), false, [2]string{"pool.example.org", "POOL"}},
+		"HTCondor would say it":   {pool(), true, [2]string{"$(TRUST_DOMAIN)", "POOL"}},
+		"a key that is not there": {pool(`key_file = "/none/k2"`, domain), true, [2]string{"cm.example.org", "k2"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			loaded, faults := loadBeside(t, installed, dir, c.block+scheddToken, c.definitions)
+			if faults.HasErrors() {
+				t.Fatal(faults)
+			}
+			issuer, keyID := loaded.Renewers[0].Source.(config.Identified).Identity()
+			if got := [2]string{issuer, keyID}; got != c.want {
+				t.Errorf("got %v, want %v", got, c.want)
+			}
+		})
+	}
+}

@@ -157,6 +157,9 @@ func (s *localKey) WriteKey(w io.Writer) {
 	}
 }
 
+// Identity is the issuer, and the kid as far as it is known without the key.
+func (s *localKey) Identity() (issuer, keyID string) { return s.issuer, s.header.keyID }
+
 // Files returns the key's file.
 func (s *localKey) Files() []string {
 	if s.file == "" {

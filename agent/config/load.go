@@ -55,6 +55,7 @@ func Load(paths []string, kinds Kinds, env Environment) (*Config, Faults) {
 	}
 	l.decodeSources()
 	renewers := l.decodeTokens()
+	l.shadows()
 	faults := l.faults()
 	if faults.HasErrors() {
 		renewers = nil
@@ -88,6 +89,7 @@ type loading struct {
 	tokens      map[string]*stanza
 	tokenOrder  []*stanza
 	written     map[location]writer
+	contenders  []contender
 
 	found []finding
 }

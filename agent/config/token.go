@@ -71,6 +71,7 @@ func (l *loading) decodeToken(s *stanza, in *instance) (agent.Renewer, bool) {
 		return r, false
 	}
 	b.check(from, r.Request)
+	b.contend(from, r)
 	r.Source, r.Accept, r.Digest = from.Source, accept(r.Request), digest.hex()
 	return r, ok
 }
