@@ -13,23 +13,25 @@ import (
 // nothing is written as it is.
 type Refusal struct {
 	Path   string // of the folder, symbolic link or target
-	Reason string // what lies there, and what to do about it
+	Others bool   // somebody else than root and the process's own user may have put there what Path stands for
+	reason text   // what lies there, and what to do about it
 }
 
 // Error is the path and the reason.
-func (r *Refusal) Error() string { return r.Path + ": " + r.Reason }
+func (r *Refusal) Error() string { return r.Path + ": " + r.reason.String() }
 
 // A Foreign is the error of a folder that belongs neither to root nor to the
 // owner of the target.
 type Foreign struct {
-	Path  string // of the folder
-	UID   int    // whose it is
-	Owner int    // whose it would have to be
+	Path   string // of the folder
+	UID    int    // whose it is
+	Owner  int    // whose it would have to be
+	Others bool   // as in a Refusal
 }
 
 // Error names the folder and both users.
 func (f *Foreign) Error() string {
-	return fmt.Sprintf("%s belongs to %s, neither to root nor to %s", f.Path, userName(f.UID), userName(f.Owner))
+	return fmt.Sprintf("%s belongs to %v, neither to root nor to %v", f.Path, userID(f.UID), userID(f.Owner))
 }
 
 // A Stranger is the error of a target whose group its owner does not belong to,
@@ -38,32 +40,83 @@ type Stranger struct{ GID, UID int }
 
 // Error names the group and the user.
 func (s *Stranger) Error() string {
-	return fmt.Sprintf("it cannot have the group %s in a folder of %s, who does not belong to it; name one of that user's groups",
-		groupName(s.GID), userName(s.UID))
+	return fmt.Sprintf("it cannot have the group %v in a folder of %v, who does not belong to it; name one of that user's groups",
+		groupID(s.GID), userID(s.UID))
 }
+
+// ErrChanged is the error of a target that is not removed, as somebody changed it.
+var ErrChanged = errors.New("somebody changed it")
+
+// A text is put together when it is shown. Users and groups are named only then:
+// who is asked for their names must not be so on a thread with a foreign
+// identity, where that may hang or be refused.
+type text struct {
+	format string
+	args   []any
+}
+
+func say(format string, args ...any) text { return text{format, args} }
+
+func (t text) isSaid() bool { return t.format != "" }
+
+func (t text) String() string { return fmt.Sprintf(t.format, t.args...) }
+
+// An explained is an error whose text is put together when it is shown.
+type explained struct {
+	text
+	err error
+}
+
+// explain is err, told as format says; err is among args if it is to be shown.
+func explain(err error, format string, args ...any) error {
+	return &explained{say(format, args...), err}
+}
+
+func (e *explained) Error() string { return e.String() }
+func (e *explained) Unwrap() error { return e.err }
 
 // unopened explains why a component of the path cannot be gone into.
 func (w *walk) unopened(path string, err error) error {
 	switch {
 	case errors.Is(err, unix.ENOENT):
-		return fmt.Errorf("there is no %s: %w; make that folder (the last one of a path is made with create_dir = true)", path, err)
+		return explain(err, "there is no %s: %v; make that folder (the last one of a path is made with create_dir = true)", path, err)
 	case errors.Is(err, unix.EACCES):
-		return fmt.Errorf("%s: %w for %s in %s; let that user pass", path, err, userName(w.uid), describe(w.at.path, w.at.stat))
+		return explain(err, "%s: %v for %v in %v; let that user pass", path, err, w.as, w.at)
 	}
-	return fmt.Errorf("%s: %w%s", path, err, mend(err, path))
+	return explain(err, "%s: %v%s", path, err, mend(err, toOpen, path))
 }
 
 // explain says what could not be done to the target, and what to do about it.
-func (d *folder) explain(doing string, err error) error {
+func (d *folder) explain(doing deed, err error) error {
 	if errors.Is(err, unix.EACCES) {
-		return fmt.Errorf("%s: %w for %s in %s; let that user write there", doing, err, userName(d.uid), describe(d.path, d.stat))
+		return explain(err, "%s: %v for %v in %v; let that user write there", doing, err, d.as, d.place)
 	}
-	return fmt.Errorf("%s: %w%s", doing, err, mend(err, d.path))
+	return explain(err, "%s: %v%s", doing, err, mend(err, doing, d.path))
 }
+
+// A deed is what a step does, in words for its error.
+type deed string
+
+const (
+	toOpen     deed = "open it"
+	toLook     deed = "look at it"
+	toRead     deed = "read it"
+	toCreate   deed = "make a temporary file"
+	toLookTemp deed = "look at the temporary file"
+	toFill     deed = "write the temporary file"
+	toGive     deed = "give it away"
+	toSetMode  deed = "set the mode"
+	toSync     deed = "sync the temporary file"
+	toClose    deed = "close the temporary file"
+	toReplace  deed = "replace it"
+	toSyncDir  deed = "sync the folder"
+	toRemove   deed = "remove it"
+	toList     deed = "list the folder"
+)
 
 // mend is what to do about an error in a folder, behind a semicolon; "" when
 // nobody can know.
-func mend(err error, folder string) string {
+func mend(err error, doing deed, folder string) string {
 	errno, _ := errors.AsType[unix.Errno](err)
 	switch errno {
 	case unix.ENOSPC:
@@ -77,9 +130,20 @@ func mend(err error, folder string) string {
 	case unix.EIO:
 		return "; the disk or its server fails, see the kernel's log"
 	case unix.EPERM:
-		return "; look for an immutable flag (lsattr) or a capability that is missing (CAP_CHOWN)"
+		return forbidden(doing)
 	}
 	return ""
+}
+
+// forbidden is what to do about EPERM, which has as many causes as deeds.
+func forbidden(doing deed) string {
+	switch doing {
+	case toGive:
+		return "; the agent needs the capability CAP_CHOWN, and a file system that knows owners"
+	case toReplace, toRemove:
+		return "; look for an immutable flag (lsattr), or, in a sticky folder, for a file of another user (remove it)"
+	}
+	return "; look for an immutable flag (lsattr)"
 }
 
 // kindOf names the type of a file that is no regular one.
@@ -101,22 +165,23 @@ func kindOf(mode uint32) string {
 	return "of an unknown kind"
 }
 
-func describe(path string, st unix.Stat_t) string {
-	return fmt.Sprintf("%s (owner %s, mode %04o)", path, userName(int(st.Uid)), st.Mode&0o7777)
-}
+// A userID is a uid that is shown as people call the user: by name, where one is
+// known.
+type userID int
 
-// userName is how people call the user: by name, where one is known.
-func userName(uid int) string {
-	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil {
+func (id userID) String() string {
+	if u, err := user.LookupId(strconv.Itoa(int(id))); err == nil {
 		return u.Username
 	}
-	return "uid " + strconv.Itoa(uid)
+	return "uid " + strconv.Itoa(int(id))
 }
 
-// groupName is how people call the group.
-func groupName(gid int) string {
-	if g, err := user.LookupGroupId(strconv.Itoa(gid)); err == nil {
+// A groupID is a gid that is shown as people call the group.
+type groupID int
+
+func (id groupID) String() string {
+	if g, err := user.LookupGroupId(strconv.Itoa(int(id))); err == nil {
 		return g.Name
 	}
-	return "gid " + strconv.Itoa(gid)
+	return "gid " + strconv.Itoa(int(id))
 }

@@ -83,7 +83,7 @@ func TestFolderThatMayNotBeWritten(t *testing.T) {
 	f := New(target)
 	mustWrite(t, f, "old")
 	must(t, os.Chmod(dir, 0o500))
-	wantOld(t, f, target, "permission denied for "+userName(target.Owner.UID), "mode 0500")
+	wantOld(t, f, target, "permission denied for "+userID(target.Owner.UID).String(), "mode 0500")
 	must(t, os.Chmod(dir, 0o700))
 	mustWrite(t, f, "new")
 }
@@ -102,7 +102,7 @@ func TestFolderThatMayNotBePassed(t *testing.T) {
 	}
 	target.Path = filepath.Join(dir, "token")
 	_, err := New(target).Write(t.Context(), []byte("new"))
-	wantError(t, err, "permission denied for "+userName(target.Owner.UID), "let that user pass")
+	wantError(t, err, "permission denied for "+userID(target.Owner.UID).String(), "let that user pass")
 }
 
 // Errors that no test can bring about otherwise are put into the system calls

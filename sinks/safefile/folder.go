@@ -40,7 +40,7 @@ func (d *folder) target() (st unix.Stat_t, err error) {
 		return unix.Stat_t{}, nil
 	}
 	if err != nil {
-		return st, d.explain("look at it", err)
+		return st, d.explain(toLook, err)
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return st, d.refuse(st)
@@ -48,13 +48,13 @@ func (d *folder) target() (st unix.Stat_t, err error) {
 	return st, nil
 }
 
-// sync brings the names in the folder to the disk (step 13 of a write).
+// sync brings the names in the folder to the disk (step 14 of a write).
 func (d *folder) sync() error {
 	err := unix.Fsync(d.fd)
 	if err == nil || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) {
 		return nil // some file systems have nothing to sync in a folder
 	}
-	return d.explain("sync the folder", err)
+	return d.explain(toSyncDir, err)
 }
 
 func (d *folder) refuse(st unix.Stat_t) error {
@@ -67,7 +67,7 @@ func (d *folder) refuse(st unix.Stat_t) error {
 	default:
 		reason += "remove it, or name another file"
 	}
-	return &Refusal{d.path + "/" + d.name, reason}
+	return &Refusal{d.path + "/" + d.name, d.open(), say(reason)}
 }
 
 // openat is openat(2) with a descriptor that no child inherits.

@@ -1,7 +1,6 @@
 package safefile
 
 import (
-	"fmt"
 	"os"
 	"runtime"
 	"slices"
@@ -16,22 +15,39 @@ import (
 // ends with the goroutine that is locked to it. Only the main thread would stay
 // (the runtime parks it instead, with the foreign identity), so it is passed over.
 func as(u User, group int, do func() error) error {
-	done := make(chan error)
+	done := make(chan end)
 	go func() {
 		runtime.LockOSThread()
 		if unix.Gettid() == unix.Getpid() {
-			err := as(u, group, do) // on another thread, as this one is taken
+			e := endOf(func() error { return as(u, group, do) }) // on another thread, as this one is taken
 			runtime.UnlockOSThread()
-			done <- err
+			done <- e
 			return
 		}
-		err := become(u, group)
-		if err == nil {
-			err = do()
-		}
-		done <- err
+		done <- endOf(func() error {
+			if err := become(u, group); err != nil {
+				return err
+			}
+			return do()
+		})
 	}()
-	return <-done
+	e := <-done
+	if e.thrown != nil {
+		panic(e.thrown) // where somebody may catch it
+	}
+	return e.err
+}
+
+// An end is how a call on another goroutine ended.
+type end struct {
+	err    error
+	thrown any // by a panic
+}
+
+func endOf(do func() error) (e end) {
+	defer func() { e.thrown = recover() }()
+	e.err = do()
+	return e
 }
 
 // become gives the calling thread the identity of u for everything that touches
@@ -43,16 +59,16 @@ func become(u User, group int) error {
 		groups = append(groups, group)
 	}
 	if err := unix.Setgroups(groups); err != nil {
-		return fmt.Errorf("cannot write as %s: %w; the agent needs the capability CAP_SETGID", userName(u.UID), err)
+		return explain(err, "cannot write as %v: %v; the agent needs the capability CAP_SETGID", userID(u.UID), err)
 	}
 	if !takesOn(unix.SetfsgidRetGid, u.GID) {
-		return fmt.Errorf("cannot write with the group %s; the agent needs the capability CAP_SETGID", groupName(u.GID))
+		return explain(unix.EPERM, "cannot write with the group %v; the agent needs the capability CAP_SETGID", groupID(u.GID))
 	}
 	if !takesOn(unix.SetfsuidRetUid, u.UID) {
-		return fmt.Errorf("cannot write as %s; the agent needs the capability CAP_SETUID", userName(u.UID))
+		return explain(unix.EPERM, "cannot write as %v; the agent needs the capability CAP_SETUID", userID(u.UID))
 	}
 	if now, err := unix.Getgroups(); err != nil || !slices.Equal(now, groups) {
-		return fmt.Errorf("cannot write as %s: its groups are %v, not %v", userName(u.UID), now, groups)
+		return explain(err, "cannot write as %v: its groups are %v, not %v", userID(u.UID), now, groups)
 	}
 	return nil
 }
@@ -66,3 +82,31 @@ func takesOn(set func(int) (int, error), id int) bool {
 
 // privileged reports whether the process may take on other identities at all.
 func privileged() bool { return os.Geteuid() == 0 }
+
+// An identity is what a thread touches files under.
+type identity struct {
+	uid    int
+	groups []int // all that it has, where that is not all that the user has
+}
+
+// String is for errors: a user who wonders why a folder of one of his groups is
+// closed is told that not all of them are taken on.
+func (i identity) String() string {
+	text := userID(i.uid).String()
+	for n, gid := range i.groups {
+		text += []string{" with the group ", " and the group "}[min(n, 1)] + groupID(gid).String()
+	}
+	if len(i.groups) > 0 {
+		text += " alone"
+	}
+	return text
+}
+
+// identityOf is what become makes of a thread.
+func identityOf(u User, group int) identity {
+	i := identity{u.UID, []int{u.GID}}
+	if group != u.GID && u.In(group) {
+		i.groups = append(i.groups, group)
+	}
+	return i
+}

@@ -79,10 +79,33 @@ func TestFolderIsMadeForItsOwner(t *testing.T) {
 			var st unix.Stat_t
 			must(t, unix.Lstat(filepath.Dir(target.Path), &st))
 			if int(st.Uid) != somebody.UID || int(st.Gid) != somebody.GID || st.Mode&0o7777 != 0o700 {
-				t.Errorf("the folder is %s", describe("new", st))
+				t.Errorf("the folder is %s", place{path: "new", stat: st})
 			}
 		})
 	}
+}
+
+func TestAPanicUnderAnotherIdentityIsTheCallers(t *testing.T) {
+	needRoot(t)
+	defer func() {
+		if thrown := recover(); thrown != "thrown" {
+			t.Errorf("the caller caught %v", thrown)
+		}
+	}()
+	_ = as(somebody, somebody.GID, func() error { panic("thrown") })
+}
+
+func TestErrorsNameTheGroupsThatAreTakenOn(t *testing.T) {
+	needRoot(t)
+	base := openTempDir(t)
+	home := mkdir(t, base+"/home", somebody.UID, 0o755)
+	closed := mkdir(t, home+"/closed", somebody.UID, 0o600)
+	target := theirs(closed + "/inner/token")
+	_, err := New(target).Write(t.Context(), nil)
+	wantError(t, err, "permission denied for uid 54321 with the group gid 54321 alone in "+closed)
+	target.Group = somebody.Groups[0]
+	_, err = New(target).Write(t.Context(), nil)
+	wantError(t, err, "with the group gid 54321 and the group gid 54322 alone")
 }
 
 // wantIdentity demands that the calling thread touches files as u.

@@ -1,6 +1,7 @@
 package safefile
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -30,6 +31,49 @@ func TestOwnerAndModeAreAsWantedOnEveryWrite(t *testing.T) {
 				})
 			}
 		}
+	}
+}
+
+// The file is open to nobody but its owner for as long as its group is not the
+// wanted one.
+func TestNoOtherGroupMayReadTheFileForAnInstant(t *testing.T) {
+	needRoot(t)
+	for name, uid := range map[string]int{"of root": 0, "of the owner": somebody.UID} {
+		t.Run("in a folder "+name, func(t *testing.T) {
+			dir := mkdir(t, openTempDir(t)+"/setgid", uid, 0o755)
+			must(t, errors.Join(os.Chown(dir, -1, 54399), os.Chmod(dir, 0o755|os.ModeSetgid)))
+			target := theirs(dir + "/token")
+			target.Mode, target.Group = 0o644, somebody.Groups[0]
+			f := New(target)
+			f.passed = func(step int) error {
+				for _, name := range temps(t, dir) {
+					var st unix.Stat_t
+					must(t, unix.Lstat(dir+"/"+name, &st))
+					if int(st.Gid) != target.Group && st.Mode&0o077 != 0 {
+						t.Errorf("after step %d the file is %v", step, place{path: name, stat: st})
+					}
+				}
+				return nil
+			}
+			mustWrite(t, f, "content")
+			wantFile(t, target, "content")
+		})
+	}
+}
+
+func TestALabelMayBeLong(t *testing.T) {
+	needRoot(t)
+	path := t.TempDir() + "/token"
+	must(t, os.WriteFile(path, nil, 0o600))
+	label := bytes.Repeat([]byte("x"), 1000)
+	if err := unix.Setxattr(path, labelXattr, label, 0); err != nil {
+		missing(t, "a label cannot be set here: "+err.Error())
+	}
+	file, err := os.Open(path)
+	must(t, err)
+	defer file.Close()
+	if got, err := labelOf(int(file.Fd())); !bytes.Equal(got, label) || err != nil {
+		t.Errorf("the label has %d bytes, %v; want %d", len(got), err, len(label))
 	}
 }
 

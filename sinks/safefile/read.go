@@ -18,7 +18,7 @@ const MaxRead = 64 << 10
 func (f *File) Read() (content []byte, err error) {
 	err = f.inFolder(walk{dry: true}, func(d *folder) error {
 		content, err = d.read()
-		if errors.Is(err, unix.EACCES) && privileged() && d.uid != f.target.Owner.UID {
+		if errors.Is(err, unix.EACCES) && privileged() && d.as.uid != f.target.Owner.UID {
 			err = as(f.target.Owner, f.target.Group, func() error {
 				content, err = d.read() // root without CAP_DAC_READ_SEARCH
 				return err
@@ -39,19 +39,19 @@ func (d *folder) read() ([]byte, error) {
 	}
 	fd, err := openat(d.fd, d.name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK)
 	if err != nil {
-		return nil, d.explain("open it", err)
+		return nil, d.explain(toOpen, err)
 	}
 	file := os.NewFile(uintptr(fd), d.name)
 	defer file.Close()
 	if err := unix.Fstat(fd, &st); err != nil {
-		return nil, d.explain("look at it", err)
+		return nil, d.explain(toLook, err)
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG { // it was replaced since
 		return nil, d.refuse(st)
 	}
 	content, err := io.ReadAll(io.LimitReader(file, MaxRead+1))
 	if err != nil {
-		return nil, d.explain("read it", err)
+		return nil, d.explain(toRead, err)
 	}
 	if len(content) > MaxRead {
 		return nil, fmt.Errorf("it is larger than %d bytes, too large for a token", MaxRead)

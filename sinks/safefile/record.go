@@ -47,38 +47,47 @@ func (f *File) Adopt(r Record) (difference string, err error) {
 
 // Look says in a few words how the target differs from what was written, and ""
 // when it does not. It looks by the path, as readers do, so that it sees a
-// folder that was replaced too.
+// folder that was replaced too. Where a link was put in the place of a folder
+// and leads to the very file, nothing differs for readers; a write refuses it.
 func (f *File) Look() (difference string, err error) {
 	if f.record == (Record{}) {
 		return "it was not written yet", nil
 	}
-	look := func() error {
-		difference, err = f.look()
-		return err
-	}
+	var st unix.Stat_t
+	look := func() error { return again(func() error { return unix.Lstat(f.target.Path, &st) }) }
 	if f.asOwner {
 		err = f.target.asOwner(look)
 	} else {
 		err = look()
 	}
-	return difference, f.target.fault(err)
+	switch {
+	case err == nil:
+		return f.record.difference(st).String(), nil
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
+		return "it is gone", nil
+	}
+	return "", f.target.fault(fmt.Errorf("look at it: %w", err))
 }
 
-// Remove takes the target away if it is as it was written, and leaves alone
-// what anybody else has put there.
+// Remove takes the target away if it is as it was written; that it is gone
+// already is no error. What anybody else has put or changed there is left alone,
+// with the error [ErrChanged].
 func (f *File) Remove(ctx context.Context) error {
 	err := f.inFolder(walk{dry: true}, func(d *folder) error {
 		if _, err := d.lock(ctx, lockPatience); err != nil {
 			return err
 		}
 		st, err := d.target()
-		if _, foreign := errors.AsType[*Refusal](err); foreign || f.record.difference(st) != "" {
+		if _, odd := errors.AsType[*Refusal](err); err != nil && !odd {
+			return err
+		}
+		if st.Ino == 0 {
 			return nil
 		}
-		if err == nil {
-			err = d.remove()
+		if d := f.record.difference(st); d.isSaid() {
+			return explain(ErrChanged, "left as it is, since somebody changed it: %v", d)
 		}
-		return err
+		return d.remove()
 	})
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // its folder went before it
@@ -88,45 +97,33 @@ func (f *File) Remove(ctx context.Context) error {
 
 func (d *folder) remove() error {
 	if err := unix.Unlinkat(d.fd, d.name, 0); err != nil {
-		return d.explain("remove it", err)
+		return d.explain(toRemove, err)
 	}
 	return d.sync()
 }
 
-func (f *File) look() (difference string, err error) {
-	var st unix.Stat_t
-	switch err := again(func() error { return unix.Lstat(f.target.Path, &st) }); err {
-	case nil:
-		return f.record.difference(st), nil
-	case unix.ENOENT, unix.ENOTDIR:
-		return "it is gone", nil
-	default:
-		return "", fmt.Errorf("look at it: %w", err)
-	}
-}
-
 // difference says in what st is not as recorded; what a person would name first.
-func (r Record) difference(st unix.Stat_t) string {
+func (r Record) difference(st unix.Stat_t) text {
 	is := recordOf(st)
 	switch {
 	case st.Mode&unix.S_IFMT != unix.S_IFREG:
-		return "it is " + kindOf(st.Mode)
+		return say("it is %s", kindOf(st.Mode))
 	case is.Device != r.Device || is.Inode != r.Inode:
-		return "another file lies in its place"
+		return say("another file lies in its place")
 	case is.UID != r.UID:
-		return fmt.Sprintf("its owner is %s, not %s", userName(is.UID), userName(r.UID))
+		return say("its owner is %v, not %v", userID(is.UID), userID(r.UID))
 	case is.GID != r.GID:
-		return fmt.Sprintf("its group is %s, not %s", groupName(is.GID), groupName(r.GID))
+		return say("its group is %v, not %v", groupID(is.GID), groupID(r.GID))
 	case is.Mode != r.Mode:
-		return fmt.Sprintf("its mode is %04o, not %04o", uint32(is.Mode), uint32(r.Mode))
+		return say("its mode is %04o, not %04o", uint32(is.Mode), uint32(r.Mode))
 	case is.Size != r.Size:
-		return fmt.Sprintf("its size is %d, not %d", is.Size, r.Size)
+		return say("its size is %d, not %d", is.Size, r.Size)
 	case !is.Modified.Equal(r.Modified):
-		return "its content was written by somebody else"
+		return say("its content was written by somebody else")
 	case !is.Changed.Equal(r.Changed):
-		return "its attributes were changed"
+		return say("its attributes were changed")
 	}
-	return ""
+	return text{}
 }
 
 func recordOf(st unix.Stat_t) Record {

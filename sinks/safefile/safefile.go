@@ -19,16 +19,27 @@
 //  5. A temporary file is made beside it, exclusively, 0600.
 //  6. Everything is written to it.
 //  7. It is given the SELinux label of the old file.
-//  8. It is given its mode.
-//  9. It is given its owner and group, after the mode (the reverse needs CAP_FOWNER), and is looked at.
-//  10. It is synced.
-//  11. It is closed.
-//  12. It is renamed to the target.
-//  13. The folder is synced.
-//  14. The target is looked at: it is our file, and what is seen is recorded.
+//  8. It is given its group.
+//  9. It is given its mode, after the group: no other group may read it for an instant.
+//  10. It is given its owner, after the mode (the reverse needs CAP_FOWNER), and is looked at.
+//  11. It is synced.
+//  12. It is closed.
+//  13. It is renamed to the target.
+//  14. The folder is synced.
+//  15. The target is looked at: it is our file, and what is seen is recorded.
 //
-// On an error in steps 6 to 12 the temporary file goes, and the old file stays
-// as it was. What a killed process leaves behind, [File.Sweep] removes.
+// On an error in steps 6 to 13, or when the write is cancelled before the last of
+// them, the temporary file goes, and the old file stays as it was. What a killed
+// process leaves behind, [File.Sweep] removes.
+//
+// # Who is believed
+//
+// What a file system says of root is taken for true only where this host's kernel
+// says it. Where another host does (NFS, SMB, Lustre …), a privileged process
+// follows no symbolic link. On FUSE, which is served by a process of whoever
+// mounted it, it also takes no folder for one of root's: it goes on as the owner
+// of the file, and writes nothing for root. The file system that / lies in is
+// believed whatever it is: it serves this program too.
 package safefile
 
 import (
@@ -78,11 +89,12 @@ type File struct {
 	asOwner bool                // below a folder of the owner's, whose identity looks at it too
 	warned  map[string]struct{} // what has been said
 	passed  func(step int) error
+	typeOf  func(fd int) (magic uint32, err error) // tells the type of a file system
 }
 
 // New returns a File for the target t.
 func New(t Target) *File {
-	return &File{target: t, warned: make(map[string]struct{})}
+	return &File{target: t, warned: make(map[string]struct{}), typeOf: typeOf}
 }
 
 // Target is the target of f.
@@ -110,15 +122,16 @@ func (f *File) Write(ctx context.Context, content []byte) (Result, error) {
 // folder and the kind of the target. Where the folder is missing the error is
 // fs.ErrNotExist, unless the write would make it.
 func (f *File) Check() (warnings []string, err error) {
+	var found []error
 	err = f.inFolder(walk{dry: true}, func(d *folder) error {
-		warnings = f.unsaid(d.warnings)
+		found = d.warnings
 		_, err := d.target()
 		return err
 	})
 	if errors.Is(err, errWouldCreate) {
 		err = nil
 	}
-	return warnings, err
+	return f.unsaid(found), err
 }
 
 // fault puts the path before an error, unless it begins with it.
@@ -133,8 +146,9 @@ func (t Target) fault(err error) error {
 }
 
 // unsaid returns those warnings that f has not returned before.
-func (f *File) unsaid(warnings []string) (unsaid []string) {
-	for _, w := range warnings {
+func (f *File) unsaid(warnings []error) (unsaid []string) {
+	for _, warning := range warnings {
+		w := warning.Error()
 		if _, said := f.warned[w]; !said {
 			f.warned[w] = struct{}{}
 			unsaid = append(unsaid, w)

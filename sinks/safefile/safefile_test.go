@@ -314,7 +314,7 @@ func TestAKillAfterAnyStepLeavesAWholeFile(t *testing.T) {
 			}
 			wantContent(t, target.Path, contentAfter(step))
 			removed, err := f.Sweep(t.Context(), func(name string) bool { return name == "token" })
-			if left := step >= 5 && step < 12; err != nil || (len(removed) > 0) != left {
+			if left := step >= 5 && step < stepReplace; err != nil || (len(removed) > 0) != left {
 				t.Errorf("swept %q, %v; want that something was left: %v", removed, err, left)
 			}
 			wantFile(t, target, contentAfter(step))
@@ -326,7 +326,7 @@ func TestAKillAfterAnyStepLeavesAWholeFile(t *testing.T) {
 // user and, where root runs it, of somebody else in a folder of that user.
 func everyStep(t *testing.T) iter.Seq2[int, Target] {
 	return func(yield func(int, Target) bool) {
-		for step := 1; step <= 14; step++ {
+		for step := 1; step <= 15; step++ {
 			if !yield(step, mine(filepath.Join(t.TempDir(), "token"))) {
 				return
 			}
@@ -343,7 +343,7 @@ func everyStep(t *testing.T) iter.Seq2[int, Target] {
 
 // contentAfter is what lies at the target when a write ends after the step.
 func contentAfter(step int) string {
-	if step >= 12 {
+	if step >= stepReplace {
 		return "new"
 	}
 	return "old"
@@ -381,6 +381,79 @@ func TestCancelledWriteChangesNothing(t *testing.T) {
 		t.Errorf("got the error %v", err)
 	}
 	wantFile(t, target, "old")
+}
+
+func TestAWriteIsCancelledAtAnyStepBeforeTheRename(t *testing.T) {
+	for step := 1; step <= 15; step++ {
+		target := mine(filepath.Join(t.TempDir(), "token"))
+		f := New(target)
+		mustWrite(t, f, "old")
+		ctx, cancel := context.WithCancel(t.Context())
+		f.passed = func(n int) error {
+			if n == step {
+				cancel()
+			}
+			return nil
+		}
+		_, err := f.Write(ctx, []byte("new"))
+		if cancelled := step < stepReplace; errors.Is(err, context.Canceled) != cancelled {
+			t.Errorf("cancelled after step %d, the write says %v", step, err)
+		}
+		wantFile(t, target, contentAfter(step))
+	}
+}
+
+func TestRemoveTakesAwayOnlyWhatWasWritten(t *testing.T) {
+	for name, change := range changes {
+		t.Run(name, func(t *testing.T) {
+			f := New(mine(filepath.Join(t.TempDir(), "token")))
+			mustWrite(t, f, "content")
+			change.do(t, f.target.Path)
+			err := f.Remove(t.Context())
+			if change.seen == "it is gone" {
+				must(t, err)
+				return
+			}
+			wantError(t, err, f.target.Path+": left as it is", "somebody changed it: "+change.seen)
+			if _, there := os.Lstat(f.target.Path); there != nil || !errors.Is(err, ErrChanged) {
+				t.Errorf("%v, and of the file: %v", err, there)
+			}
+		})
+	}
+}
+
+func TestWhatReplacedTheFileIsNotRemoved(t *testing.T) {
+	f := New(mine(filepath.Join(t.TempDir(), "token")))
+	mustWrite(t, f, "content")
+	must(t, errors.Join(os.Remove(f.target.Path), os.Mkdir(f.target.Path, 0o700)))
+	err := f.Remove(t.Context())
+	wantError(t, err, "left as it is, since somebody changed it: it is a directory")
+}
+
+// A folder that was moved away with a link in its place still leads readers to
+// the file, so Look calls it fine; a write refuses the link.
+func TestLookFollowsTheLinksThatReadersFollow(t *testing.T) {
+	needRoot(t)
+	base := openTempDir(t)
+	home := mkdir(t, base+"/home", somebody.UID, 0o755)
+	dir := mkdir(t, home+"/tokens", somebody.UID, 0o755)
+	f := New(theirs(dir + "/token"))
+	mustWrite(t, f, "content")
+	must(t, os.Rename(dir, dir+".moved"))
+	link(t, "tokens.moved", dir)
+	if d, err := f.Look(); d != "" || err != nil {
+		t.Errorf("of the file behind a link Look says %q, %v", d, err)
+	}
+	_, err := f.Write(t.Context(), []byte("new"))
+	wantRefusal(t, err, dir, "a symbolic link")
+	must(t, os.Remove(dir))
+	other := mkdir(t, base+"/other", somebody.UID, 0o755)
+	must(t, os.WriteFile(other+"/token", []byte("content"), 0o600))
+	must(t, os.Chown(other+"/token", somebody.UID, somebody.GID))
+	link(t, other, dir)
+	if d, err := f.Look(); d != "another file lies in its place" || err != nil {
+		t.Errorf("of another file Look says %q, %v", d, err)
+	}
 }
 
 func TestMissingFolder(t *testing.T) {

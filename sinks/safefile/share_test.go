@@ -1,7 +1,9 @@
 package safefile
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -131,6 +133,33 @@ func TestSweepLeavesFreshFilesToWhoeverHoldsTheLock(t *testing.T) {
 	if !slices.Equal(removed, []string{old}) || !slices.Equal(temps(t, dir), []string{fresh}) {
 		t.Errorf("removed %q, left %q", removed, temps(t, dir))
 	}
+}
+
+func TestSweepGoesThroughLargeFoldersInPieces(t *testing.T) {
+	dir := t.TempDir()
+	for n := range 2*atOnce + 1 {
+		must(t, os.WriteFile(fmt.Sprintf("%s/%d", dir, n), nil, 0o600))
+	}
+	for n := range 2 * atOnce {
+		leave(t, fmt.Sprintf("%s/.tokenagent.token.%016x.tmp", dir, n), 0)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	f := New(mine(dir + "/token"))
+	seen := 0
+	removed, err := f.Sweep(ctx, func(string) bool {
+		if seen++; seen == 10 {
+			cancel()
+		}
+		return true
+	})
+	if !errors.Is(err, context.Canceled) || len(removed) < 10 || len(removed) > atOnce {
+		t.Errorf("cancelled, it has removed %d files and says %v", len(removed), err)
+	}
+	rest, err := f.Sweep(t.Context(), func(string) bool { return true })
+	if len(removed)+len(rest) != 2*atOnce || err != nil {
+		t.Errorf("then it removes %d files and says %v", len(rest), err)
+	}
+	wantNoTemp(t, dir)
 }
 
 func TestSweepOfAMissingFolder(t *testing.T) {

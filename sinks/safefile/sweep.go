@@ -1,9 +1,12 @@
 package safefile
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
+	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"strings"
@@ -19,6 +22,8 @@ const (
 	tempSuffix  = ".tmp"
 	tempDigits  = 16
 	abandonedBy = 10 * time.Minute // age at which no write can still be going on
+	atOnce      = 1024             // names that are read of a folder in one go
+	mostNames   = 1 << 20          // and in all; FUSE can make up names for ever
 )
 
 // Sweep removes what killed processes have left of their writes in the folder
@@ -33,7 +38,7 @@ func (f *File) Sweep(ctx context.Context, ours func(name string) bool) (removed 
 		}
 		s := sweeping{folder: d, owner: f.target.Owner.UID, ours: ours, locked: held == nil}
 		defer func() { removed = s.removed }()
-		return s.run()
+		return s.run(ctx)
 	})
 	if errors.Is(err, errWouldCreate) {
 		err = nil
@@ -49,37 +54,45 @@ type sweeping struct {
 	removed []string
 }
 
-func (s *sweeping) run() error {
-	names, err := s.names()
-	if err != nil {
-		return s.explain("list the folder", err)
-	}
-	var faults []error
-	for _, name := range names {
-		target, ok := targetOf(name)
-		if !ok || !s.ours(target) || !s.leftOver(name) {
-			continue
-		}
-		err := unix.Unlinkat(s.fd, name, 0)
-		switch {
-		case err == nil:
-			s.removed = append(s.removed, name)
-		case !errors.Is(err, fs.ErrNotExist):
-			faults = append(faults, s.explain("remove the leftover "+name, err))
-		}
-	}
-	return errors.Join(faults...)
-}
-
-// names lists the folder by a descriptor of its own, as reading moves it.
-func (s *sweeping) names() ([]string, error) {
+// run goes through the folder in pieces, by a descriptor of its own, as reading
+// moves it: a user can fill a folder with millions of names.
+func (s *sweeping) run(ctx context.Context) error {
 	fd, err := openat(s.fd, ".", unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
-		return nil, err
+		return s.explain(toList, err)
 	}
 	dir := os.NewFile(uintptr(fd), s.path)
 	defer dir.Close()
-	return dir.Readdirnames(-1)
+	var faults []error
+	for range mostNames / atOnce {
+		names, err := dir.Readdirnames(atOnce)
+		for _, name := range names {
+			faults = append(faults, s.remove(name))
+		}
+		if errors.Is(err, io.EOF) {
+			return errors.Join(faults...)
+		}
+		if err = cmp.Or(ctx.Err(), err); err != nil {
+			return errors.Join(append(faults, s.explain(toList, err))...)
+		}
+	}
+	return errors.Join(append(faults, fmt.Errorf("%s has more than %d names; what comes after them was not looked at", s.path, mostNames))...)
+}
+
+// remove takes the file of that name away if it was left over.
+func (s *sweeping) remove(name string) error {
+	target, ok := targetOf(name)
+	if !ok || !s.ours(target) || !s.leftOver(name) {
+		return nil
+	}
+	err := unix.Unlinkat(s.fd, name, 0)
+	switch {
+	case err == nil:
+		s.removed = append(s.removed, name)
+	case !errors.Is(err, fs.ErrNotExist):
+		return s.explain(toRemove, fmt.Errorf("%s: %w", name, err))
+	}
+	return nil
 }
 
 // leftOver reports whether nobody is writing the temporary file any more, and
@@ -90,7 +103,7 @@ func (s *sweeping) leftOver(name string) bool {
 		return false
 	}
 	owner := int(st.Uid)
-	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Nlink != 1 || owner != s.uid && owner != s.owner {
+	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Nlink != 1 || owner != s.as.uid && owner != s.owner {
 		return false
 	}
 	return s.locked || time.Since(time.Unix(st.Mtim.Unix())) > abandonedBy

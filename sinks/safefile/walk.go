@@ -26,25 +26,23 @@ var errOwners = errors.New("the folder is its owner's")
 
 // A folder is the open folder of a target.
 type folder struct {
-	fd       int
-	path     string // without symbolic links
-	name     string // the target's name in it
-	uid      int    // under which this thread touches files
-	stat     unix.Stat_t
-	warnings []string
+	place
+	name     string   // the target's name in it
+	as       identity // under which this thread touches files
+	warnings []error
 }
 
 // inFolder opens the folder of f's target under the identity that may write
 // there (step 1 and "Who writes") and calls do under that identity.
 func (f *File) inFolder(w walk, do func(*folder) error) error {
-	w.target, w.privileged, w.uid = f.target, privileged(), os.Geteuid()
+	w.target, w.privileged, w.as, w.typeOf = f.target, privileged(), identity{uid: os.Geteuid()}, f.typeOf
 	err := w.visit(do)
 	if err == nil {
 		f.asOwner = false
 	}
 	if errors.Is(err, errOwners) {
 		f.asOwner = true
-		w.uid = f.target.Owner.UID
+		w.as = identityOf(f.target.Owner, f.target.Group)
 		err = f.target.asOwner(func() error { return w.visit(do) })
 	}
 	return f.target.fault(err)
@@ -63,21 +61,50 @@ func (t Target) asOwner(do func() error) error {
 type walk struct {
 	target     Target
 	privileged bool
-	uid        int  // under which this thread touches files
-	dry        bool // changes nothing
+	as         identity // under which this thread touches files
+	dry        bool     // changes nothing
+	typeOf     func(fd int) (magic uint32, err error)
 
 	at       place
+	system   uint64   // the device that / lies on
 	rest     []string // components still to go
 	links    int      // symbolic links followed
 	owners   bool     // a folder that root does not own has been passed
-	warnings []string
+	warnings []error
 }
 
 // A place is an open component of the path.
 type place struct {
-	fd   int
-	path string
-	stat unix.Stat_t
+	fd     int
+	path   string // without symbolic links
+	stat   unix.Stat_t
+	magic  uint32 // the type of a file system that need not be believed
+	others bool   // as in a Refusal
+}
+
+// open reports whether somebody else than root and the process's own user may
+// put something under a name in the folder.
+func (p place) open() bool {
+	return p.others || p.strange() || p.stat.Mode&othersWrite != 0
+}
+
+// strange reports whether the place may belong to somebody else.
+func (p place) strange() bool {
+	return p.server() == program || p.stat.Uid != 0 && int(p.stat.Uid) != os.Geteuid()
+}
+
+// holds reports whether somebody else may have put next there, in the folder p.
+// Nobody can put another in the place of a folder of root's in a sticky one.
+func (p place) holds(next place) bool {
+	if next.stat.Mode&unix.S_IFMT == unix.S_IFDIR && !next.strange() && p.stat.Mode&unix.S_ISVTX != 0 {
+		return p.others || p.strange()
+	}
+	return p.open()
+}
+
+// String tells whose the folder is, for errors.
+func (p place) String() string {
+	return fmt.Sprintf("%s (owner %v, mode %04o)", p.path, userID(p.stat.Uid), p.stat.Mode&0o7777)
 }
 
 func (w walk) visit(do func(*folder) error) error {
@@ -109,7 +136,9 @@ func (w *walk) open() (*folder, error) {
 	if err != nil {
 		return nil, w.unopened(w.at.path, err)
 	}
-	return &folder{fd: fd, path: w.at.path, name: name, stat: w.at.stat, uid: w.uid, warnings: w.warnings}, nil
+	d := &folder{place: w.at, name: name, as: w.as, warnings: w.warnings}
+	d.fd = fd
+	return d, nil
 }
 
 // root goes to where every path begins.
@@ -138,7 +167,7 @@ func (w *walk) arrive(dirfd int, name, path string) error {
 		return w.unopened(path, err)
 	}
 	next := place{fd: fd, path: path}
-	if err := unix.Fstat(fd, &next.stat); err != nil {
+	if err := w.lookAt(&next); err != nil {
 		unix.Close(fd)
 		return w.unopened(path, err)
 	}
@@ -152,23 +181,39 @@ func (w *walk) arrive(dirfd int, name, path string) error {
 		return w.follow(next)
 	default:
 		unix.Close(fd)
-		return &Refusal{path, kindOf(next.stat.Mode) + ", where a folder is wanted"}
+		return w.refusal(next, kindOf(next.stat.Mode)+", where a folder is wanted")
 	}
+}
+
+// lookAt finds out about a place that was opened from the one before it.
+func (w *walk) lookAt(next *place) error {
+	if err := unix.Fstat(next.fd, &next.stat); err != nil {
+		return err
+	}
+	if next.path == "/" {
+		w.system = uint64(next.stat.Dev)
+		return nil
+	}
+	if err := w.locate(next); err != nil {
+		return err
+	}
+	next.others = w.at.holds(*next)
+	return nil
 }
 
 // judge demands that nobody but root and the target's owner can change what
 // the names in a folder of the path stand for.
 func (w *walk) judge() error {
-	owner, mode := int(w.at.stat.Uid), w.at.stat.Mode
-	if err := w.judgeOwner(owner); err != nil {
+	if err := w.judgeOwner(); err != nil {
 		return err
 	}
-	w.owners = w.owners || owner != 0
+	w.owners = w.owners || w.at.stat.Uid != 0 || w.privileged && w.at.server() == program
+	mode := w.at.stat.Mode
 	if mode&othersWrite == 0 || mode&unix.S_ISVTX != 0 {
 		return nil
 	}
-	problem := &Refusal{w.at.path, fmt.Sprintf("a folder that others can change (owner %s, mode %04o); chmod go-w %s",
-		userName(owner), mode&0o7777, w.at.path)}
+	problem := w.refusal(w.at, "a folder that others can change (owner %v, mode %04o); chmod go-w %s",
+		userID(w.at.stat.Uid), mode&0o7777, w.at.path)
 	if len(w.rest) == 0 { // descriptor, O_EXCL and O_NOFOLLOW keep the write inside; an emptyDir is 0777
 		w.warn(problem)
 		return nil
@@ -176,18 +221,32 @@ func (w *walk) judge() error {
 	return w.object(problem)
 }
 
-func (w *walk) judgeOwner(owner int) error {
+func (w *walk) judgeOwner() error {
+	owner, wanted := int(w.at.stat.Uid), w.target.Owner.UID
+	if w.privileged && w.at.server() == program {
+		if wanted == 0 {
+			return w.refusal(w.at, "a folder on FUSE, where a process of whoever mounted it says what is root's; write to another file system, or for another owner")
+		}
+		if owner == 0 {
+			owner = wanted // or whose else; it is gone into with no more than the owner's powers
+		}
+	}
 	switch {
 	case owner == 0 && w.owners:
-		return w.object(&Refusal{w.at.path, "a folder of root in a folder of somebody else, who could put another in its place; move it, or chown it"})
+		return w.object(w.refusal(w.at, "a folder of root in a folder of somebody else, who could put another in its place; move it, or chown it"))
 	case owner == 0:
 		return nil
-	case owner != w.target.Owner.UID:
-		return w.object(&Foreign{w.at.path, owner, w.target.Owner.UID})
-	case w.privileged && owner != w.uid:
+	case owner != wanted:
+		return w.object(&Foreign{w.at.path, owner, wanted, w.at.others})
+	case w.privileged && owner != w.as.uid:
 		return errOwners
 	}
 	return nil
+}
+
+// refusal is one of the place, for the reason that format gives.
+func (w *walk) refusal(p place, format string, args ...any) *Refusal {
+	return &Refusal{p.path, p.others, say(format, args...)}
 }
 
 // object refuses to go on, or only warns where there is nothing to be gained by
@@ -200,15 +259,18 @@ func (w *walk) object(problem error) error {
 	return nil
 }
 
-func (w *walk) warn(problem error) { w.warnings = append(w.warnings, problem.Error()) }
+func (w *walk) warn(problem error) { w.warnings = append(w.warnings, problem) }
 
 // follow goes along a symbolic link that nobody untrusted can have made.
 func (w *walk) follow(link place) error {
 	if w.links++; w.links > maxLinks {
-		return &Refusal{link.path, "one symbolic link too many; at most 40 are followed"}
+		return w.refusal(link, "one symbolic link too many; at most 40 are followed")
+	}
+	if w.privileged && w.at.server() != kernel {
+		return w.refusal(link, "a symbolic link on %s, which is followed only by whoever trusts its server; write the path that it stands for", served[w.at.magic].name)
 	}
 	if !w.trusts(link) {
-		return &Refusal{link.path, fmt.Sprintf("a symbolic link that %s could change; write the path that it stands for", w.suspect(link))}
+		return w.refusal(link, "a symbolic link that %v could change; write the path that it stands for", w.suspect(link))
 	}
 	buf := make([]byte, unix.PathMax)
 	n, err := unix.Readlinkat(link.fd, "", buf)
@@ -227,17 +289,17 @@ func (w *walk) follow(link place) error {
 // privileges, root or oneself.
 func (w *walk) trusts(link place) bool {
 	if !w.privileged {
-		return link.stat.Uid == 0 || int(link.stat.Uid) == w.uid
+		return link.stat.Uid == 0 || int(link.stat.Uid) == w.as.uid
 	}
 	dir := w.at.stat
 	return link.stat.Uid == 0 && dir.Uid == 0 && dir.Mode&othersWrite == 0
 }
 
-// suspect names whom trusts does not trust.
-func (w *walk) suspect(link place) string {
+// suspect is whom trusts does not trust.
+func (w *walk) suspect(link place) any {
 	for _, uid := range []uint32{link.stat.Uid, w.at.stat.Uid} {
 		if uid != 0 {
-			return userName(int(uid))
+			return userID(uid)
 		}
 	}
 	return "whoever may write in " + w.at.path

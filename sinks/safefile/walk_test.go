@@ -114,6 +114,30 @@ func TestTheWayOfAPrivilegedWrite(t *testing.T) {
 	}
 }
 
+func TestRefusalsTellWhetherOthersCanBeToBlame(t *testing.T) {
+	needRoot(t)
+	base := openTempDir(t)
+	tmp := mkdir(t, base+"/tmp", 0, 0o777|os.ModeSticky)
+	home := mkdir(t, base+"/home", somebody.UID, 0o755)
+	roots := mkdir(t, tmp+"/roots", 0, 0o755)
+	for path, others := range map[string]bool{
+		link(t, "loop", base+"/loop") + "/token":      false,
+		link(t, "loop", tmp+"/loop") + "/token":       true,
+		link(t, "loop", home+"/loop") + "/token":      true,
+		link(t, "loop", roots+"/loop") + "/token":     false,
+		mkdir(t, home+"/roots", 0, 0o755) + "/token":  true,
+		mkdir(t, base+"/folder", 0, 0o755):            false,
+		mkdir(t, tmp+"/folder", 0, 0o755):             true,
+		mkdir(t, home+"/folder", somebody.UID, 0o755): true,
+		mkdir(t, roots+"/folder", 0, 0o755):           false,
+	} {
+		_, err := New(theirs(path)).Check()
+		if refusal, ok := errors.AsType[*Refusal](err); !ok || refusal.Others != others {
+			t.Errorf("%s: %v; want a refusal that says of others: %v", path, err, others)
+		}
+	}
+}
+
 // Without privileges there is nothing to gain by leading the process astray:
 // what others could change is only warned about.
 func TestTheWayOfAnOrdinaryWrite(t *testing.T) {
@@ -152,7 +176,7 @@ func TestAnOrdinaryWriteCannotGiveAFileAway(t *testing.T) {
 	needRoot(t)
 	target := mine(filepath.Join(mkdir(t, filepath.Join(openTempDir(t), "home"), somebody.UID, 0o700), "token"))
 	r := reportOf(t, asSomebody(child(t, "write", target)))
-	wantError(t, errors.New(r.Error), "give it to root", "operation not permitted", "CAP_CHOWN")
+	wantError(t, errors.New(r.Error), "give it the group root", "operation not permitted", "CAP_CHOWN")
 	wantNoTemp(t, filepath.Dir(target.Path))
 }
 

@@ -1,6 +1,7 @@
 package safefile
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -31,28 +32,36 @@ type writing struct {
 	unchanged bool
 }
 
+// stepReplace is the step after which the new file is in its place. Before it a
+// write may be cancelled.
+const stepReplace = 13
+
 // run takes the steps that the package comment numbers; the first was taken by
 // whoever opened the folder.
 func (w *writing) run(ctx context.Context) error {
 	w.fd = -1
 	defer w.discard()
 	steps := [...]func() error{
-		1:  func() error { return ctx.Err() },
-		2:  func() error { return w.lock(ctx) },
-		3:  w.inspect,
-		4:  w.compare,
-		5:  w.create,
-		6:  w.fill,
-		7:  w.label,
-		8:  w.setMode,
-		9:  w.setOwner,
-		10: w.sync,
-		11: w.close,
-		12: w.rename,
-		13: w.folder.sync,
-		14: w.record,
+		1:           func() error { return nil },
+		2:           func() error { return w.lock(ctx) },
+		3:           w.inspect,
+		4:           w.compare,
+		5:           w.create,
+		6:           w.fill,
+		7:           w.label,
+		8:           w.setGroup,
+		9:           w.setMode,
+		10:          w.setOwner,
+		11:          w.sync,
+		12:          w.close,
+		stepReplace: w.rename,
+		14:          w.folder.sync,
+		15:          w.record,
 	}
 	for n := 1; n < len(steps); n++ {
+		if n <= stepReplace && ctx.Err() != nil {
+			return ctx.Err()
+		}
 		err := steps[n]()
 		if errors.Is(err, errAsWanted) {
 			w.unchanged = true
@@ -74,7 +83,7 @@ func (w *writing) lock(ctx context.Context) error {
 	if held == nil || err != nil {
 		return err
 	}
-	w.warnings = append(w.warnings, fmt.Sprintf("%s: written without its lock: %v", w.path, held))
+	w.warnings = append(w.warnings, fmt.Errorf("%s: written without its lock: %w", w.path, held))
 	return nil
 }
 
@@ -90,7 +99,7 @@ func (w *writing) compare() error {
 	if was.Fingerprint != fingerprint(w.content) || was.UID != wanted.Owner.UID || was.GID != wanted.Group || was.Mode != wanted.Mode {
 		return nil
 	}
-	if st, err := w.target(); err != nil || was.difference(st) != "" {
+	if st, err := w.target(); err != nil || was.difference(st).isSaid() {
 		return err
 	}
 	return errAsWanted
@@ -103,7 +112,7 @@ func (w *writing) create() (err error) {
 	name := tempPrefix + w.name + "." + hex.EncodeToString(random[:]) + tempSuffix
 	w.fd, err = openat(w.folder.fd, name, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_NOFOLLOW)
 	if err != nil {
-		return w.explain("make a temporary file", err)
+		return w.explain(toCreate, err)
 	}
 	w.temp = name
 	return nil
@@ -114,7 +123,7 @@ func (w *writing) fill() error {
 	for rest := w.content; len(rest) > 0; {
 		n, err := unix.Write(w.fd, rest)
 		if err != nil && !errors.Is(err, unix.EINTR) {
-			return w.explain("write the temporary file", err)
+			return w.explain(toFill, err)
 		}
 		rest = rest[max(n, 0):]
 	}
@@ -124,8 +133,7 @@ func (w *writing) fill() error {
 // label gives the file the SELinux label of the one it replaces (step 7). It is
 // no error when that fails: the folder's policy has labelled the new file.
 func (w *writing) label() error {
-	ours := make([]byte, 256)
-	n, err := unix.Fgetxattr(w.fd, labelXattr, ours)
+	ours, err := labelOf(w.fd)
 	if err != nil {
 		return nil // no SELinux here
 	}
@@ -134,32 +142,54 @@ func (w *writing) label() error {
 		return nil
 	}
 	defer unix.Close(old)
-	theirs := make([]byte, 256)
-	m, err := unix.Fgetxattr(old, labelXattr, theirs)
-	if err == nil && string(theirs[:m]) != string(ours[:n]) {
-		_ = unix.Fsetxattr(w.fd, labelXattr, theirs[:m], 0)
+	theirs, err := labelOf(old)
+	if err == nil && !bytes.Equal(theirs, ours) {
+		_ = unix.Fsetxattr(w.fd, labelXattr, theirs, 0)
 	}
 	return nil
 }
 
-// setMode gives the file its mode, whatever the umask (step 8).
+// labelOf is the SELinux label of an open file, of whatever length.
+func labelOf(fd int) ([]byte, error) {
+	size, err := unix.Fgetxattr(fd, labelXattr, nil)
+	if err != nil {
+		return nil, err
+	}
+	label := make([]byte, size)
+	size, err = unix.Fgetxattr(fd, labelXattr, label)
+	return label[:max(size, 0)], err
+}
+
+// setGroup gives the file its group (step 8), before a mode that opens it to one:
+// in a setgid folder it began with the folder's.
+func (w *writing) setGroup() error {
+	st, err := w.statTemp()
+	if err != nil || int(st.Gid) == w.file.target.Group {
+		return err
+	}
+	if err := unix.Fchown(w.fd, -1, w.file.target.Group); err != nil {
+		return explain(err, "give it the group %v: %v%s", groupID(w.file.target.Group), err, mend(err, toGive, w.path))
+	}
+	return nil
+}
+
+// setMode gives the file its mode, whatever the umask (step 9).
 func (w *writing) setMode() error {
 	if err := unix.Fchmod(w.fd, uint32(w.file.target.Mode)); err != nil {
-		return w.explain("set the mode", err)
+		return w.explain(toSetMode, err)
 	}
 	return nil
 }
 
-// setOwner gives the file its owner and group, and looks at it (step 9).
+// setOwner gives the file its owner, and looks at it (step 10).
 func (w *writing) setOwner() error {
 	st, err := w.statTemp()
 	if err != nil {
 		return err
 	}
-	wanted := w.file.target
-	if int(st.Uid) != wanted.Owner.UID || int(st.Gid) != wanted.Group {
-		if err := unix.Fchown(w.fd, wanted.Owner.UID, wanted.Group); err != nil {
-			return w.explain(fmt.Sprintf("give it to %s and the group %s", userName(wanted.Owner.UID), groupName(wanted.Group)), err)
+	if owner := w.file.target.Owner.UID; int(st.Uid) != owner {
+		if err := unix.Fchown(w.fd, owner, -1); err != nil {
+			return explain(err, "give it to %v: %v%s", userID(owner), err, mend(err, toGive, w.path))
 		}
 		if st, err = w.statTemp(); err != nil {
 			return err
@@ -171,7 +201,7 @@ func (w *writing) setOwner() error {
 
 func (w *writing) statTemp() (st unix.Stat_t, err error) {
 	if err := unix.Fstat(w.fd, &st); err != nil {
-		return st, w.explain("look at the temporary file", err)
+		return st, w.explain(toLookTemp, err)
 	}
 	return st, nil
 }
@@ -181,41 +211,41 @@ func (w *writing) verify(st unix.Stat_t) error {
 	wanted := recordOf(st)
 	wanted.UID, wanted.GID, wanted.Mode = w.file.target.Owner.UID, w.file.target.Group, w.file.target.Mode
 	wanted.Size = int64(len(w.content))
-	if d := wanted.difference(st); d != "" {
-		return fmt.Errorf("the file system of %s does not keep what it is told: of the temporary file, %s; use another file system", w.path, d)
+	if d := wanted.difference(st); d.isSaid() {
+		return explain(unix.EINVAL, "the file system of %s does not keep what it is told: of the temporary file, %v; use another file system", w.path, d)
 	}
 	return nil
 }
 
-// sync brings the file to the disk (step 10). A second try on the same
+// sync brings the file to the disk (step 11). A second try on the same
 // descriptor would succeed without having written anything.
 func (w *writing) sync() error {
 	if err := unix.Fsync(w.fd); err != nil {
-		return w.explain("sync the temporary file", err)
+		return w.explain(toSync, err)
 	}
 	return nil
 }
 
-// close closes the file (step 11); some file systems write only then.
+// close closes the file (step 12); some file systems write only then.
 func (w *writing) close() error {
 	fd := w.fd
 	w.fd = -1
 	if err := unix.Close(fd); err != nil {
-		return w.explain("close the temporary file", err)
+		return w.explain(toClose, err)
 	}
 	return nil
 }
 
-// rename puts the file in its place (step 12).
+// rename puts the file in its place (step 13).
 func (w *writing) rename() error {
 	if err := unix.Renameat(w.folder.fd, w.temp, w.folder.fd, w.name); err != nil {
-		return w.explain("replace it", err)
+		return w.explain(toReplace, err)
 	}
 	w.temp = ""
 	return nil
 }
 
-// record remembers what lies there now (step 14).
+// record remembers what lies there now (step 15).
 func (w *writing) record() error {
 	st, err := w.target()
 	if err != nil {
