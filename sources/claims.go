@@ -2,12 +2,12 @@ package sources
 
 import (
 	"crypto/rand"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
-	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -46,7 +46,7 @@ func addFurther(set, further map[string]any) []profile.Problem {
 			set[name] = further[name]
 		case name == "iat" || name == "nbf" || name == "exp" || name == "jti":
 			problems = append(problems, profile.Problem{Claim: name, Text: "it is set anew in each token; leave it out of the further claims"})
-		case !reflect.DeepEqual(own, further[name]):
+		case !profile.Same(name, own, further[name]):
 			text := fmt.Sprintf("a further claim says %v, but it is set to %v; leave it out of the further claims", further[name], own)
 			problems = append(problems, profile.Problem{Claim: name, Text: text})
 		}
@@ -54,14 +54,20 @@ func addFurther(set, further map[string]any) []profile.Problem {
 	return problems
 }
 
-// unwritable says why the claims make no token: they are no JSON, or too much of it.
-func unwritable(claims map[string]any) []profile.Problem {
-	payload, err := json.Marshal(claims)
-	if err != nil {
+// unwritable says why t, with a signature of so many bytes, makes no token: it is
+// no JSON, or too much of it.
+func unwritable(t profile.Token, signature int) []profile.Problem {
+	header, errHeader := json.Marshal(t.Header)
+	payload, errPayload := json.Marshal(t.Claims)
+	if err := errors.Join(errHeader, errPayload); err != nil {
 		return []profile.Problem{{Text: "the claims cannot be written as JSON; " + err.Error()}}
 	}
-	if size := len(payload) * 4 / 3; size > profile.MaxSize {
-		text := fmt.Sprintf("the token would have more than %d bytes; readers take at most %d", size, profile.MaxSize)
+	size := len("..")
+	for _, part := range []int{len(header), len(payload), signature} {
+		size += base64.RawURLEncoding.EncodedLen(part)
+	}
+	if size > profile.MaxSize {
+		text := fmt.Sprintf("the token would have %d bytes; readers take at most %d", size, profile.MaxSize)
 		return []profile.Problem{{Text: text}}
 	}
 	return nil

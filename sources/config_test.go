@@ -196,6 +196,7 @@ func TestFaultsOfALocalKey(t *testing.T) {
 		"unknown attribute":     {"ES256", source(issuer, file, `keyid = "a"`), []string{`4: unknown attribute keyid; did you mean key_id?`}},
 		"no such key":           {"", source(issuer, file), []string{"3: no usable key; key DIR/key.pem: no such file or directory"}},
 		"unknown algorithm":     {"ES256", source(issuer, file, `algorithm = "HS256"`), []string{`4: unknown algorithm "HS256"; allowed are ES256`}},
+		"name without end":      {"ES256", source(issuer, file, `key_id = "`+strings.Repeat("x", 256)+`"`), []string{"4: no usable key_id; its kid has 256 bytes; at most 255 are allowed"}},
 		"another algorithm":     {"RS256", source(issuer, file, `algorithm = "ES256"`), []string{"4: wrong algorithm for the key; an RSA key does not sign with ES256; allowed is RS256, RS384, RS512, PS256"}},
 		"wrong curve":           {"ES384", source(issuer, file), []string{`7: alg: "ES384" is not allowed here; allowed are RS256, ES256`}},
 		"no issuer":             {"ES256", source(file), []string{"6: iss: it is missing; it names the issuer"}},

@@ -3,6 +3,7 @@ package sources
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -190,7 +191,8 @@ func (s *htcondor) Issue(ctx context.Context, req agent.Request) (agent.Token, e
 // signs nothing.
 func (s *htcondor) Check(req agent.Request) []profile.Problem {
 	claims, problems := s.claims(req, time.Now())
-	return slices.Concat(problems, s.age.problems(req.Lifetime), unwritable(claims))
+	t := profile.Token{Header: condorHeader(s.key.ID()), Claims: claims}
+	return slices.Concat(problems, s.age.problems(req.Lifetime), unwritable(t, sha256.Size))
 }
 
 // claims returns what a token for req is to say when it is signed at the time
@@ -215,8 +217,12 @@ func (s *htcondor) claims(req agent.Request, now time.Time) (map[string]any, []p
 
 // problems are what HTCondor says of a token with those claims and that kid.
 func (s *htcondor) problems(claims map[string]any, keyID string) []profile.Problem {
-	header := map[string]any{"alg": string(jose.HS256), "kid": keyID}
-	return profile.Check(s.Profile(), profile.Token{Header: header, Claims: claims})
+	return profile.Check(s.Profile(), profile.Token{Header: condorHeader(keyID), Claims: claims})
+}
+
+// condorHeader is that of an IDTOKEN, as profile takes it.
+func condorHeader(keyID string) map[string]any {
+	return map[string]any{"alg": string(jose.HS256), "kid": keyID}
 }
 
 // problems is what the limit says of tokens that live so long.

@@ -54,6 +54,10 @@ func decodeLocalKey(b *config.Block) agent.Source {
 		b.Fault("algorithm", fmt.Sprintf("unknown algorithm %q", set.Algorithm), "allowed are "+strings.Join(keys.Algorithms(), ", "))
 		return nil
 	}
+	if err := keys.CheckID(set.KeyID); err != nil {
+		b.Fault("key_id", "no usable key_id", err.Error())
+		return nil
+	}
 	unread := &localKey{issuer: set.Issuer, file: set.KeyFile, header: header{set.Algorithm, set.KeyID}}
 	if b.DefinitionsOnly() {
 		return unread
@@ -84,6 +88,9 @@ func NewLocalKey(key keys.Key, issuer string) (agent.Source, error) {
 }
 
 func newLocalKey(key keys.Key, issuer string) (*localKey, error) {
+	if err := keys.CheckID(key.ID()); err != nil {
+		return nil, err
+	}
 	signer, err := jose.NewSigner(jose.SigningKey{
 		Algorithm: jose.SignatureAlgorithm(key.Algorithm()),
 		Key:       jose.JSONWebKey{Key: key.Private(), KeyID: key.ID()},
@@ -120,7 +127,7 @@ func (s *localKey) Check(req agent.Request) []profile.Problem {
 	claims, problems := s.claims(req, time.Now())
 	t := profile.Token{Header: s.header.parameters(req.Profile), Claims: claims}
 	problems = append(problems, profile.Check(req.Profile, t)...)
-	return append(problems, unwritable(claims)...)
+	return append(problems, unwritable(t, s.key.SignatureSize())...)
 }
 
 // parameters are the header as profile takes it. Where no key was read, it is

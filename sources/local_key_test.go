@@ -16,6 +16,7 @@ import (
 	"math/big"
 	"regexp"
 	"slices"
+	"sort"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -25,6 +26,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/config"
 	"github.com/tokenagent/tokenagent/agent/profile"
 	"github.com/tokenagent/tokenagent/sources/keys"
 )
@@ -264,6 +266,9 @@ func TestCheckSeesWhatIssueWouldSign(t *testing.T) {
 		"another version":         {"ES256", func(r *agent.Request) { r.Claims = map[string]any{"wlcg.ver": "1.1"} }, "wlcg.ver: a further claim says 1.1, but it is set to 1.0; leave it out"},
 		"another issuer":          {"ES256", func(r *agent.Request) { r.Claims = map[string]any{"iss": "x"} }, "iss: a further claim says x, but it is set to https://issuer.example.org"},
 		"a time":                  {"ES256", func(r *agent.Request) { r.Claims = map[string]any{"exp": int64(1)} }, "exp: it is set anew in each token; leave it out of the further claims"},
+		"own audience as text":    {"ES256", func(r *agent.Request) { r.Claims = map[string]any{"aud": "ce1.example.org:9619"} }, ""},
+		"own audience as array":   {"ES256", func(r *agent.Request) { r.Claims = map[string]any{"aud": []any{"ce1.example.org:9619"}} }, ""},
+		"another audience":        {"ES256", func(r *agent.Request) { r.Claims = map[string]any{"aud": []any{"x"}} }, "aud: a further claim says [x], but it is set to ce1.example.org:9619"},
 		"an id":                   {"ES256", func(r *agent.Request) { r.Claims = map[string]any{"jti": "1"} }, "jti: it is set anew in each token"},
 		"no lifetime":             {"ES256", func(r *agent.Request) { r.Lifetime = 0 }, "exp: the token is never valid; exp must be later than iat"},
 		"subject of another form": {"ES256", func(r *agent.Request) { r.Subject = ""; r.Claims = map[string]any{"sub": int64(7)} }, "sub: it is 7; a string is allowed"},
@@ -311,6 +316,51 @@ func TestWhatCheckPassesIsIssuedWithoutFault(t *testing.T) {
 		if diff := cmp.Diff(s.header.parameters(name), d.Header); diff != "" {
 			t.Errorf("%q: Check saw another header: %s", name, diff)
 		}
+	}
+}
+
+// The largest token that Check passes is the largest that readers take.
+func TestCheckCountsEveryByteOfTheToken(t *testing.T) {
+	type checked interface {
+		agent.Source
+		config.Checker
+	}
+	all := map[string]checked{"HS256": newPool(t, "hello", "POOL")}
+	for _, algorithm := range []string{"RS256", "ES256", "ES512", "EdDSA"} {
+		all[algorithm] = newSource(t, generated(t, algorithm))
+	}
+	for name, s := range all {
+		padded := func(n int) agent.Request {
+			req := schedd
+			req.Profile, req.Claims = "", map[string]any{"x": strings.Repeat("x", n)}
+			return req
+		}
+		tooMuch := sort.Search(profile.MaxSize, func(n int) bool { return faults(s.Check(padded(n))) != "" })
+		text := issue(t, s, padded(tooMuch-1)).Secret.Reveal()
+		if len(text) != profile.MaxSize && len(text) != profile.MaxSize-1 { // a byte of text makes one or two
+			t.Errorf("%s: the largest has %d bytes, not %d", name, len(text), profile.MaxSize)
+		}
+		if got := faults(s.Check(padded(tooMuch))); !strings.Contains(got, "readers take at most 16382") {
+			t.Errorf("%s: one more: %s", name, got)
+		}
+	}
+}
+
+func TestAClaimEqualToTheOneThatIsSetIsAccepted(t *testing.T) {
+	s := newSource(t, generated(t, "ES256"))
+	req := pilot
+	req.Claims = map[string]any{"aud": []any{pilot.Audience[0]}, "iss": "https://issuer.example.org", "scope": strings.Join(pilot.Scope, " ")}
+	if got := faults(s.Check(req)); got != "" {
+		t.Error(got)
+	}
+	if got := faults(profile.Matches(decoded(t, issue(t, s, req)), req)); got != "" {
+		t.Error(got)
+	}
+}
+
+func TestAKeyWhoseNameCannotBeShownSignsNothing(t *testing.T) {
+	if _, err := NewLocalKey(generated(t, "ES256").WithID("a\nb"), ""); err == nil || !strings.Contains(err.Error(), "cannot be printed") {
+		t.Errorf("got %v", err)
 	}
 }
 
