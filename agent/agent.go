@@ -32,6 +32,8 @@ type Agent struct {
 	busy     map[string]*duty // by the path that is being written or looked at
 	active   int              // how many duties run
 	runs     []*run           // the hooks that are to be run
+	debts    []func() error   // what is to be told to Debts, in this order
+	paying   bool             // that is being done
 	records  Records          // nil: none
 	orphans  map[string]*duty // by path: the files of ours that no definition has any more
 	stale    bool             // the records are not as kept
@@ -64,7 +66,7 @@ func New(log logrus.FieldLogger, renewers []Renewer) *Agent {
 	}
 	a.open = queue[*lane]{
 		before: func(l, m *lane) bool { return l.ready.first().moreUrgent(m.ready.first()) },
-		place:  func(l *lane) *int { return &l.open },
+		place:  func(l *lane) *int { return &l.openAt },
 	}
 	a.now, a.mono = a.wall(), time.Now()
 	a.replace(renewers)
@@ -131,7 +133,7 @@ func (a *Agent) stop() {
 		case o := <-a.done:
 			a.finish(o)
 		case <-limit:
-			a.log.WithField("hanging", a.active).Warn("stopped without waiting for a source or folder that hangs")
+			a.log.WithField("hanging", a.active).Warn("stopped without waiting for a source, folder or hook that hangs")
 			return
 		}
 	}
@@ -143,6 +145,11 @@ func (a *Agent) release() {
 		d := a.timers.next()
 		if a.busy[d.path] != nil { // an entry that a reload replaced still writes there
 			d.due = a.now.Add(betweenTries)
+			a.timers.put(d)
+			continue
+		}
+		if a.adoptionGoesOn(d) {
+			d.due = a.now.Add(time.Second)
 			a.timers.put(d)
 			continue
 		}
@@ -190,7 +197,7 @@ func (a *Agent) clockWentBack(step time.Duration) {
 		for _, d := range e.duties {
 			d.shift(step)
 			switch {
-			case d.sink == nil && future:
+			case d.sink == nil && (future || d.running):
 				d.asked = true
 			case d.sink == nil && d.trouble.failures == 0 && !e.token.IsZero():
 				continue // due by the times of its token
@@ -201,7 +208,10 @@ func (a *Agent) clockWentBack(step time.Duration) {
 		}
 	}
 	for _, r := range a.runs {
-		r.due = r.due.Add(step)
+		r.shift(step)
+	}
+	if a.kept.After(a.now) {
+		a.kept = a.now
 	}
 }
 

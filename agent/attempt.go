@@ -10,15 +10,24 @@ import (
 	"time"
 )
 
+// doing is what one attempt at a duty does.
+type doing int
+
+const (
+	asking doing = iota
+	putting
+	looking
+	adopting // to look whether the file is as an earlier process left it
+	removing
+)
+
 // An outcome is what came of one attempt at a duty.
 type outcome struct {
 	duty       *duty
-	token      Token  // what was issued or put
-	changed    bool   // the sink's file is another one now
-	difference string // what a look found
-	looked     bool
-	adopted    bool            // what was looked at was left by an earlier process
-	removed    bool            // the sink's file was to be removed
+	token      Token           // what was issued or put
+	changed    bool            // the sink's file is another one now
+	difference string          // what a look found
+	lost       bool            // and that readers no longer find the token
 	mark       json.RawMessage // see Keeper
 	warnings   []string        // see Warner
 	first      bool            // no acceptable token lay in the sink before
@@ -34,7 +43,8 @@ const (
 
 // begin starts one attempt in a goroutine that ends with it.
 func (a *Agent) begin(d *duty) {
-	d.running, d.free, d.asked = true, d.asked, false
+	d.forced = d.asked || d.forced && d.trouble.failures > 0
+	d.running, d.asked = true, false
 	d.begun, d.started = a.now, time.Now()
 	d.lane.running++
 	a.active++
@@ -42,11 +52,7 @@ func (a *Agent) begin(d *duty) {
 	if d.path != "" {
 		a.busy[d.path] = d
 	}
-	attempt := a.askNow
-	if d.sink != nil {
-		attempt = a.seeToSink
-	}
-	run := attempt(d)
+	run := a.attempt(d)
 	go func() {
 		var o outcome
 		if err := shielded(func() { o = run() }); err != nil {
@@ -96,8 +102,53 @@ func shielded(f func()) (err error) {
 	return nil
 }
 
-// askNow prepares to ask the source. All that the goroutine needs is copied
-// here, because a reload may change the entry meanwhile.
+// attempt prepares what the duty needs most. All that the goroutine needs is
+// copied here, because a reload may change the entry meanwhile.
+func (a *Agent) attempt(d *duty) func() outcome {
+	d.doing = d.next(a.now)
+	var act func(context.Context) outcome
+	switch d.doing {
+	case asking:
+		return a.askNow(d)
+	case putting:
+		act = a.put(d)
+	case adopting:
+		act = d.adopt
+	case removing:
+		act = d.takeAway
+	default:
+		act = a.look(d)
+	}
+	return func() outcome { // not cancelled when the agent stops: a rename in flight is finished
+		ctx, cancel := context.WithTimeout(context.Background(), sinkLimit)
+		defer cancel()
+		return act(ctx)
+	}
+}
+
+// next is what the duty needs most.
+func (d *duty) next(now time.Time) doing {
+	switch {
+	case d.sink == nil:
+		return asking
+	case d.owed:
+		return putting
+	case d.recalled:
+		return adopting
+	case d.remove || d.hasExpired(now):
+		return removing
+	default:
+		return looking
+	}
+}
+
+// hasExpired reports whether what lies in the sink has expired, and is to be
+// taken away for it.
+func (d *duty) hasExpired(now time.Time) bool {
+	_, can := d.sink.(Remover)
+	return can && d.entry.RemoveExpired && !d.entry.idle && !d.orphan && !d.inPlace.IsZero() && d.inPlace.Expired(now)
+}
+
 func (a *Agent) askNow(d *duty) func() outcome {
 	source, request, accept, parent := d.entry.Source, d.entry.Request, d.entry.Accept, a.ctx
 	return func() outcome {
@@ -111,33 +162,11 @@ func (a *Agent) askNow(d *duty) func() outcome {
 	}
 }
 
-// seeToSink prepares whatever the sink needs most. None of it is cancelled when
-// the agent stops: a rename in flight is finished.
-func (a *Agent) seeToSink(d *duty) func() outcome {
-	act := d.look
-	switch {
-	case d.orphan && d.recalled:
-		act = d.adopt
-	case d.remove || d.hasExpired(a.now):
-		d.remove = true
-		act = d.takeAway
-	case d.owed:
-		act = a.put(d)
-	case d.recalled:
-		act = d.adopt
-	}
-	return func() outcome {
-		ctx, cancel := context.WithTimeout(context.Background(), sinkLimit)
-		defer cancel()
-		return act(ctx)
-	}
-}
-
 func (a *Agent) put(d *duty) func(context.Context) outcome {
-	t, w := d.entry.token, a.writingFor(d)
+	t, r, w := d.entry.token, a.readersOf(d), a.writingFor(d)
 	return func(ctx context.Context) (o outcome) {
 		o.token = t
-		o.first = w.isFirst(ctx)
+		o.first = w.first || len(w.hooks) > 0 && !w.inPlace && !r.find(ctx)
 		o.owed, o.warnings = w.owe(o.first, t)
 		o.changed, o.err = d.sink.Put(ctx, t)
 		if w, ok := d.sink.(Warner); ok {
@@ -150,27 +179,58 @@ func (a *Agent) put(d *duty) func(context.Context) outcome {
 	}
 }
 
-func (d *duty) look(ctx context.Context) (o outcome) {
-	o.looked = true
-	o.difference, o.err = d.sink.(Looker).Look(ctx)
-	return o
+func (a *Agent) look(d *duty) func(context.Context) outcome {
+	r := a.readersOf(d)
+	return func(ctx context.Context) (o outcome) {
+		o.difference, o.err = d.sink.(Looker).Look(ctx)
+		o.lost = o.difference != "" && !r.find(ctx)
+		return o
+	}
 }
 
 func (d *duty) adopt(ctx context.Context) (o outcome) {
-	o.adopted = true
 	o.difference, o.err = d.sink.(Keeper).Adopt(ctx, d.record.Mark)
 	return o
 }
 
 func (d *duty) takeAway(ctx context.Context) outcome {
-	return outcome{removed: true, err: d.sink.(Remover).Remove(ctx)}
+	return outcome{err: d.sink.(Remover).Remove(ctx)}
 }
 
-// hasExpired reports whether what lies in the sink has expired, is to be taken
-// away for it, and is not about to be replaced.
-func (d *duty) hasExpired(now time.Time) bool {
-	_, can := d.sink.(Remover)
-	return can && d.entry.RemoveExpired && !d.owed && !d.recalled && !d.orphan && !d.inPlace.IsZero() && d.inPlace.Expired(now)
+// readers are those who look for a token in a sink.
+type readers struct {
+	sink   Sink
+	token  Secret // what they should find; the zero Secret: any that is acceptable
+	decode func(Secret) (Token, error)
+	now    time.Time
+}
+
+func (a *Agent) readersOf(d *duty) readers {
+	r := readers{sink: d.sink, decode: d.entry.Decode, now: a.now}
+	if d.doing == looking {
+		r.token = d.entry.token.Secret
+	}
+	return r
+}
+
+// find reports whether they find it, whoever put it there.
+func (r readers) find(ctx context.Context) bool {
+	s, ok := r.sink.(Reader)
+	if !ok {
+		return false
+	}
+	text, err := s.Read(ctx)
+	if err != nil {
+		return false
+	}
+	if r.token != (Secret{}) {
+		return text.Equal(r.token)
+	}
+	if r.decode == nil {
+		return false
+	}
+	t, err := r.decode(text)
+	return err == nil && !t.Expired(r.now)
 }
 
 // finish takes in what came of an attempt.
@@ -183,6 +243,7 @@ func (a *Agent) finish(o outcome) {
 	d := o.duty
 	d.running = false
 	d.lane.running--
+	d.lane.moved = a.now
 	if i := slices.Index(a.young, d); i >= 0 {
 		a.young = slices.Delete(a.young, i, i+1)
 	}
@@ -196,7 +257,9 @@ func (a *Agent) finish(o outcome) {
 	switch {
 	case d.orphan:
 		a.orphanSeen(d, o)
-	case d.entry.gone || d.sink == nil && a.ctx.Err() != nil:
+	case d.entry.gone:
+		a.handOver(append(d.debts, o.owed...))
+	case d.doing == asking && a.ctx.Err() != nil:
 	default:
 		failed := d.entry.failing()
 		a.takeIn(d, o)
@@ -207,16 +270,16 @@ func (a *Agent) finish(o outcome) {
 
 // takeIn takes in what came of an attempt for an entry of the configuration.
 func (a *Agent) takeIn(d *duty, o outcome) {
-	switch {
-	case d.sink == nil:
+	switch d.doing {
+	case asking:
 		a.issued(d, o)
-	case o.removed:
-		a.removed(d, o)
-	case o.adopted:
-		a.adopted(d, o)
-	case o.looked:
-		a.lookedAt(d, o)
-	default:
+	case putting:
 		a.written(d, o)
+	case adopting:
+		a.adopted(d, o)
+	case removing:
+		a.removed(d, o)
+	case looking:
+		a.lookedAt(d, o)
 	}
 }

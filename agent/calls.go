@@ -41,13 +41,11 @@ func (a *Agent) Status(ctx context.Context, selectors ...string) (all []Status, 
 // there is, and waits until each was written or failed; the Status tells which.
 func (a *Agent) Refresh(ctx context.Context, selectors ...string) (all []Status, err error) {
 	var waits []chan struct{}
-	var chosen []*entry
 	callErr := a.call(ctx, func() {
 		if err = a.known(selectors); err != nil {
 			return
 		}
-		chosen = a.selected(selectors)
-		for _, e := range chosen {
+		for _, e := range a.selected(selectors) {
 			waits = append(waits, a.askAtOnce(e))
 		}
 	})
@@ -63,7 +61,7 @@ func (a *Agent) Refresh(ctx context.Context, selectors ...string) (all []Status,
 			return nil, ctx.Err()
 		}
 	}
-	err = a.call(ctx, func() { all = a.statuses(chosen) })
+	err = a.call(ctx, func() { all = a.statuses(a.selected(selectors)) })
 	return all, err
 }
 
@@ -81,7 +79,8 @@ func (a *Agent) askAtOnce(e *entry) chan struct{} {
 // for now, and notes for Once when waiting longer would not help.
 func (a *Agent) settle(e *entry) {
 	ask := e.ask()
-	if ask.running || ask.asked || e.unheard > 0 || ask.trouble.failures == 0 && !ask.due.After(a.now) {
+	failed := ask.trouble.failures > 0
+	if ask.running || ask.asked || !failed && (e.unheard > 0 || !ask.due.After(a.now)) {
 		return
 	}
 	settled, final := true, e.ask().trouble.failures == 0 || e.ask().trouble.kind == Configuration
@@ -116,6 +115,14 @@ func (a *Agent) Only(selectors ...string) error {
 			a.timers.take(e.ask())
 		}
 	}
+	for _, r := range a.runs { // they stay owed
+		r.notices = slices.DeleteFunc(r.notices, func(n Notice) bool { return a.entries[n.Token].idle })
+	}
+	a.runs = slices.DeleteFunc(a.runs, func(r *run) bool { return len(r.notices) == 0 })
+	for _, d := range a.orphans {
+		a.timers.take(d)
+		d.tried = true
+	}
 	return nil
 }
 
@@ -129,7 +136,12 @@ func (a *Agent) Force() {
 
 func (a *Agent) allFinal() bool {
 	for _, r := range a.runs {
-		if r.running || r.trouble.failures == 0 {
+		if r.running || r.trouble.failures == 0 || r.trouble.kind != Configuration {
+			return false
+		}
+	}
+	for _, d := range a.orphans {
+		if d.entry.DeleteRemoved && !d.tried {
 			return false
 		}
 	}
@@ -147,7 +159,7 @@ func (a *Agent) Touched(ctx context.Context, path string) {
 	a.call(ctx, func() {
 		d := a.paths[path]
 		switch {
-		case d == nil || d.owed && !d.running:
+		case d == nil || !d.running && (d.owed || d.inPlace.IsZero()):
 		case d.running:
 			d.touched = true
 		default:

@@ -12,6 +12,7 @@ type entry struct {
 	waiters []chan struct{}
 	idle    bool // see Agent.Only
 	final   bool // see Agent.Once
+	short   bool // it was said that its tokens live no longer than min_remaining
 }
 
 func (e *entry) ask() *duty     { return e.duties[0] }
@@ -28,8 +29,9 @@ type duty struct {
 	due   time.Time
 
 	asked   bool // a person, a new definition or a new key wants it now, and takes whatever comes
-	free    bool // the attempt that runs was asked for
+	forced  bool // the attempt that runs, or the failed one before it, was asked for
 	running bool
+	doing   doing     // what the attempt does
 	begun   time.Time // by the wall clock, when the last attempt began
 	started time.Time // the same by the monotonic clock
 
@@ -37,7 +39,10 @@ type duty struct {
 
 	owed     bool      // the entry's token is not in the sink yet
 	tried    bool      // the entry's token was put, or could not be
-	differs  bool      // what lies in the sink is not as it was put
+	lost     bool      // its readers no longer find the token that was put
+	unsure   bool      // an attempt to put the token failed, and may have changed the file
+	first    bool      // no acceptable token lay there before that attempt
+	debts    []Owed    // the hooks that were recorded for it
 	touched  bool      // something happened to the file while the duty ran
 	inPlace  Token     // what the sink holds
 	repaired time.Time // when the file was last found changed
@@ -45,7 +50,7 @@ type duty struct {
 	record   Record    // of what the sink holds
 	recalled bool      // the record is of an earlier process; the file is yet to be adopted
 	orphan   bool      // no definition has the file any more
-	remove   bool      // the file is to go
+	remove   bool      // the orphan's file is to go
 	trouble  trouble
 
 	timer int // place in Agent.timers
@@ -70,7 +75,7 @@ func (e *entry) expiry() time.Time {
 	first := never
 	for _, s := range e.sinks() {
 		switch {
-		case s.inPlace.IsZero():
+		case s.inPlace.IsZero() || s.lost:
 			return time.Time{}
 		case !s.inPlace.Expires.IsZero() && s.inPlace.Expires.Before(first):
 			first = s.inPlace.Expires
@@ -82,19 +87,21 @@ func (e *entry) expiry() time.Time {
 // issued takes in the answer of a source.
 func (a *Agent) issued(d *duty, o outcome) {
 	e := d.entry
+	o.token.Issued, o.token.Expires = o.token.Issued.Round(0), o.token.Expires.Round(0) // by the wall clock alone
 	if o.err == nil {
 		o.err = admit(o.token, a.now)
 	}
 	switch {
 	case o.err != nil:
 		a.askFailed(d, faultOf(o.err, Transient))
-	case !d.free && sooner(o.token, e.token, a.now):
+	case !d.forced && sooner(o.token, e.token, a.now):
 		a.recovered(d)
 		a.schedule(d, a.now.Add(e.token.Expires.Sub(a.now)/2))
 	default:
 		a.recovered(d)
 		e.token, e.unheard = o.token, 0
 		a.schedule(d, e.Schedule.Next(e.token))
+		a.sayShortLife(e)
 		for _, s := range e.sinks() {
 			s.owed, s.recalled, s.tried = true, false, false
 			a.schedule(s, a.now)
@@ -105,67 +112,77 @@ func (a *Agent) issued(d *duty, o outcome) {
 func (a *Agent) askFailed(d *duty, f *Fault) {
 	d.trouble.add(f, a.now)
 	remaining := d.entry.expiry().Sub(a.now)
-	a.schedule(d, a.now.Add(askWait(f, d.trouble.failures, remaining)))
-	a.logFailure(d)
+	a.schedule(d, a.now.Add(askWait(f, d.trouble.alike, remaining)))
+	a.logFailure(d, "token not renewed", "token still not renewed")
 }
 
 // written takes in what came of writing a sink.
 func (a *Agent) written(d *duty, o outcome) {
 	e := d.entry
 	d.tried = o.token == e.token
+	d.debts = append(d.debts, o.owed...)
 	if o.err != nil {
-		d.trouble.add(faultOf(o.err, Writing), a.now)
-		a.schedule(d, a.now.Add(writeWait(d.trouble.failures)))
-		a.logFailure(d)
+		d.unsure, d.first = true, d.first || o.first
+		a.sinkFailed(d, o.err, "token not written", "token still not written")
 		return
 	}
 	a.recovered(d)
-	d.inPlace, d.recalled, d.differs = o.token, false, false
+	d.inPlace, d.recalled, d.lost = o.token, false, false
 	d.record = Record{Digest: e.Digest, Issued: o.token.Issued, Expires: o.token.Expires, Mark: o.mark}
 	a.stale = true
-	if d.owed = o.token != e.token; d.owed { // a newer one came meanwhile
-		a.schedule(d, a.now)
-		return
-	}
-	a.lookLater(d)
+	a.afterWrite(d, o)
 	if o.changed {
 		a.logWritten(d)
 	}
-	a.afterWrite(d, o)
+	d.owed = o.token != e.token // a newer one may have come meanwhile
+	a.lookLater(d)
+}
+
+func (a *Agent) sinkFailed(d *duty, err error, first, again string) {
+	d.trouble.add(faultOf(err, Writing), a.now)
+	a.schedule(d, a.now.Add(writeWait(d.trouble.failures)))
+	a.logFailure(d, first, again)
 }
 
 // lookedAt takes in what a look at a sink found. When nothing could be seen
 // the sink is left as it is: to write without cause is no help.
 func (a *Agent) lookedAt(d *duty, o outcome) {
-	if o.err != nil || o.difference == "" || d.owed {
+	if o.err != nil || d.owed {
 		a.lookLater(d)
 		return
 	}
-	again := a.now
-	if earliest := d.repaired.Add(betweenRepairs); earliest.After(again) {
-		again = earliest
-	}
-	d.repaired, d.differs = again, true
-	a.logChanged(d, o.difference, again)
-	if d.entry.token.Secret == (Secret{}) { // it was adopted, and is not in memory
-		a.schedule(d.entry.ask(), again)
+	d.lost = o.lost
+	switch {
+	case o.difference == "":
 		a.lookLater(d)
-		return
+	case d.entry.token.Secret == (Secret{}): // it was adopted, and is not in memory
+		a.logChanged(d, o.difference, "a new token is asked for")
+		a.bringForward(d.entry.ask())
+		a.lookLater(d)
+	default:
+		d.owed, d.repaired = true, later(a.now, d.repaired.Add(betweenRepairs))
+		a.logChanged(d, o.difference, "it is written again, at most once a minute")
+		a.schedule(d, d.repaired)
 	}
-	d.owed = true
-	a.schedule(d, again)
+}
+
+// bringForward makes an ask due now, unless it waits after a failure.
+func (a *Agent) bringForward(ask *duty) {
+	if ask.trouble.failures == 0 && ask.due.After(a.now) && !ask.running {
+		a.schedule(ask, a.now)
+	}
 }
 
 // removed takes in that an expired token was taken away, or could not be.
 func (a *Agent) removed(d *duty, o outcome) {
-	d.remove = false
 	if o.err != nil {
-		a.about(d).WithError(o.err).Warn("the expired token cannot be removed")
-	} else {
-		a.about(d).WithField("expired", stamp(d.inPlace.Expires)).Warn("expired token removed, so that it hides no other")
-		d.inPlace, d.record = Token{}, Record{}
-		a.stale = true
+		a.sinkFailed(d, o.err, "expired token not removed", "expired token still not removed")
+		return
 	}
+	a.recovered(d)
+	a.about(d).WithField("expired", stamp(d.inPlace.Expires)).Warn("expired token removed, so that it hides no other")
+	d.inPlace, d.record = Token{}, Record{}
+	a.stale = true
 	a.lookLater(d)
 }
 
@@ -184,7 +201,7 @@ func (a *Agent) lookLater(d *duty) {
 		due, d.touched = a.now.Add(betweenTouches), false
 	}
 	if e := d.inPlace.Expires; d.entry.RemoveExpired && !e.IsZero() && e.Before(due) {
-		due = later(e, a.now.Add(time.Second))
+		due = later(e, a.now)
 	}
 	a.schedule(d, due)
 }
@@ -200,6 +217,7 @@ func (a *Agent) schedule(d *duty, due time.Time) {
 	}
 	d.due = due
 	d.lane.ready.take(d)
+	a.reopen(d.lane)
 	if !d.running && !(d.entry.idle && d.sink == nil) {
 		a.timers.put(d)
 	}
@@ -214,7 +232,8 @@ func later(t, u time.Time) time.Time {
 
 // shift moves the times that count from now, after the clock was set by step.
 func (d *duty) shift(step time.Duration) {
-	for _, t := range []*time.Time{&d.begun, &d.repaired, &d.trouble.since, &d.trouble.said} {
+	d.trouble.shift(step)
+	for _, t := range []*time.Time{&d.begun, &d.repaired, &d.told} {
 		if !t.IsZero() {
 			*t = t.Add(step)
 		}

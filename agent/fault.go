@@ -40,10 +40,10 @@ func (f *Fault) Error() string { return f.Err.Error() }
 // Unwrap returns the error itself.
 func (f *Fault) Unwrap() error { return f.Err }
 
-// faultOf finds the Fault in err, or makes one of the kind otherwise.
+// faultOf is err, with what the Fault in it says, or one of the kind otherwise.
 func faultOf(err error, otherwise Kind) *Fault {
-	if f, ok := errors.AsType[*Fault](err); ok {
-		return f
+	if f, ok := errors.AsType[*Fault](err); ok && f != nil {
+		return &Fault{f.Kind, f.RetryAfter, err}
 	}
 	return &Fault{Kind: otherwise, Err: err}
 }

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -40,7 +41,7 @@ type Command interface {
 // A Notice tells a hook of one file.
 type Notice struct {
 	Token   string    `json:"token"`            // the name of the Renewer
-	Path    string    `json:"path"`             // "" for a token that failed before it had a file
+	Path    string    `json:"path"`             // of a failure: of the first file that cannot be written, else of the first
 	Expires time.Time `json:"expires,omitzero"` // of the token in the file
 }
 
@@ -50,14 +51,19 @@ type Owed struct {
 	Notice Notice `json:"notice"`
 }
 
-const gatherHooks = time.Second // from the first notice until a hook is run
+const (
+	gatherHooks = time.Second // from the first notice until a hook is run
+	hookLimit   = time.Hour   // a Command has its own, shorter limit; this one is for those that forgot
+)
 
 // A run is a hook with the notices that it is to be run for.
 type run struct {
 	hook    Hook
 	notices []Notice
+	owed    []Owed // what is settled when it succeeds: the notices, and those in whose place they came
 	due     time.Time
 	running bool
+	begun   time.Time
 	trouble trouble
 }
 
@@ -73,19 +79,26 @@ type Debts interface {
 	Owed() []Owed
 }
 
-// notify has the hooks of the entry for that event run soon.
-func (a *Agent) notify(e *entry, event Event, n Notice) {
+// notify has the hooks of the entry for that event run soon, and reports whether
+// it has any.
+func (a *Agent) notify(e *entry, o Owed) (any bool) {
 	for _, h := range e.Hooks {
-		if h.Event == event {
-			a.waitingRun(h).add(n)
+		if h.Event == o.Event {
+			a.waitingRun(h).add(o)
+			any = true
 		}
 	}
+	return any
 }
 
 // add takes on a notice, in the place of an older one of the same file.
-func (r *run) add(n Notice) {
-	r.notices = slices.DeleteFunc(r.notices, func(o Notice) bool { return o.Token == n.Token && o.Path == n.Path })
+func (r *run) add(o Owed) {
+	n := o.Notice
+	r.notices = slices.DeleteFunc(r.notices, func(m Notice) bool { return m.Token == n.Token && m.Path == n.Path })
 	r.notices = append(r.notices, n)
+	if !slices.Contains(r.owed, o) {
+		r.owed = append(r.owed, o)
+	}
 }
 
 // waitingRun is the run of the hook that has not begun yet.
@@ -106,9 +119,11 @@ func (a *Agent) runHooks() {
 	if r == nil || r.due.After(a.now) {
 		return
 	}
-	r.running = true
-	ctx, hook, notices := a.ctx, r.hook, slices.Clone(r.notices)
+	r.running, r.begun = true, a.now
+	parent, hook, notices := a.ctx, r.hook, slices.Clone(r.notices)
 	a.aside(func() func() {
+		ctx, cancel := context.WithTimeout(parent, hookLimit)
+		defer cancel()
 		var err error
 		if thrown := shielded(func() { err = hook.Command.Run(ctx, hook.Event, notices) }); thrown != nil {
 			err = thrown
@@ -122,8 +137,9 @@ func (a *Agent) runHooks() {
 func (a *Agent) nextRun() (next *run) {
 	for _, r := range a.runs {
 		switch {
-		case r.running:
+		case r.running && !r.overdue(a.now):
 			return nil
+		case r.running || a.comesLater(r):
 		case next == nil || r.due.Before(next.due) || r.due.Equal(next.due) && r.rank() < next.rank():
 			next = r
 		}
@@ -131,31 +147,64 @@ func (a *Agent) nextRun() (next *run) {
 	return next
 }
 
+// comesLater reports whether another hook is to be run for the same file first.
+func (a *Agent) comesLater(r *run) bool {
+	return r.hook.Event == OnChange && slices.ContainsFunc(a.runs, func(o *run) bool {
+		return o.hook.Event == OnFirst && o.trouble.failures == 0 && slices.ContainsFunc(o.notices, func(n Notice) bool {
+			return slices.ContainsFunc(r.notices, func(m Notice) bool { return m.Token == n.Token && m.Path == n.Path })
+		})
+	})
+}
+
+// overdue reports whether the hook does not even end when it is told to.
+func (r *run) overdue(now time.Time) bool { return r.running && now.Sub(r.begun) > hookLimit }
+
+// noteOverdue makes an overdue run one that fails, for all to see.
+func (r *run) noteOverdue(now time.Time) {
+	if r.overdue(now) && r.trouble.failures == 0 {
+		r.trouble.add(&Fault{Kind: Transient, Err: errors.New("it does not end")}, r.begun)
+	}
+}
+
+func (r *run) shift(step time.Duration) {
+	r.due, r.begun = r.due.Add(step), r.begun.Add(step)
+	r.trouble.shift(step)
+}
+
 func (r *run) rank() int { return slices.Index(events, r.hook.Event) }
 
 // hookEnded takes in what came of a hook.
 func (a *Agent) hookEnded(r *run, err error) {
 	r.running = false
+	if err == nil {
+		if r.trouble.failures > 0 {
+			a.aboutHook(r).WithField("outage", a.now.Sub(r.trouble.since).Round(time.Second)).Info("hook works again")
+		}
+		a.dropRun(r)
+		a.settleDebts(r.owed)
+		return
+	}
 	if a.ctx.Err() != nil {
 		return // it was ended because the agent stops, and is owed to the next one
 	}
-	log := a.log.WithFields(logrus.Fields{"hook": r.hook.Event, "command": r.hook.Key})
-	if err == nil {
-		if r.trouble.failures > 0 {
-			log.WithField("outage", a.now.Sub(r.trouble.since).Round(time.Second)).Info("hook works again")
-		}
-		a.dropRun(r)
-		a.settleDebt(r.debts())
-		return
-	}
 	f := faultOf(err, Transient)
 	r.trouble.add(f, a.now)
-	r.due = a.now.Add(askWait(f, r.trouble.failures, 0))
+	r.due = a.now.Add(askWait(f, r.trouble.alike, 0))
 	if r.trouble.failures == 1 || a.now.Sub(r.trouble.said) >= betweenLogLines {
 		r.trouble.said = a.now
-		log.WithFields(logrus.Fields{"error": f.Err, "failures": r.trouble.failures, "retry_at": stamp(r.due)}).Error("hook failed")
+		a.aboutHook(r).WithFields(logrus.Fields{"error": f.Err, "failures": r.trouble.failures, "retry_at": stamp(r.due)}).Error("hook failed")
 	}
-	a.merge(r)
+	if h, wanted := a.wanted(r.hook); wanted {
+		r.hook = h
+		a.merge(r)
+		return
+	}
+	a.dropRun(r)
+	a.handOver(r.owed)
+}
+
+func (a *Agent) aboutHook(r *run) logrus.FieldLogger {
+	return a.log.WithFields(logrus.Fields{"hook": r.hook.Event, "command": r.hook.Key})
 }
 
 // merge adds the notices that came while the run was running.
@@ -163,8 +212,8 @@ func (a *Agent) merge(r *run) {
 	for _, o := range a.runs {
 		if o != r && o.hook.Event == r.hook.Event && o.hook.Key == r.hook.Key {
 			a.dropRun(o)
-			for _, n := range o.notices {
-				r.add(n)
+			for _, owed := range o.owed {
+				r.add(owed)
 			}
 			return
 		}
@@ -175,52 +224,27 @@ func (a *Agent) dropRun(r *run) {
 	a.runs = slices.DeleteFunc(a.runs, func(o *run) bool { return o == r })
 }
 
-func (r *run) debts() (owed []Owed) {
-	for _, n := range r.notices {
-		owed = append(owed, Owed{r.hook.Event, n})
-	}
-	return owed
-}
-
-// A writing is what must be known of a sink to write there with hooks. It is a
-// copy, as a reload may change the entry meanwhile.
+// A writing is what must be known to write to a sink with hooks. It is a copy,
+// as a reload may change the entry meanwhile.
 type writing struct {
-	sink    Sink
 	hooks   []Hook
-	decode  func(Secret) (Token, error)
-	debts   Debts
+	debts   Debts // nil: nothing is recorded
 	notice  Notice
+	first   bool // an attempt that failed found no acceptable token there
 	inPlace bool // a token that has not expired is known to lie there
-	now     time.Time
 }
 
 func (a *Agent) writingFor(d *duty) writing {
 	w := writing{
-		sink: d.sink, hooks: d.entry.Hooks, decode: d.entry.Decode, now: a.now,
+		hooks:   d.entry.Hooks,
 		notice:  Notice{Token: d.entry.Name, Path: d.path},
-		inPlace: !d.inPlace.IsZero() && !d.inPlace.Expired(a.now),
+		first:   d.first,
+		inPlace: !d.inPlace.IsZero() && !d.inPlace.Expired(a.now) && !d.lost,
 	}
 	if a.records != nil {
 		w.debts = a.records
 	}
 	return w
-}
-
-// isFirst reports whether no acceptable token lies in the sink, whoever put it.
-func (w writing) isFirst(ctx context.Context) bool {
-	if w.inPlace || len(w.hooks) == 0 {
-		return false
-	}
-	r, ok := w.sink.(Reader)
-	if !ok || w.decode == nil {
-		return true
-	}
-	text, err := r.Read(ctx)
-	if err != nil {
-		return true
-	}
-	t, err := w.decode(text)
-	return err != nil || t.Expired(w.now)
 }
 
 // owe records the hooks that the write makes due. That it cannot be recorded is
@@ -244,43 +268,37 @@ func (w writing) owe(first bool, t Token) (owed []Owed, warnings []string) {
 // afterWrite notifies of a file that was written, and settles what was owed for
 // one that did not change after all.
 func (a *Agent) afterWrite(d *duty, o outcome) {
-	n := Notice{Token: d.entry.Name, Path: d.path, Expires: o.token.Expires}
-	if !o.changed {
-		a.settleDebt(slices.DeleteFunc(o.owed, a.awaited))
-		return
+	changed, debts := o.changed || d.unsure, d.debts
+	d.unsure, d.first, d.debts = false, false, nil
+	for _, owed := range o.owed {
+		if changed && a.notify(d.entry, owed) {
+			continue
+		}
+		debts = append(debts, owed)
 	}
-	if o.first {
-		a.notify(d.entry, OnFirst, n)
-	}
-	a.notify(d.entry, OnChange, n)
+	a.settleDebts(slices.DeleteFunc(debts, a.awaited))
 }
 
-// awaited reports whether the hook is going to be run for another reason.
+// awaited reports whether the hook is going to be run.
 func (a *Agent) awaited(o Owed) bool {
-	return slices.ContainsFunc(a.runs, func(r *run) bool {
-		return r.hook.Event == o.Event && slices.Contains(r.notices, o.Notice)
-	})
+	return slices.ContainsFunc(a.runs, func(r *run) bool { return slices.Contains(r.owed, o) })
 }
 
 // noticeFailure notifies of a token that has begun to fail, or ended.
 func (a *Agent) noticeFailure(e *entry, failed bool) {
 	fails := e.failing()
-	if fails == failed || len(e.Hooks) == 0 {
+	if fails == failed {
 		return
 	}
-	event, n := OnRecover, Notice{Token: e.Name, Path: e.sinks()[0].path}
+	o := Owed{OnRecover, Notice{Token: e.Name, Path: e.failingPath()}}
 	if fails {
-		event = OnFailure
+		o.Event = OnFailure
 	}
 	if at := e.expiry(); at != never {
-		n.Expires = at
+		o.Notice.Expires = at
 	}
-	a.notify(e, event, n)
-	if a.records != nil {
-		a.aside(func() func() {
-			err := a.records.Owe(Owed{event, n})
-			return func() { a.sayDebtError(err) }
-		})
+	if a.notify(e, o) {
+		a.tellDebts(func() error { return a.records.Owe(o) })
 	}
 }
 
@@ -288,68 +306,97 @@ func (e *entry) failing() bool {
 	return slices.ContainsFunc(e.duties, func(d *duty) bool { return d.trouble.failures > 0 })
 }
 
-// settleDebt forgets what is owed no more.
-func (a *Agent) settleDebt(owed []Owed) {
-	if a.records == nil || len(owed) == 0 {
+// failingPath is the file that a failure is about: of several the first that
+// cannot be written.
+func (e *entry) failingPath() string {
+	for _, d := range e.sinks() {
+		if d.trouble.failures > 0 {
+			return d.path
+		}
+	}
+	return e.sinks()[0].path
+}
+
+// settleDebts forgets what is owed no more.
+func (a *Agent) settleDebts(owed []Owed) {
+	if len(owed) > 0 {
+		a.tellDebts(func() error { return a.records.Settle(owed...) })
+	}
+}
+
+// tellDebts has the debts changed: one after the other, in a goroutine of their
+// own, as the disk may be slow.
+func (a *Agent) tellDebts(change func() error) {
+	if a.records == nil {
 		return
 	}
+	a.debts = append(a.debts, change)
+	a.payDebts()
+}
+
+func (a *Agent) payDebts() {
+	if a.paying || len(a.debts) == 0 {
+		return
+	}
+	changes := a.debts
+	a.debts, a.paying = nil, true
 	a.aside(func() func() {
-		err := a.records.Settle(owed...)
-		return func() { a.sayDebtError(err) }
+		var errs []error
+		for _, change := range changes {
+			errs = append(errs, change())
+		}
+		return func() {
+			a.paying = false
+			if err := errors.Join(errs...); err != nil {
+				a.log.WithError(err).Warn("which hooks are due is not kept; after a restart some run again, or not at all")
+			}
+			a.payDebts()
+		}
 	})
 }
 
-func (a *Agent) sayDebtError(err error) {
-	if err != nil {
-		a.log.WithError(err).Warn("which hooks are due is not kept; after a restart some run again, or not at all")
-	}
-}
-
-// owedBefore has the hooks run that an earlier process owed, as the entries of
-// the same name want it now.
-func (a *Agent) owedBefore() {
-	for _, o := range a.records.Owed() {
-		e := a.entries[o.Notice.Token]
-		if e == nil || !slices.ContainsFunc(e.Hooks, func(h Hook) bool { return h.Event == o.Event }) {
-			a.settleDebt([]Owed{o})
-			continue
+// handOver has hooks run that are owed, as the entries of the same names want it
+// now, and settles those that none wants.
+func (a *Agent) handOver(owed []Owed) {
+	var unwanted []Owed
+	for _, o := range owed {
+		if e := a.entries[o.Notice.Token]; e == nil || !a.notify(e, o) {
+			unwanted = append(unwanted, o)
 		}
-		a.notify(e, o.Event, o.Notice)
 	}
+	a.settleDebts(unwanted)
 }
 
 // rehook gives runs whose hook is no longer in the configuration to the hooks
 // that their tokens have now for the same event, and tries failing ones at once.
 func (a *Agent) rehook() {
-	old := a.runs
-	a.runs = nil
-	for _, r := range old {
-		switch {
-		case r.running:
-			a.runs = append(a.runs, r)
-		case a.wants(r.hook):
+	var moved []Owed
+	a.runs = slices.DeleteFunc(a.runs, func(r *run) bool {
+		if r.running {
+			return false
+		}
+		h, wanted := a.wanted(r.hook)
+		if !wanted {
+			moved = append(moved, r.owed...)
+			return true
+		}
+		r.hook = h
+		if r.trouble.failures > 0 {
 			r.due = a.now
-			a.runs = append(a.runs, r)
 		}
-	}
-	for _, r := range old {
-		if r.running || slices.Contains(a.runs, r) {
-			continue
-		}
-		for _, n := range r.notices {
-			if e := a.entries[n.Token]; e != nil {
-				a.notify(e, r.hook.Event, n)
+		return false
+	})
+	a.handOver(moved)
+}
+
+// wanted is the hook of the configuration that is run together with h.
+func (a *Agent) wanted(h Hook) (now Hook, wanted bool) {
+	for _, e := range a.entries {
+		for _, o := range e.Hooks {
+			if o.Event == h.Event && o.Key == h.Key {
+				return o, true
 			}
 		}
 	}
-}
-
-// wants reports whether an entry has that hook.
-func (a *Agent) wants(h Hook) bool {
-	for _, e := range a.entries {
-		if slices.ContainsFunc(e.Hooks, func(o Hook) bool { return o.Event == h.Event && o.Key == h.Key }) {
-			return true
-		}
-	}
-	return false
+	return Hook{}, false
 }

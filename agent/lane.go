@@ -14,7 +14,8 @@ type lane struct {
 	room    int          // how many duties may run at a time
 	running int          // how many do
 	ready   queue[*duty] // those that are due, most urgent first
-	open    int          // place among the lanes that could start a duty
+	moved   time.Time    // when a duty last ended
+	openAt  int          // place in Agent.open
 }
 
 const (
@@ -36,8 +37,13 @@ func (a *Agent) laneOf(key any, room int) *lane {
 	return l
 }
 
-type issuerKey string
-type folderKey string
+// The keys of lanes; a source that can be compared is its own.
+type (
+	issuerKey string
+	folderKey string
+	sourceKey struct{ *entry }
+	sinkKey   struct{ *entry }
+)
 
 func (a *Agent) sourceLane(e *entry) *lane {
 	if r, ok := e.Source.(Remote); ok {
@@ -46,14 +52,14 @@ func (a *Agent) sourceLane(e *entry) *lane {
 	if reflect.ValueOf(e.Source).Comparable() {
 		return a.laneOf(e.Source, max(remoteRoom, runtime.GOMAXPROCS(0)))
 	}
-	return a.laneOf(e, 1)
+	return a.laneOf(sourceKey{e}, remoteRoom)
 }
 
 func (a *Agent) sinkLane(s Sink, e *entry) *lane {
 	if l, ok := s.(Located); ok {
 		return a.laneOf(folderKey(path.Dir(l.Path())), remoteRoom)
 	}
-	return a.laneOf(e, remoteRoom)
+	return a.laneOf(sinkKey{e}, remoteRoom)
 }
 
 // enqueue hands a duty that is due to its lane.

@@ -75,7 +75,7 @@ func (a *Agent) Remember(r Records) {
 	for _, e := range a.entries {
 		a.recall(e, recalled)
 	}
-	a.owedBefore()
+	a.handOver(r.Owed())
 	a.warnOfTheClock(known)
 }
 
@@ -99,14 +99,30 @@ func (a *Agent) recall(e *entry, recalled map[string]Record) {
 	}
 }
 
+// adoptionGoesOn reports whether the duty is an ask that need not be yet: the
+// sinks have yet to say whether the token lies there, and their folders answer.
+func (a *Agent) adoptionGoesOn(ask *duty) bool {
+	if ask.sink != nil || ask.asked || ask.entry.unheard == 0 {
+		return false
+	}
+	for _, d := range ask.entry.sinks() {
+		if d.recalled && a.now.Sub(d.lane.moved) < adoptPatience {
+			return true
+		}
+	}
+	return false
+}
+
 // adopted takes in whether a file of an earlier process is as it was.
 func (a *Agent) adopted(d *duty, o outcome) {
 	e := d.entry
 	d.recalled = false
-	if o.err == nil && o.difference == "" {
-		d.inPlace = Token{Issued: d.record.Issued, Expires: d.record.Expires}
-	} else if o.difference != "" {
-		a.about(d).Warnf("the file was changed while no agent ran: %s", o.difference)
+	switch {
+	case o.err == nil && o.difference == "":
+		d.inPlace = Token{Issued: d.record.Issued.UTC(), Expires: d.record.Expires.UTC()}
+	case o.difference != "":
+		d.inPlace = Token{}
+		a.about(d).Warnf("the file is not as it was when it was last recorded: %s; a new token is asked for", o.difference)
 	}
 	a.lookLater(d)
 	if e.unheard > 0 {
@@ -132,6 +148,9 @@ func (a *Agent) adopt(e *entry) {
 	e.token = first
 	e.ask().asked = a.now.Before(first.Issued.Add(-clockBackAllowed))
 	a.schedule(e.ask(), e.Schedule.Next(first))
+	if !e.ask().due.After(a.now) {
+		return
+	}
 	a.log.WithField("token", e.Name).WithField("expires", stamp(first.Expires)).WithField("renew_at", stamp(e.ask().due)).
 		Info("token adopted as an earlier agent left it")
 }
@@ -139,7 +158,8 @@ func (a *Agent) adopt(e *entry) {
 // orphan takes on a file that no definition has any more: to remove it if that
 // is wanted, else to know of it for as long as it lies there.
 func (a *Agent) orphan(d *duty) {
-	if _, can := d.sink.(Looker); !can || d.path == "" {
+	_, keeper := d.sink.(Keeper)
+	if _, looker := d.sink.(Looker); !looker || !keeper || d.path == "" {
 		return
 	}
 	_, remover := d.sink.(Remover)
@@ -154,23 +174,23 @@ func (a *Agent) orphanSeen(d *duty, o outcome) {
 	if o.mark != nil { // it was being written when its definition went
 		d.record.Mark = o.mark
 	}
+	d.tried = d.tried || d.doing == removing || o.err != nil
 	switch {
 	case a.orphans[d.path] != d: // a definition has it again
+	case o.err != nil && d.doing == removing:
+		a.sinkFailed(d, o.err, "file of a removed definition not removed", "file of a removed definition still not removed")
 	case o.err != nil:
-		d.trouble.add(faultOf(o.err, Writing), a.now)
-		a.schedule(d, a.now.Add(betweenLooks))
-	case o.removed:
+		a.lookLater(d)
+	case d.doing == removing:
 		a.forget(d)
 		a.about(d).Info("file removed, as its definition was")
 	case o.difference != "":
 		a.forget(d)
-	case d.recalled:
-		d.recalled = false
-		a.schedule(d, a.now)
 	case d.remove:
+		d.recalled = d.recalled && d.doing != adopting
 		a.schedule(d, a.now)
 	default:
-		d.trouble = trouble{}
+		d.recalled = d.recalled && d.doing != adopting
 		a.lookLater(d)
 	}
 }

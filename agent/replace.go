@@ -1,6 +1,9 @@
 package agent
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Replaced counts what a reload did.
 type Replaced struct {
@@ -11,10 +14,10 @@ type Replaced struct {
 }
 
 // Replace swaps the set of Renewers. One whose Digest is that of the Renewer of
-// the same name is left alone: it keeps its Source, its Sinks, its token and
-// its failures, and takes over only what does not touch the token (Schedule,
-// Required, Accept). One with another Digest is renewed at once. The files of
-// removed ones stay.
+// the same name is left alone: it keeps its Source, its Sinks and its token,
+// and takes over only what does not touch the token (such as Schedule and
+// Hooks); what fails is tried again now. One with another Digest is renewed at
+// once. The files of removed ones stay, unless DeleteRemoved says otherwise.
 func (a *Agent) Replace(ctx context.Context, renewers []Renewer) (r Replaced, err error) {
 	err = a.call(ctx, func() { r = a.replace(renewers) })
 	return r, err
@@ -32,7 +35,7 @@ func (a *Agent) replace(renewers []Renewer) (r Replaced) {
 		case old != nil && old.Digest == n.Digest:
 			r.Unchanged++
 			delete(before, n.Name)
-			a.keep(old, n)
+			a.takeOver(old, n)
 			continue
 		case old != nil:
 			r.Changed++
@@ -52,8 +55,9 @@ func (a *Agent) replace(renewers []Renewer) (r Replaced) {
 	return r
 }
 
-// keep takes over what may change without a new token.
-func (a *Agent) keep(e *entry, n Renewer) {
+// takeOver takes over what may change without a new token.
+func (a *Agent) takeOver(e *entry, n Renewer) {
+	before := e.Schedule.Next(e.token)
 	e.Schedule, e.Required, e.Accept = n.Schedule, n.Required, n.Accept
 	e.Hooks, e.Decode = n.Hooks, n.Decode
 	e.RemoveExpired, e.DeleteRemoved = n.RemoveExpired, n.DeleteRemoved
@@ -63,8 +67,13 @@ func (a *Agent) keep(e *entry, n Renewer) {
 			a.paths[d.path] = d
 		}
 	}
-	if !e.token.IsZero() && e.ask().trouble.failures == 0 && !e.ask().running {
-		a.schedule(e.ask(), e.Schedule.Next(e.token))
+	ask, after := e.ask(), e.Schedule.Next(e.token)
+	switch {
+	case ask.running:
+	case ask.trouble.failures > 0:
+		a.schedule(ask, a.now)
+	case !e.token.IsZero() && !after.Equal(before):
+		a.schedule(ask, after)
 	}
 }
 
@@ -79,12 +88,27 @@ func (a *Agent) newEntry(n Renewer, old *entry) *entry {
 			d.path = l.Path()
 			a.paths[d.path] = d
 		}
-		if was := old.sinkAt(d.path); was != nil {
-			d.inPlace, d.record = was.inPlace, was.record
-		}
 		e.duties = append(e.duties, d)
+		if was := old.sinkAt(d.path); was != nil {
+			a.succeed(d, was)
+		}
+	}
+	if old != nil {
+		e.waiters, old.waiters = old.waiters, nil
+		e.ask().trouble = old.ask().trouble // so that its end is noticed
+		e.ask().trouble.alike, e.ask().trouble.said = 0, time.Time{}
 	}
 	return e
+}
+
+// succeed takes over what lies in a sink from the entry that put it there, and
+// sees to it while there is no new token.
+func (a *Agent) succeed(d, was *duty) {
+	d.inPlace, d.record, d.lost = was.inPlace, was.record, was.lost
+	_, keeper := d.sink.(Keeper)
+	if d.recalled = keeper && d.record.Mark != nil; d.recalled {
+		a.schedule(d, a.now)
+	}
 }
 
 // sinkAt is the entry's duty for the file at the path; nil when it has none.
@@ -101,8 +125,8 @@ func (e *entry) sinkAt(path string) *duty {
 }
 
 // letGo ends the entries that are not kept. What runs for them is not heard any
-// more; who waits for them is told, and sees what has come in their place. The
-// files that no definition has now are orphans.
+// more, but for the hooks that it makes due. Who waits for one waits for what has
+// come in its place. The files that no definition has now are orphans.
 func (a *Agent) letGo(gone map[string]*entry) {
 	for _, e := range gone {
 		e.gone = true
@@ -111,8 +135,11 @@ func (a *Agent) letGo(gone map[string]*entry) {
 			a.timers.take(d)
 			d.lane.ready.take(d)
 			a.reopen(d.lane)
-			if d.sink != nil && a.paths[d.path] == nil && (d.running || !d.inPlace.IsZero()) {
+			if d.sink != nil && a.paths[d.path] == nil && (d.running || d.recalled || !d.inPlace.IsZero()) {
 				a.orphan(d)
+			}
+			if !d.running {
+				a.handOver(d.debts)
 			}
 		}
 	}

@@ -75,11 +75,11 @@ func ParseCron(text string) (s cron.Schedule, err error) {
 	if err != nil {
 		return nil, err
 	}
-	first := s.Next(time.Now())
+	first := nextOf(s, time.Now())
 	if first.IsZero() {
 		return nil, errors.New("there is no such day within the next five years")
 	}
-	if second := s.Next(first); !second.IsZero() && second.Sub(first) < leastCronPeriod {
+	if second := nextOf(s, first); !second.IsZero() && second.Sub(first) < leastCronPeriod {
 		return nil, errors.New("it fires more than once a minute")
 	}
 	return s, nil
@@ -106,10 +106,20 @@ func (s Schedule) earlierByCron(due, from time.Time) time.Time {
 	if s.Cron == nil {
 		return due
 	}
-	if next := s.Cron.Next(from.In(time.Local)); !next.IsZero() && next.Before(due) {
+	if next := nextOf(s.Cron, from); !next.IsZero() && next.Before(due) {
 		return next
 	}
 	return due
+}
+
+// nextOf is c.Next, or the zero time where that panics.
+func nextOf(c cron.Schedule, from time.Time) (next time.Time) {
+	defer func() {
+		if recover() != nil {
+			next = time.Time{}
+		}
+	}()
+	return c.Next(from.In(time.Local))
 }
 
 func share(d time.Duration, f float64) time.Duration { return time.Duration(float64(d) * f) }

@@ -70,7 +70,7 @@ func (e *entry) status(now time.Time) Status {
 
 func (d *duty) state(now time.Time) State {
 	switch {
-	case d.inPlace.IsZero() || d.differs && d.trouble.failures > 0: // something else lies there
+	case d.inPlace.IsZero() || d.lost:
 		return Missing
 	case d.inPlace.Expired(now):
 		return Expired
@@ -91,6 +91,7 @@ func (t trouble) failing(retry time.Time) *Failing {
 // failingHooks are the hooks that fail for the entry.
 func (a *Agent) failingHooks(e *entry) (all []HookStatus) {
 	for _, r := range a.runs {
+		r.noteOverdue(a.now)
 		mine := slices.ContainsFunc(r.notices, func(n Notice) bool { return n.Token == e.Name })
 		if f := r.trouble.failing(r.due); f != nil && mine {
 			all = append(all, HookStatus{r.hook.Event, r.hook.Key, *f})

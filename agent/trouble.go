@@ -6,12 +6,13 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// trouble is a row of failures of one duty; the zero value is none.
+// trouble is a row of failures of one duty or hook; the zero value is none.
 type trouble struct {
 	kind     Kind
 	err      error
 	since    time.Time
 	failures int
+	alike    int       // how many of them, to the last, were of that kind
 	said     time.Time // when it was last logged
 	expired  bool      // it was said that the token expired meanwhile
 }
@@ -20,25 +21,35 @@ func (t *trouble) add(f *Fault, now time.Time) {
 	if t.failures == 0 {
 		t.since = now
 	}
+	if t.kind != f.Kind {
+		t.alike = 0
+	}
 	t.kind, t.err = f.Kind, f.Err
 	t.failures++
+	t.alike++
 }
 
-// logFailure writes one line when a token begins to fail, one when it expires
-// over it, and one an hour.
-func (a *Agent) logFailure(d *duty) {
+// shift moves its times after the clock was set by step.
+func (t *trouble) shift(step time.Duration) {
+	for _, at := range []*time.Time{&t.since, &t.said} {
+		if !at.IsZero() {
+			*at = at.Add(step)
+		}
+	}
+}
+
+// logFailure writes one line when a duty begins to fail, one when the token
+// expires over it, and one an hour.
+func (a *Agent) logFailure(d *duty, first, again string) {
 	expires := d.entry.expiry()
 	expired := !expires.After(a.now)
-	words := "token not renewed"
+	words := again
 	switch {
-	case d.trouble.failures == 1 && d.sink != nil:
-		words = "token not written"
 	case d.trouble.failures == 1:
+		words = first
 	case expired && !d.trouble.expired && !expires.IsZero():
-		words = "token has expired and is still not renewed"
-	case a.now.Sub(d.trouble.said) >= betweenLogLines:
-		words = "token still not renewed"
-	default:
+		words = "token has expired; " + again
+	case a.now.Sub(d.trouble.said) < betweenLogLines:
 		return
 	}
 	d.trouble.said, d.trouble.expired = a.now, expired
@@ -68,12 +79,25 @@ func (a *Agent) logWritten(d *duty) {
 	}).Info("token written")
 }
 
-func (a *Agent) logChanged(d *duty, difference string, again time.Time) {
+// logChanged says once, and then once an hour, that somebody else has a hand in
+// the file.
+func (a *Agent) logChanged(d *duty, difference, what string) {
 	if !d.told.IsZero() && a.now.Sub(d.told) < betweenLogLines {
 		return
 	}
 	d.told = a.now
-	a.about(d).WithField("write_at", stamp(again)).Warnf("somebody else changed the file: %s; it is written again, at most once a minute", difference)
+	a.about(d).Warnf("somebody else changed the file: %s; %s", difference, what)
+}
+
+// sayShortLife says once that what readers are always to find cannot be had.
+func (a *Agent) sayShortLife(e *entry) {
+	life := e.token.Lifetime()
+	if e.short || life == 0 || e.Schedule.MinRemaining < life {
+		return
+	}
+	e.short = true
+	a.log.WithFields(logrus.Fields{"token": e.Name, "lifetime": life, "min_remaining": e.Schedule.MinRemaining}).
+		Warn("the token lives no longer than min_remaining, which is ignored")
 }
 
 func (a *Agent) about(d *duty) logrus.FieldLogger {
