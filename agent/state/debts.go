@@ -47,11 +47,22 @@ func (s *State) Owe(owed ...agent.Owed) error {
 	if len(lines) == 0 {
 		return nil
 	}
-	f, err := os.OpenFile(s.debtsPath(), os.O_WRONLY|os.O_APPEND|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	return appendWhole(s.debtsPath(), lines)
+}
+
+// appendWhole adds the lines to the file, or none of them: half a line would
+// spoil those that come after it.
+func appendWhole(path string, lines []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(lines)
+	info, err := f.Stat()
+	if err == nil {
+		if _, err = f.Write(lines); err != nil {
+			err = errors.Join(err, f.Truncate(info.Size()))
+		}
+	}
 	return errors.Join(err, f.Close())
 }
 
@@ -94,6 +105,9 @@ func (s *State) readDebts(unreadable func(name string, why error)) {
 	}
 	if err == nil {
 		s.debts.owed, err = parseDebts(content)
+	}
+	if err == nil && s.lock != nil && !bytes.HasSuffix(content, []byte("\n")) {
+		err = s.Settle() // writes it anew, without the line that was cut off
 	}
 	if err != nil {
 		unreadable(debtsName, err)

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -41,6 +42,7 @@ type State struct {
 	lock     *os.File // nil: only read
 	debts    debts
 	key      []byte
+	keeping  sync.Mutex
 	records  []agent.Record
 	warnings []string
 }
@@ -133,6 +135,8 @@ type document struct {
 // Keep replaces the records, by rename and without sync: after a crash of the
 // host it is enough to ask the sources again.
 func (s *State) Keep(records []agent.Record) error {
+	s.keeping.Lock()
+	defer s.keeping.Unlock()
 	content, err := json.Marshal(document{version, records})
 	if err != nil {
 		return fmt.Errorf("records: %w", err)
@@ -242,6 +246,13 @@ func parseRecords(content []byte) ([]agent.Record, error) {
 	return d.Records, nil
 }
 
+// without says what it means to start without a file.
+var without = map[string]string{
+	recordsName: "the sources are asked again",
+	keyName:     "the sources are asked again",
+	debtsName:   "hooks that were due may not be run",
+}
+
 // setAside renames what cannot be used, so that nothing is lost.
 func (s *State) setAside(name string, why error) {
 	path := filepath.Join(s.dir, name)
@@ -249,7 +260,7 @@ func (s *State) setAside(name string, why error) {
 		s.warn("%s cannot be used (%v), and not be set aside: %v", path, why, err)
 		return
 	}
-	s.warn("%s cannot be used (%v); it is set aside as %s, and the sources are asked again", path, why, name+asideSuffix)
+	s.warn("%s cannot be used (%v); it is set aside as %s, and %s", path, why, name+asideSuffix, without[name])
 }
 
 func (s *State) readKey() ([]byte, error) {

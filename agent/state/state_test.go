@@ -213,8 +213,17 @@ func TestOwedHooksOutliveTheProcess(t *testing.T) {
 	f.WriteString(`{"event":"on_ch`) // a crash in the middle of a line
 	f.Close()
 	s = open(t, dir)
-	if d := cmp.Diff([]agent.Owed{owed(agent.OnFirst, "a"), owed(agent.OnChange, "b")}, s.Owed()); d != "" || len(s.Warnings()) > 0 {
+	left := []agent.Owed{owed(agent.OnFirst, "a"), owed(agent.OnChange, "b")}
+	if d := cmp.Diff(left, s.Owed()); d != "" || len(s.Warnings()) > 0 {
 		t.Error(d, s.Warnings())
+	}
+	if err := s.Owe(owed(agent.OnFirst, "c")); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	s = open(t, dir)
+	if d := cmp.Diff(append(left, owed(agent.OnFirst, "c")), s.Owed()); d != "" || len(s.Warnings()) > 0 {
+		t.Error("after the cut line: ", d, s.Warnings())
 	}
 	if err := s.Settle(s.Owed()...); err != nil {
 		t.Fatal(err)
