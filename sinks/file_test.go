@@ -111,6 +111,29 @@ func TestJSONOfATokenWithoutExpiryDoesNotNameOne(t *testing.T) {
 	}
 }
 
+// HTCondor takes a name that ends in .use for a token of a job's user, and of what
+// is in it access_token and expires_in.
+func TestATokenForJobsIsLeftAsACredmonDoes(t *testing.T) {
+	dir := t.TempDir()
+	s := fine(t, pathLine(dir+"/alice/scitokens.use")+"format = \"json\"\ncreate_dir = true")
+	put(t, s, token("abc", time.Hour), true)
+	names, err := filepath.Glob(dir + "/alice/*")
+	must(t, err)
+	if len(names) != 1 {
+		t.Fatalf("in the user's folder lie %q", names)
+	}
+	content, err := os.ReadFile(dir + "/alice/scitokens.use")
+	must(t, err)
+	var got struct {
+		AccessToken string `json:"access_token"`
+		ExpiresIn   int    `json:"expires_in"`
+	}
+	must(t, json.Unmarshal(content, &got))
+	if got.AccessToken != "abc" || got.ExpiresIn < 3500 || got.ExpiresIn > 3600 {
+		t.Errorf("it says %+v", got)
+	}
+}
+
 func TestTheSameTokenIsNotWrittenAgain(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "token")
 	s := fine(t, pathLine(path)+`format = "json"`)

@@ -33,8 +33,14 @@ token "collector" {
 
   sink "file" {
     # HTCondor reads the files of this folder in the order of their names, and
-    # again at each new connection. Daemons that found no token when they started
-    # look again only after condor_reconfig: have the first one here before that.
+    # again at each new connection. Of two with the same trust domain and key it
+    # uses the first alone, so that check takes a second one for a fault.
     path = "/etc/condor/tokens.d/10-${each.key}"
+  }
+
+  # Daemons that found no token when they started look again only after this. Run
+  # once for both tokens, and never for a renewal.
+  hook "on_first" {
+    command = ["/usr/sbin/condor_reconfig"]
   }
 }

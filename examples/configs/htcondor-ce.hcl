@@ -1,0 +1,39 @@
+# An HTCondor-CE, and who submits to it: a SciToken for the CE, and the line by
+# which the CE turns it into an account. Here it is a probe that tests the CE from
+# the host that this agent runs on; pilots are submitted in the same way.
+
+source "local_key" "site" {
+  # Byte for byte the "issuer" of
+  # https://tokens.example.org/.well-known/openid-configuration, from where the CE
+  # takes the key to verify the token with.
+  issuer   = "https://tokens.example.org"
+  key_file = "/etc/tokenagent/keys/site.pem"
+  key_id   = "2026-11"
+}
+
+# On the CE, in a file of /etc/condor-ce/mapfiles.d, then condor_ce_reconfig. The
+# expression holds issuer and subject with a comma between; dots and slashes have a
+# backslash, and without ^ and $ other issuers and subjects would match as well:
+#
+#   SCITOKENS /^https:\/\/tokens\.example\.org,ce-probe$/ probe
+#
+# in which probe is an account of the CE's host.
+token "ce-probe" {
+  source   = source.local_key.site
+  profile  = "scitokens"
+  subject  = "ce-probe"
+  audience = ["ce.example.org:9619"]           # the CE's host name and port, and nothing else
+  scope    = ["condor:/READ", "condor:/WRITE"] # look at jobs, and submit them
+  lifetime = "1h"
+
+  sink "file" {
+    # Used by:
+    #
+    #   export BEARER_TOKEN_FILE=/var/lib/ce-probe/token
+    #   condor_ce_trace ce.example.org
+    #
+    # HTCondor refuses it when this is a symbolic link.
+    path  = "/var/lib/ce-probe/token"
+    owner = "probe" # who submits; nobody else can read it (0600)
+  }
+}
