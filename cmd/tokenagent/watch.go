@@ -174,13 +174,13 @@ func (w *watcher) arm() {
 		for ; !watched[f]; f = filepath.Dir(f) {
 			watched[f] = true
 			err := w.notify.Add(f)
-			if err == nil {
-				break
+			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+				continue
 			}
-			if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTDIR) {
+			if err != nil && !errors.Is(err, fs.ErrPermission) { // a folder that only its owner may watch is looked at
 				w.exhausted(fmt.Errorf("%s: %w", f, err))
-				break
 			}
+			break
 		}
 	}
 }
