@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -137,6 +139,7 @@ func (r recalled) leftovers(ctx context.Context, renewers []agent.Renewer) (all 
 			all = append(all, agent.Leftover{Token: record.Token, Path: path})
 		}
 	}
+	slices.SortFunc(all, func(l, m agent.Leftover) int { return cmp.Compare(l.Path, m.Path) })
 	return all
 }
 

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -142,6 +144,7 @@ func (p *place) surveyFiles(ctx context.Context, names []string) (survey, error)
 			found.Tokens = append(found.Tokens, one)
 		}
 	}
+	slices.SortFunc(found.Tokens, func(s, t agent.Status) int { return cmp.Compare(s.Name, t.Name) }) // as the agent does
 	if len(names) == 0 {
 		found.Leftovers = known.leftovers(ctx, cfg.Renewers)
 	}
