@@ -70,8 +70,8 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 
 const longest = 20 * time.Second // that anything in a script may take
 
-// eventually waits until done reports true.
-func eventually(ts *testscript.TestScript, what string, done func() bool) {
+// eventually waits until done reports true; the test is a *testing.T or a script.
+func eventually(ts interface{ Fatalf(string, ...any) }, what string, done func() bool) {
 	for end := time.Now().Add(longest); !done(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			ts.Fatalf("%s did not come within %v", what, longest)

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/tokenagent/tokenagent/agent/state"
+)
+
+// Agents are killed at random instants, from their start on, while they are asked
+// for new tokens without a pause. Readers only ever find whole and valid tokens,
+// and after one more start nothing is left over. Half of TOKENAGENT_KILLS (200)
+// goes to each kind of folder.
+func TestAKilledAgentLeavesWholeTokensAndNothingElse(t *testing.T) {
+	t.Parallel()
+	kills := count(t, "TOKENAGENT_KILLS", 200) / 2
+	t.Run("in its own folder", func(t *testing.T) {
+		s := newSite(t, killedTokens(""))
+		s.mkdir(t, "tokens", os.Geteuid(), 0o700)
+		killAgents(t, s, os.Geteuid(), kills)
+	})
+	t.Run("in a folder of another user", func(t *testing.T) {
+		needRoot(t)
+		s := newSite(t, killedTokens(fmt.Sprintf("owner = %q\n    group = %[1]q", fmt.Sprint(somebody))))
+		s.mkdir(t, "tokens", somebody, 0o700)
+		killAgents(t, s, somebody, kills)
+	})
+}
+
+var killedNames = []string{"a", "b", "c"}
+
+// killedTokens are short-lived tokens with these attributes of their sinks.
+func killedTokens(sink string) string {
+	return fmt.Sprintf(`
+token "t" {
+  for_each = toset(["%s"])
+  source   = source.local_key.site
+  subject  = each.key
+  lifetime = "30s"
+  sink "file" {
+    path = "${path.config}/tokens/${each.key}"
+    %s
+  }
+}
+`, strings.Join(killedNames, `", "`), sink)
+}
+
+// longestLife of an agent that is killed: some die at their start, most at work.
+const longestLife = 100 * time.Millisecond
+
+// killAgents kills so many agents of the site, whose files belong to owner.
+func killAgents(t *testing.T, s *site, owner, kills int) {
+	s.start(t)
+	s.settled(t)
+	end := make(chan struct{})
+	var readers sync.WaitGroup
+	defer func() { close(end); readers.Wait() }()
+	for range 4 {
+		readers.Go(func() { readUntil(t, s, owner, end) })
+	}
+	refreshed, torn := 0, 0
+	for range kills {
+		s.kill()
+		torn += len(temporary(t, s))
+		s.start(t)
+		refreshed += refreshFor(t, s, rand.N(longestLife))
+	}
+	s.kill()
+	wantNothingLeft(t, s)
+	if torn == 0 {
+		t.Errorf("of %d agents none was killed at a write", kills)
+	}
+	t.Logf("%d agents killed after %d refreshes; %d temporary files left for the next one", kills, refreshed, torn)
+}
+
+// readUntil reads the tokens until end is closed, and demands that each content
+// it finds is a whole and valid token of that owner and of nobody else.
+func readUntil(t *testing.T, s *site, owner int, end <-chan struct{}) {
+	good := map[string]bool{} // contents that were judged
+	reads := 0
+	for ; ; reads++ {
+		select {
+		case <-end:
+			t.Logf("%d reads of %d contents", reads, len(good))
+			return
+		case <-time.After(100 * time.Microsecond): // leaves the agent some of the processors
+		}
+		name := killedNames[reads%len(killedNames)]
+		f, err := look(s.path("tokens/" + name))
+		if err == nil && !good[f.Text] {
+			err = s.judge(f.Text)
+			good[f.Text] = true
+		}
+		if err != nil || f.UID != uint64(owner) || f.Mode != 0o600 {
+			t.Errorf("read %d of %s, of uid %d and mode %v: %v", reads, name, f.UID, f.Mode, err)
+			return
+		}
+	}
+}
+
+// refreshFor has the agent issue tokens, again and again, and tells how often it has.
+func refreshFor(t *testing.T, s *site, long time.Duration) (refreshed int) {
+	ctx, cancel := context.WithTimeout(t.Context(), long)
+	defer cancel()
+	for ctx.Err() == nil {
+		if _, err := s.client().Refresh(ctx); err == nil {
+			refreshed++
+		} else { // it does not answer yet
+			time.Sleep(time.Millisecond)
+		}
+	}
+	return refreshed
+}
+
+// wantNothingLeft demands that after one more start and a stop the tokens and
+// what is remembered of them are all there is.
+func wantNothingLeft(t *testing.T, s *site) {
+	t.Helper()
+	s.start(t)
+	s.settled(t)
+	eventually(t, "the end of temporary files", func() bool { return len(temporary(t, s)) == 0 })
+	s.stop(t)
+	for _, name := range killedNames {
+		s.mustLook(t, "tokens/"+name)
+	}
+	wantFiles(t, s.path("tokens"), "a b c")
+	wantFiles(t, s.path("state"), "digest.key lock records.json")
+	wantFiles(t, s.folder, "control.sock.lock key.pem log site.hcl state tokens")
+	if n := len(state.Read(s.path("state")).Recall()); n != len(killedNames) {
+		t.Errorf("there are %d records", n)
+	}
+}
+
+func temporary(t *testing.T, s *site) []string {
+	t.Helper()
+	found, err := filepath.Glob(s.path("tokens/.tokenagent.*.tmp"))
+	check(t, err)
+	return found
+}
+
+// wantFiles demands that the folder holds the files of these names, and no other.
+func wantFiles(t *testing.T, folder, want string) {
+	t.Helper()
+	entries, err := os.ReadDir(folder) // sorted
+	check(t, err)
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	if got := strings.Join(names, " "); got != want {
+		t.Errorf("%s holds %s; want %s", folder, got, want)
+	}
+}
