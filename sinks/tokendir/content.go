@@ -2,6 +2,7 @@ package tokendir
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -28,12 +29,11 @@ func (f folder) judge(e Entry, content []byte) []Entry {
 		if line == "" || line[0] == '#' {
 			continue
 		}
-		decoded, err := profile.Decode(line)
+		one, err := f.line(e, line)
 		if err != nil {
 			others = append(others, fmt.Sprintf("line %d: %s", i+1, whyNone(line, err)))
 			continue
 		}
-		one := f.token(e, decoded)
 		one.Line = i + 1
 		if strings.HasSuffix(raw, "\r") {
 			one.Remarks = append(one.Remarks, "its line ends in CR LF, which other readers than HTCondor refuse")
@@ -115,6 +115,50 @@ func whyNone(line string, err error) string {
 	return err.Error()
 }
 
+// line is the entry of a line that HTCondor takes for a token, as one that is
+// used; an error for any other.
+func (f folder) line(e Entry, text string) (Entry, error) {
+	strict, err := profile.Decode(text)
+	if err == nil {
+		e = f.token(e, strict)
+		e.Token.Remarks = append(e.Token.Remarks, shortcomings(strict, e.Token.State)...)
+		return e, nil
+	}
+	lax, ok := decodeLax(text)
+	if !ok {
+		return Entry{}, err
+	}
+	e = f.token(e, lax)
+	e.Token.Remarks = append(e.Token.Remarks, "HTCondor takes it for a token, other readers do not: "+err.Error())
+	return e, nil
+}
+
+// decodeLax reads a token as HTCondor's own parser does: of two members of a name
+// the last counts, texts may be no UTF-8, bits may be left over in base64url, and
+// something may follow an object. No token is too large for it.
+func decodeLax(text string) (profile.Token, bool) {
+	parts := strings.Split(text, ".")
+	if len(parts) != 3 || strings.ContainsAny(text, "\r\n") { // which package base64 skips
+		return profile.Token{}, false
+	}
+	header, isHeader := laxObject(parts[0])
+	claims, isClaims := laxObject(parts[1])
+	_, err := base64.RawURLEncoding.DecodeString(parts[2])
+	return profile.Token{Header: header, Claims: claims}, isHeader && isClaims && err == nil
+}
+
+func laxObject(part string) (map[string]any, bool) {
+	data, err := base64.RawURLEncoding.DecodeString(part)
+	if err != nil {
+		return nil, false
+	}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.UseNumber()
+	var object map[string]any
+	err = dec.Decode(&object)
+	return object, err == nil && object != nil
+}
+
 // token is the entry of a decoded token, as one that is used.
 func (f folder) token(e Entry, t profile.Token) Entry {
 	e.Remarks = slices.Clip(e.Remarks)
@@ -150,16 +194,25 @@ func describe(t profile.Token, now time.Time) *Token {
 	}
 	d.Allows = allows(d.Scope)
 	d.State, d.Why = state(t, now)
-	for _, p := range profile.Check("htcondor", t) {
-		if p.Claim != "alg" || d.State != Foreign {
-			d.Remarks = append(d.Remarks, p.String())
-		}
-	}
 	if _, list := t.Claims["scope"].([]any); list {
 		d.Remarks = append(d.Remarks, "scope: a list makes an HTCondor client hang for 20 s")
 	}
 	return d
 }
+
+// shortcomings are what the profile says of a token in that state, and the state
+// does not.
+func shortcomings(t profile.Token, state State) []string {
+	var texts []string
+	for _, p := range profile.Check("htcondor", t) {
+		if (p.Claim != "alg" || state != Foreign) && (!isTime(p.Claim) || state != Malformed) {
+			texts = append(texts, p.String())
+		}
+	}
+	return texts
+}
+
+func isTime(claim string) bool { return claim == "iat" || claim == "nbf" || claim == "exp" }
 
 // state is what a server would say, and why.
 func state(t profile.Token, now time.Time) (State, string) {
@@ -170,6 +223,11 @@ func state(t profile.Token, now time.Time) (State, string) {
 	problems := profile.Times(t, now)
 	if len(problems) == 0 {
 		return Valid, ""
+	}
+	for _, p := range problems {
+		if _, number := t.Claims[p.Claim].(json.Number); !number {
+			return Malformed, p.String()
+		}
 	}
 	last := problems[len(problems)-1]
 	if last.Claim == "exp" {

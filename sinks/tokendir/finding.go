@@ -116,6 +116,8 @@ func (r Reading) remedyState(e Entry) string {
 		return "renew it, or remove it"
 	case NotYet:
 		return "set the clocks right, or write the token anew"
+	case Malformed:
+		return "write the token anew, with whole numbers of seconds"
 	}
 	return "remove it; a SciToken or WLCG token lies in a file that BEARER_TOKEN_FILE names"
 }

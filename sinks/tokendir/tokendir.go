@@ -12,7 +12,7 @@
 //     daemons) and its mode gives nothing to group and others.
 //  5. A file is read line by line, without the blanks around a line. Empty lines
 //     and those that begin with # are passed over, as are those that are no JWT
-//     with kid, iss and sub.
+//     with kid, iss and sub. Its parser of JWTs is a lax one.
 //  6. The first token of the server's trust domain (iss) whose key (kid) the
 //     server has is used. Nobody looks at its expiry, signature or scope, and
 //     there is no second try: it hides all that come later.
@@ -90,6 +90,8 @@ const (
 	Expired State = "expired"
 	NotYet  State = "not yet valid"
 	Foreign State = "no IDTOKEN" // not signed with HS256, which is all that a server accepts
+
+	Malformed State = "malformed" // iat, nbf or exp is no number
 )
 
 // A Token is what can be told of an IDTOKEN without verifying or showing it.
