@@ -284,7 +284,7 @@ func (s *State) readOrMakeKey() (err error) {
 	}
 	s.key = make([]byte, keyBytes)
 	rand.Read(s.key)
-	if err := writeNew(filepath.Join(s.dir, keyName), s.key); err != nil {
+	if err := replaceFile(filepath.Join(s.dir, keyName), s.key); err != nil {
 		return fmt.Errorf("state folder: %w", err)
 	}
 	return nil

@@ -158,3 +158,23 @@ func wantFiles(t *testing.T, folder, want string) {
 		t.Errorf("%s holds %s; want %s", folder, got, want)
 	}
 }
+
+// The first start makes the key of the digests, without which no record is good.
+func TestAnAgentKilledAsItMakesTheDigestKeyLeavesNoHalfOne(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, killedTokens(""))
+	s.mkdir(t, "tokens", os.Geteuid(), 0o700)
+	strace := []string{"strace", "-f", "-o", "/dev/null", "-e", "inject=write:signal=KILL"}
+	requirePart(t, strace[0], "-o", "/dev/null", "true")
+	for _, path := range []string{"state/digest.key", "state/digest.key.tmp"} {
+		strace = append(strace, "-P", s.path(path))
+	}
+	if out, err := s.command(strace, "once").CombinedOutput(); err == nil {
+		t.Fatalf("it was not killed:\n%s", out)
+	}
+	out, err := s.command(nil, "once").CombinedOutput()
+	if err != nil || strings.Contains(string(out), "set aside") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	wantFiles(t, s.path("state"), "digest.key lock records.json")
+}
