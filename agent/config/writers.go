@@ -23,23 +23,40 @@ type writer struct {
 	at   hcl.Range
 }
 
-// locate finds the folder of a path. Where only definitions are judged, no
-// folder is looked at, and paths are compared as they are spelt.
+// locate finds the folder of a path, as far as only root and this user decide what
+// the path stands for: whoever else could make two paths one by a symbolic link would
+// keep the agent from starting. Where only definitions are judged, no folder is looked
+// at, and paths are compared as they are spelt.
 func (l *loading) locate(path string) location {
 	if l.env.Definitions {
 		return location{rest: path}
 	}
-	folder, rest := filepath.Dir(path), filepath.Base(path)
-	for {
-		if info, err := os.Stat(folder); err == nil {
-			stat := info.Sys().(*syscall.Stat_t)
-			return location{stat.Dev, stat.Ino, rest}
+	end := 0 // of the last folder that is decided
+	for i, c := range path {
+		if c == '/' && i > 0 {
+			if !decided(path[:i]) {
+				break
+			}
+			end = i
 		}
-		if folder == "/" || folder == "." {
-			return location{rest: path}
-		}
-		folder, rest = filepath.Dir(folder), filepath.Join(filepath.Base(folder), rest)
 	}
+	info, err := os.Stat(path[:max(end, 1)])
+	if err != nil {
+		return location{rest: path}
+	}
+	stat := info.Sys().(*syscall.Stat_t)
+	return location{stat.Dev, stat.Ino, path[end+1:]}
+}
+
+// decided reports whether the folder, or the link, is there, and is root's or
+// this user's.
+func decided(folder string) bool {
+	info, err := os.Lstat(folder)
+	if err != nil {
+		return false
+	}
+	owner := int(info.Sys().(*syscall.Stat_t).Uid)
+	return owner == 0 || owner == os.Geteuid()
 }
 
 // readBy takes note of files that are read: no token may be written over them.
