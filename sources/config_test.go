@@ -285,3 +285,33 @@ func onlyTokensMissing(faults config.Faults) bool {
 	errs := faults.Errors()
 	return len(errs) == 1 && strings.Contains(errs[0].Summary, "no token")
 }
+
+func TestALocalKeyIsNamedAsFarAsItIsKnown(t *testing.T) {
+	dir := t.TempDir()
+	writeKey(t, dir, "ES256")
+	key, err := keys.Read(filepath.Join(dir, "key.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const issuer, file = `issuer = "https://ospool.example.org"`, `key_file = "DIR/key.pem"`
+	for name, c := range map[string]struct {
+		block       string
+		definitions bool
+		want        string
+	}{
+		"by the block":               {source(issuer, file, `key_id = "2026-11"`), true, "2026-11"},
+		"by the key":                 {source(issuer, file), false, key.ID()},
+		"not before the key is read": {source(issuer, file), true, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			loaded, faults := load(t, dir, c.block+pilotToken, c.definitions)
+			if faults.HasErrors() {
+				t.Fatal(faults)
+			}
+			issuer, keyID := loaded.Renewers[0].Source.(config.Identified).Identity()
+			if issuer != "https://ospool.example.org" || keyID != c.want {
+				t.Errorf("got %q, %q, want %q", issuer, keyID, c.want)
+			}
+		})
+	}
+}
