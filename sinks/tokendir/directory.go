@@ -1,7 +1,6 @@
 package tokendir
 
 import (
-	"os"
 	"path/filepath"
 	"slices"
 )
@@ -92,14 +91,14 @@ func (s System) directory(user User, knob Lookup) Directory {
 	return d
 }
 
-// Find tells whether HTCondor reads the directory of that path, however it is
-// spelt, by default or by its configuration: as the user, or else as root.
+// Find tells whether HTCondor reads the directory of that path, by default or by
+// its configuration: as the user, or else as root.
 func Find(path string, user User, knob Lookup) (Directory, bool) {
 	unset := func(System, string) (string, bool) { return "", false }
 	for _, u := range []User{user, {Name: "root"}} {
 		for _, lookup := range []Lookup{knob, unset} {
 			for _, d := range Directories(u, lookup) {
-				if same(d.Path, path) {
+				if d.leads(filepath.Clean(path)) {
 					return d, true
 				}
 			}
@@ -108,15 +107,13 @@ func Find(path string, user User, knob Lookup) (Directory, bool) {
 	return Directory{}, false
 }
 
-// same reports whether two paths are of one directory.
-func same(a, b string) bool {
-	if a == filepath.Clean(b) {
+// leads reports whether the directory that HTCondor knows is at path, or is a
+// symbolic link there. Links on the way of path itself do not count: a user could
+// make one, so that a file of theirs would seem to lie in a directory of root's.
+func (d Directory) leads(path string) bool {
+	if d.Path == path {
 		return true
 	}
-	infoA, err := os.Stat(a)
-	if err != nil {
-		return false
-	}
-	infoB, err := os.Stat(b)
-	return err == nil && os.SameFile(infoA, infoB)
+	resolved, err := filepath.EvalSymlinks(d.Path)
+	return err == nil && resolved == path
 }

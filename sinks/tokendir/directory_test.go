@@ -102,17 +102,21 @@ func TestOnlyTokenDirectoriesAreFound(t *testing.T) {
 	}
 }
 
-func TestADirectoryIsFoundByAnySpelling(t *testing.T) {
-	folder := t.TempDir()
+func TestADirectoryIsFoundWhereItsLinkLeads(t *testing.T) {
+	folder, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
 	link := filepath.Join(t.TempDir(), "tokens")
 	if err := os.Symlink(folder, link); err != nil {
 		t.Fatal(err)
 	}
-	for _, paths := range [][2]string{{folder, link}, {link, folder}} {
-		d, found := Find(paths[1], frontend, knobs{"SEC_TOKEN_SYSTEM_DIRECTORY": paths[0]}.lookup)
-		if !found || d.Path != paths[0] || d.Reader.UID != 0 {
-			t.Errorf("%s is not found as %s: %+v", paths[0], paths[1], d)
-		}
+	d, found := Find(folder+"/", frontend, knobs{"SEC_TOKEN_SYSTEM_DIRECTORY": link}.lookup)
+	if !found || d.Path != link || d.Reader.UID != 0 {
+		t.Errorf("HTCondor's link to the directory is not followed: %+v", d)
+	}
+	if d, found := Find(link, frontend, knobs{"SEC_TOKEN_SYSTEM_DIRECTORY": folder}.lookup); found {
+		t.Errorf("a link to the directory, which any user can make, is taken for it: %+v", d)
 	}
 }
 
