@@ -1,5 +1,6 @@
 # Everything that is typed to build and test tokenagent; `make` lists it.
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+BUILT    ?= $(shell git log -1 --format=%ct 2>/dev/null)
 PREFIX   ?= /usr/local
 FUZZTIME ?= 5s
 RACE     := $(if $(shell command -v gcc),-race)
@@ -11,7 +12,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 
 build: ## bin/tokenagent, one static binary
-	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/tokenagent
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION) -X main.built=$(BUILT)' -o bin/ ./cmd/tokenagent
 
 run: build ## a token kept fresh before your eyes, in .quickstart
 	bin/tokenagent init quickstart .quickstart

@@ -62,6 +62,7 @@ func serve(ctx context.Context, from *place, stderr io.Writer) error {
 	}
 	d := newDaemon(from, cfg, stderr)
 	d.sayFaults(faults)
+	sayClock(d.log, time.Now())
 	m.give(d.agent, d.log)
 	listener, err := d.listen()
 	if err != nil {

@@ -29,6 +29,11 @@ func (s survey) print(w io.Writer, asJSON bool) error {
 	if err := printTable(w, s.Tokens, time.Now()); err != nil {
 		return err
 	}
+	for _, t := range s.Tokens {
+		for _, h := range t.Hooks {
+			fmt.Fprintf(w, "hook %s of %s fails: %s: %s\n", h.Event, plain(t.Name), plain(h.Command), failure(&h.Failing, time.Now()))
+		}
+	}
 	for _, l := range s.Leftovers {
 		fmt.Fprintf(w, "left over: %s, once of token %s; no definition has it any more, so remove it if nobody reads it\n", plain(l.Path), plain(l.Token))
 	}
@@ -167,20 +172,6 @@ func expiry(text string) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, err
 	}
-	at, _ := instant(t.Claims["exp"])
+	at, _ := profile.Instant(t.Claims["exp"])
 	return at, nil
-}
-
-// instant reads a NumericDate, RFC 7519 section 2.
-func instant(claim any) (time.Time, bool) {
-	n, ok := claim.(json.Number)
-	if !ok {
-		return time.Time{}, false
-	}
-	seconds, err := n.Float64()
-	const latest = 253402300799 // the end of the year 9999
-	if err != nil || seconds < 0 || seconds > latest {
-		return time.Time{}, false
-	}
-	return time.Unix(int64(seconds), 0), true
 }

@@ -105,7 +105,7 @@ func (r reading) explainScope(value any) []string {
 
 // explainTime says when it is, and how far from now.
 func (r reading) explainTime(name string, value any) string {
-	at, ok := instant(value)
+	at, ok := profile.Instant(value)
 	if !ok {
 		return "no time: whole seconds since 1970 are wanted (NumericDate of RFC 7519)"
 	}

@@ -116,8 +116,8 @@ type problem struct {
 
 func newReading(t profile.Token, name string, now time.Time) reading {
 	r := reading{Profile: name, Header: t.Header, Claims: t.Claims, Problems: []problem{}, now: now}
-	r.Issued, _ = instant(t.Claims["iat"])
-	r.Expires, _ = instant(t.Claims["exp"])
+	r.Issued, _ = profile.Instant(t.Claims["iat"])
+	r.Expires, _ = profile.Instant(t.Claims["exp"])
 	for _, p := range append(profile.Check(name, t), profile.Times(t, now)...) {
 		r.Problems = append(r.Problems, problem{p.Claim, p.Text, p.Warning})
 	}
