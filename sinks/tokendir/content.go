@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -261,17 +260,8 @@ func text(claim any) string {
 	return s
 }
 
-// instant reads a NumericDate (RFC 7519 section 2) of this era; zero for
-// anything else.
+// instant is the time in a claim; zero for what is none of this era.
 func instant(claim any) time.Time {
-	n, ok := claim.(json.Number)
-	if !ok {
-		return time.Time{}
-	}
-	seconds, err := n.Float64()
-	const latest = 253402300799 // the end of the year 9999
-	if err != nil || seconds < 0 || seconds > latest {
-		return time.Time{}
-	}
-	return time.Unix(int64(math.Floor(seconds)), 0).UTC()
+	at, _ := profile.Instant(claim)
+	return at.UTC()
 }
