@@ -61,6 +61,11 @@ func publicFormat(name string) (func([]keys.Key) ([]byte, error), error) {
 
 // readKeys reads the private keys; each goes by keyID unless that is "".
 func readKeys(c *cobra.Command, files []string, keyID string) (all []keys.Key, err error) {
+	if keyID != "" {
+		if err := keys.CheckID(keyID); err != nil {
+			return nil, usage("--key-id: %w", err)
+		}
+	}
 	for _, file := range files {
 		key, err := readKey(c, file)
 		if err != nil {
