@@ -22,6 +22,7 @@ const (
 	quiet    = 250 * time.Millisecond // a change is complete when nothing has happened for this long
 	patience = time.Second            // but something that never rests is looked at this often
 	pollWait = time.Minute            // what inotify did not tell is found by then
+	mostHung = 3                      // folders that are waited for; more of them would take a thread each
 )
 
 // A watcher tells when the files that the configuration is made of have
@@ -39,15 +40,16 @@ type watcher struct {
 	warned bool
 
 	mu      sync.Mutex
-	seen    map[string]string // each file of the configuration, its folders included, as it was before it was read
-	sinks   map[string]bool   // the paths of the sinks' files
-	folders []string          // those to watch
+	seen    map[string]string          // each file of the configuration, its folders included, as it was before it was read
+	sinks   map[string]bool            // the paths of the sinks' files
+	folders []string                   // those to watch
+	hung    map[string]<-chan struct{} // those that were asked and have not answered; closed when they have
 }
 
 // newWatcher returns a watcher of nothing yet. changed and touched are called
 // by Run alone, one at a time.
 func newWatcher(log logrus.FieldLogger, changed func(), touched func(path string)) *watcher {
-	w := &watcher{log: log, changed: changed, touched: touched}
+	w := &watcher{log: log, changed: changed, touched: touched, hung: map[string]<-chan struct{}{}}
 	notify, err := fsnotify.NewWatcher()
 	if err != nil {
 		w.exhausted(err)
@@ -171,7 +173,7 @@ func (w *watcher) arm() {
 		watched[f] = true
 	}
 	for _, f := range w.folders {
-		for ; !watched[f]; f = filepath.Dir(f) {
+		for ; !watched[f] && w.answers(f); f = filepath.Dir(f) {
 			watched[f] = true
 			err := w.notify.Add(f)
 			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
@@ -183,6 +185,40 @@ func (w *watcher) arm() {
 			break
 		}
 	}
+}
+
+// answers reports whether the folder can be asked for anything. One of a server
+// that is gone lets everybody hang who goes there, so it is asked aside, and again
+// with the next look.
+func (w *watcher) answers(folder string) bool {
+	wait := patience
+	answer, before := w.hung[folder]
+	switch {
+	case before:
+		wait = 0
+	case len(w.hung) >= mostHung:
+		return false
+	default:
+		answer = ask(folder)
+		w.hung[folder] = answer
+	}
+	select {
+	case <-answer:
+		delete(w.hung, folder)
+		return true
+	case <-time.After(wait):
+		return false
+	}
+}
+
+// ask has the file system look for the folder; what it says does not matter.
+func ask(folder string) <-chan struct{} {
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		_, _ = os.Stat(folder)
+	}()
+	return answered
 }
 
 // exhausted says once that inotify tells less than it should.
