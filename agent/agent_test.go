@@ -84,6 +84,14 @@ func (s *fakeSink) set(f func()) { s.mu.Lock(); defer s.mu.Unlock(); f() }
 
 func (s *fakeSink) holds() (Token, int) { s.mu.Lock(); defer s.mu.Unlock(); return s.token, s.puts }
 
+// recording is a log that can be read, once everything is quiet.
+func recording() (log *logrus.Logger, text func() string) {
+	var out bytes.Buffer
+	log = silent()
+	log.Out = &out
+	return log, func() string { synctest.Wait(); return out.String() }
+}
+
 func silent() *logrus.Logger {
 	l := logrus.New()
 	l.Out = io.Discard
@@ -92,7 +100,11 @@ func silent() *logrus.Logger {
 
 // started runs an agent in a synctest bubble until the test ends.
 func started(t *testing.T, log logrus.FieldLogger, renewers ...Renewer) *Agent {
-	a := New(log, renewers)
+	return begun(t, New(log, renewers))
+}
+
+// begun does so with an agent that was prepared.
+func begun(t *testing.T, a *Agent) *Agent {
 	ctx, cancel := context.WithCancel(t.Context())
 	ran := make(chan struct{})
 	go func() { a.Run(ctx); close(ran) }()

@@ -254,11 +254,13 @@ func (a *Agent) finish(o outcome) {
 	for _, w := range o.warnings {
 		a.about(d).Warn(w)
 	}
+	if d.entry.gone {
+		a.bequeath(d, o)
+	}
 	switch {
 	case d.orphan:
 		a.orphanSeen(d, o)
 	case d.entry.gone:
-		a.handOver(append(d.debts, o.owed...))
 	case d.doing == asking && a.ctx.Err() != nil:
 	default:
 		failed := d.entry.failing()

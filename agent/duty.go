@@ -127,8 +127,8 @@ func (a *Agent) written(d *duty, o outcome) {
 		return
 	}
 	a.recovered(d)
-	d.inPlace, d.recalled, d.lost = o.token, false, false
-	d.record = Record{Digest: e.Digest, Issued: o.token.Issued, Expires: o.token.Expires, Mark: o.mark}
+	d.recalled = false
+	d.hold(o)
 	a.stale = true
 	a.afterWrite(d, o)
 	if o.changed {
@@ -136,6 +136,12 @@ func (a *Agent) written(d *duty, o outcome) {
 	}
 	d.owed = o.token != e.token // a newer one may have come meanwhile
 	a.lookLater(d)
+}
+
+// hold notes that the sink holds what was put.
+func (d *duty) hold(o outcome) {
+	d.inPlace, d.lost = o.token, false
+	d.record = Record{Digest: d.entry.Digest, Issued: o.token.Issued, Expires: o.token.Expires, Mark: o.mark}
 }
 
 func (a *Agent) sinkFailed(d *duty, err error, first, again string) {

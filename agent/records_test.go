@@ -91,7 +91,8 @@ func (r *fakeRecords) Keep(all []Record) error {
 	}
 	return r.fail
 }
-func (r *fakeRecords) Owed() []Owed { return r.owed }
+func (r *fakeRecords) times() int   { r.mu.Lock(); defer r.mu.Unlock(); return r.kept }
+func (r *fakeRecords) Owed() []Owed { r.mu.Lock(); defer r.mu.Unlock(); return slices.Clone(r.owed) }
 func (r *fakeRecords) Owe(all ...Owed) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -118,6 +119,13 @@ func runFor(t *testing.T, d time.Duration, r *fakeRecords, renewers ...Renewer) 
 	a.Run(ctx)
 	synctest.Wait()
 	return out.String()
+}
+
+// restarted runs a further process until the test ends.
+func restarted(t *testing.T, r *fakeRecords, renewers ...Renewer) *Agent {
+	a := New(silent(), renewers)
+	a.Remember(r)
+	return begun(t, a)
 }
 
 func onDisk(disk *fakeDisk, source Source, names ...string) (r []Renewer) {

@@ -111,6 +111,19 @@ func (a *Agent) succeed(d, was *duty) {
 	}
 }
 
+// bequeath leaves what is known of a gone entry's sink, and the hooks that are
+// due for it, to what has come in its place.
+func (a *Agent) bequeath(d *duty, o outcome) {
+	a.handOver(append(d.debts, o.owed...))
+	d.debts = nil
+	heir := a.paths[d.path]
+	if d.doing == putting && o.err == nil && heir != nil && heir.entry.Name == d.entry.Name {
+		d.hold(o)
+		a.succeed(heir, d)
+		a.stale = true
+	}
+}
+
 // sinkAt is the entry's duty for the file at the path; nil when it has none.
 func (e *entry) sinkAt(path string) *duty {
 	if e == nil || path == "" {
@@ -140,6 +153,7 @@ func (a *Agent) letGo(gone map[string]*entry) {
 			}
 			if !d.running {
 				a.handOver(d.debts)
+				d.debts = nil
 			}
 		}
 	}
