@@ -115,8 +115,9 @@ func (a *Agent) Only(selectors ...string) error {
 			a.timers.take(e.ask())
 		}
 	}
-	for _, r := range a.runs { // they stay owed
+	for _, r := range a.runs { // they stay owed to the next process
 		r.notices = slices.DeleteFunc(r.notices, func(n Notice) bool { return a.entries[n.Token].idle })
+		r.owed = slices.DeleteFunc(r.owed, func(o Owed) bool { return a.entries[o.Notice.Token].idle })
 	}
 	a.runs = slices.DeleteFunc(a.runs, func(r *run) bool { return len(r.notices) == 0 })
 	for _, d := range a.orphans {

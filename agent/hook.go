@@ -63,7 +63,8 @@ type run struct {
 	owed    []Owed // what is settled when it succeeds: the notices, and those in whose place they came
 	due     time.Time
 	running bool
-	begun   time.Time
+	begun   time.Time // by the monotonic clock
+	stuck   bool      // it has not even ended when it was told to
 	trouble trouble
 }
 
@@ -115,11 +116,12 @@ func (a *Agent) waitingRun(h Hook) *run {
 
 // runHooks starts the hook that is due, one at a time. Renewals do not wait for it.
 func (a *Agent) runHooks() {
+	a.noteStuck()
 	r := a.nextRun()
 	if r == nil || r.due.After(a.now) {
 		return
 	}
-	r.running, r.begun = true, a.now
+	r.running, r.begun = true, time.Now()
 	parent, hook, notices := a.ctx, r.hook, slices.Clone(r.notices)
 	a.aside(func() func() {
 		ctx, cancel := context.WithTimeout(parent, hookLimit)
@@ -137,7 +139,7 @@ func (a *Agent) runHooks() {
 func (a *Agent) nextRun() (next *run) {
 	for _, r := range a.runs {
 		switch {
-		case r.running && !r.overdue(a.now):
+		case r.running && !r.stuck:
 			return nil
 		case r.running || a.comesLater(r):
 		case next == nil || r.due.Before(next.due) || r.due.Equal(next.due) && r.rank() < next.rank():
@@ -156,18 +158,23 @@ func (a *Agent) comesLater(r *run) bool {
 	})
 }
 
-// overdue reports whether the hook does not even end when it is told to.
-func (r *run) overdue(now time.Time) bool { return r.running && now.Sub(r.begun) > hookLimit }
-
-// noteOverdue makes an overdue run one that fails, for all to see.
-func (r *run) noteOverdue(now time.Time) {
-	if r.overdue(now) && r.trouble.failures == 0 {
-		r.trouble.add(&Fault{Kind: Transient, Err: errors.New("it does not end")}, r.begun)
+// noteStuck makes a run that does not end one that fails, for all to see, and
+// that no other waits for.
+func (a *Agent) noteStuck() {
+	for _, r := range a.runs {
+		lasts := time.Since(r.begun)
+		if !r.running || r.stuck || lasts <= hookLimit {
+			continue
+		}
+		r.stuck = true
+		r.trouble.add(&Fault{Kind: Transient, Err: errors.New("it does not end")}, a.now.Add(-lasts))
+		r.trouble.said = a.now
+		a.aboutHook(r).WithField("failures", r.trouble.failures).Error("hook does not end; others are run meanwhile")
 	}
 }
 
 func (r *run) shift(step time.Duration) {
-	r.due, r.begun = r.due.Add(step), r.begun.Add(step)
+	r.due = r.due.Add(step)
 	r.trouble.shift(step)
 }
 
@@ -175,7 +182,7 @@ func (r *run) rank() int { return slices.Index(events, r.hook.Event) }
 
 // hookEnded takes in what came of a hook.
 func (a *Agent) hookEnded(r *run, err error) {
-	r.running = false
+	r.running, r.stuck = false, false
 	if err == nil {
 		if r.trouble.failures > 0 {
 			a.aboutHook(r).WithField("outage", a.now.Sub(r.trouble.since).Round(time.Second)).Info("hook works again")

@@ -91,7 +91,6 @@ func (t trouble) failing(retry time.Time) *Failing {
 // failingHooks are the hooks that fail for the entry.
 func (a *Agent) failingHooks(e *entry) (all []HookStatus) {
 	for _, r := range a.runs {
-		r.noteOverdue(a.now)
 		mine := slices.ContainsFunc(r.notices, func(n Notice) bool { return n.Token == e.Name })
 		if f := r.trouble.failing(r.due); f != nil && mine {
 			all = append(all, HookStatus{r.hook.Event, r.hook.Key, *f})
