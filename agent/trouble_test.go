@@ -1,0 +1,321 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// fought is an agent that has adopted a file which another program replaces
+// every five seconds, for as long as d.
+func fought(t *testing.T, source *fakeSource, d time.Duration) (again int) {
+	disk := &fakeDisk{}
+	records := &fakeRecords{disk: disk}
+	fail := source.fail
+	source.fail = nil
+	runFor(t, time.Minute, records, onDisk(disk, source, "a")...)
+	source.set(func() { source.fail = fail })
+	a := restarted(t, records, onDisk(disk, source, "a")...)
+	before := source.asked()
+	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(5 * time.Second) {
+		disk.put("/t/a", "foreign")
+		a.Touched(t.Context(), "/t/a")
+	}
+	return source.asked() - before
+}
+
+func TestFileThatIsTouchedAllTheTimePostponesNoRenewal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := &fakeSource{life: time.Hour}
+		source.fail = func(time.Time) error {
+			if source.asked() == 2 {
+				return errors.New("connection reset")
+			}
+			return nil
+		}
+		if n := fought(t, source, 5*time.Hour); n < 10 || n > 12 { // one fails; one every half an hour
+			t.Errorf("asked %d times in five hours", n)
+		}
+	})
+}
+
+func TestFileThatIsTouchedAllTheTimeBypassesNoWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := &fakeSource{life: 24 * time.Hour, fail: func(time.Time) error {
+			return &Fault{Kind: Configuration, Err: errors.New("invalid_client")}
+		}}
+		if n := fought(t, source, 2*time.Hour); n < 6 || n > 15 { // three at once, then every 10 to 30 minutes
+			t.Errorf("asked %d times in two hours", n)
+		}
+	})
+}
+
+func TestTouchBeforeTheFirstTokenIsNoNews(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, text := recording()
+		source := &fakeSource{fail: func(time.Time) error { return &Fault{Kind: Configuration, Err: errors.New("invalid_client")} }}
+		a := started(t, log, Renewer{Name: "a", Source: source, Sinks: []Sink{&fakeSink{path: "/t/a", difference: "it is gone"}}})
+		for range 100 {
+			time.Sleep(30 * time.Second)
+			a.Touched(t.Context(), "/t/a")
+		}
+		if n := source.asked(); n > 8 || strings.Count(text(), "\n") != 1 {
+			t.Errorf("asked %d times; log:\n%s", n, text())
+		}
+	})
+}
+
+func TestOneConfigurationFaultAfterAnOutageWaitsLikeTheFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin, wrong := time.Now(), 0
+		source := &fakeSource{life: time.Hour, fail: func(now time.Time) error {
+			switch since := now.Sub(begin); {
+			case since > time.Minute && since < 55*time.Minute:
+				return errors.New("connection refused")
+			case since > time.Minute && wrong == 0:
+				wrong++
+				return &Fault{Kind: Configuration, Err: errors.New("invalid_client")}
+			}
+			return nil
+		}}
+		a := started(t, silent(), Renewer{Name: "a", Source: source, Sinks: []Sink{&fakeSink{path: "/t/a"}}})
+		time.Sleep(56 * time.Minute)
+		if all, err := a.Status(t.Context()); err != nil || wrong != 1 || all[0].Failing != nil {
+			t.Errorf("%+v, %v, wrong %d times", all, err, wrong)
+		}
+	})
+}
+
+func TestErrorKeepsWhereItHappened(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := &fakeSource{fail: func(time.Time) error {
+			return fmt.Errorf("key /etc/k: %w", &Fault{Kind: Configuration, Err: errors.New("permission denied")})
+		}}
+		a := started(t, silent(), Renewer{Name: "a", Source: source, Sinks: []Sink{&fakeSink{path: "/t/a"}}})
+		all, err := a.Status(t.Context())
+		if err != nil || all[0].Failing == nil || all[0].Failing.Error != "key /etc/k: permission denied" || all[0].Failing.Kind != "configuration" {
+			t.Errorf("%+v, %v", all[0].Failing, err)
+		}
+	})
+}
+
+// A stuckDisk cannot take away what lies there.
+type stuckDisk struct {
+	diskSink
+	tries  atomic.Int32
+	mended atomic.Bool
+}
+
+func (s *stuckDisk) Remove(ctx context.Context) error {
+	if s.tries.Add(1); !s.mended.Load() {
+		return errors.New("read-only file system")
+	}
+	return s.diskSink.Remove(ctx)
+}
+
+func TestRemovalThatFailsIsTriedLikeAWriteAndToldOnceAnHour(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk, begin := &fakeDisk{}, time.Now()
+		source := &fakeSource{life: time.Hour, fail: func(now time.Time) error {
+			if now.Sub(begin) > time.Minute {
+				return errors.New("down")
+			}
+			return nil
+		}}
+		sink := &stuckDisk{diskSink: diskSink{disk: disk, path: "/t/a"}}
+		log, text := recording()
+		a := started(t, log, Renewer{Name: "a", Source: source, Sinks: []Sink{sink}, RemoveExpired: true})
+		time.Sleep(4*time.Hour - time.Minute)
+		if n := sink.tries.Load(); n < 340 || n > 370 { // for three hours, in the end every 30 s
+			t.Errorf("tried %d times", n)
+		}
+		first, again := strings.Count(text(), "expired token not removed"), strings.Count(text(), "expired token still not removed")
+		if first != 1 || again != 2 {
+			t.Errorf("told %d times and %d times; log:\n%s", first, again, text())
+		}
+		all, err := a.Status(t.Context())
+		if f := all[0].Sinks[0].Failing; err != nil || all[0].State != Expired || f == nil || f.Kind != "writing" {
+			t.Errorf("%+v, %v", all, err)
+		}
+		sink.mended.Store(true)
+		time.Sleep(time.Minute)
+		if disk.at("/t/a") != "" || strings.Count(text(), "expired token removed") != 1 {
+			t.Errorf("%q; log:\n%s", disk.at("/t/a"), text())
+		}
+	})
+}
+
+// A wildDisk panics in one of its methods.
+type wildDisk struct {
+	diskSink
+	in string
+}
+
+func (s *wildDisk) panics(in string) {
+	if s.in == in {
+		panic("eyJ")
+	}
+}
+
+func (s *wildDisk) Put(ctx context.Context, t Token) (bool, error) {
+	s.panics("Put")
+	return s.diskSink.Put(ctx, t)
+}
+
+func (s *wildDisk) Look(ctx context.Context) (string, error) {
+	s.panics("Look")
+	return s.diskSink.Look(ctx)
+}
+
+func (s *wildDisk) Adopt(ctx context.Context, m json.RawMessage) (string, error) {
+	s.panics("Adopt")
+	return s.diskSink.Adopt(ctx, m)
+}
+
+func (s *wildDisk) Remove(ctx context.Context) error {
+	s.panics("Remove")
+	return s.diskSink.Remove(ctx)
+}
+
+func (s *wildDisk) Read(ctx context.Context) (Secret, error) {
+	s.panics("Read")
+	return s.diskSink.Read(ctx)
+}
+
+func TestPanicOfASinkHarmsNothingElse(t *testing.T) {
+	for _, in := range []string{"Put", "Look", "Adopt", "Remove", "Read"} {
+		t.Run(in, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				disk, begin := &fakeDisk{}, time.Now()
+				source := &fakeSource{life: time.Hour, fail: func(now time.Time) error {
+					if since := now.Sub(begin); since > 2*time.Hour && since < 5*time.Hour {
+						return errors.New("down")
+					}
+					return nil
+				}}
+				set := func(in string) []Renewer {
+					r := onDisk(disk, source, "a", "b")
+					for i := range r {
+						r[i].RemoveExpired = true
+					}
+					r[0].Sinks = []Sink{&wildDisk{diskSink{disk: disk, path: "/t/a"}, in}}
+					return hooked(r, &fakeCommand{}, OnFirst)
+				}
+				records := &fakeRecords{disk: disk}
+				runFor(t, time.Minute, records, set("")...)
+				a := restarted(t, records, set(in)...)
+				time.Sleep(30 * time.Minute)
+				disk.put("/t/a", "another's")
+				time.Sleep(6 * time.Hour)
+				all, err := a.Status(t.Context())
+				if err != nil || all[1].State != Valid || all[1].Failing != nil {
+					t.Errorf("b: %+v, %v", all, err)
+				}
+				if in == "Put" || in == "Read" { // nothing can be written so
+					if all[0].Failing == nil || !strings.Contains(all[0].Failing.Error, "panic") {
+						t.Errorf("a: %+v", all[0])
+					}
+				} else if all[0].State != Valid || all[0].Failing != nil || !strings.HasPrefix(disk.at("/t/a"), "token.") {
+					t.Errorf("a: %+v, %q", all[0], disk.at("/t/a"))
+				}
+				if s := fmt.Sprintf("%+v", all); strings.Contains(s, "eyJ") {
+					t.Errorf("the status shows what was thrown: %s", s)
+				}
+			})
+		})
+	}
+}
+
+// A fullDisk takes nothing, and its file may have another mode.
+type fullDisk struct {
+	diskSink
+	full bool
+	mode string // what differs of it
+}
+
+func (s *fullDisk) Put(ctx context.Context, t Token) (bool, error) {
+	if s.full {
+		return false, errors.New("no space left on device")
+	}
+	return s.diskSink.Put(ctx, t)
+}
+
+func (s *fullDisk) Look(ctx context.Context) (string, error) {
+	if d, err := s.diskSink.Look(ctx); d != "" {
+		return d, err
+	}
+	return s.mode, nil
+}
+
+func TestStateIsWhatReadersFindWhileNothingCanBeWritten(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*fullDisk)
+		want   State
+	}{
+		"chmodded": {func(s *fullDisk) { s.mode = "its mode is 0640, not 0600" }, Valid},
+		"gone":     {func(s *fullDisk) { s.disk.put("/t/a", "") }, Missing},
+		"another":  {func(s *fullDisk) { s.disk.put("/t/a", "another's") }, Missing},
+	} {
+		for _, adopted := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s_adopted_%v", name, adopted), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					disk, source := &fakeDisk{}, &fakeSource{life: 24 * time.Hour}
+					records := &fakeRecords{disk: disk}
+					sink := &fullDisk{diskSink: diskSink{disk: disk, path: "/t/a"}}
+					set := []Renewer{{Name: "a", Digest: "1", Source: source, Decode: decodeFake, Sinks: []Sink{sink}}}
+					if adopted {
+						runFor(t, time.Minute, records, set...)
+						source.fail = func(time.Time) error { return errors.New("down") }
+					}
+					a := restarted(t, records, set...)
+					time.Sleep(time.Second)
+					synctest.Wait()
+					sink.full = true
+					c.change(sink)
+					a.Touched(t.Context(), "/t/a")
+					for range 5 { // at once, and as long as it lasts
+						time.Sleep(2 * time.Second)
+						if all, err := a.Status(t.Context()); err != nil || all[0].State != c.want || all[0].Failing == nil {
+							t.Errorf("%+v, %v", all, err)
+						}
+						time.Sleep(time.Minute)
+					}
+				})
+			})
+		}
+	}
+}
+
+// A slowAdopter answers, but not fast.
+type slowAdopter struct{ diskSink }
+
+func (s *slowAdopter) Adopt(ctx context.Context, m json.RawMessage) (string, error) {
+	time.Sleep(10 * time.Millisecond)
+	return s.diskSink.Adopt(ctx, m)
+}
+
+func TestSlowFolderAtTheStartMakesNoTokenDue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk, source := &fakeDisk{}, &fakeSource{life: 24 * time.Hour}
+		records := &fakeRecords{disk: disk}
+		set := func() (r []Renewer) {
+			for i := range 2000 { // two at a time take ten seconds
+				r = append(r, Renewer{Name: fmt.Sprint(i), Digest: "1", Source: source,
+					Sinks: []Sink{&slowAdopter{diskSink{disk: disk, path: fmt.Sprint("/t/", i)}}}})
+			}
+			return r
+		}
+		runFor(t, 20*time.Second, records, set()...)
+		before := source.asked()
+		runFor(t, 20*time.Second, records, set()...)
+		if n := source.asked() - before; before != 2000 || n != 0 {
+			t.Errorf("asked %d times, and %d times after the restart", before, n)
+		}
+	})
+}
