@@ -18,14 +18,20 @@ const homeTokens = "/.condor/tokens.d"
 // tokenDirectory is the directory of HTCondor that the file of that path lies
 // in, which is to belong to the user of that number; nil when it lies elsewhere.
 func tokenDirectory(b *config.Block, path string, owner int) *tokendir.Directory {
+	folder := filepath.Dir(path)
 	if b.DefinitionsOnly() {
-		return wellKnown(filepath.Dir(path))
+		return wellKnown(folder)
 	}
-	return accounts{getent: getentPath}.tokenDirectory(filepath.Dir(path), owner, knobOf(b))
+	known, knob := accountsOf(b), knobOf(b)
+	var d *tokendir.Directory
+	if !b.Look(folder, func() { d = known.tokenDirectory(folder, owner, knob) }) {
+		return wellKnown(folder)
+	}
+	return d
 }
 
 // tokenDirectory is the folder as HTCondor reads it; nil when it does not.
-func (a accounts) tokenDirectory(folder string, owner int, knob tokendir.Lookup) *tokendir.Directory {
+func (a *accounts) tokenDirectory(folder string, owner int, knob tokendir.Lookup) *tokendir.Directory {
 	for _, u := range a.condorUsers(folder, owner) {
 		if d, found := tokendir.Find(folder, u, knob); found {
 			return &d
@@ -51,7 +57,7 @@ func wellKnown(folder string) *tokendir.Directory {
 
 // condorUsers are the users whose HTCondor may read the folder: the owner of the
 // file, and whoever the home around the folder belongs to.
-func (a accounts) condorUsers(folder string, owner int) []tokendir.User {
+func (a *accounts) condorUsers(folder string, owner int) []tokendir.User {
 	home, inHome := strings.CutSuffix(folder, homeTokens)
 	if !inHome {
 		return []tokendir.User{{UID: owner}}
@@ -63,7 +69,7 @@ func (a accounts) condorUsers(folder string, owner int) []tokendir.User {
 	return users
 }
 
-func (a accounts) condorUser(uid int) tokendir.User {
+func (a *accounts) condorUser(uid int) tokendir.User {
 	u, err := a.user(strconv.Itoa(uid))
 	if err != nil {
 		return tokendir.User{UID: uid}
@@ -72,14 +78,18 @@ func (a accounts) condorUser(uid int) tokendir.User {
 }
 
 // knobOf asks what the block may ask: HTCondor's own configuration. That of
-// HTCondor-CE is taken to be the default.
+// HTCondor-CE is taken to be the default. It asks at once, and not on the
+// goroutine of a look.
 func knobOf(b *config.Block) tokendir.Lookup {
-	return func(s tokendir.System, knob string) (string, bool) {
-		if s != tokendir.Systems()[0] {
-			return "", false
+	set := map[string]string{}
+	for _, knob := range []string{tokendir.ExcludeKnob, "SEC_TOKEN_DIRECTORY", "SEC_TOKEN_SYSTEM_DIRECTORY"} {
+		if value, err := b.Knob(knob); err == nil {
+			set[knob] = value
 		}
-		value, err := b.Knob(knob)
-		return value, err == nil
+	}
+	return func(s tokendir.System, knob string) (string, bool) {
+		value, ok := set[knob]
+		return value, ok && s == tokendir.Systems()[0]
 	}
 }
 

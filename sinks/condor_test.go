@@ -96,7 +96,7 @@ func TestATokenDirectoryIsThatOfTheHomesUser(t *testing.T) {
 	if uid == 0 {
 		must(t, errors.Join(os.Chown(home, 54321, 54321), os.Chown(other, 54321, 54321)))
 	}
-	known := accounts{getent: script}
+	known := &accounts{getent: script}
 	misplaced := "frontend" // whoever is to own the file: the home is frontend's
 	if uid != 0 {
 		misplaced = "" // the home is of somebody who has another

@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"path/filepath"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/tokenagent/tokenagent/agent"
@@ -43,37 +45,49 @@ type file struct {
 	directory *tokendir.Directory // of HTCondor, that the file lies in; nil for elsewhere
 	written   agent.Token         // as Put wrote it; zero after a restart
 	warnings  []string            // of the last Put
+
+	forStorage   bool        // XRootD's client may read it
+	saidTooLarge bool        // for that client
+	sweeping     atomic.Bool // its folder is being swept
 }
 
-func decodeFile(b *config.Block, _ string, _ agent.Request) agent.Sink {
+func decodeFile(b *config.Block, _ string, req agent.Request) agent.Sink {
 	block := fileBlock{Mode: 0o600, Format: "token"}
 	if !b.Decode(&block) || !judgeFile(b, block) {
 		return nil
 	}
+	judgeForXRootD(b, block, req)
 	target := safefile.Target{Path: block.Path, Mode: block.Mode, CreateDir: block.CreateDir}
-	if !b.DefinitionsOnly() && !give(b, block, &target) {
-		return nil
+	var unsure error
+	if !b.DefinitionsOnly() {
+		var ok bool
+		if unsure, ok = give(b, block, &target); !ok {
+			return nil
+		}
 	}
 	s := &file{path: block.Path, format: formats[block.Format], safe: safefile.New(target)}
+	s.forStorage = block.Format == "token" && opensStorage(req)
 	s.directory = tokenDirectory(b, block.Path, target.Owner.UID)
-	if !s.judge(b, block, target.Owner.UID) {
+	if !s.judge(b, block, unsure) {
 		return nil
 	}
 	return s
 }
 
 // judge reports what is wrong with where the file is to lie.
-func (s *file) judge(b *config.Block, block fileBlock, owner int) bool {
+func (s *file) judge(b *config.Block, block fileBlock, unsure error) bool {
 	ok, ownerOK := true, true
 	if s.directory != nil {
-		ok, ownerOK = judgeForCondor(b, block, *s.directory, owner)
+		ok, ownerOK = judgeForCondor(b, block, *s.directory, s.safe.Target().Owner.UID)
 	} else if block.Mode&0o027 != 0 {
 		b.Warn("mode", "the mode is wide open", `others could read the token, or the group write one; usual are "0600" and, for readers in a group, "0640"`)
 	}
 	if b.DefinitionsOnly() || !ownerOK { // the folder has the owner that is missed
 		return ok
 	}
-	return visit(b, s.safe, owner) && ok
+	safe, fine := visit(b, s.safe.Target(), unsure)
+	s.safe = safe
+	return ok && fine
 }
 
 // Put makes t the content of the file, in its format.
@@ -82,8 +96,9 @@ func (s *file) Put(ctx context.Context, t agent.Token) (changed bool, err error)
 	if s.holds(t) {
 		return false, nil
 	}
-	r, err := s.safe.Write(ctx, s.format.render(t, time.Now()))
-	s.warnings = r.Warnings
+	content := s.format.render(t, time.Now())
+	r, err := s.safe.Write(ctx, content)
+	s.warnings = append(r.Warnings, s.tooLarge(content)...)
 	if err != nil {
 		return false, &agent.Fault{Kind: agent.Writing, Err: err}
 	}
@@ -126,8 +141,7 @@ func (s *file) Read(context.Context) (agent.Secret, error) {
 // readAs reads in the folder of a user whom nobody has looked up, as only the
 // definitions were loaded: for those who look at the files without an agent.
 func (s *file) readAs(uid int) ([]byte, error) {
-	known := accounts{getent: getentPath}
-	owner, err := known.user(strconv.Itoa(uid))
+	owner, err := (&accounts{getent: getentPath}).user(strconv.Itoa(uid))
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +167,7 @@ func (s *file) Mark() json.RawMessage {
 func (s *file) Adopt(_ context.Context, mark json.RawMessage) (difference string, err error) {
 	var r safefile.Record
 	if err := json.Unmarshal(mark, &r); err != nil {
-		return "", err
+		return "", fmt.Errorf("%s: its record: %w", s.path, err)
 	}
 	return s.safe.Adopt(r)
 }

@@ -235,8 +235,8 @@ func TestARestartKnowsTheFileAgain(t *testing.T) {
 	if d, err := third.Adopt(t.Context(), mark); d != "it is gone" || err != nil {
 		t.Errorf("without the file Adopt says %q, %v", d, err)
 	}
-	if _, err := third.Adopt(t.Context(), json.RawMessage("garbage")); err == nil {
-		t.Error("Adopt took garbage")
+	if _, err := third.Adopt(t.Context(), json.RawMessage("garbage")); err == nil || !strings.HasPrefix(err.Error(), third.path+": ") {
+		t.Errorf("of garbage Adopt says %v", err)
 	}
 }
 
@@ -358,7 +358,6 @@ func TestTheOwnerOfAFolderMustBeNamed(t *testing.T) {
 	here := pathLine(filepath.Join(home(t, 65534), "token"))
 	for lines, want := range map[string]string{
 		"":                                  `write owner = "nobody"`,
-		`owner = "1"`:                       "neither to root nor to",
 		`owner = "54321"`:                   "write group as well",
 		"owner = \"nobody\"\ngroup = \"0\"": "who does not belong to it",
 	} {
@@ -373,6 +372,85 @@ func TestTheOwnerOfAFolderMustBeNamed(t *testing.T) {
 	must(t, err)
 	if info.Mode() != 0o600 {
 		t.Errorf("the mode is %v", info.Mode())
+	}
+}
+
+// What another user does must not keep the agent from starting.
+func TestWhatOthersDoOnlyWarns(t *testing.T) {
+	base := filepath.Dir(home(t, 54321))
+	tmp := filepath.Join(base, "tmp")
+	must(t, errors.Join(os.Mkdir(tmp, 0o700), os.Chmod(tmp, 0o777|os.ModeSticky)))
+	theirs := "owner = \"54321\"\ngroup = \"54321\""
+	for name, test := range map[string]struct {
+		change func() error
+		lines  string
+		want   string
+	}{
+		"the owner gives its folder away":             {func() error { return os.Chown(base+"/home", 100000, 100000) }, pathLine(base+"/home/token") + theirs, "neither to root nor to uid 54321"},
+		"the owner makes a link":                      {func() error { return os.Symlink("/etc", base+"/home/link") }, pathLine(base+"/home/link/token") + theirs, "a symbolic link"},
+		"the owner makes a folder in its place":       {func() error { return os.Mkdir(base+"/home/token", 0o700) }, pathLine(base+"/home/token") + theirs, "a directory"},
+		"somebody makes a link where root's token is": {func() error { return os.Symlink("/etc/passwd", tmp+"/bt_u0") }, pathLine(tmp + "/bt_u0"), "a symbolic link"},
+		"somebody makes a folder where root's is":     {func() error { return errors.Join(os.Mkdir(tmp+"/root", 0o755), os.Chown(tmp+"/root", 54399, 54399)) }, pathLine(tmp + "/root/token"), "belongs to uid 54399"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			must(t, errors.Join(os.RemoveAll(base+"/home"), os.Mkdir(base+"/home", 0o700), os.Chown(base+"/home", 54321, 54321), test.change()))
+			s, faults := load(t, config.Environment{}, test.lines)
+			if s == nil || !strings.Contains(text(t, faults.Warnings()), test.want) {
+				t.Errorf("want a warning that says %q, got\n%s", test.want, text(t, faults))
+			}
+		})
+	}
+	must(t, os.Symlink("/etc/passwd", base+"/link"))
+	if s, faults := load(t, config.Environment{}, pathLine(base+"/link")); s != nil {
+		t.Errorf("a link that only root can have made is no fault:\n%s", text(t, faults))
+	}
+}
+
+func TestXRootDsClientMayNotSkipAStorageToken(t *testing.T) {
+	storage := agent.Request{Profile: "wlcg", Scope: []string{"compute.read", "storage.read:/"}}
+	for _, c := range []struct {
+		req    agent.Request
+		block  fileBlock
+		warned bool
+	}{
+		{storage, fileBlock{Mode: 0o640, Format: "token"}, true},
+		{agent.Request{Profile: "scitokens", Scope: []string{"write:/data"}}, fileBlock{Mode: 0o604, Format: "token"}, true},
+		{storage, fileBlock{Mode: 0o400, Format: "token"}, false},
+		{storage, fileBlock{Mode: 0o640, Format: "env"}, false},
+		{agent.Request{Profile: "wlcg", Scope: []string{"compute.read"}}, fileBlock{Mode: 0o640, Format: "token"}, false},
+		{agent.Request{Profile: "htcondor", Scope: []string{"condor:/READ"}}, fileBlock{Mode: 0o640, Format: "token"}, false},
+	} {
+		faults := judged(t, func(b *config.Block) { judgeForXRootD(b, c.block, c.req) })
+		if warned := strings.Contains(text(t, faults), "XRootD's client would skip"); warned != c.warned || faults.HasErrors() {
+			t.Errorf("%+v for %+v gives %s", c.block, c.req, text(t, faults))
+		}
+	}
+}
+
+// judged is what is found of an empty sink block.
+func judged(t *testing.T, judge func(b *config.Block)) config.Faults {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "tokenagent.hcl")
+	must(t, os.WriteFile(path, []byte("source \"silent\" \"s\" {\n}\ntoken \"t\" {\n  source = source.silent.s\n  sink \"none\" {\n  }\n}\n"), 0o600))
+	_, faults := config.Load([]string{path}, config.Kinds{
+		Sources: map[string]config.SourceDecoder{"silent": func(*config.Block) agent.Source { return silent{} }},
+		Sinks: map[string]config.SinkDecoder{"none": func(b *config.Block, _ string, _ agent.Request) agent.Sink {
+			judge(b)
+			return other{}
+		}},
+	}, config.Environment{})
+	return faults
+}
+
+func TestATokenTooLargeForXRootDIsToldOnce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "token")
+	s := fine(t, pathLine(path))
+	s.forStorage = true
+	for _, c := range []struct{ size, told int }{{8191, 0}, {8192, 1}, {8193, 0}} {
+		put(t, s, token(strings.Repeat("x", c.size), time.Hour), true)
+		if w := s.Warnings(); len(w) != c.told || c.told > 0 && !strings.Contains(w[0], path+": the token has 8193 bytes") {
+			t.Errorf("a token of %d bytes gives the warnings %q", c.size, w)
+		}
 	}
 }
 
@@ -400,7 +478,7 @@ case "$2 $3" in
 *) exit 2 ;;
 esac
 `), 0o755))
-	a := accounts{getent: script}
+	a := &accounts{getent: script}
 	for _, name := range []string{"frontend", "70001"} {
 		if u, err := a.user(name); err != nil || u.name != "frontend" || u.UID != 70001 || u.GID != 70002 {
 			t.Errorf("user %s is %+v, %v", name, u, err)
@@ -410,7 +488,7 @@ esac
 		t.Errorf("the group is %d, %v", gid, err)
 	}
 	u := account{User: safefile.User{UID: 70001, GID: 70002}, name: "frontend"}
-	u.Groups = a.groupsOf(u)
+	u.Groups, _ = a.groupsOf(u)
 	if !u.In(70002) || !u.In(70003) || !u.In(70004) || u.In(0) {
 		t.Errorf("the groups are %v", u.Groups)
 	}
@@ -426,7 +504,7 @@ esac
 }
 
 func TestNoAccountHasTheNumberThatMeansNone(t *testing.T) {
-	if _, err := (accounts{}).user("4294967295"); err == nil {
+	if _, err := (&accounts{}).user("4294967295"); err == nil {
 		t.Error("4294967295 is taken for a user; to the kernel it is no change")
 	}
 }

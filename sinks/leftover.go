@@ -4,7 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"path/filepath"
+	"sync"
+	"time"
 
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/sinks/safefile"
@@ -26,43 +29,97 @@ func Orphan(r agent.Record) agent.Sink {
 	return &file{path: path, safe: safefile.New(target), format: formats["token"]}
 }
 
+const (
+	sweepPatience = 10 * time.Second // for one folder
+	sweptAtOnce   = 16               // folders
+)
+
 // Sweep removes what killed agents have left of their writes to the file sinks
 // among all, and returns the paths of the files that it removed. It may run
-// while the sinks are in use.
+// while the sinks are in use. A folder that hangs keeps no other from being swept;
+// it is not swept again before the first try has come to an end.
 func Sweep(ctx context.Context, all []agent.Sink) (removed []string, err error) {
+	folders := foldersOf(all)
+	results := make([]swept, len(folders))
+	room := make(chan struct{}, sweptAtOnce)
+	var running sync.WaitGroup
+	for i, f := range folders {
+		room <- struct{}{} // at the latest after sweepPatience
+		running.Go(func() {
+			results[i] = f.sweepWithin(ctx, sweepPatience)
+			<-room
+		})
+	}
+	running.Wait()
 	var faults []error
-	for target, names := range folders(all) {
-		ours := func(name string) bool { return names[name] }
-		gone, err := safefile.New(*target).Sweep(ctx, ours)
-		faults = append(faults, err)
-		for _, name := range gone {
-			removed = append(removed, filepath.Join(filepath.Dir(target.Path), name))
-		}
+	for _, r := range results {
+		removed = append(removed, r.removed...)
+		faults = append(faults, r.err)
 	}
 	return removed, errors.Join(faults...)
 }
 
-// folders are the folders of the file sinks, once for each owner of files in
-// them, each named by one of its targets, with the names of all of those.
-func folders(all []agent.Sink) map[*safefile.Target]map[string]bool {
-	type folder struct {
+// A folder holds the files of some sinks, all for one owner.
+type folder struct {
+	first *file           // one of the sinks
+	names map[string]bool // of all their files
+}
+
+// foldersOf are the folders of the file sinks among all, in the order of those.
+func foldersOf(all []agent.Sink) (folders []folder) {
+	type place struct {
 		path  string
 		owner int
 	}
-	first := map[folder]*safefile.Target{}
-	names := map[*safefile.Target]map[string]bool{}
+	known := map[place]folder{}
 	for _, s := range all {
 		f, ok := s.(*file)
 		if !ok {
 			continue
 		}
-		target := f.safe.Target()
-		in := folder{filepath.Dir(target.Path), target.Owner.UID}
-		if first[in] == nil {
-			first[in] = &target
-			names[&target] = map[string]bool{}
+		in := place{filepath.Dir(f.path), f.safe.Target().Owner.UID}
+		if _, ok := known[in]; !ok {
+			known[in] = folder{f, map[string]bool{}}
+			folders = append(folders, known[in])
 		}
-		names[first[in]][filepath.Base(target.Path)] = true
+		known[in].names[filepath.Base(f.path)] = true
 	}
-	return names
+	return folders
+}
+
+// swept is what became of one folder.
+type swept struct {
+	removed []string // paths
+	err     error
+}
+
+// sweepWithin sweeps the folder, for no longer than patience. A sweep that hangs
+// is left to itself, and the sink remembers it.
+func (f folder) sweepWithin(ctx context.Context, patience time.Duration) swept {
+	path := filepath.Dir(f.first.path)
+	if !f.first.sweeping.CompareAndSwap(false, true) {
+		return swept{err: fmt.Errorf("%s: it still does not answer", path)}
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	done := make(chan swept, 1)
+	go func() {
+		defer f.first.sweeping.Store(false)
+		done <- f.sweep(ctx)
+	}()
+	select {
+	case s := <-done:
+		return s
+	case <-ctx.Done():
+		return swept{err: fmt.Errorf("%s: it does not answer: %w", path, ctx.Err())}
+	}
+}
+
+func (f folder) sweep(ctx context.Context) swept {
+	target := f.first.safe.Target()
+	names, err := safefile.New(target).Sweep(ctx, func(name string) bool { return f.names[name] })
+	for i, name := range names {
+		names[i] = filepath.Join(filepath.Dir(target.Path), name)
+	}
+	return swept{names, err}
 }

@@ -8,10 +8,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/sinks/safefile"
 )
 
 func TestAnOrphanIsKnownAndRemoved(t *testing.T) {
@@ -74,9 +76,25 @@ func TestSweepVisitsTheFolderOfEverySink(t *testing.T) {
 	leave(two + "/.tokenagent.b") // of another agent
 	removed, err := Sweep(t.Context(), all)
 	must(t, err)
-	slices.Sort(removed)
-	slices.Sort(want)
 	if !slices.Equal(removed, want) {
 		t.Errorf("removed %q, want %q", removed, want)
+	}
+}
+
+func TestAFolderThatHangsKeepsNoOtherFromBeingSwept(t *testing.T) {
+	hung, healthy := hang(t), t.TempDir()
+	var all []agent.Sink
+	for _, dir := range []string{hung, healthy} {
+		all = append(all, &file{path: dir + "/token", safe: safefile.New(safefile.Target{Path: dir + "/token", Owner: safefile.Self()})})
+	}
+	for _, want := range []string{"it does not answer", "it still does not answer"} {
+		left := healthy + "/.tokenagent.token.0123456789abcdef.tmp"
+		must(t, os.WriteFile(left, nil, 0o600))
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		removed, err := Sweep(ctx, all)
+		if !slices.Equal(removed, []string{left}) || err == nil || !strings.Contains(err.Error(), hung+": "+want) {
+			t.Errorf("removed %q, and it says %v, want %q", removed, err, want)
+		}
 	}
 }

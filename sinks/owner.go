@@ -5,34 +5,36 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/tokenagent/tokenagent/agent/config"
 	"github.com/tokenagent/tokenagent/sinks/safefile"
 )
 
-// give sets who is to own the file, and reports whether that can be.
-func give(b *config.Block, block fileBlock, target *safefile.Target) bool {
-	known := accounts{getent: getentPath}
+// give sets who is to own the file, and reports whether that can be. The owner
+// may be of more groups than it knows of if unsure says why.
+func give(b *config.Block, block fileBlock, target *safefile.Target) (unsure error, ok bool) {
+	known := accountsOf(b)
 	owner, ok := ownerOf(b, known, block.Owner)
 	if !ok {
-		return false
+		return nil, false
 	}
 	target.Group, ok = groupOf(b, known, block, owner)
 	if !ok {
-		return false
+		return nil, false
 	}
 	switch {
 	case owner.GID == noGroup:
 		owner.GID = target.Group
 	case target.Group != owner.GID && owner.Groups == nil:
-		owner.Groups = known.groupsOf(owner)
+		owner.Groups, unsure = known.groupsOf(owner)
 	}
 	target.Owner = owner.User
-	return true
+	return unsure, true
 }
 
 // ownerOf is the account of that name; without a name the agent's own.
-func ownerOf(b *config.Block, known accounts, name string) (owner account, ok bool) {
+func ownerOf(b *config.Block, known *accounts, name string) (owner account, ok bool) {
 	self := safefile.Self()
 	if name == "" {
 		return account{User: self}, true
@@ -40,7 +42,7 @@ func ownerOf(b *config.Block, known accounts, name string) (owner account, ok bo
 	owner, err := known.user(name)
 	switch {
 	case err != nil:
-		b.Fault("owner", "unknown user", err.Error())
+		b.Fault("owner", unknown("user", err), err.Error())
 		return owner, false
 	case owner.UID == self.UID:
 		return account{User: self, name: owner.name}, true
@@ -53,16 +55,16 @@ func ownerOf(b *config.Block, known accounts, name string) (owner account, ok bo
 }
 
 // groupOf is the number of the group that the block names, or of the owner's.
-func groupOf(b *config.Block, known accounts, block fileBlock, owner account) (gid int, ok bool) {
+func groupOf(b *config.Block, known *accounts, block fileBlock, owner account) (gid int, ok bool) {
 	if block.Group == "" {
 		if owner.GID == noGroup {
-			b.Fault("owner", "the user's group is not known", fmt.Sprintf("there is no entry of user %s that names it; write group as well", block.Owner))
+			b.Fault("owner", "the user's group is not known", fmt.Sprintf("there is no entry of user %s that names it%s; write group as well", block.Owner, because(owner.unsure)))
 		}
 		return owner.GID, owner.GID != noGroup
 	}
 	gid, err := known.group(block.Group)
 	if err != nil {
-		b.Fault("group", "unknown group", err.Error())
+		b.Fault("group", unknown("group", err), err.Error())
 		return gid, false
 	}
 	if os.Geteuid() != 0 && !owner.In(gid) {
@@ -72,29 +74,57 @@ func groupOf(b *config.Block, known accounts, block fileBlock, owner account) (g
 	return gid, true
 }
 
-// visit looks at the folder and what lies at the path, and reports whether the
-// block is to blame for what it finds. What another user may have done to a
-// folder of its own only warns: it must not keep the agent from starting.
-func visit(b *config.Block, f *safefile.File, owner int) bool {
-	warnings, err := f.Check()
+// unknown is the summary of a fault of a name that was not found. One that could
+// not be asked for may be right.
+func unknown(what string, err error) string {
+	if errors.Is(err, errUnknown) {
+		return "unknown " + what
+	}
+	return "the " + what + " cannot be looked up"
+}
+
+func because(err error) string {
+	if err == nil {
+		return ""
+	}
+	return " (" + err.Error() + ")"
+}
+
+// visit looks at the folder of the target and what lies at its path, and returns
+// the file there, unless the block is to blame for what it finds. What anybody
+// else may have done only warns: it must not keep the agent from starting.
+func visit(b *config.Block, target safefile.Target, unsure error) (*safefile.File, bool) {
+	f := safefile.New(target)
+	var warnings []string
+	var err error
+	if !b.Look(filepath.Dir(target.Path), func() { warnings, err = f.Check() }) {
+		b.Warn("path", "the folder does not answer", "it is tried when written; is the server behind it gone?")
+		return safefile.New(target), true // the other one is still in use
+	}
 	for _, w := range warnings {
 		b.Warn("path", "others can change the folder", w)
 	}
+	return f, err == nil || judgeVisit(b, err, unsure)
+}
+
+// judgeVisit reports what a visit has found, and whether the block can stay.
+func judgeVisit(b *config.Block, err, unsure error) bool {
 	foreign, isForeign := errors.AsType[*safefile.Foreign](err)
 	_, isStranger := errors.AsType[*safefile.Stranger](err)
-	_, isRefusal := errors.AsType[*safefile.Refusal](err)
+	refusal, isRefusal := errors.AsType[*safefile.Refusal](err)
 	switch {
-	case err == nil:
-		return true
-	case isForeign && !b.Has("owner"):
+	case isForeign && !b.Has("owner") && !foreign.Others:
 		b.Fault("path", "the folder belongs to another user",
-			fmt.Sprintf("%v; write owner = %q", err, accounts{getentPath}.userName(foreign.UID)))
-	case isForeign:
-		b.Fault("owner", "the folder belongs to another user", err.Error())
+			fmt.Sprintf("%v; write owner = %q", err, accountsOf(b).userName(foreign.UID)))
+	case isStranger && unsure != nil:
+		b.Fault("group", "the owner's groups cannot be looked up", fmt.Sprintf("%v; of those that are known: %v", unsure, err))
 	case isStranger:
 		b.Fault("group", "the owner is not of that group", err.Error())
-	case isRefusal && owner == os.Geteuid():
+	case isRefusal && !refusal.Others:
 		b.Fault("path", "nothing can be written there", err.Error())
+	case isForeign:
+		b.Warn("owner", "the folder belongs to another user", err.Error())
+		return true
 	case errors.Is(err, fs.ErrNotExist):
 		b.Warn("path", "the folder does not exist yet", err.Error())
 		return true

@@ -118,6 +118,17 @@ func (b *Block) Knob(name string) (string, error) {
 	return value, nil
 }
 
+// Shared is what several blocks of one load share, such as what was found out
+// about the machine: make is called once for each key.
+func (b *Block) Shared(key any, make func() any) any {
+	shared, made := b.load.shared[key]
+	if !made {
+		shared = make()
+		b.load.shared[key] = shared
+	}
+	return shared
+}
+
 // Has reports whether the attribute is set. One that is null is not.
 func (b *Block) Has(attr string) bool {
 	v, set := b.value(attr)

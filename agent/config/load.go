@@ -91,7 +91,9 @@ type loading struct {
 	written     map[location]writer
 	contenders  []contender
 
-	found []finding
+	shared map[any]any     // see Block.Shared
+	hung   map[string]bool // folders that did not answer, see Block.Look
+	found  []finding
 }
 
 func newLoading(paths []string, kinds Kinds, env Environment) *loading {
@@ -112,6 +114,8 @@ func newLoading(paths []string, kinds Kinds, env Environment) *loading {
 		sources:   map[sourceName]*source{},
 		tokens:    map[string]*stanza{},
 		written:   map[location]writer{},
+		shared:    map[any]any{},
+		hung:      map[string]bool{},
 		settings:  Settings{LogLevel: "info", LogFormat: "text"},
 	}
 	l.functions = &hcl.EvalContext{Functions: functions(env), Variables: map[string]cty.Value{}}

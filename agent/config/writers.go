@@ -26,11 +26,16 @@ type writer struct {
 // locate finds the folder of a path, as far as only root and this user decide what
 // the path stands for: whoever else could make two paths one by a symbolic link would
 // keep the agent from starting. Where only definitions are judged, no folder is looked
-// at, and paths are compared as they are spelt.
+// at, and paths are compared as they are spelt; so are those of folders that hang.
 func (l *loading) locate(path string) location {
-	if l.env.Definitions {
+	var found location
+	if l.env.Definitions || !l.look(filepath.Dir(path), func() { found = locate(path) }) {
 		return location{rest: path}
 	}
+	return found
+}
+
+func locate(path string) location {
 	end := 0 // of the last folder that is decided
 	for i, c := range path {
 		if c == '/' && i > 0 {

@@ -1,0 +1,47 @@
+package sinks
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/config"
+)
+
+// xrootdLargest is the size in bytes of the largest file from which XRootD's
+// client takes a token.
+const xrootdLargest = 8 << 10
+
+// judgeForXRootD warns of a mode with which XRootD's client would skip the file
+// without a word, if the token is one for it.
+func judgeForXRootD(b *config.Block, block fileBlock, req agent.Request) {
+	if block.Format == "token" && opensStorage(req) && block.Mode&0o077 != 0 {
+		b.Warn("mode", "XRootD's client would skip the file",
+			`it uses a token only where group and others are permitted nothing, as with "0600"; give each of its users a file of their own`)
+	}
+}
+
+// opensStorage reports whether the request is for a token that XRootD could be
+// shown: one with a scope for storage.
+func opensStorage(req agent.Request) bool {
+	for _, word := range req.Scope {
+		name, _, _ := strings.Cut(word, ":")
+		switch {
+		case req.Profile == "wlcg" && strings.HasPrefix(name, "storage."):
+			return true
+		case req.Profile == "scitokens" && (name == "read" || name == "write"):
+			return true
+		}
+	}
+	return false
+}
+
+// tooLarge warns, once, of a content that is too large for XRootD's client.
+func (s *file) tooLarge(content []byte) []string {
+	if !s.forStorage || s.saidTooLarge || len(content) <= xrootdLargest {
+		return nil
+	}
+	s.saidTooLarge = true
+	return []string{fmt.Sprintf("%s: the token has %d bytes; XRootD's client refuses files of more than %d; ask for less scope, or fewer groups",
+		s.path, len(content), xrootdLargest)}
+}
