@@ -163,7 +163,6 @@ func makeGood(t *testing.T, c change) {
 }
 
 func TestATokenIsKeptUntilItIsDueWhateverRestarts(t *testing.T) {
-	t.Parallel()
 	s := newSite(t, strings.Replace(changeTokens, `subject = "robot"`, `subject = "robot"
   lifetime = "1m"
   renew {
@@ -181,6 +180,7 @@ func TestATokenIsKeptUntilItIsDueWhateverRestarts(t *testing.T) {
 	if now := s.mustLook(t, "tokens/it"); now != it {
 		t.Fatalf("it is another %v before it is due", time.Until(due))
 	}
+	t.Parallel()                // only now, so that other tests run until it is due
 	time.Sleep(time.Until(due)) // a process of its own has a clock of its own
 	s.start(t)
 	eventually(t, "the new token", func() bool { return s.mustLook(t, "tokens/it") != it })
