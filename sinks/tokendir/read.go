@@ -3,6 +3,7 @@ package tokendir
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,13 +14,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxFile is how large a file may be that is read: room for many tokens.
-const maxFile = 1 << 20
+const (
+	maxFile  = 1 << 20 // bytes of a file that is read: room for many tokens
+	maxNames = 1 << 14 // names of a directory that is read
+)
 
 // Read replays how the reader reads the directory at the time now. It opens
 // nothing but regular files that the reader would take, so that nothing in the
-// directory can make it wait. The error of a directory that is not there is
-// fs.ErrNotExist.
+// directory can make it wait, and not more names than any directory of tokens has.
+// The error of a directory that is not there is fs.ErrNotExist.
 func Read(path string, reader Reader, now time.Time) (Reading, error) {
 	file, err := os.OpenFile(path, unix.O_DIRECTORY, 0)
 	if err != nil {
@@ -30,9 +33,12 @@ func Read(path string, reader Reader, now time.Time) (Reading, error) {
 	if r.denied, err = deniedAt(path, reader.User); err != nil {
 		return Reading{}, err
 	}
-	names, err := file.Readdirnames(-1)
-	if err != nil {
+	names, err := file.Readdirnames(maxNames + 1)
+	if err != nil && !errors.Is(err, io.EOF) {
 		return Reading{}, err
+	}
+	if len(names) > maxNames {
+		return Reading{}, fmt.Errorf("%s: more than %d names; a directory of tokens has fewer", path, maxNames)
 	}
 	slices.SortFunc(names, Compare)
 	f := folder{fd: int(file.Fd()), reader: reader, now: now}

@@ -494,3 +494,15 @@ func wantVerdicts(t *testing.T, dir string, reader Reader, want string) {
 		t.Error(diff)
 	}
 }
+
+func TestADirectoryOfTooManyNamesIsNotRead(t *testing.T) {
+	dir := t.TempDir()
+	for n := range maxNames + 1 {
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprint(n)), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := Read(dir, Reader{}, time.Now()); err == nil || !strings.Contains(err.Error(), dir+": more than 16384 names") {
+		t.Errorf("Read says %v", err)
+	}
+}
