@@ -115,6 +115,7 @@ func (s *site) start(t *testing.T, before ...string) {
 	defer log.Close()
 	c := s.command(before, "run")
 	c.Stderr = log
+	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // of tests that were killed none goes on
 	check(t, c.Start())
 	s.agent = c
 }
