@@ -32,9 +32,31 @@ func hangingFolder(t *testing.T, s *site) string {
 	return dir
 }
 
+const (
+	goodToken = `
+token "good" {
+  source  = source.local_key.site
+  subject = "robot"
+  sink "file" {
+    path = "${path.config}/good"
+  }
+}
+`
+	hangingToken = `
+token "hanging" {
+  source   = source.local_key.site
+  subject  = "robot"
+  required = false
+  sink "file" {
+    path = "${path.config}/hanging/deep/token"
+  }
+}
+`
+)
+
 func TestWatcherWaitsForNoFolderThatHangs(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, "")
+	s := newSite(t, goodToken)
 	hanging := hangingFolder(t, s)
 	sinks := []string{s.path("good")}
 	for n := range 1000 {
@@ -56,4 +78,41 @@ func TestWatcherWaitsForNoFolderThatHangs(t *testing.T) {
 	}
 	cancel()
 	running.Wait()
+}
+
+func TestAFolderThatHangsAtTheStartDelaysNoOtherToken(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, goodToken+hangingToken)
+	hangingFolder(t, s)
+	s.start(t)
+	eventually(t, "the token of the good folder", func() bool { _, err := os.Stat(s.path("good")); return err == nil })
+	stopInTime(t, s)
+}
+
+func TestAFolderThatHangsAtAReloadDelaysNoOtherToken(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, goodToken)
+	hangingFolder(t, s)
+	s.start(t)
+	s.settled(t)
+	s.configure(t, goodToken+hangingToken)
+	eventually(t, "the configuration with the hanging folder", func() bool {
+		tokens, err := s.client().Status(t.Context())
+		return err == nil && len(tokens) == 2
+	})
+	check(t, os.Remove(s.path("good")))
+	eventually(t, "the token of the good folder", func() bool { _, err := os.Stat(s.path("good")); return err == nil })
+	stopInTime(t, s)
+}
+
+// stopInTime demands that the agent ends well within ten seconds, as it promises.
+func stopInTime(t *testing.T, s *site) {
+	t.Helper()
+	began := time.Now()
+	late := time.AfterFunc(longest, func() { _ = s.agent.Process.Kill() })
+	defer late.Stop()
+	s.stop(t)
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("it took %v to stop", took)
+	}
 }
