@@ -52,7 +52,6 @@ type fuseAttr struct {
 // mountLiar puts the liar at dir for as long as the test runs.
 func mountLiar(t *testing.T, dir string, l *liar) *liar {
 	t.Helper()
-	needRoot(t)
 	var err error
 	if l.fd, err = unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0); err != nil {
 		missing(t, "there is no FUSE here: "+err.Error())
@@ -149,6 +148,7 @@ func message(m any) []byte {
 }
 
 func TestALinkOnFUSELeadsRootNowhere(t *testing.T) {
+	needRoot(t)
 	base := openTempDir(t)
 	home, victim := mkdir(t, base+"/home", 0, 0o755), mkdir(t, base+"/victim", 0, 0o755)
 	mountLiar(t, home, &liar{modes: map[string]uint32{".condor": unix.S_IFLNK | 0o777}, link: victim})
@@ -158,6 +158,7 @@ func TestALinkOnFUSELeadsRootNowhere(t *testing.T) {
 }
 
 func TestWhatFUSECallsRootsIsWrittenAsTheOwner(t *testing.T) {
+	needRoot(t)
 	home := mkdir(t, openTempDir(t)+"/home", 0, 0o755)
 	l := mountLiar(t, home, &liar{modes: map[string]uint32{".condor": unix.S_IFDIR | 0o755}})
 	made := theirs(home + "/new/token")
@@ -210,6 +211,7 @@ func TestLinksOnNetworkFileSystemsAreNotFollowed(t *testing.T) {
 }
 
 func TestAFileThatCannotBeLookedAtIsNotCalledRemoved(t *testing.T) {
+	needRoot(t)
 	home := mkdir(t, openTempDir(t)+"/home", 0, 0o755)
 	mountLiar(t, home, &liar{fails: true})
 	err := New(theirs(home + "/token")).Remove(t.Context())
