@@ -406,27 +406,6 @@ func TestWhatOthersDoOnlyWarns(t *testing.T) {
 	}
 }
 
-func TestXRootDsClientMayNotSkipAStorageToken(t *testing.T) {
-	storage := agent.Request{Profile: "wlcg", Scope: []string{"compute.read", "storage.read:/"}}
-	for _, c := range []struct {
-		req    agent.Request
-		block  fileBlock
-		warned bool
-	}{
-		{storage, fileBlock{Mode: 0o640, Format: "token"}, true},
-		{agent.Request{Profile: "scitokens", Scope: []string{"write:/data"}}, fileBlock{Mode: 0o604, Format: "token"}, true},
-		{storage, fileBlock{Mode: 0o400, Format: "token"}, false},
-		{storage, fileBlock{Mode: 0o640, Format: "env"}, false},
-		{agent.Request{Profile: "wlcg", Scope: []string{"compute.read"}}, fileBlock{Mode: 0o640, Format: "token"}, false},
-		{agent.Request{Profile: "htcondor", Scope: []string{"condor:/READ"}}, fileBlock{Mode: 0o640, Format: "token"}, false},
-	} {
-		faults := judged(t, func(b *config.Block) { judgeForXRootD(b, c.block, c.req) })
-		if warned := strings.Contains(text(t, faults), "XRootD's client would skip"); warned != c.warned || faults.HasErrors() {
-			t.Errorf("%+v for %+v gives %s", c.block, c.req, text(t, faults))
-		}
-	}
-}
-
 // judged is what is found of an empty sink block.
 func judged(t *testing.T, judge func(b *config.Block)) config.Faults {
 	t.Helper()
@@ -440,18 +419,6 @@ func judged(t *testing.T, judge func(b *config.Block)) config.Faults {
 		}},
 	}, config.Environment{})
 	return faults
-}
-
-func TestATokenTooLargeForXRootDIsToldOnce(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "token")
-	s := fine(t, pathLine(path))
-	s.forStorage = true
-	for _, c := range []struct{ size, told int }{{8191, 0}, {8192, 1}, {8193, 0}} {
-		put(t, s, token(strings.Repeat("x", c.size), time.Hour), true)
-		if w := s.Warnings(); len(w) != c.told || c.told > 0 && !strings.Contains(w[0], path+": the token has 8193 bytes") {
-			t.Errorf("a token of %d bytes gives the warnings %q", c.size, w)
-		}
-	}
 }
 
 func TestDefinitionsAloneReadTheFilesOfOthers(t *testing.T) {
