@@ -193,8 +193,15 @@ func (d *duty) adopt(ctx context.Context) (o outcome) {
 	return o
 }
 
-func (d *duty) takeAway(ctx context.Context) outcome {
-	return outcome{err: d.sink.(Remover).Remove(ctx)}
+// takeAway removes the file if it still is the one that was put.
+func (d *duty) takeAway(ctx context.Context) (o outcome) {
+	if l, ok := d.sink.(Looker); ok {
+		if o.difference, _ = l.Look(ctx); o.difference != "" {
+			return o
+		}
+	}
+	o.err = d.sink.(Remover).Remove(ctx)
+	return o
 }
 
 // readers are those who look for a token in a sink.

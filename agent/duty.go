@@ -159,7 +159,7 @@ func (a *Agent) lookedAt(d *duty, o outcome) {
 	}
 	d.lost = o.lost
 	switch {
-	case o.difference == "":
+	case o.difference == "" || d.entry.token.Expired(a.now): // one that has expired is of no use to anybody
 		a.lookLater(d)
 	case d.entry.token.Secret == (Secret{}): // it was adopted, and is not in memory
 		a.logChanged(d, o.difference, "a new token is asked for")
@@ -186,7 +186,12 @@ func (a *Agent) removed(d *duty, o outcome) {
 		return
 	}
 	a.recovered(d)
-	a.about(d).WithField("expired", stamp(d.inPlace.Expires)).Warn("expired token removed, so that it hides no other")
+	log := a.about(d).WithField("expired", stamp(d.inPlace.Expires))
+	if o.difference != "" {
+		log.Warnf("expired token not removed, since somebody else changed the file: %s", o.difference)
+	} else {
+		log.Warn("expired token removed, so that it hides no other")
+	}
 	d.inPlace, d.record = Token{}, Record{}
 	a.stale = true
 	a.lookLater(d)

@@ -181,11 +181,11 @@ func (a *Agent) orphanSeen(d *duty, o outcome) {
 		a.sinkFailed(d, o.err, "file of a removed definition not removed", "file of a removed definition still not removed")
 	case o.err != nil:
 		a.lookLater(d)
+	case o.difference != "":
+		a.forget(d) // what lies there is none of ours
 	case d.doing == removing:
 		a.forget(d)
 		a.about(d).Info("file removed, as its definition was")
-	case o.difference != "":
-		a.forget(d)
 	case d.remove:
 		d.recalled = d.recalled && d.doing != adopting
 		a.schedule(d, a.now)

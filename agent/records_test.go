@@ -352,6 +352,34 @@ func TestFileGoesWithItsDefinitionIfThatIsWanted(t *testing.T) {
 	})
 }
 
+func TestChangedFileIsNotTakenAwayAndNotFoughtOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk, source := &fakeDisk{}, &fakeSource{life: time.Hour}
+		set := onDisk(disk, source, "a", "b")
+		set[0].DeleteRemoved, set[1].RemoveExpired = true, true
+		var out bytes.Buffer
+		log := silent()
+		log.Out = &out
+		a := started(t, log, set...)
+		source.set(func() { source.fail = func(time.Time) error { return errors.New("down") } })
+		disk.put("/t/a", "another's")
+		a.Replace(t.Context(), set[1:])
+		time.Sleep(time.Hour - time.Second)
+		disk.put("/t/b", "another's")
+		time.Sleep(10 * time.Hour)
+		synctest.Wait()
+		if disk.at("/t/a") != "another's" || disk.at("/t/b") != "another's" {
+			t.Errorf("files %v", disk.files)
+		}
+		if left, _ := a.Leftovers(t.Context()); len(left) != 0 {
+			t.Errorf("leftovers %v", left)
+		}
+		if n := strings.Count(out.String(), "not removed"); n > 1 {
+			t.Errorf("%d lines of removal:\n%s", n, out.String())
+		}
+	})
+}
+
 func TestExpiredTokenIsTakenAwayIfThatIsWanted(t *testing.T) {
 	for _, remove := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
