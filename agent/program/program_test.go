@@ -204,10 +204,10 @@ func TestInputNeedNotBeRead(t *testing.T) {
 }
 
 func TestOutputIsWholeOrAnError(t *testing.T) {
-	if got := output(t, shell(`head -c 16384 /dev/zero; echo noise >&2`), Input{}); got != strings.Repeat("\x00", MaxOutput) {
+	if got := output(t, shell(`yes "" | tr "\n" x | head -c 16384; echo noise >&2`), Input{}); got != strings.Repeat("x", MaxOutput) {
 		t.Errorf("it has %d bytes", len(got))
 	}
-	_, err := shell(`head -c 16385 /dev/zero`).Output(t.Context(), Input{})
+	_, err := shell(`yes | head -c 16385`).Output(t.Context(), Input{})
 	wantFault(t, err, agent.Transient, "more than 16384 bytes")
 	_, err = shell(`echo very secret; exit 1`).Output(t.Context(), Input{})
 	wantFault(t, err, agent.Transient, "exit status 1; it said nothing")
