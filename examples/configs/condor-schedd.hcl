@@ -5,6 +5,9 @@
 source "htcondor" "cm1" {
   # A copy of the key that lies in /etc/condor/passwords.d of the manager, byte for
   # byte: a line end at its end is part of the key. Owned by root, chmod 0600.
+  # Whoever has a key signs as any identity of its pool, condor@… ADMINISTRATOR
+  # included. Give each host a named key of its own, which can be taken from it
+  # alone, or sign on the manager.
   key_file = "/etc/condor/passwords.d/cm1"
 
   # The manager's TRUST_DOMAIN, byte for byte (there: condor_config_val TRUST_DOMAIN).

@@ -12,6 +12,9 @@ source "htcondor" "pool" {
   # A copy of the key at the pool's collector, byte for byte; its name is the key's.
   # Not in ~frontend/passwords.d: where the frontend finds a key it makes the
   # pilots' tokens by itself, in the same files, whenever one is an hour old.
+  # Whoever has a key signs as any identity of its pool, condor@… ADMINISTRATOR
+  # included. Give each host a named key of its own, which can be taken from it
+  # alone, or sign on the manager.
   key_file     = "/etc/condor/passwords.d/FRONTEND"
   trust_domain = "cm.example.org" # there: condor_config_val TRUST_DOMAIN
 }
