@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/tokenagent/tokenagent/sinks/tokendir"
@@ -23,22 +25,19 @@ func condorKnob() func(name string) (string, error) {
 	if err != nil {
 		return nil
 	}
-	answers := condorAnswers{}
-	return func(name string) (string, error) { return answers.ask(context.Background(), program, name) }
+	asked := newCondorConfig(context.Background())
+	return func(name string) (string, error) { return asked.ask(program, name) }
 }
 
-// knobs asks HTCondor's and HTCondor-CE's configuration.
-func knobs(ctx context.Context) tokendir.Lookup {
-	answers := condorAnswers{}
-	return func(s tokendir.System, knob string) (string, bool) {
-		value, err := answers.ask(ctx, s.Tool, knob)
-		return value, err == nil && value != ""
-	}
+// A condorConfig asks the programs that tell HTCondor's and HTCondor-CE's
+// configuration: each for a knob once, and not again after it gave no answer.
+type condorConfig struct {
+	ctx      context.Context
+	patience time.Duration // with each question
+	known    map[condorQuestion]condorAnswer
+	silent   map[string]error // programs that gave no answer
+	faults   []string         // why the configuration could not be asked, each once
 }
-
-// condorAnswers are what programs have printed for the names of knobs, each of
-// which is asked once.
-type condorAnswers map[condorQuestion]condorAnswer
 
 type condorQuestion struct{ program, knob string }
 
@@ -47,39 +46,90 @@ type condorAnswer struct {
 	err   error
 }
 
-// ask is the one line that the program prints for the knob.
-func (known condorAnswers) ask(ctx context.Context, program, knob string) (string, error) {
-	q := condorQuestion{program, knob}
-	a, asked := known[q]
-	if !asked {
-		a.value, a.err = output(ctx, program, knob)
-		if a.err == nil && strings.Contains(a.value, "\n") {
-			a = condorAnswer{err: fmt.Errorf("%s gave more than one line", program)}
+func newCondorConfig(ctx context.Context) *condorConfig {
+	return &condorConfig{ctx: ctx, patience: askPatience, known: map[condorQuestion]condorAnswer{}, silent: map[string]error{}}
+}
+
+// The errors of questions that have no answer.
+var (
+	errNotDefined = errors.New("the knob is not set")
+	errNoAnswer   = errors.New("no answer")
+)
+
+// lookup is a tokendir.Lookup. What keeps it from asking a system that is there is
+// one of the faults. An empty value counts as none, as it does in HTCondor.
+func (c *condorConfig) lookup(s tokendir.System, knob string) (string, bool) {
+	value, err := c.ask(s.Tool, knob)
+	if err != nil && !errors.Is(err, errNotDefined) && !errors.Is(err, exec.ErrNotFound) {
+		fault := fmt.Sprintf("the configuration of %s could not be asked, so its defaults were taken: %v", s.Name, err)
+		if !slices.Contains(c.faults, fault) {
+			c.faults = append(c.faults, fault)
 		}
-		known[q] = a
+	}
+	return value, err == nil && value != ""
+}
+
+// ask is the one line that the program prints for the knob.
+func (c *condorConfig) ask(program, knob string) (string, error) {
+	if err := c.silent[program]; err != nil {
+		return "", err
+	}
+	q := condorQuestion{program, knob}
+	a, asked := c.known[q]
+	if !asked {
+		a.value, a.err = c.answer(program, knob)
+		c.known[q] = a
+	}
+	if errors.Is(a.err, errNoAnswer) {
+		c.silent[program] = a.err
 	}
 	return a.value, a.err
 }
 
-// output is what the program prints, without the blanks around it. What it
-// prints to either of its outputs when it fails is part of the error.
-func output(ctx context.Context, program string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, askPatience)
+func (c *condorConfig) answer(program, knob string) (string, error) {
+	value, err := output(c.ctx, c.patience, program, knob)
+	if err == nil && strings.Contains(value, "\n") {
+		return "", fmt.Errorf("%s gave more than one line for %s", program, knob)
+	}
+	return value, err
+}
+
+// output is what the program prints to its standard output, without the blanks
+// around it. Its error says what the program complained of. (It is not run by
+// agent/program, as HTCondor's programs want the environment of who asks.)
+func output(ctx context.Context, patience time.Duration, name string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	var text shortText
-	c := exec.CommandContext(ctx, program, args...)
-	c.Stdout, c.Stderr = &text, &text
+	var answer, complaint shortText
+	c := exec.CommandContext(ctx, name, args...)
+	c.Stdout, c.Stderr = &answer, &complaint
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // so that nothing it has started is left
+	c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGKILL) }
 	c.WaitDelay = time.Second
 	err := c.Run()
-	answer := strings.TrimSpace(text.String())
 	switch {
+	case err == nil:
+		return strings.TrimSpace(answer.String()), nil
+	case errors.Is(err, exec.ErrNotFound):
+		return "", err
 	case ctx.Err() != nil:
-		return "", fmt.Errorf("%s gave no answer within %s", program, askPatience)
-	case err != nil:
-		first, _, _ := strings.Cut(answer, "\n")
-		return "", fmt.Errorf("%s: %w (%.200q)", program, err, first)
+		return "", fmt.Errorf("%s: %w within %s", name, errNoAnswer, patience)
+	case errors.Is(err, exec.ErrWaitDelay):
+		_ = syscall.Kill(-c.Process.Pid, syscall.SIGKILL) // whoever still holds its output
 	}
-	return answer, nil
+	return "", refusal(name, err, complaint.String()+"\n"+answer.String())
+}
+
+// refusal is the error of a program that ended with err, and of what it said the
+// line that tells most.
+func refusal(name string, err error, said string) error {
+	const notDefined = "Not defined"
+	lines := strings.Split(strings.TrimSpace(said), "\n")
+	at := slices.IndexFunc(lines, func(line string) bool { return strings.HasPrefix(line, notDefined) })
+	if at < 0 {
+		return fmt.Errorf("%s: %w (%.200q)", name, err, lines[0])
+	}
+	return fmt.Errorf("%w: %s: %w (%.200q)", errNotDefined, name, err, lines[at])
 }
 
 // A shortText is what a program prints, as far as anybody would read it; what

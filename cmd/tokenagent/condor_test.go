@@ -1,10 +1,16 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestHTCondorsConfigurationIsAskedOnce(t *testing.T) {
@@ -12,7 +18,7 @@ func TestHTCondorsConfigurationIsAskedOnce(t *testing.T) {
 	fakeProgram(t, "condor_config_val", fmt.Sprintf(`
 echo "$#:$1" >> %s
 case "$1" in
-TRUST_DOMAIN) echo pool.example.org ;;
+TRUST_DOMAIN) echo "Configuration Warning: a file has gone" >&2; echo pool.example.org ;;
 EMPTY) echo ;;
 LINES) echo one; echo two ;;
 ENDLESS) exec yes ;;
@@ -39,6 +45,39 @@ esac`, asked))
 	}
 	if got := strings.Count(readFile(t, asked), "\n"); got != 6 {
 		t.Errorf("it was asked %d times", got)
+	}
+}
+
+func TestAProgramThatHangsIsAskedOnceAndLeavesNothing(t *testing.T) {
+	dir := t.TempDir()
+	asked, pipe := filepath.Join(dir, "asked"), filepath.Join(dir, "pipe")
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fakeProgram(t, "condor_config_val", fmt.Sprintf(`
+sleep 1000 >%s &
+echo "$1" >> %s
+wait`, pipe, asked))
+	held, err := os.OpenFile(pipe, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	config := newCondorConfig(t.Context())
+	config.patience = time.Second
+	for _, knob := range []string{"A", "B", "A"} {
+		_, err := config.ask("condor_config_val", knob)
+		if err == nil || err.Error() != "condor_config_val: no answer within 1s" {
+			t.Errorf("%s: %v", knob, err)
+		}
+	}
+	if got := readFile(t, asked); got != "A\n" {
+		t.Errorf("asked for %q", got)
+	}
+	// The pipe ends when nobody holds its other side: the sleep is gone.
+	_ = held.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if n, err := held.Read(make([]byte, 1)); n > 0 || !errors.Is(err, io.EOF) {
+		t.Errorf("what it started still runs: %v", err)
 	}
 }
 

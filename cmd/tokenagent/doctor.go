@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -28,23 +29,23 @@ mended counts at once; but a daemon that found no token at all at its start look
 again only after condor_reconfig, and sessions outlive the token that began them.
 
 Exit codes: 0 fine, 1 an entry is passed over for its owner, mode or content, a
-token that is used is expired, not yet valid or none that a server accepts, or a
-named DIR cannot be read.`,
+token that is used is expired, not yet valid or none that a server accepts, a
+named DIR cannot be read, or HTCondor is installed and does not tell its
+configuration.`,
 		Example: `  tokenagent doctor
   tokenagent doctor --as frontend
   tokenagent doctor /etc/condor/tokens.d --json`,
 		RunE: func(c *cobra.Command, dirs []string) error {
-			d := doctor{knob: knobs(c.Context()), now: time.Now()}
+			ctx, stop := untilSignal(c.Context())
+			defer stop()
+			config := newCondorConfig(ctx)
+			d := doctor{knob: config.lookup, now: time.Now()}
 			found, err := d.examine(dirs, as)
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				err = printJSON(c.OutOrStdout(), map[string]any{"directories": found})
-			} else {
-				err = printExaminations(c.OutOrStdout(), found, d.now)
-			}
-			return errors.Join(err, ill(found))
+			told := diagnosis{config.faults, found}
+			return errors.Join(told.print(c.OutOrStdout(), asJSON, d.now), told.ill())
 		},
 	}
 	c.Flags().StringVar(&as, "as", "", "the user whose reading is replayed, by name or number")
@@ -56,6 +57,12 @@ named DIR cannot be read.`,
 type doctor struct {
 	knob tokendir.Lookup
 	now  time.Time
+}
+
+// A diagnosis is all that doctor shows.
+type diagnosis struct {
+	Warnings    []string      `json:"warnings,omitempty"` // why HTCondor's configuration could not be asked
+	Directories []examination `json:"directories"`
 }
 
 // An examination is what doctor shows of one directory.
@@ -85,6 +92,9 @@ func (d doctor) examine(dirs []string, as string) ([]examination, error) {
 	}
 	found := []examination{}
 	for _, dir := range dirs {
+		if dir == "" {
+			return nil, usage("a DIR is empty; leave it out for the directories that HTCondor would use")
+		}
 		directory, err := d.named(dir, as, users[len(users)-1])
 		if err != nil {
 			return nil, err
@@ -136,17 +146,14 @@ func (d doctor) one(directory tokendir.Directory) examination {
 }
 
 // ill is the error that ends the process with 1 when something found keeps a
-// token from its servers. All there is to say has been printed.
-func ill(found []examination) error {
-	for _, e := range found {
-		for _, f := range e.Findings {
-			if f.Grave {
-				return &exitError{code: exitFailed}
-			}
-		}
-		if e.Error != "" && e.named {
-			return &exitError{code: exitFailed}
-		}
+// token from its servers, or nobody knows. All there is to say has been printed.
+func (d diagnosis) ill() error {
+	ill := len(d.Warnings) > 0
+	for _, e := range d.Directories {
+		ill = ill || e.Error != "" && e.named || slices.ContainsFunc(e.Findings, func(f tokendir.Finding) bool { return f.Grave })
+	}
+	if ill {
+		return &exitError{code: exitFailed}
 	}
 	return nil
 }

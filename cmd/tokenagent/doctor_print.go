@@ -10,16 +10,22 @@ import (
 	"github.com/tokenagent/tokenagent/sinks/tokendir"
 )
 
-// printExaminations writes what was found for people.
-func printExaminations(w io.Writer, found []examination, now time.Time) error {
+// print writes what was found, for people or as JSON.
+func (d diagnosis) print(w io.Writer, asJSON bool, now time.Time) error {
+	if asJSON {
+		return printJSON(w, d)
+	}
 	var lines strings.Builder
-	for i, e := range found {
+	for _, text := range d.Warnings {
+		fmt.Fprintf(&lines, "WARNING: %s\n\n", plain(text))
+	}
+	for i, e := range d.Directories {
 		if i > 0 {
 			lines.WriteString("\n")
 		}
 		e.print(&lines, now)
 	}
-	if len(found) == 0 {
+	if len(d.Directories) == 0 {
 		lines.WriteString("HTCondor reads no directory for this user, who has no home\n")
 	}
 	_, err := io.WriteString(w, lines.String())

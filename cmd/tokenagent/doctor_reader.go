@@ -76,7 +76,7 @@ func userOf(nameOrNumber string) (tokendir.User, bool) {
 	if u, err := lookup(nameOrNumber); err == nil {
 		return entry(u.Username, u.Uid, u.HomeDir)
 	}
-	text, _ := output(context.Background(), "getent", "--", "passwd", nameOrNumber)
+	text, _ := output(context.Background(), askPatience, "getent", "--", "passwd", nameOrNumber)
 	line, _, _ := strings.Cut(text, "\n")
 	if f := strings.Split(line, ":"); len(f) > 5 {
 		return entry(f[0], f[2], f[5])

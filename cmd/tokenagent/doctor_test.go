@@ -54,23 +54,43 @@ func TestKnobsAreAskedOnce(t *testing.T) {
 	fakeProgram(t, "condor_config_val", fmt.Sprintf(`
 echo "$1" >> %s
 case "$1" in
-SET) echo /srv/tokens ;;
-*) echo "Not defined: $1"; exit 1 ;;
+SET) echo "Configuration Warning: a file has gone" >&2; echo /srv/tokens ;;
+EMPTY) echo ;;
+*) echo "Configuration Warning: a file has gone" >&2; echo "Not defined: $1"; exit 1 ;;
 esac`, asked))
-	lookup := knobs(t.Context())
+	config := newCondorConfig(t.Context())
 	system := tokendir.Systems()[0]
 	for range 3 {
-		if v, ok := lookup(system, "SET"); v != "/srv/tokens" || !ok {
+		if v, ok := config.lookup(system, "SET"); v != "/srv/tokens" || !ok {
 			t.Errorf("SET is %q, %v", v, ok)
 		}
-		if v, ok := lookup(system, "UNSET"); v != "" || ok {
-			t.Errorf("UNSET is %q, %v", v, ok)
+		for _, name := range []string{"EMPTY", "UNSET"} {
+			if v, ok := config.lookup(system, name); v != "" || ok {
+				t.Errorf("%s is %q, %v", name, v, ok)
+			}
 		}
 	}
-	if got := readFile(t, asked); got != "SET\nUNSET\n" {
+	if got := readFile(t, asked); got != "SET\nEMPTY\nUNSET\n" {
 		t.Errorf("asked for %q", got)
 	}
-	if v, ok := lookup(tokendir.System{Tool: "condor_of_no_name"}, "SET"); ok {
+	if v, ok := config.lookup(tokendir.System{Tool: "condor_of_no_name"}, "SET"); ok {
 		t.Errorf("a program that is not there says %q", v)
+	}
+	if len(config.faults) > 0 {
+		t.Errorf("it found fault: %q", config.faults)
+	}
+}
+
+func TestAConfigurationThatCannotBeAskedIsTold(t *testing.T) {
+	fakeProgram(t, "condor_config_val", `echo "ERROR: cannot read condor_config" >&2; exit 1`)
+	config := newCondorConfig(t.Context())
+	for _, knob := range []string{"SEC_TOKEN_DIRECTORY", "SEC_TOKEN_SYSTEM_DIRECTORY"} {
+		if v, ok := config.lookup(tokendir.Systems()[0], knob); ok {
+			t.Errorf("%s is %q", knob, v)
+		}
+	}
+	want := []string{`the configuration of HTCondor could not be asked, so its defaults were taken: condor_config_val: exit status 1 ("ERROR: cannot read condor_config")`}
+	if diff := cmp.Diff(want, config.faults); diff != "" {
+		t.Error(diff)
 	}
 }

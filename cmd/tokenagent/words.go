@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 )
 
 // spoken is a duration as people say it: its two largest units, "2d4h", "57m3s".
@@ -39,9 +40,10 @@ func away(t, now time.Time) string {
 }
 
 // plain is text that comes from elsewhere, fit for a terminal: as it is, or
-// quoted when it holds what a terminal would obey.
+// quoted when it holds what a terminal would obey, or bytes that are no UTF-8:
+// one of those may be an escape to a terminal, or to a tabwriter.
 func plain(text string) string {
-	if strings.IndexFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) < 0 {
+	if utf8.ValidString(text) && strings.IndexFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) < 0 {
 		return text
 	}
 	return strconv.Quote(text)
