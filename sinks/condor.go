@@ -1,6 +1,7 @@
 package sinks
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -8,12 +9,17 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/config"
 	"github.com/tokenagent/tokenagent/sinks/tokendir"
 )
 
 // homeTokens is where a user's HTCondor looks for tokens, below the home.
 const homeTokens = "/.condor/tokens.d"
+
+// rootsHome is the one home in which HTCondor looks for none: what root runs
+// reads the system's directory.
+const rootsHome = "/root"
 
 // tokenDirectory is the directory of HTCondor that the file of that path lies
 // in, which is to belong to the user of that number; nil when it lies elsewhere.
@@ -48,7 +54,7 @@ func wellKnown(folder string) *tokendir.Directory {
 			return &d
 		}
 	}
-	if strings.HasSuffix(folder, homeTokens) {
+	if strings.HasSuffix(folder, homeTokens) && folder != rootsHome+homeTokens {
 		d := tokendir.At(folder, tokendir.User{Name: "its user", UID: -1}, unset)
 		return &d
 	}
@@ -115,7 +121,28 @@ func judgeForCondor(b *config.Block, block fileBlock, d tokendir.Directory, owne
 		b.Fault(attr, "HTCondor would not use the file", p.Text)
 	}
 	wrongOwner := slices.ContainsFunc(problems, func(p tokendir.Problem) bool { return p.About == "owner" })
+	judgeForDaemons(b, d, owner)
 	return len(problems) == 0, !wrongOwner
+}
+
+// judgeForDaemons warns of a file for one user in the directory that all of
+// HTCondor on this machine is told to use. An agent that does not run as root
+// knows its user's configuration, and writes for that user alone.
+func judgeForDaemons(b *config.Block, d tokendir.Directory, owner int) {
+	if !b.DefinitionsOnly() && os.Geteuid() == 0 && d.Knob == "SEC_TOKEN_DIRECTORY" && owner != 0 && owner == d.Reader.UID {
+		b.Warn("owner", "root's daemons pass over it", fmt.Sprintf(
+			"SEC_TOKEN_DIRECTORY is %s for the daemons too, which use only root's files there; this one serves the tools of its owner", d.Path))
+	}
+}
+
+// judgeIDToken warns of a token that HTCondor would find in its directory d and
+// never use.
+func judgeIDToken(b *config.Block, req agent.Request, d *tokendir.Directory) {
+	if d == nil || req.Profile == "htcondor" {
+		return
+	}
+	b.Warn("path", "HTCondor looks for IDTOKENs there", fmt.Sprintf(
+		"of the files in %s it uses only IDTOKENs, as source \"htcondor\" signs them; another token goes where BEARER_TOKEN_FILE or SCITOKENS_FILE says, which its method SCITOKENS reads", d.Path))
 }
 
 // CondorReader is the user whose HTCondor looks for a token in the file; false

@@ -21,6 +21,12 @@ func condor(knob, value string) config.Environment {
 	}}
 }
 
+// idtoken are the attributes of a token that HTCondor would take.
+const idtoken = `  profile = "htcondor"
+  subject = "schedd@example.org"
+  scope   = ["condor:/READ"]
+`
+
 func TestFilesThatHTCondorWouldNotUse(t *testing.T) {
 	dir := t.TempDir()
 	here := pathLine(filepath.Join(dir, "10-collector"))
@@ -36,7 +42,7 @@ func TestFilesThatHTCondorWouldNotUse(t *testing.T) {
 		"a variable":      {here + `format = "env"`, `that is the format "token"`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, faults := load(t, condor("SEC_TOKEN_DIRECTORY", dir), test.lines)
+			_, faults := loadToken(t, condor("SEC_TOKEN_DIRECTORY", dir), idtoken, test.lines)
 			got := text(t, faults)
 			if test.want == "" && got != "" || !strings.Contains(got, test.want) {
 				t.Errorf("got %s\nwant %q", got, test.want)
@@ -50,7 +56,7 @@ func TestFilesThatHTCondorWouldNotUse(t *testing.T) {
 
 func TestAllThatKeepsHTCondorFromAFileIsTold(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "none") // which visit warns of
-	_, faults := load(t, condor("SEC_TOKEN_DIRECTORY", dir), pathLine(dir+"/a~")+"mode = \"0644\"\nformat = \"json\"")
+	_, faults := loadToken(t, condor("SEC_TOKEN_DIRECTORY", dir), idtoken, pathLine(dir+"/a~")+"mode = \"0644\"\nformat = \"json\"")
 	if len(faults.Errors()) != 3 || len(faults.Warnings()) != 1 {
 		t.Errorf("got %s", text(t, faults))
 	}
@@ -63,10 +69,45 @@ func TestHTCondorReadsRootsFilesInItsSystemDirectory(t *testing.T) {
 		fine(t, lines)
 		lines, place = lines+"owner = \"54321\"\ngroup = \"54321\"", "owner ="
 	}
-	_, faults := load(t, condor("SEC_TOKEN_SYSTEM_DIRECTORY", dir), lines)
+	_, faults := loadToken(t, condor("SEC_TOKEN_SYSTEM_DIRECTORY", dir), idtoken, lines)
 	got := text(t, faults)
 	if len(faults) != 1 || !strings.Contains(got, "only when they belong to root; this one would belong to uid") || !strings.Contains(got, place) {
 		t.Errorf("got %s", got)
+	}
+}
+
+// What the tools of a user find there, the daemons do not use.
+func TestRootsDaemonsPassOverTheFilesOfOthers(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give files to another user")
+	}
+	dir := t.TempDir()
+	must(t, os.Chown(dir, 54321, 54321))
+	must(t, os.Chmod(filepath.Dir(dir), 0o755))
+	lines := pathLine(dir+"/10-collector") + "owner = \"54321\"\ngroup = \"54321\""
+	_, faults := loadToken(t, condor("SEC_TOKEN_DIRECTORY", dir), idtoken, lines)
+	got := text(t, faults)
+	if len(faults) != 1 || !strings.Contains(got, "warning: root's daemons pass over it") || !strings.Contains(got, "owner =") {
+		t.Errorf("got %s", got)
+	}
+	for _, env := range []config.Environment{condor("SEC_TOKEN_DIRECTORY", "/elsewhere"), {Definitions: true}} {
+		if _, faults := loadToken(t, env, idtoken, lines); len(faults) > 0 {
+			t.Errorf("got %s", text(t, faults))
+		}
+	}
+}
+
+func TestATokenThatIsNoIDTOKENIsOutOfPlace(t *testing.T) {
+	dir := t.TempDir()
+	for _, attributes := range []string{"", "  profile = \"scitokens\"\n  subject = \"pilot\"\n  audience = [\"ce.example.org:9619\"]\n  scope = [\"condor:/READ\"]\n"} {
+		_, faults := loadToken(t, condor("SEC_TOKEN_DIRECTORY", dir), attributes, pathLine(dir+"/10-pilot"))
+		got := text(t, faults)
+		if len(faults) != 1 || !strings.Contains(got, "warning: HTCondor looks for IDTOKENs there") || !strings.Contains(got, "SCITOKENS_FILE") || !strings.Contains(got, "path =") {
+			t.Errorf("got %s", got)
+		}
+		if _, faults := loadToken(t, config.Environment{}, attributes, pathLine(dir+"/10-pilot")); len(faults) > 0 {
+			t.Errorf("elsewhere: %s", text(t, faults))
+		}
 	}
 }
 
@@ -131,6 +172,7 @@ func TestTokenDirectoriesAreKnownByTheirPathsAlone(t *testing.T) {
 		"/etc/condor/tokens.d/deeper/a~":            "",
 		"/home/frontend/.condor/tokens.d/deeper/a~": "",
 		"/home/frontend/x.condor/tokens.d/a~":       "",
+		"/root/.condor/tokens.d/a~":                 "", // where root's HTCondor does not look
 	} {
 		_, faults := load(t, config.Environment{Definitions: true}, pathLine(path)+`owner = "nobody-of-that-name"`)
 		if got := text(t, faults); want == "" && got != "" || !strings.Contains(got, want) || strings.Contains(got, "belong to") {

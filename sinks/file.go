@@ -68,6 +68,7 @@ func decodeFile(b *config.Block, _ string, req agent.Request) agent.Sink {
 	s := &file{path: block.Path, format: formats[block.Format], safe: safefile.New(target)}
 	s.forStorage = block.Format == "token" && opensStorage(req)
 	s.directory = tokenDirectory(b, block.Path, target.Owner.UID)
+	judgeIDToken(b, req, s.directory)
 	if !s.judge(b, block, unsure) {
 		return nil
 	}

@@ -28,8 +28,14 @@ func (silent) Issue(context.Context, agent.Request) (agent.Token, error) {
 // load decodes a sink "file" block with these lines in it.
 func load(t testing.TB, env config.Environment, lines string) (*file, config.Faults) {
 	t.Helper()
+	return loadToken(t, env, "", lines)
+}
+
+// loadToken is load for a token that has these attributes too.
+func loadToken(t testing.TB, env config.Environment, attributes, lines string) (*file, config.Faults) {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "tokenagent.hcl")
-	text := fmt.Sprintf("source \"silent\" \"s\" {\n}\ntoken \"t\" {\n  source = source.silent.s\n  sink \"file\" {\n%s\n  }\n}\n", lines)
+	text := fmt.Sprintf("source \"silent\" \"s\" {\n}\ntoken \"t\" {\n  source = source.silent.s\n%s  sink \"file\" {\n%s\n  }\n}\n", attributes, lines)
 	must(t, os.WriteFile(path, []byte(text), 0o600))
 	kinds := config.Kinds{
 		Sources: map[string]config.SourceDecoder{"silent": func(b *config.Block) agent.Source {
