@@ -102,6 +102,9 @@ func (r Reading) remedy(e Entry) string {
 	case Blocks, Special, TooLarge:
 		return "rm " + path
 	case Unreadable:
+		if e.astray {
+			return "remove the link: rm " + path
+		}
 		return "let " + r.reader.String() + " read it, or remove it"
 	case Incomplete:
 		return "ask for a token with kid, iss and sub (condor_token_create makes such), or remove the file"

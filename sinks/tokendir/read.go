@@ -1,6 +1,7 @@
 package tokendir
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -15,7 +16,7 @@ import (
 )
 
 const (
-	maxFile  = 1 << 20 // bytes of a file that is read: room for many tokens
+	maxFile  = 1 << 20 // bytes of a file that are read: room for many tokens
 	maxNames = 1 << 14 // names of a directory that is read
 )
 
@@ -106,24 +107,37 @@ func (f folder) entries(name string) []Entry {
 	if e.Verdict != "" {
 		return []Entry{e}
 	}
-	content, err := read(held, st.Size)
+	content, err := read(held, min(st.Size, maxFile))
 	if err != nil {
 		return unreadable(e, err)
 	}
+	if st.Size > maxFile && bytes.IndexByte(content, 0) < 0 {
+		return []Entry{tooLarge(e, st.Size)}
+	}
 	return f.judge(e, content)
+}
+
+// tooLarge is the entry of a file of that size in whose beginning there is no
+// NUL byte. What comes of the rest is not known.
+func tooLarge(e Entry, size int64) Entry {
+	e.Verdict = TooLarge
+	e.Reason = fmt.Sprintf("it has %d bytes, and what is in it was not judged; a token has fewer than 16384. Should there be a NUL byte behind the first %d, HTCondor spins for ever at it", size, maxFile)
+	return e
 }
 
 // unopened is the entry of a name behind which there is nothing to look at.
 func (f folder) unopened(e Entry, err error) []Entry {
 	var st unix.Stat_t
-	if errors.Is(err, fs.ErrNotExist) && unix.Fstatat(f.fd, e.Name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
+	gone := unix.Fstatat(f.fd, e.Name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil
+	if gone && errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if f.reader.Exclude.Excludes(e.Name) {
 		e.Verdict, e.Reason = Excluded, f.excluded()
 		return []Entry{e}
 	}
-	if st.Mode&unix.S_IFMT == unix.S_IFLNK {
+	if st.Mode&unix.S_IFMT == unix.S_IFLNK && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ELOOP)) {
+		e.astray = true
 		err = fmt.Errorf("it is a symbolic link that leads nowhere: %w", err)
 	}
 	return unreadable(e, err)
@@ -151,8 +165,6 @@ func (f folder) admit(e *Entry, st unix.Stat_t) {
 		e.Verdict, e.Reason = Mode, fmt.Sprintf("its mode is %04o; HTCondor reads it only when group and others are permitted nothing, as with 0600", st.Mode&0o7777)
 	case st.Mode&0o400 == 0 && f.reader.UID != 0:
 		e.Verdict, e.Reason = Unreadable, fmt.Sprintf("its mode is %04o, so its owner cannot read it", st.Mode&0o7777)
-	case st.Size > maxFile:
-		e.Verdict, e.Reason = TooLarge, fmt.Sprintf("it has %d bytes, and was not read; a token has fewer than 16384", st.Size)
 	}
 }
 

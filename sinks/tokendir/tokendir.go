@@ -62,7 +62,7 @@ const (
 	Mode       Verdict = "mode"       // passed over, since group or others are permitted something
 	Unreadable Verdict = "unreadable" // it cannot be opened or read
 	Special    Verdict = "special"    // a socket or device, in which there is nothing to read
-	TooLarge   Verdict = "too large"  // not read here; a token has fewer than 16 KiB
+	TooLarge   Verdict = "too large"  // not judged here; a token has fewer than 16 KiB
 	NoToken    Verdict = "no token"   // passed over, since no line of it is a token
 	Incomplete Verdict = "incomplete" // passed over, since its token has no kid, iss or sub
 )
@@ -118,6 +118,8 @@ type Entry struct {
 	Reason  string   `json:"reason,omitempty"` // of the verdict, in words
 	Remarks []string `json:"remarks,omitempty"`
 	Token   *Token   `json:"token,omitempty"`
+
+	astray bool // a symbolic link to nothing, or in a circle
 }
 
 // A Reader is a process that looks for a token.

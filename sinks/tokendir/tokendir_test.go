@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,127 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/sys/unix"
 )
-
-var now = time.Unix(1800000300, 0)
-
-// A claimSet makes tokens that differ in what a test is about.
-type claimSet struct {
-	alg, kid, iss, sub, scope string // "-" leaves it out
-	iat, exp                  int64
-}
-
-// signature is what no output may show.
-const signature = "c2lnbmF0dXJlLXRoYXQtbm9ib2R5LW1heS1zZWU"
-
-func (c claimSet) String() string {
-	header := map[string]any{"alg": or(c.alg, "HS256"), "typ": "JWT"}
-	claims := map[string]any{"jti": "00112233445566778899aabbccddeeff", "iat": c.iat, "exp": c.exp}
-	if c.iat == 0 {
-		claims["iat"] = now.Unix() - 300
-	}
-	if c.exp == 0 {
-		claims["exp"] = now.Unix() + 3600
-	}
-	for _, f := range []struct {
-		in             map[string]any
-		name, v, usual string
-	}{
-		{header, "kid", c.kid, "POOL"},
-		{claims, "iss", c.iss, "cm.example.org"},
-		{claims, "sub", c.sub, "schedd@example.org"},
-		{claims, "scope", c.scope, "condor:/READ"},
-	} {
-		if f.v != "-" {
-			f.in[f.name] = or(f.v, f.usual)
-		}
-	}
-	return part(header) + "." + part(claims) + "." + signature
-}
-
-func or(text, usual string) string {
-	if text == "" {
-		return usual
-	}
-	return text
-}
-
-func part(v map[string]any) string {
-	data, _ := json.Marshal(v)
-	return base64.RawURLEncoding.EncodeToString(data)
-}
-
-var (
-	good    = claimSet{}.String() + "\n"
-	elsePOO = claimSet{kid: "site"}.String() + "\n"
-	other   = claimSet{iss: "other.example.org"}.String() + "\n"
-	expired = claimSet{exp: now.Unix() - 60}.String() + "\n"
-	notYet  = claimSet{iat: now.Unix() + 60}.String() + "\n"
-)
-
-// self is the test's own user, as a reader.
-func self() Reader { return Reader{User: User{Name: "me", UID: os.Getuid()}} }
-
-// directory is a new token directory with these files, of mode 0600.
-func directory(t testing.TB, files map[string]string) string {
-	t.Helper()
-	dir := t.TempDir()
-	for name, content := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return dir
-}
-
-// mustRead reads the directory, or fails when that takes longer than anybody
-// would wait.
-func mustRead(t testing.TB, dir string, reader Reader) Reading {
-	t.Helper()
-	type answer struct {
-		Reading
-		error
-	}
-	done := make(chan answer, 1)
-	go func() {
-		r, err := Read(dir, reader, now)
-		done <- answer{r, err}
-	}()
-	select {
-	case a := <-done:
-		if a.error != nil {
-			t.Fatal(a.error)
-		}
-		return a.Reading
-	case <-time.After(10 * time.Second):
-		t.Fatal("it hangs")
-		return Reading{}
-	}
-}
-
-// verdicts are the entries, one a line: "name:line verdict by X, state".
-func verdicts(r Reading) string {
-	var lines strings.Builder
-	for _, e := range r.Entries {
-		fmt.Fprint(&lines, e.Name)
-		if e.Line > 0 {
-			fmt.Fprintf(&lines, ":%d", e.Line)
-		}
-		fmt.Fprintf(&lines, " %s", e.Verdict)
-		if e.By != "" {
-			fmt.Fprintf(&lines, " by %s", e.By)
-		}
-		if e.Only != "" {
-			fmt.Fprintf(&lines, " only %s", e.Only)
-		}
-		if e.Token != nil && e.Token.State != Valid {
-			fmt.Fprintf(&lines, ", %s", e.Token.State)
-		}
-		lines.WriteString("\n")
-	}
-	return lines.String()
-}
 
 // rules has a case for each rule of the reading.
 var rules = map[string]struct {
@@ -249,13 +128,6 @@ func TestDirectoriesArePassedOver(t *testing.T) {
 	wantVerdicts(t, dir, self(), "a directory\nb:1 used\nlink directory\n")
 }
 
-func TestSymlinksAreFollowed(t *testing.T) {
-	dir := directory(t, map[string]string{".real": good})
-	must(t, os.Symlink(".real", filepath.Join(dir, "a")))
-	must(t, os.Symlink("/nowhere/at/all", filepath.Join(dir, "b")))
-	wantVerdicts(t, dir, self(), ".real name\na:1 used\nb unreadable\n")
-}
-
 func TestOwnerMustBeTheReader(t *testing.T) {
 	dir := directory(t, map[string]string{"a": good})
 	must(t, os.Chmod(filepath.Join(dir, "a"), 0o644))
@@ -286,56 +158,6 @@ func TestFilesOfAnotherAreNotEvenRead(t *testing.T) {
 	}
 }
 
-func TestNothingCanBlock(t *testing.T) {
-	dir := directory(t, map[string]string{"z": good})
-	must(t, unix.Mkfifo(filepath.Join(dir, "fifo"), 0o600))
-	must(t, unix.Mkfifo(filepath.Join(dir, ".fifo"), 0o600))
-	must(t, os.Symlink("/dev/zero", filepath.Join(dir, "device")))
-	listener, err := net.Listen("unix", filepath.Join(dir, "socket"))
-	must(t, err)
-	defer listener.Close()
-	wantVerdicts(t, dir, self(), ".fifo name\ndevice special\nfifo blocks\nsocket special\nz:1 never reached by fifo\n")
-}
-
-func TestExchangedWhileReading(t *testing.T) {
-	dir := directory(t, map[string]string{"a": good})
-	spare := t.TempDir()
-	must(t, unix.Mkfifo(filepath.Join(spare, "fifo"), 0o600))
-	stop, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-				_ = unix.Renameat2(unix.AT_FDCWD, filepath.Join(dir, "a"), unix.AT_FDCWD, filepath.Join(spare, "fifo"), unix.RENAME_EXCHANGE)
-			}
-		}
-	}()
-	for range 500 {
-		if got := verdicts(mustRead(t, dir, self())); got != "a:1 used\n" && got != "a blocks\n" {
-			t.Error(got)
-			break
-		}
-	}
-	close(stop)
-	<-stopped
-}
-
-func TestTooLargeIsNotRead(t *testing.T) {
-	dir := directory(t, map[string]string{"b": strings.Repeat(good+"\n", 50)})
-	must(t, os.WriteFile(filepath.Join(dir, "a"), nil, 0o600))
-	must(t, os.Truncate(filepath.Join(dir, "a"), 1<<40))
-	r := mustRead(t, dir, self())
-	if got, _, _ := strings.Cut(verdicts(r), "\n"); got != "a too large" {
-		t.Error(got)
-	}
-	if len(r.Entries) != 51 {
-		t.Errorf("%d entries, want one for the large file and 50 tokens", len(r.Entries))
-	}
-}
-
 func TestConfiguredExcludeReplacesTheDefault(t *testing.T) {
 	exclude, err := ParseExclude(`^(.*\.off)$`)
 	must(t, err)
@@ -356,28 +178,6 @@ func TestMissingDirectoryIsTold(t *testing.T) {
 	_, err := Read(filepath.Join(t.TempDir(), "tokens.d"), self(), now)
 	if !errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
-	}
-}
-
-func TestDirectoryThatItsReaderCannotList(t *testing.T) {
-	stranger := Reader{User: User{Name: "frontend", UID: os.Getuid() + 1}}
-	for _, c := range []struct {
-		above, mode fs.FileMode
-		denied      bool
-	}{
-		{0o755, 0o700, true}, {0o755, 0o701, true}, {0o755, 0o711, true}, {0o755, 0o750, false}, {0o755, 0o755, false},
-		{0o700, 0o755, true}, {0o744, 0o755, true}, {0o711, 0o755, false}, {0o710, 0o755, false},
-	} {
-		dir := directory(t, nil)
-		must(t, os.Chmod(dir, c.mode))
-		must(t, os.Chmod(filepath.Dir(dir), c.above))
-		findings := mustRead(t, dir, stranger).Findings()
-		if got := len(findings) == 1 && findings[0].Grave; got != c.denied {
-			t.Errorf("modes %04o and %04o: %v", c.above, c.mode, findings)
-		}
-		if findings := mustRead(t, dir, self()).Findings(); len(findings) > 0 {
-			t.Errorf("for its owner: %v", findings)
-		}
 	}
 }
 
@@ -478,31 +278,5 @@ func BenchmarkTenThousandFiles(b *testing.B) {
 			b.Fatal(err, len(r.Entries))
 		}
 		r.Findings()
-	}
-}
-
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func wantVerdicts(t *testing.T, dir string, reader Reader, want string) {
-	t.Helper()
-	if diff := cmp.Diff(want, verdicts(mustRead(t, dir, reader))); diff != "" {
-		t.Error(diff)
-	}
-}
-
-func TestADirectoryOfTooManyNamesIsNotRead(t *testing.T) {
-	dir := t.TempDir()
-	for n := range maxNames + 1 {
-		if err := os.WriteFile(filepath.Join(dir, fmt.Sprint(n)), nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if _, err := Read(dir, Reader{}, time.Now()); err == nil || !strings.Contains(err.Error(), dir+": more than 16384 names") {
-		t.Errorf("Read says %v", err)
 	}
 }
