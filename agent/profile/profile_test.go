@@ -80,6 +80,12 @@ var headerRows = []row{
 	{"no kid", "clustercockpit plain", map[string]any{"header kid": absent{}}, ""},
 	{"kid with a slash", "htcondor", map[string]any{"header kid": "a/b"}, `kid: "a/b" is no key's name`},
 	{"kid that climbs", "htcondor", map[string]any{"header kid": ".."}, `kid: ".." is no key's name`},
+	{"kid that is the folder", "htcondor", map[string]any{"header kid": "."}, `kid: "." is no key's name`},
+	{"kid with a blank", "htcondor", map[string]any{"header kid": "a b"}, `kid: "a b" is no key's name`},
+	{"kid with a comma", "htcondor", map[string]any{"header kid": "a,b"}, `kid: "a,b" is no key's name`},
+	{"kid with a line end", "htcondor", map[string]any{"header kid": "a\n"}, `kid: "a\n" is no key's name`},
+	{"kid that is no UTF-8", "htcondor", map[string]any{"header kid": "a\xff"}, `kid: "a\xff" is no key's name`},
+	{"kid with a dot", "htcondor", map[string]any{"header kid": ".site-1.key"}, ""},
 	{"no typ", "wlcg scitokens", map[string]any{"header typ": absent{}}, `WARNING typ: it is missing; most readers expect "JWT"`},
 	{"typ of RFC 9068", "wlcg scitokens", map[string]any{"header typ": "at+jwt"}, `WARNING typ: it is "at+jwt"`},
 }

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // How long tokens are to live: the WLCG profile, section on lifetimes, and what is
@@ -106,14 +108,20 @@ func checkHTCondor(c *checker) {
 	c.condorScope()
 }
 
-// condorKey checks kid, which names a file in the server's folder of keys.
+// condorKey checks kid, which names a file in the server's folder of keys and
+// stands in the list of keys that the server tells its clients.
 func (c *checker) condorKey() {
 	kid, _ := c.Header["kid"].(string)
 	if kid == "" {
 		c.fault("kid", "it is missing; it is POOL, or the name of the key's file on the server")
-	} else if strings.Contains(kid, "/") || strings.Contains(kid, "..") {
-		c.fault("kid", "%q is no key's name; it has no / and no ..", kid)
+	} else if kid == "." || strings.Contains(kid, "..") || !utf8.ValidString(kid) || strings.ContainsFunc(kid, unfitForKey) {
+		c.fault("kid", `%q is no key's name; it has no / and no .., no blank, comma or control character, and is not "."`, kid)
 	}
+}
+
+// unfitForKey reports whether r cannot stand in the name of a key of HTCondor's.
+func unfitForKey(r rune) bool {
+	return r == '/' || r == ',' || r == ' ' || !unicode.IsPrint(r)
 }
 
 func (c *checker) trustDomain(iss string) {
