@@ -31,7 +31,7 @@ func (s survey) print(w io.Writer, asJSON bool) error {
 	}
 	for _, t := range s.Tokens {
 		for _, h := range t.Hooks {
-			fmt.Fprintf(w, "hook %s of %s fails: %s: %s\n", h.Event, plain(t.Name), plain(h.Command), failure(&h.Failing, time.Now()))
+			fmt.Fprintf(w, "hook %s of %s fails: %s: %s\n", h.Event, plain(t.Name), plain(h.Command), hookFailure(h, time.Now()))
 		}
 	}
 	for _, l := range s.Leftovers {
@@ -99,6 +99,20 @@ func failure(f *agent.Failing, now time.Time) string {
 		text += "; tried again " + soon(f.Retry, now)
 	}
 	return plain(text)
+}
+
+// hookFailure is the failure of a hook without the program that its error begins
+// with: a status has the whole command beside it.
+func hookFailure(h agent.HookStatus, now time.Time) string {
+	words := strings.Fields(h.Command)
+	if len(words) > 1 && strings.HasPrefix(words[0], "user=") {
+		words = words[1:]
+	}
+	about, what, found := strings.Cut(h.Failing.Error, ": ")
+	if program, _, _ := strings.Cut(about, " as "); found && len(words) > 0 && program == words[0] {
+		h.Failing.Error = what
+	}
+	return failure(&h.Failing, now)
 }
 
 func soon(t, now time.Time) string {

@@ -39,6 +39,21 @@ two   valid    unknown         in 1h    /t/a     -
 	}
 }
 
+func TestAFailingHookNamesItsProgramOnce(t *testing.T) {
+	for _, c := range []struct{ command, fails, want string }{
+		{"/x/hook.sh one", "/x/hook.sh: exit status 1; it said: no: never", "exit status 1; it said: no: never"},
+		{"user=xrootd /x/hook.sh one", "/x/hook.sh as xrootd: exit status 1", "exit status 1"},
+		{`"/a b/hook.sh"`, "/a b/hook.sh: exit status 1", "/a b/hook.sh: exit status 1"},
+		{"/x/hook.sh", "it hangs", "it hangs"},
+		{"", "it hangs", "it hangs"},
+	} {
+		h := agent.HookStatus{Command: c.command, Failing: agent.Failing{Error: c.fails, Failures: 1}}
+		if got := hookFailure(h, time.Now()); got != c.want {
+			t.Errorf("%s: %s: got %q, want %q", c.command, c.fails, got, c.want)
+		}
+	}
+}
+
 // A drawer is a sink that only can be read.
 type drawer struct {
 	text string
