@@ -2,6 +2,7 @@ package program
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -63,43 +64,46 @@ func printable(text string) string {
 }
 
 // unbroken text is of the characters that tokens, keys and their encodings
-// are made of (RFC 6750, base64, percent-encoding). The padding "=" is left out:
-// it divides a name from its value.
-var unbroken = regexp.MustCompile(`[A-Za-z0-9._~+/%-]+`)
+// are made of (RFC 6750, base64, percent-encoding), and may go on from line to
+// line, as a token that is folded does. The padding "=" is left out: it divides
+// a name from its value.
+var unbroken = regexp.MustCompile(`[A-Za-z0-9._~+/%-]+(?: *\n *[A-Za-z0-9._~+/%-]+)*`)
+
+// remainder is how a text begins that was cut: the rest of a run, or of a value.
+var remainder = regexp.MustCompile(`^[^ \n]+(?: *\n *[A-Za-z0-9._~+/%-]+)*`)
+
+// named is what a text itself calls a secret, such as password=… or "token": "…".
+// Fewer than four characters are rather the status of a server, and a path is
+// where a secret lies.
+var named = regexp.MustCompile(`(?i)((?:passw(?:or)?d|secret|token|key)["']? *[=:] *["']?)[^ \n"'/][^ \n]{2,}[^ \n;,"'})&]`)
 
 const (
 	leastSecret = 20 // characters: what is shorter is no token
 	mostWord    = 22
 )
 
-// redact covers every run that may be a secret. In a text that was cut, the
-// first run may be the rest of one, however short.
+// redact covers every run that may be a secret, and what is named as one. In a
+// text that was cut, the first run may be the rest of one, however short.
 func redact(text string, cut bool) string {
-	if first := unbroken.FindStringIndex(text); cut && first != nil && first[0] == 0 {
-		return covered + redact(text[first[1]:], false)
+	if first := remainder.FindString(text); cut && first != "" {
+		return covered + redact(text[len(first):], false)
 	}
-	return unbroken.ReplaceAllStringFunc(text, func(found string) string {
-		if isSecret(found) {
+	text = unbroken.ReplaceAllStringFunc(text, func(found string) string {
+		lines := strings.FieldsFunc(found, func(r rune) bool { return r == '\n' || r == ' ' })
+		// Lines of mere words are lines, and no part of anything.
+		if isSecret(strings.Join(lines, "")) && (len(lines) == 1 || slices.ContainsFunc(lines, isOdd)) {
 			return covered
 		}
 		return found
 	})
+	return named.ReplaceAllString(text, "${1}"+covered)
 }
 
-// jwtStart is {" in base64, and no part of a word such as keyJob.
-var jwtStart = regexp.MustCompile(`(^|[^A-Za-z])eyJ`)
-
-// words that people and programs make: apple, Apple, APPLE, appleTree, x86, 2026.
-var word = regexp.MustCompile(`^(([a-z]+|[A-Z]+|[A-Z]?[a-z]+([A-Z][a-z]{2,})*)?[0-9]{0,4}|[0-9]+)$`)
-
-// isSecret reports whether the run is a JWT, or long and not made of words as
-// paths and the names of hosts are.
-func isSecret(run string) bool {
+// isOdd reports whether the run is a JWT, or not made of words as paths and the
+// names of hosts are.
+func isOdd(run string) bool {
 	if jwtStart.MatchString(run) {
 		return true
-	}
-	if len(run) < leastSecret {
-		return false
 	}
 	for part := range strings.FieldsFuncSeq(run, func(r rune) bool { return strings.ContainsRune("._~+/%-", r) }) {
 		if len(part) > mostWord || !word.MatchString(part) {
@@ -108,3 +112,14 @@ func isSecret(run string) bool {
 	}
 	return false
 }
+
+// isSecret reports whether the run is a JWT, or odd and long.
+func isSecret(run string) bool {
+	return jwtStart.MatchString(run) || len(run) >= leastSecret && isOdd(run)
+}
+
+// jwtStart is {" in base64, and no part of a word such as keyJob.
+var jwtStart = regexp.MustCompile(`(^|[^A-Za-z])eyJ`)
+
+// words that people and programs make: apple, Apple, APPLE, appleTree, x86, 2026.
+var word = regexp.MustCompile(`^(([a-z]+|[A-Z]+|[A-Z]?[a-z]+([A-Z][a-z]{2,})*)?[0-9]{0,4}|[0-9]+)$`)

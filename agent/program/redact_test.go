@@ -1,6 +1,7 @@
 package program
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -30,7 +31,14 @@ func TestSecretsAreCovered(t *testing.T) {
 
 		"https://x/?eyJhbGciOi&x": "https://x/?[secret]&x",
 
+		"password=hunter2hunter2":                "password=[secret]",
+		"Passwd: hunter2;":                       "Passwd: [secret];",
+		`{"client_secret": "a,b!c", "token":""}`: `{"client_secret": "[secret]", "token":""}`,
+		"MY_KEY = 'correcthorse'":                "MY_KEY = '[secret]'",
+
 		// What is to be read stays.
+		"key: /etc/tokenagent/keys/site.pem: too open":            "",
+		"at /usr/lib/x86\nFailed to\nunderstand\nConfiguration":   "",
 		"cannot open /etc/condor/tokens.d/10-collector":           "",
 		"https://iam.example.org:8443/token: 503":                 "",
 		"ce1.long-name-of-a-host.example.org":                     "",
@@ -57,6 +65,8 @@ func TestTokensThatProgramsPrintAreCovered(t *testing.T) {
 		"in two writes":        `printf 'got %s' "${1%%.*}" >&2; sleep 0.05; printf '%s\n' ".${1#*.}" >&2; exit 1`,
 		"between two streams":  `printf '%s' "${1%%.*}" >&2; echo other; printf '%s' ".${1#*.}" >&2; exit 1`,
 		"on lines":             `echo "$1" | fold -w 64; exit 1`,
+		"on short lines":       `echo "got $1 and no more" | fold -w 16; exit 1`,
+		"on lines of Windows":  `echo "$1" | fold -w 16 | sed 's/$/\r/'; exit 1`,
 		"with nonsense within": `printf '%s\000%s' "${1%%.*}" "${1#*.}"; exit 1`,
 		"behind megabytes":     `yes | head -c 3000000; echo "$1"; exit 1`,
 		"again and again":      `for i in 1 2 3 4 5 6 7 8 9; do printf '%s' "$1$1$1$1$1$1$1$1$1$1$1$1$1$1$1$1"; done; exit 1`,
@@ -69,9 +79,11 @@ func TestTokensThatProgramsPrintAreCovered(t *testing.T) {
 	}
 }
 
-// wantNothingOf fails where the text holds 16 characters of the secret in a row.
+// wantNothingOf fails where the text holds 16 characters of the secret in a row,
+// were it on one line.
 func wantNothingOf(t *testing.T, secret, text string) {
 	t.Helper()
+	text = strings.NewReplacer("\n", "", " / ", "").Replace(text)
 	for i := range len(secret) - 16 {
 		if strings.Contains(text, secret[i:i+16]) {
 			t.Fatalf("%q shows %q", text, secret[i:i+16])
@@ -100,6 +112,15 @@ func TestTailsKeepTheLastBytes(t *testing.T) {
 	}
 }
 
+// folded is the secret on lines of that many characters, from 8 on.
+func folded(secret string, width int) string {
+	var lines []string
+	for line := range slices.Chunk([]byte(secret), max(width, 8)) {
+		lines = append(lines, string(line))
+	}
+	return strings.Join(lines, "\n")
+}
+
 // Whatever surrounds a token, however it is split, it is not shown.
 func FuzzTokensAreNeverShown(f *testing.F) {
 	f.Add("Bearer ", "\n", 10, 0)
@@ -108,11 +129,12 @@ func FuzzTokensAreNeverShown(f *testing.F) {
 	f.Add("", "", 0, MaxOutput)
 	f.Add("", "", 0, MaxOutput-19) // the rest of a secret, too short to look like one
 	f.Add("é", "\xff", 5, 100)
+	f.Add("token =\n", "\n\nend", 16, 3)
 	f.Fuzz(func(t *testing.T, before, after string, split, pad int) {
 		for _, secret := range []string{jwt, opaque} {
 			split := min(max(split, 0), len(secret))
 			var tl tail
-			for _, part := range []string{before, secret[:split], secret[split:], after, strings.Repeat(" ", min(max(pad, 0), 2*MaxOutput))} {
+			for _, part := range []string{before, secret[:split], secret[split:], after, "\n", folded(secret, split), "\n", strings.Repeat(" ", min(max(pad, 0), 2*MaxOutput))} {
 				tl.Write([]byte(part))
 			}
 			wantNothingOf(t, secret, redact(printable(string(tl.kept)), tl.cut))
