@@ -5,7 +5,7 @@ PREFIX   ?= /usr/local
 FUZZTIME ?= 5s
 RACE     := $(if $(shell command -v gcc),-race)
 
-.PHONY: help build run test race fuzz lint bench cover install clean
+.PHONY: help build run test race fuzz soak lint bench cover install clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -27,6 +27,10 @@ race: ## every test, with the race detector
 
 fuzz: ## FUZZTIME (5s) of every fuzz target
 	.ci/fuzz $(FUZZTIME)
+
+soak: ## the long kills, restarts and races: half an hour
+	TOKENAGENT_KILLS=4000 TOKENAGENT_RESTARTS=1000 TOKENAGENT_RACE_SECONDS=120 go test -count=1 -timeout 90m -v \
+		-run 'Killed|RestartsAsk|NoSwap' ./cmd/tokenagent ./sinks/safefile
 
 lint: ## gofmt, vet and staticcheck
 	@files=$$(gofmt -l .) && test -z "$$files" || { echo "not as gofmt writes it:" $$files; exit 1; }

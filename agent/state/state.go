@@ -66,6 +66,9 @@ func (l *Locked) Error() string {
 // is in there. What cannot be read is set aside, with a warning: nothing in
 // there is worth not starting for.
 func Open(dir string) (*State, error) {
+	if !filepath.IsAbs(dir) {
+		return nil, fmt.Errorf("state folder %s: the path is relative; name it from the root", dir)
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("state folder %s: %w", dir, err)
 	}

@@ -161,6 +161,13 @@ func TestFolderThatOthersMayChangeIsRefused(t *testing.T) {
 	}
 }
 
+func TestRelativeFolderIsRefused(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if s, err := Open("rel"); err == nil || !strings.Contains(err.Error(), "relative") {
+		t.Errorf("%v, %v", s, err)
+	}
+}
+
 func TestKeepFollowsNoLink(t *testing.T) {
 	dir, precious := t.TempDir(), filepath.Join(t.TempDir(), "precious")
 	if err := os.WriteFile(precious, []byte("precious"), 0o600); err != nil {

@@ -50,7 +50,7 @@ func fqdn() (string, error) {
 // discovery is where a process of this user looks for a token that nobody
 // named: step 3 and 4 of the WLCG Bearer Token Discovery 1.0.
 func discovery() string {
-	folder := os.Getenv("XDG_RUNTIME_DIR")
+	folder := folderFrom("XDG_RUNTIME_DIR")
 	if folder == "" {
 		folder = "/tmp"
 	}
@@ -60,39 +60,46 @@ func discovery() string {
 // stateFolder is where the agent remembers: what the agent block or systemd
 // says, else the custom of root and of other users. "" when there is none.
 func stateFolder(s config.Settings) string {
-	home, _ := os.UserHomeDir()
 	switch {
 	case s.StateDir != "":
 		return s.StateDir
-	case os.Getenv("STATE_DIRECTORY") != "":
-		return firstPath(os.Getenv("STATE_DIRECTORY"))
+	case folderFrom("STATE_DIRECTORY") != "":
+		return folderFrom("STATE_DIRECTORY")
 	case os.Geteuid() == 0:
 		return "/var/lib/tokenagent"
-	case os.Getenv("XDG_STATE_HOME") != "":
-		return filepath.Join(os.Getenv("XDG_STATE_HOME"), "tokenagent")
-	case home != "":
-		return filepath.Join(home, ".local/state/tokenagent")
+	case folderFrom("XDG_STATE_HOME") != "":
+		return filepath.Join(folderFrom("XDG_STATE_HOME"), "tokenagent")
+	case folderFrom("HOME") != "":
+		return filepath.Join(folderFrom("HOME"), ".local/state/tokenagent")
 	}
 	return ""
 }
 
-// controlPath is where the control socket lies.
+// controlPath is where the control socket lies; "" when there is no place for it.
 func controlPath(s config.Settings) string {
 	switch {
 	case s.Control != "":
 		return s.Control
-	case os.Getenv("RUNTIME_DIRECTORY") != "":
-		return filepath.Join(firstPath(os.Getenv("RUNTIME_DIRECTORY")), "control.sock")
+	case folderFrom("RUNTIME_DIRECTORY") != "":
+		return filepath.Join(folderFrom("RUNTIME_DIRECTORY"), "control.sock")
 	case os.Geteuid() == 0:
 		return "/run/tokenagent/control.sock"
-	case os.Getenv("XDG_RUNTIME_DIR") != "":
-		return filepath.Join(os.Getenv("XDG_RUNTIME_DIR"), "tokenagent/control.sock")
+	case folderFrom("XDG_RUNTIME_DIR") != "":
+		return filepath.Join(folderFrom("XDG_RUNTIME_DIR"), "tokenagent/control.sock")
+	case stateFolder(s) != "":
+		return filepath.Join(stateFolder(s), "control.sock")
 	}
-	return filepath.Join(stateFolder(s), "control.sock")
+	return ""
 }
 
-// firstPath is the first of the folders that systemd.exec(5) joins with colons.
-func firstPath(list string) string {
-	first, _, _ := strings.Cut(list, ":")
+// folderFrom is the folder that the variable names, of several that
+// systemd.exec(5) joins with colons the first. A relative one counts for
+// nothing: the XDG Base Directory Specification demands it, and nobody else
+// means one.
+func folderFrom(variable string) string {
+	first, _, _ := strings.Cut(os.Getenv(variable), ":")
+	if !filepath.IsAbs(first) {
+		return ""
+	}
 	return first
 }

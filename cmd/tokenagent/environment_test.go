@@ -37,6 +37,11 @@ func TestPlacesOfStateAndSocket(t *testing.T) {
 			either("/var/lib/tokenagent", "/home/x/.state/tokenagent"),
 			either("/run/tokenagent/control.sock", "/run/user/7/tokenagent/control.sock"),
 		},
+		"what is relative counts for nothing": {
+			config.Settings{},
+			map[string]string{"STATE_DIRECTORY": "x", "RUNTIME_DIRECTORY": "x", "XDG_RUNTIME_DIR": "x", "XDG_STATE_HOME": "x", "HOME": "x"},
+			either("/var/lib/tokenagent", ""), either("/run/tokenagent/control.sock", ""),
+		},
 		"at last what every user has": {
 			config.Settings{},
 			map[string]string{"HOME": "/home/x"},

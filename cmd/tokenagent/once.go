@@ -83,12 +83,38 @@ func pass(ctx context.Context, from *place, names []string, force bool, stderr i
 		a.Force()
 	}
 	go sweepOnce(ctx, log, cfg.Renewers)
-	return a.Once(ctx), nil
+	return ended(a.Once(ctx)), nil
+}
+
+// ended takes the next attempts from what is told of tokens: nobody will make them.
+func ended(tokens []agent.Status) []agent.Status {
+	end := func(f *agent.Failing) {
+		if f != nil {
+			f.Retry = time.Time{}
+		}
+	}
+	for i := range tokens {
+		t := &tokens[i]
+		end(t.Failing)
+		if t.Failing != nil {
+			t.Renew = time.Time{}
+		}
+		for j := range t.Sinks {
+			end(t.Sinks[j].Failing)
+		}
+		for j := range t.Hooks {
+			end(&t.Hooks[j].Failing)
+		}
+	}
+	return tokens
 }
 
 // alone is the error of a configuration that a running agent takes care of.
 func alone(ctx context.Context, from *place, s config.Settings) error {
 	path := from.socketPath(s)
+	if path == "" {
+		return nil
+	}
 	_, err := control.NewClient(path).Status(ctx)
 	if errors.Is(err, control.ErrNoAgent) {
 		return nil

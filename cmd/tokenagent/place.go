@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"strings"
@@ -84,7 +85,11 @@ func (p *place) client() (*control.Client, error) {
 	if faults.HasErrors() && cfg.Settings.Control == "" && len(p.configs) > 0 {
 		return nil, faulted(textOf(faults.Errors()) + "\nno agent was asked: the configuration that says where it answers has faults; its socket can be named with --control")
 	}
-	return control.NewClient(p.socketPath(cfg.Settings)), nil
+	path := p.socketPath(cfg.Settings)
+	if path == "" {
+		return nil, fmt.Errorf("%w: there is no folder for a control socket; set control in the agent block, or name a socket with --control", control.ErrNoAgent)
+	}
+	return control.NewClient(path), nil
 }
 
 // socketPath is where the agent of a configuration with these settings answers.

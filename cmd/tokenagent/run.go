@@ -120,7 +120,12 @@ func (d *daemon) listen() (net.Listener, error) {
 	if err != nil {
 		return nil, &exitError{exitConfiguration, fmt.Errorf("control_group %q: %w", d.began.ControlGroup, err)}
 	}
-	listener, err := control.Listen(d.from.socketPath(d.began), group)
+	path := d.from.socketPath(d.began)
+	if path == "" {
+		d.log.Warn("there is no folder for a control socket, so status, refresh and reload find no agent; set control in the agent block; SIGHUP reloads")
+		return nil, nil
+	}
+	listener, err := control.Listen(path, group)
 	if errors.Is(err, control.ErrInUse) {
 		return nil, fmt.Errorf("%w; tokenagent refresh asks it for new tokens, tokenagent reload has it read its configuration", err)
 	}

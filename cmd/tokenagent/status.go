@@ -35,8 +35,8 @@ and says so. A NAME is a token's (pilot), which stands for all that its for_each
 makes, or one of those (pilot/ce1.example.org).
 
 Exit codes: 0 all required tokens are valid, 4 one is not, 1 nothing could be
-found out, 2 there is no such NAME, 78 no agent answers and the configuration
-has faults.`,
+found out, 2 there is no such NAME, 78 the configuration has faults and so does
+not tell where its agent answers, or none answers.`,
 		Example: `  tokenagent status
   tokenagent status pilot --json
   tokenagent status --watch --config .quickstart/tokenagent.hcl`,
@@ -102,6 +102,9 @@ func isTerminal(stream any) bool {
 // looks at their files.
 func (p *place) survey(ctx context.Context, names []string) (survey, error) {
 	client, err := p.client()
+	if errors.Is(err, control.ErrNoAgent) {
+		return p.surveyFiles(ctx, names)
+	}
 	if err != nil {
 		return survey{}, err
 	}
