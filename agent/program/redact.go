@@ -86,15 +86,16 @@ const (
 // text that was cut, the first run may be the rest of one, however short.
 func redact(text string, cut bool) string {
 	if first := remainder.FindString(text); cut && first != "" {
+		if line, rest, _ := strings.Cut(first, "\n"); !slices.ContainsFunc(strings.Fields(rest), isOdd) {
+			first = line
+		}
 		return covered + redact(text[len(first):], false)
 	}
 	text = unbroken.ReplaceAllStringFunc(text, func(found string) string {
-		lines := strings.FieldsFunc(found, func(r rune) bool { return r == '\n' || r == ' ' })
-		// Lines of mere words are lines, and no part of anything.
-		if isSecret(strings.Join(lines, "")) && (len(lines) == 1 || slices.ContainsFunc(lines, isOdd)) {
+		if lines := strings.Fields(found); isSecret(strings.Join(lines, "")) && slices.ContainsFunc(lines, isOdd) {
 			return covered
 		}
-		return found
+		return found // lines of mere words are lines, and no part of anything
 	})
 	return named.ReplaceAllString(text, "${1}"+covered)
 }
