@@ -46,7 +46,8 @@ func DecodeHook(b *config.Block, event agent.Event) (agent.Hook, bool) {
 
 // New makes the Program of the attributes command, timeout and user ("": the
 // agent's own) of a block; false after a fault. Where not only the definitions
-// are judged, it looks up the user, and warns of a program that is not there.
+// are judged, it looks up the user, and warns of a program that is not there, or
+// that somebody else than root and the user could change.
 func New(b *config.Block, command []string, timeout time.Duration, user string) (Program, bool) {
 	p := Program{Args: command, Timeout: timeout}
 	if !judge(b, p) {
@@ -55,21 +56,33 @@ func New(b *config.Block, command []string, timeout time.Duration, user string) 
 	if b.DefinitionsOnly() {
 		return p, true
 	}
-	if problem := missing(command[0]); problem != "" {
-		b.Warn("command", "the program cannot be run", problem)
+	if user != "" {
+		u, err := LookupUser(user)
+		if err != nil {
+			b.Fault("user", "unknown user", err.Error())
+			return p, false
+		}
+		if int(u.UID) != os.Geteuid() {
+			p.User = u
+		}
 	}
-	if user == "" {
-		return p, true
-	}
-	u, err := LookupUser(user)
-	if err != nil {
-		b.Fault("user", "unknown user", err.Error())
-		return p, false
-	}
-	if int(u.UID) != os.Geteuid() {
-		p.User = u
-	}
+	inspect(b, p)
 	return p, true
+}
+
+// inspect warns of what lies at the path of the program.
+func inspect(b *config.Block, p Program) {
+	var unfit, open string
+	if !b.Look(filepath.Dir(p.Args[0]), func() { unfit, open = missing(p.Args[0]), changeable(p.Args[0], p.uid()) }) {
+		b.Warn("command", "the program's folder does not answer", "the program is tried when it is to run; is the server behind it gone?")
+		return
+	}
+	if unfit != "" {
+		b.Warn("command", "the program cannot be run", unfit)
+	}
+	if open != "" {
+		b.Warn("command", "others can change the program", open)
+	}
 }
 
 // judge reports what is wrong on any machine.
