@@ -88,6 +88,7 @@ func (b *Block) refuseUnknown(fields []field, blocks []string) (meant []string, 
 	for _, a := range b.stanza.attributes {
 		if !known(a.name) {
 			refuse(a.nameRange, "attribute", a.name)
+			b.load.forget(a.expr.Range())
 		}
 	}
 	for _, inner := range b.stanza.blocks {

@@ -110,6 +110,14 @@ type finding struct {
 	instance        *instance // nil outside of a token with for_each
 }
 
+// forget drops what was found in a part of the text: the value of an attribute
+// that is unknown, of which nobody can say what it may hold.
+func (l *loading) forget(part hcl.Range) {
+	l.found = slices.DeleteFunc(l.found, func(f finding) bool {
+		return f.at.Filename == part.Filename && part.Start.Byte <= f.at.Start.Byte && f.at.End.Byte <= part.End.Byte
+	})
+}
+
 // order is that of the files, then of the positions in them.
 func (l *loading) order(a, b finding) int {
 	return cmp.Or(

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/zclconf/go-cty/cty"
@@ -24,7 +26,7 @@ func functions(env Environment) map[string]function.Function {
 		"merge":    stdlib.MergeFunc,
 		"keys":     stdlib.KeysFunc,
 		"values":   stdlib.ValuesFunc,
-		"range":    stdlib.RangeFunc,
+		"range":    rangeFunction(),
 		"toset":    tosetFunction(),
 		"env":      envFunction(env),
 		"hostname": machineFunction("host name", env.Hostname, env.Definitions),
@@ -42,13 +44,44 @@ func tosetFunction() function.Function {
 			if t, ok := uniform(args[0]); ok {
 				return cty.Set(t), nil
 			}
-			return convert.ReturnTypeForValues(args)
+			if !isSequence(args[0].Type()) {
+				return cty.NilType, function.NewArgErrorf(0, `it is a list such as ["a", "b"], and this is %s`, describe(args[0].Type()))
+			}
+			t, err := convert.ReturnTypeForValues(args)
+			if err != nil {
+				return cty.NilType, errElements
+			}
+			return t, nil
 		},
 		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
 			if _, ok := uniform(args[0]); ok {
 				return cty.SetVal(args[0].AsValueSlice()), nil
 			}
-			return convert.Call(args)
+			set, err := convert.Call(args)
+			if err != nil {
+				return cty.NilVal, errElements
+			}
+			return set, nil
+		},
+	})
+}
+
+// errElements is the error of a list of which no set can be made.
+var errElements = function.NewArgErrorf(0, "all elements of a set are of one type; write numbers, true and false in quotes")
+
+const mostInRange = 1024 // numbers, which cty sets
+
+// rangeFunction is cty's, with our words for a list that is too long.
+func rangeFunction() function.Function {
+	return function.New(&function.Spec{
+		VarParam: &function.Parameter{Name: "number", Type: cty.Number},
+		Type:     function.StaticReturnType(cty.List(cty.Number)),
+		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+			list, err := stdlib.RangeFunc.Call(args)
+			if err != nil && strings.Contains(err.Error(), strconv.Itoa(mostInRange)) {
+				err = errors.New("a range has at most 1,024 numbers; put several together with concat")
+			}
+			return list, err
 		},
 	})
 }

@@ -123,8 +123,26 @@ func (b *Block) keyInPath(attr, path string) *misfit {
 	}
 	return &misfit{
 		summary: "a key of for_each changes the folder of " + attr,
-		detail:  fmt.Sprintf(`the key %q has "/", ".." or a leading dot; replace that: replace(each.key, "/", "-")`, in.key),
+		detail:  fmt.Sprintf(`the key %q has "/", ".." or a leading dot; write %s instead of it`, in.key, harmlessKey(in.key)),
 	}
+}
+
+// harmlessKey is an expression for the key without what brings folders.
+func harmlessKey(key string) string {
+	expr := "each.key"
+	replace := func(old string) {
+		key = strings.ReplaceAll(key, old, "-")
+		expr = fmt.Sprintf(`replace(%s, %q, "-")`, expr, old)
+	}
+	for _, part := range []string{"/", ".."} {
+		if strings.Contains(key, part) {
+			replace(part)
+		}
+	}
+	if strings.HasPrefix(key, ".") {
+		replace(".")
+	}
+	return expr
 }
 
 func bringsFolders(key string) bool {
