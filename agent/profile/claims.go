@@ -187,6 +187,25 @@ func (c *checker) neededTimes(names ...string) {
 	c.times(c.fault)
 }
 
+// FarAhead says of a time that it is of no use.
+const FarAhead = "more than ten years ahead (milliseconds?)"
+
+// expiry checks that exp is no absurdity. A token that lives for more than ten
+// years may be meant under no profile: say is how grave that is. One that is
+// [Distant] is always an error.
+func (c *checker) expiry(say func(claim, format string, args ...any)) {
+	const tenYears = 3653 * 24 * 60 * 60 // with three leap days
+	exp, hasExp := float(c.Claims["exp"])
+	iat, hasIat := float(c.Claims["iat"])
+	switch {
+	case !hasExp || c.faulty("exp"):
+	case Distant(c.Claims["exp"]):
+		c.fault("exp", "it is %s; seconds since 1970 are wanted", FarAhead)
+	case hasIat && exp-iat > tenYears:
+		say("exp", "it is %s; seconds since 1970 are wanted", FarAhead)
+	}
+}
+
 // A lifespan is how long the tokens of a profile are to live.
 type lifespan struct {
 	least, most time.Duration

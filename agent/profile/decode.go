@@ -65,6 +65,24 @@ func decodeBase64(text string) ([]byte, error) {
 }
 
 func decodeObject(data []byte) (map[string]any, error) {
+	v, err := decodeOne(data, "object")
+	if err != nil {
+		return nil, err
+	}
+	object, ok := v.(map[string]any)
+	if !ok {
+		return nil, errors.New("it is no JSON object")
+	}
+	return object, nil
+}
+
+// DecodeValue reads a claim's value, or all claims, from one JSON value (RFC
+// 8259) as strictly as [Decode]: in UTF-8, no name twice in an object, and
+// nothing behind the value. Numbers are json.Number. No error quotes the data.
+func DecodeValue(data []byte) (any, error) { return decodeOne(data, "value") }
+
+// decodeOne reads the one value, which errors call what it is to be.
+func decodeOne(data []byte, what string) (any, error) {
 	if !utf8.Valid(data) {
 		return nil, errors.New("it is not UTF-8")
 	}
@@ -74,14 +92,10 @@ func decodeObject(data []byte) (map[string]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	object, ok := v.(map[string]any)
-	if !ok {
-		return nil, errors.New("it is no JSON object")
-	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("something follows the JSON object")
+		return nil, fmt.Errorf("something follows the JSON %s", what)
 	}
-	return object, nil
+	return v, nil
 }
 
 // decodeValue reads the next value; unlike Decoder.Decode it refuses an object
@@ -140,16 +154,23 @@ func decodeEnd(dec *json.Decoder) error {
 }
 
 // Instant reads a NumericDate (RFC 7519, section 2) of a decoded token, such as
-// the claim exp; false for what is none, or lies beyond the year 9999.
+// the claim exp; false for what is none, or is too large for one (see [Distant]).
 func Instant(claim any) (time.Time, bool) {
 	n, ok := claim.(json.Number)
-	if !ok {
+	if !ok || Distant(n) {
 		return time.Time{}, false
 	}
 	seconds, err := n.Float64()
-	const latest = 253402300799
-	if err != nil || seconds < 0 || seconds > latest {
+	if err != nil || seconds < 0 {
 		return time.Time{}, false
 	}
 	return time.Unix(int64(seconds), 0), true
+}
+
+// Distant reports whether the claim is a number too large for a time in seconds,
+// which has ten digits until the year 2286; milliseconds have thirteen.
+func Distant(claim any) bool {
+	const latest = 9_999_999_999
+	n, ok := float(claim)
+	return ok && n > latest
 }

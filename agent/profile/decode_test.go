@@ -140,3 +140,28 @@ func TestInstantsAreNumericDates(t *testing.T) {
 		}
 	}
 }
+
+func TestTimesAreDistantFromElevenDigitsOn(t *testing.T) {
+	for claim, distant := range map[any]bool{
+		json.Number("9999999999"): false, json.Number("10000000000"): true, json.Number("1e400"): true, int64(1_800_003_600_000): true,
+		json.Number("-1e400"): false, "1800003600000": false, nil: false,
+	} {
+		if got := Distant(claim); got != distant {
+			t.Errorf("%v: got %v", claim, got)
+		}
+		if _, ok := Instant(claim); ok && distant {
+			t.Errorf("%v is an instant", claim)
+		}
+	}
+}
+
+func TestDecodedValueIsAsStrictAsAToken(t *testing.T) {
+	for text, want := range map[string]string{
+		`[1,{"a":2}]`: "", `1 2`: "something follows the JSON value", `[{"a":1,"a":1}]`: "a name occurs twice", `x`: "it is no valid JSON", "\"\xff\"": "it is not UTF-8",
+	} {
+		_, err := DecodeValue([]byte(text))
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: got %v, want %q", text, err, want)
+		}
+	}
+}

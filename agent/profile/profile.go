@@ -110,6 +110,7 @@ func Detect(t Token) string {
 // checkPlain holds what RFC 7519 says of any JWT.
 func checkPlain(c *checker) {
 	c.times(c.warn)
+	c.expiry(c.warn)
 	if _, there := c.Claims["exp"]; !there {
 		c.warn("exp", "it is missing, so the token never expires; give it a lifetime")
 	}

@@ -22,6 +22,7 @@ func checkWLCG(c *checker) {
 	c.subject()
 	c.neededAudience(anyWLCG, anySciTokens)
 	c.neededTimes("exp", "iat", "nbf")
+	c.expiry(c.fault)
 	c.lifetime(wlcgLife)
 	c.text("jti")
 	words, ok := c.scopeWords()
@@ -66,6 +67,7 @@ func checkSciTokens(c *checker) {
 	c.subject()
 	c.neededAudience(anySciTokens, anyWLCG)
 	c.neededTimes("exp", "iat", "nbf")
+	c.expiry(c.fault)
 	c.lifetime(sciTokensLife)
 	if _, there := c.Claims["jti"]; !there {
 		c.warn("jti", "it is missing; without it no log can tell two tokens apart")
@@ -167,6 +169,7 @@ var roles = []string{"api", "user", "manager", "support", "admin", "anonymous"}
 func checkClusterCockpit(c *checker) {
 	c.subject()
 	c.neededTimes("iat", "exp")
+	c.expiry(c.fault)
 	v, there := c.Claims["roles"]
 	list, ok := texts(v)
 	_, isText := v.(string)
