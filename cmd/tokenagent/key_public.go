@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"crypto"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -59,7 +61,7 @@ func publicFormat(name string) (func([]keys.Key) ([]byte, error), error) {
 	return nil, usage("--format %s: unknown; there are jwks, jwk, pem and clustercockpit", name)
 }
 
-// readKeys reads the private keys; each goes by keyID unless that is "".
+// readKeys reads the private keys, each once; each goes by keyID unless that is "".
 func readKeys(c *cobra.Command, files []string, keyID string) (all []keys.Key, err error) {
 	if keyID != "" {
 		if err := keys.CheckID(keyID); err != nil {
@@ -71,9 +73,18 @@ func readKeys(c *cobra.Command, files []string, keyID string) (all []keys.Key, e
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, key.WithID(keyID))
+		all = addKey(all, key.WithID(keyID))
 	}
 	return all, nil
+}
+
+// addKey adds the key unless it is there already under the same name.
+func addKey(all []keys.Key, key keys.Key) []keys.Key {
+	public := key.Public().(interface{ Equal(crypto.PublicKey) bool }) // as every public key is, see crypto.PublicKey
+	if slices.ContainsFunc(all, func(k keys.Key) bool { return k.ID() == key.ID() && public.Equal(k.Public()) }) {
+		return all
+	}
+	return append(all, key)
 }
 
 // readKey reads the private key in the file, or on standard input for "-".

@@ -3,8 +3,8 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"math"
+	"math/big"
 	"slices"
 	"strconv"
 	"strings"
@@ -89,7 +89,7 @@ func (f *tokenFlags) addTyped(further map[string]any) error {
 		}
 		value, err := typed(text)
 		if err != nil {
-			return usage("--claim-json %s: %v; a string has double quotes inside of the shell's", name, err)
+			return usage("--claim-json %s: %v", name, err)
 		}
 		if _, twice := further[name]; twice {
 			return usage("--claim-json %s: the claim is given twice", name)
@@ -101,14 +101,9 @@ func (f *tokenFlags) addTyped(further map[string]any) error {
 
 // typed reads one JSON value with its numbers exact, as agent.Request wants it.
 func typed(text string) (any, error) {
-	d := json.NewDecoder(strings.NewReader(text))
-	d.UseNumber()
-	var value any
-	if err := d.Decode(&value); err != nil {
-		return nil, fmt.Errorf("it is no JSON: %w", err)
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return nil, fmt.Errorf("it is more than one JSON value")
+	value, err := profile.DecodeValue([]byte(text))
+	if err != nil {
+		return nil, fmt.Errorf("%w; one JSON value is wanted, a string with double quotes inside of the shell's", err)
 	}
 	return exact(value)
 }
@@ -120,10 +115,7 @@ func exact(value any) (any, error) {
 	case nil:
 		return nil, fmt.Errorf("null says nothing; leave the claim out")
 	case json.Number:
-		if n, err := v.Int64(); err == nil {
-			return n, nil
-		}
-		return v.Float64()
+		return exactNumber(v)
 	case []any:
 		for i := range v {
 			if v[i], err = exact(v[i]); err != nil {
@@ -138,4 +130,21 @@ func exact(value any) (any, error) {
 		}
 	}
 	return value, nil
+}
+
+// exactNumber is the number as int64 where it is whole, else float64. It refuses
+// one that the token would not say as it was written.
+func exactNumber(v json.Number) (any, error) {
+	if n, err := v.Int64(); err == nil {
+		return n, nil
+	}
+	f, err := v.Float64()
+	if err == nil {
+		wanted, ok := new(big.Rat).SetString(v.String())
+		signed, _ := new(big.Rat).SetString(strconv.FormatFloat(f, 'g', -1, 64))
+		if ok && wanted.Cmp(signed) == 0 {
+			return f, nil
+		}
+	}
+	return nil, fmt.Errorf("the number %s does not fit: a whole number has 64 bits, any other about 15 digits and at most 1.7e308; write it as a string", v)
 }

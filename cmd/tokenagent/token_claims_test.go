@@ -2,12 +2,15 @@ package main
 
 import (
 	"encoding/json"
+	"math"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tokenagent/tokenagent/agent/profile"
+	"github.com/tokenagent/tokenagent/sources/keys"
 )
 
 func TestLifetimeIsInSecondsOrWithUnits(t *testing.T) {
@@ -33,10 +36,62 @@ func TestTypedClaimsKeepTheirTypes(t *testing.T) {
 			t.Errorf("%s: %v %s", text, err, d)
 		}
 	}
-	for _, text := range []string{``, `x`, `1 2`, `[1`, `null`, `[null]`, `{"a":null}`, `1e999`} {
+	for _, text := range []string{
+		``, `x`, `1 2`, `[1`, `null`, `[null]`, `{"a":null}`, `1e999`, `12345678901234567890123`, `9223372036854775809`,
+		`0.12345678901234567890`, `[1e-400]`, `{"a":1,"a":2}`, `[{"a":{"b":1,"b":1}}]`, "\"\xff\"",
+	} {
 		if got, err := typed(text); err == nil {
 			t.Errorf("%s was read as %v", text, got)
 		}
+	}
+}
+
+func TestNumbersThatATokenSaysAsTheyAreWrittenAreTaken(t *testing.T) {
+	for text, want := range map[string]any{
+		`9223372036854775807`: int64(math.MaxInt64), `0.1`: 0.1, `1.50`: 1.5, `1e300`: 1e300, `10000000000000000000000`: 1e22, `0e999999999`: 0.0,
+	} {
+		if got, err := typed(text); err != nil || got != want {
+			t.Errorf("%s: got %v, %v", text, got, err)
+		}
+	}
+}
+
+func TestInspectSaysWhatIsNotUsable(t *testing.T) {
+	token := profile.Token{Header: map[string]any{"alg": "ES256"}, Claims: map[string]any{
+		"exp": json.Number("1795351103000"), "iat": json.Number("1795351103"), "sub": nil, "aud": map[string]any{}, "wlcg.groups": "/cms", "scope": []any{},
+	}}
+	var told strings.Builder
+	check(t, newReading(token, "wlcg", time.Unix(1795351103, 0)).print(&told))
+	for _, want := range []string{
+		"a token of the profile wlcg with an unusable expiry;",
+		"  more than ten years ahead (milliseconds?); seconds since 1970 are wanted (NumericDate of RFC 7519)\n",
+		"error: exp: it is more than ten years ahead (milliseconds?)",
+		"not usable: a string that is not empty is wanted",
+		"not usable: a string, or an array of strings is wanted",
+		"not usable: an array of strings is wanted",
+	} {
+		if !strings.Contains(told.String(), want) {
+			t.Errorf("%q is missing in:\n%s", want, told.String())
+		}
+	}
+	for _, wrong := range []string{"whom the token stands for", "the only service", "the token lives", "the groups of"} {
+		if strings.Contains(told.String(), wrong) {
+			t.Errorf("%q is in:\n%s", wrong, told.String())
+		}
+	}
+}
+
+func TestKeyUnderTwoNamesIsPublishedTwice(t *testing.T) {
+	key, err := keys.Generate("ES256")
+	check(t, err)
+	other, err := keys.Generate("EdDSA")
+	check(t, err)
+	all := []keys.Key{}
+	for _, k := range []keys.Key{key, key, other, key.WithID("mine"), other, key.WithID("mine")} {
+		all = addKey(all, k)
+	}
+	if len(all) != 3 {
+		t.Errorf("%d keys are left of three", len(all))
 	}
 }
 

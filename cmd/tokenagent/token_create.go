@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,6 +35,11 @@ With a NAME it issues the configuration's token of that name, with everything
 that is configured for it but its sinks.`,
 		Example: `  tokenagent token create --issuer https://origin.example.org --audience https://wlcg.cern.ch/jwt/v1/any \
     --subject robot --scope storage.read:/data --lifetime 3600 --private-key key.pem
+
+  # pelican origin token create --config /etc/pelican/osdf-origin.yaml --audience … becomes
+  tokenagent token create --issuer https://origin.example.org:8443 --audience https://wlcg.cern.ch/jwt/v1/any \
+    --subject test --scope storage.read:/
+
   tokenagent token create --profile scitokens2 --issuer https://ospool.example.org --audience ce1.example.org:9619 \
     --subject pilot --scope "condor:/READ condor:/WRITE" --private-key key.pem > pilot.scitoken
   tokenagent token create --config /etc/tokenagent pilot/ce1.example.org`,
@@ -75,10 +82,14 @@ func namesAndClaims(args []string) (names, claims []string) {
 
 // createConfigured issues the one token of the configuration that is named.
 func createConfigured(c *cobra.Command, from *place, names, claims []string) (agent.Secret, error) {
+	flag := firstSet(c, ownTokenFlags...)
+	if slices.ContainsFunc(from.configs, isYAML) || len(names) == 0 && (flag != "" || len(claims) > 0) {
+		return agent.Secret{}, usage("--config is tokenagent's own configuration; for Pelican's leave it out and give --issuer (and --private-key)")
+	}
 	if len(names) != 1 || len(claims) > 0 {
 		return agent.Secret{}, usage("with a configuration one token is named, and nothing else; without one every argument is CLAIM=VALUE")
 	}
-	if flag := firstSet(c, ownTokenFlags...); flag != "" {
+	if flag != "" {
 		return agent.Secret{}, usage("--%s is for a token without configuration; %s has what the configuration says", flag, names[0])
 	}
 	cfg, err := from.load(false)
@@ -95,6 +106,11 @@ func createConfigured(c *cobra.Command, from *place, names, claims []string) (ag
 	ctx, stop := untilSignal(c.Context())
 	defer stop()
 	return issue(ctx, chosen[0])
+}
+
+// isYAML reports whether the file is none of tokenagent's, but may be Pelican's.
+func isYAML(path string) bool {
+	return slices.Contains([]string{".yaml", ".yml"}, filepath.Ext(path))
 }
 
 // issue asks the source once, and accepts what the agent would accept.
@@ -179,6 +195,12 @@ func judge(source agent.Source, req agent.Request, stderr io.Writer) error {
 
 // flagFor names the flag that sets a claim.
 func flagFor(claim string) string {
+	switch claim {
+	case "wlcg.groups":
+		return ` (--claim-json 'wlcg.groups=["/cms"]')`
+	case "roles":
+		return ` (--claim-json 'roles=["api"]')`
+	}
 	flag := map[string]string{"iss": "issuer", "sub": "subject", "aud": "audience", "scope": "scope", "kid": "key-id", "alg": "private-key", "exp": "lifetime"}[claim]
 	if flag == "" {
 		return ""

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -42,6 +43,9 @@ func algorithmInWords(alg string) string {
 
 // explainClaim says in words what one claim means.
 func (r reading) explainClaim(name string, value any) []string {
+	if wanted := misshapen(name, value); wanted != "" {
+		return []string{"not usable: " + wanted + " is wanted"}
+	}
 	switch name {
 	case "iss":
 		return []string{r.explainIssuer()}
@@ -63,6 +67,33 @@ func (r reading) explainClaim(name string, value any) []string {
 		return []string{"what the bearer may do in ClusterCockpit"}
 	}
 	return nil
+}
+
+// misshapen says which kind of value the claim has where it has none of that;
+// "" for one that is as it should be.
+func misshapen(name string, value any) string {
+	text, isText := value.(string)
+	switch name {
+	case "iss", "sub", "jti", "ver", "wlcg.ver", "scope":
+		if !isText || text == "" {
+			return "a string that is not empty"
+		}
+	case "aud":
+		if text == "" && !isTexts(value) {
+			return "a string, or an array of strings"
+		}
+	case "wlcg.groups", "roles":
+		if !isTexts(value) {
+			return "an array of strings"
+		}
+	}
+	return ""
+}
+
+// isTexts reports whether the value is an array of strings with one at least.
+func isTexts(value any) bool {
+	list, _ := value.([]any)
+	return len(list) > 0 && !slices.ContainsFunc(list, func(entry any) bool { _, isText := entry.(string); return !isText })
 }
 
 // explainIssuer says what verifiers do with the issuer.
@@ -105,6 +136,9 @@ func (r reading) explainScope(value any) []string {
 
 // explainTime says when it is, and how far from now.
 func (r reading) explainTime(name string, value any) string {
+	if profile.Distant(value) {
+		return profile.FarAhead + "; seconds since 1970 are wanted (NumericDate of RFC 7519)"
+	}
 	at, ok := profile.Instant(value)
 	if !ok {
 		return "no time: whole seconds since 1970 are wanted (NumericDate of RFC 7519)"

@@ -57,6 +57,9 @@ Exit codes: 0 it was read, whatever there is to say of it, 1 it is no token.`,
 func readToken(c *cobra.Command, args []string) (profile.Token, error) {
 	from, name := c.InOrStdin(), "standard input"
 	if len(args) == 1 && args[0] != "-" {
+		if args[0] == "" {
+			return profile.Token{}, usage(`FILE is ""; name the token's file, or - for standard input`)
+		}
 		if looksLikeToken(args[0]) {
 			return profile.Token{}, usage("a token is read from a file or standard input, never from an argument, which others can see; treat this one as known to them")
 		}
@@ -140,8 +143,11 @@ func (r reading) title() string {
 	if r.Profile != "" {
 		kind = "a token of the profile " + r.Profile
 	}
-	if r.Expires.IsZero() {
+	if _, there := r.Claims["exp"]; !there {
 		return kind + " without expiry"
+	}
+	if r.Expires.IsZero() {
+		return kind + " with an unusable expiry"
 	}
 	if !r.now.Before(r.Expires) {
 		return kind + ", expired " + away(r.Expires, r.now)
