@@ -113,7 +113,7 @@ func judgeVisit(b *config.Block, err, unsure error) bool {
 	_, isStranger := errors.AsType[*safefile.Stranger](err)
 	refusal, isRefusal := errors.AsType[*safefile.Refusal](err)
 	switch {
-	case isForeign && !b.Has("owner") && !foreign.Others:
+	case isForeign && foreign.Owner == safefile.Self().UID && !foreign.Others:
 		b.Fault("path", "the folder belongs to another user",
 			fmt.Sprintf("%v; write owner = %q", err, accountsOf(b).userName(foreign.UID)))
 	case isStranger && unsure != nil:

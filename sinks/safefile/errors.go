@@ -29,8 +29,11 @@ type Foreign struct {
 	Others bool   // as in a Refusal
 }
 
-// Error names the folder and both users.
+// Error names the folder and its user, and whose it would have to be.
 func (f *Foreign) Error() string {
+	if f.Owner == 0 {
+		return fmt.Sprintf("%s belongs to %v, not to root", f.Path, userID(f.UID))
+	}
 	return fmt.Sprintf("%s belongs to %v, neither to root nor to %v", f.Path, userID(f.UID), userID(f.Owner))
 }
 
@@ -166,12 +169,15 @@ func kindOf(mode uint32) string {
 }
 
 // A userID is a uid that is shown as people call the user: by name, where one is
-// known.
+// known. What belongs to "nobody" would seem to belong to none.
 type userID int
 
 func (id userID) String() string {
+	if id == 0 {
+		return "root"
+	}
 	if u, err := user.LookupId(strconv.Itoa(int(id))); err == nil {
-		return u.Username
+		return "user " + u.Username
 	}
 	return "uid " + strconv.Itoa(int(id))
 }
