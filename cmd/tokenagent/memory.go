@@ -73,6 +73,20 @@ func (m *memory) give(a *agent.Agent, log logrus.FieldLogger) {
 	a.Remember(m.state)
 }
 
+// recorded are the files that the last agent wrote, those that have left the
+// configuration since included.
+func (m *memory) recorded() (all []agent.Sink) {
+	if m.state == nil {
+		return nil
+	}
+	for _, r := range m.state.Recall() {
+		if s := m.state.Orphan(r); s != nil {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
 func (m *memory) close() {
 	if m.state != nil {
 		m.state.Close()
@@ -85,10 +99,11 @@ const (
 )
 
 // sweep removes now, and then once an hour, what killed agents have left beside
-// the files that of returns. It is not waited for: a folder may hang.
-func sweep(ctx context.Context, log logrus.FieldLogger, of func() []agent.Renewer) {
-	for ctx.Err() == nil {
-		sweepOnce(ctx, log, of())
+// the files that of returns, and the first time beside those of recorded as well.
+// It is not waited for: a folder may hang.
+func sweep(ctx context.Context, log logrus.FieldLogger, recorded []agent.Sink, of func() []agent.Renewer) {
+	for ; ctx.Err() == nil; recorded = nil {
+		sweepOnce(ctx, log, recorded, of())
 		select {
 		case <-ctx.Done():
 		case <-time.After(betweenSweeps):
@@ -96,14 +111,14 @@ func sweep(ctx context.Context, log logrus.FieldLogger, of func() []agent.Renewe
 	}
 }
 
-func sweepOnce(ctx context.Context, log logrus.FieldLogger, renewers []agent.Renewer) {
+func sweepOnce(ctx context.Context, log logrus.FieldLogger, recorded []agent.Sink, renewers []agent.Renewer) {
 	ctx, cancel := context.WithTimeout(ctx, sweepLimit)
 	defer cancel()
 	var all []agent.Sink
 	for _, r := range renewers {
 		all = append(all, r.Sinks...)
 	}
-	removed, err := sinks.Sweep(ctx, all)
+	removed, err := sinks.Sweep(ctx, append(all, recorded...))
 	for _, path := range removed {
 		log.WithField("path", path).Info("temporary file of a killed agent removed")
 	}

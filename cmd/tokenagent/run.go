@@ -69,7 +69,7 @@ func serve(ctx context.Context, from *place, stderr io.Writer) error {
 		return err
 	}
 	d.watch(cfg, began)
-	go sweep(ctx, d.log, d.renewers)
+	go sweep(ctx, d.log, m.recorded(), d.renewers)
 
 	var parts sync.WaitGroup
 	if listener != nil {
