@@ -85,6 +85,9 @@ const (
 // redact covers every run that may be a secret, and what is named as one. In a
 // text that was cut, the first run may be the rest of one, however short.
 func redact(text string, cut bool) string {
+	if cut { // the cut may be at the end of a line
+		text = strings.TrimLeft(text, " \n")
+	}
 	if first := remainder.FindString(text); cut && first != "" {
 		if line, rest, _ := strings.Cut(first, "\n"); !slices.ContainsFunc(strings.Fields(rest), isOdd) {
 			first = line
