@@ -94,7 +94,7 @@ func (a *Agent) issued(d *duty, o outcome) {
 	switch {
 	case o.err != nil:
 		a.askFailed(d, faultOf(o.err, Transient))
-	case !d.forced && sooner(o.token, e.token, a.now):
+	case !d.forced && e.expiry().After(a.now) && sooner(o.token, e.token, a.now):
 		a.recovered(d)
 		a.schedule(d, a.now.Add(e.token.Expires.Sub(a.now)/2))
 	default:

@@ -208,6 +208,20 @@ func TestAdoptedTokenThatIsRemovedIsAskedForAgain(t *testing.T) {
 	})
 }
 
+func TestTokenThatIsGoneIsReplacedByOneThatExpiresSooner(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk, source := &fakeDisk{}, &fakeSource{life: 24 * time.Hour}
+		records := &fakeRecords{disk: disk}
+		runFor(t, time.Minute, records, onDisk(disk, source, "a")...)
+		source.set(func() { source.life = time.Hour })
+		time.AfterFunc(90*time.Second, func() { disk.put("/t/a", "") })
+		runFor(t, 4*time.Minute, records, onDisk(disk, source, "a")...)
+		if disk.at("/t/a") != "token.2" {
+			t.Errorf("the file is %q", disk.at("/t/a"))
+		}
+	})
+}
+
 func TestOnceAdoptsAndEndsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk, source := &fakeDisk{}, &fakeSource{life: 24 * time.Hour}
