@@ -60,6 +60,13 @@ func (c *Client) Leftovers(ctx context.Context) ([]agent.Leftover, error) {
 	return leftovers, c.ask(ctx, http.MethodGet, "/leftovers", nil, &leftovers)
 }
 
+// Refused is since when the configuration on disk is refused, while the agent
+// goes on with the old one; zero when it is the one in use.
+func (c *Client) Refused(ctx context.Context) (time.Time, error) {
+	var since time.Time
+	return since, c.ask(ctx, http.MethodGet, "/refused", nil, &since)
+}
+
 // Reload has the configuration read again. A configuration with faults is a
 // [*Refusal].
 func (c *Client) Reload(ctx context.Context) (agent.Replaced, error) {

@@ -4,6 +4,7 @@
 //	GET  /status?name=NAME…   every token's state        200 [agent.Status]
 //	POST /refresh?name=NAME…  asks now, with the verdict 200 [agent.Status]
 //	GET  /leftovers           files without a definition 200 [agent.Leftover]
+//	GET  /refused             when a configuration was   200 time, zero for none
 //	POST /reload              reads the configuration    200 agent.Replaced
 //
 // Who may open the socket may use all of them; no token ever goes through it.
@@ -12,6 +13,7 @@ package control
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/tokenagent/tokenagent/agent"
 )
@@ -25,6 +27,7 @@ type Answers struct {
 	Status    func(ctx context.Context, names ...string) ([]agent.Status, error)
 	Refresh   func(ctx context.Context, names ...string) ([]agent.Status, error)
 	Reload    func(ctx context.Context) (agent.Replaced, error)
+	Refused   func() time.Time // since when the configuration on disk is refused; zero: it is the one in use
 	Leftovers func(ctx context.Context) ([]agent.Leftover, error)
 }
 

@@ -48,12 +48,14 @@ func TestBothEndsAgree(t *testing.T) {
 		asked = names
 		return want, nil
 	}
+	refused := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	leftovers := []agent.Leftover{{Token: "old", Path: "/t/old"}}
 	replaced := agent.Replaced{Added: 1, Changed: 2, Unchanged: 3, Removed: 4}
 	c := serve(t, Answers{
 		Status:    echo,
 		Refresh:   echo,
 		Reload:    func(context.Context) (agent.Replaced, error) { return replaced, nil },
+		Refused:   func() time.Time { return refused },
 		Leftovers: func(context.Context) ([]agent.Leftover, error) { return leftovers, nil },
 	})
 	for _, ask := range []func(context.Context, ...string) ([]agent.Status, error){c.Status, c.Refresh} {
@@ -70,6 +72,9 @@ func TestBothEndsAgree(t *testing.T) {
 	}
 	if got, err := c.Reload(t.Context()); err != nil || got != replaced {
 		t.Errorf("Reload = %+v, %v", got, err)
+	}
+	if got, err := c.Refused(t.Context()); err != nil || !got.Equal(refused) {
+		t.Errorf("Refused = %v, %v", got, err)
 	}
 	if got, err := c.Leftovers(t.Context()); err != nil || !slices.Equal(got, leftovers) {
 		t.Errorf("Leftovers = %+v, %v", got, err)

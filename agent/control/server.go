@@ -62,6 +62,9 @@ func routes(answers Answers) http.Handler {
 		leftovers, err := answers.Leftovers(r.Context())
 		answer(w, leftovers, err)
 	})
+	mux.HandleFunc("GET /refused", func(w http.ResponseWriter, r *http.Request) {
+		answer(w, answers.Refused(), nil)
+	})
 	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, r *http.Request) {
 		replaced, err := answers.Reload(r.Context())
 		answer(w, replaced, err)

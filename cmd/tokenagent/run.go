@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -98,6 +99,8 @@ type daemon struct {
 	files []string // watched for the configuration in use
 	sinks []string
 	said  string // the faults as they were last logged
+
+	refused atomic.Pointer[time.Time] // since when the configuration on disk is refused; nil: it is in use
 }
 
 func newDaemon(from *place, cfg *config.Config, stderr io.Writer) *daemon {
@@ -169,6 +172,7 @@ func (d *daemon) answer(ctx context.Context, listener net.Listener) {
 		Refresh:   named(d.agent.Refresh),
 		Reload:    d.reload,
 		Leftovers: d.agent.Leftovers,
+		Refused:   d.refusedSince,
 	})
 	if err != nil {
 		d.log.WithError(err).Error("the control socket answers no more; the tokens are kept fresh, SIGHUP reloads")

@@ -22,6 +22,7 @@ func (d *daemon) reload(ctx context.Context) (agent.Replaced, error) {
 	d.watcher.Seen()
 	cfg, faults := d.from.read(false)
 	d.sayFaults(faults)
+	d.noteRefusal(faults.HasErrors(), began)
 	if faults.HasErrors() { // the change that mends it may be in a file of either
 		d.follow(union(d.files, cfg.Files), d.sinks, began)
 		return agent.Replaced{}, &control.Refusal{Reason: control.Configuration, Text: textOf(faults)}
@@ -37,6 +38,24 @@ func (d *daemon) reload(ctx context.Context) (agent.Replaced, error) {
 		"added": replaced.Added, "changed": replaced.Changed, "unchanged": replaced.Unchanged, "removed": replaced.Removed,
 	}).Info("configuration reloaded")
 	return replaced, nil
+}
+
+// noteRefusal remembers since when the configuration on disk is refused: the
+// agent that starts next would not.
+func (d *daemon) noteRefusal(refused bool, now time.Time) {
+	switch {
+	case !refused:
+		d.refused.Store(nil)
+	case d.refused.Load() == nil:
+		d.refused.Store(&now)
+	}
+}
+
+func (d *daemon) refusedSince() time.Time {
+	if since := d.refused.Load(); since != nil {
+		return *since
+	}
+	return time.Time{}
 }
 
 // union is all of both, sorted.

@@ -116,6 +116,9 @@ func (p *place) survey(ctx context.Context, names []string) (survey, error) {
 	if err == nil && len(names) == 0 {
 		found.Leftovers, err = client.Leftovers(ctx)
 	}
+	if err == nil {
+		found.Refused, err = client.Refused(ctx)
+	}
 	return found, err
 }
 

@@ -19,7 +19,8 @@ import (
 type survey struct {
 	Agent     bool             `json:"agent"` // whether the agent told it; false: it was read from the files
 	Tokens    []agent.Status   `json:"tokens"`
-	Leftovers []agent.Leftover `json:"leftovers,omitempty"` // files of ours that no definition has any more
+	Refused   time.Time        `json:"configuration_refused_since,omitzero"` // the configuration on disk has faults, and the one before is in use
+	Leftovers []agent.Leftover `json:"leftovers,omitempty"`                  // files of ours that no definition has any more
 }
 
 func (s survey) print(w io.Writer, asJSON bool) error {
@@ -28,6 +29,9 @@ func (s survey) print(w io.Writer, asJSON bool) error {
 	}
 	if err := printTable(w, s.Tokens, time.Now()); err != nil {
 		return err
+	}
+	if !s.Refused.IsZero() {
+		fmt.Fprintf(w, "the configuration on disk is refused since %s, and the one before is in use; tokenagent check says why\n", s.Refused.Local().Format(time.DateTime))
 	}
 	for _, t := range s.Tokens {
 		for _, h := range t.Hooks {
