@@ -69,7 +69,7 @@ func (a *Agent) Remember(r Records) {
 			continue
 		}
 		if s := r.Orphan(k); s != nil {
-			a.orphan(&duty{entry: &entry{Renewer: Renewer{Name: k.Token, DeleteRemoved: k.Delete}}, sink: s, path: k.Path, record: k, recalled: true})
+			a.orphan(orphanOf(k, s))
 		}
 	}
 	for _, e := range a.entries {
@@ -77,6 +77,14 @@ func (a *Agent) Remember(r Records) {
 	}
 	a.handOver(r.Owed())
 	a.warnOfTheClock(known)
+}
+
+// orphanOf is the duty for the file of a definition that went while no agent ran.
+func orphanOf(k Record, s Sink) *duty {
+	e := &entry{Renewer: Renewer{Name: k.Token, DeleteRemoved: k.Delete}, gone: true}
+	d := &duty{entry: e, sink: s, path: k.Path, record: k, recalled: true}
+	e.duties = []*duty{{entry: e}, d} // there is no source to ask
+	return d
 }
 
 // recall prepares the adoption of an entry's files.

@@ -39,6 +39,8 @@ type diskSink struct {
 	path  string
 	wrote string
 	hangs chan struct{}
+
+	stubborn bool // it cannot be removed
 }
 
 func (s *diskSink) Path() string { return s.path }
@@ -67,6 +69,9 @@ func (s *diskSink) Remove(ctx context.Context) error {
 	if d, _ := s.Look(ctx); d != "" {
 		return errors.New(d)
 	}
+	if s.stubborn {
+		return errors.New("read-only file system")
+	}
 	s.disk.put(s.path, "")
 	return nil
 }
@@ -79,6 +84,8 @@ type fakeRecords struct {
 	owed []Owed
 	kept int
 	fail error
+
+	stubborn bool // orphans cannot be removed
 }
 
 func (r *fakeRecords) Recall() []Record { return r.all }
@@ -105,7 +112,9 @@ func (r *fakeRecords) Settle(all ...Owed) error {
 	r.owed = slices.DeleteFunc(r.owed, func(o Owed) bool { return slices.Contains(all, o) })
 	return nil
 }
-func (r *fakeRecords) Orphan(k Record) Sink { return &diskSink{disk: r.disk, path: k.Path} }
+func (r *fakeRecords) Orphan(k Record) Sink {
+	return &diskSink{disk: r.disk, path: k.Path, stubborn: r.stubborn}
+}
 
 // runFor runs an agent with records for a while, as one process would.
 func runFor(t *testing.T, d time.Duration, r *fakeRecords, renewers ...Renewer) (log string) {
@@ -390,6 +399,26 @@ func TestChangedFileIsNotTakenAwayAndNotFoughtOver(t *testing.T) {
 		}
 		if n := strings.Count(out.String(), "not removed"); n > 1 {
 			t.Errorf("%d lines of removal:\n%s", n, out.String())
+		}
+	})
+}
+
+func TestFileThatCannotGoWithItsDefinitionIsALeftoverStill(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk, source := &fakeDisk{}, &fakeSource{life: 24 * time.Hour}
+		records := &fakeRecords{disk: disk}
+		set := onDisk(disk, source, "a", "b")
+		set[0].DeleteRemoved = true
+		runFor(t, time.Minute, records, set...)
+		records.stubborn = true
+		log := runFor(t, 150*time.Minute, records, set[1:]...)
+		if n := strings.Count(log, "file of a removed definition"); n != 3 || disk.at("/t/a") == "" || len(records.all) != 2 {
+			t.Errorf("said %d times, %d records:\n%s", n, len(records.all), log)
+		}
+		records.stubborn = false
+		runFor(t, time.Minute, records, set[1:]...)
+		if disk.at("/t/a") != "" || len(records.all) != 1 {
+			t.Errorf("the file is %q, %d records", disk.at("/t/a"), len(records.all))
 		}
 	})
 }
