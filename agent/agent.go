@@ -20,6 +20,7 @@ type Agent struct {
 	done  chan outcome
 	ended chan struct{} // closed when the loop has ended
 	beat  atomic.Int64  // when the loop last went round, in Unix nanoseconds
+	round func()        // see EachRound
 
 	// What follows belongs to the loop.
 	ctx      context.Context
@@ -54,6 +55,7 @@ func New(log logrus.FieldLogger, renewers []Renewer) *Agent {
 		calls:   make(chan func()),
 		done:    make(chan outcome),
 		ended:   make(chan struct{}),
+		round:   func() {},
 		entries: map[string]*entry{},
 		paths:   map[string]*duty{},
 		lanes:   map[any]*lane{},
@@ -108,6 +110,7 @@ func (a *Agent) loop(ctx context.Context, enough func() bool) {
 		a.keepRecords()
 		a.runHooks()
 		a.beat.Store(a.now.UnixNano())
+		a.round()
 		timer.Reset(a.sleep())
 		select {
 		case <-ctx.Done():
@@ -214,6 +217,11 @@ func (a *Agent) clockWentBack(step time.Duration) {
 		a.kept = a.now
 	}
 }
+
+// EachRound has the loop itself call f whenever it goes round, which is at least
+// every 30 s: a watchdog that f feeds sees when the loop does not. f must not
+// wait for anything. It is to be called before Run.
+func (a *Agent) EachRound(f func()) { a.round = f }
 
 // Heartbeat is when the loop last went round; it does so at least every 30 s.
 // The zero time before the first round.

@@ -52,17 +52,42 @@ func (a *Agent) Refresh(ctx context.Context, selectors ...string) (all []Status,
 	if err := errors.Join(callErr, err); err != nil {
 		return nil, err
 	}
+	if err := a.await(ctx, waits); err != nil {
+		return nil, err
+	}
+	err = a.call(ctx, func() { all = a.statuses(a.selected(selectors)) })
+	return all, err
+}
+
+// Settled waits until each token is in its sinks or has failed once, or ctx is
+// done: after the start, the first pass.
+func (a *Agent) Settled(ctx context.Context) error {
+	var waits []chan struct{}
+	err := a.call(ctx, func() {
+		for _, e := range a.entries {
+			w := make(chan struct{})
+			waits, e.waiters = append(waits, w), append(e.waiters, w)
+			a.settle(e)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return a.await(ctx, waits)
+}
+
+// await waits until all are closed.
+func (a *Agent) await(ctx context.Context, waits []chan struct{}) error {
 	for _, w := range waits {
 		select {
 		case <-w:
 		case <-a.ended:
-			return nil, ErrStopped
+			return ErrStopped
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return ctx.Err()
 		}
 	}
-	err = a.call(ctx, func() { all = a.statuses(a.selected(selectors)) })
-	return all, err
+	return nil
 }
 
 // askAtOnce makes the entry due because a person wants it. The channel is

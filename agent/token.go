@@ -21,6 +21,7 @@ type Token struct {
 	Secret  Secret    // the text that a reader presents
 	Issued  time.Time // when it was asked for, by our clock
 	Expires time.Time // when verifiers begin to refuse it; zero: no expiry is known
+	Note    string    // what is not as asked, but was let pass; logged once
 }
 
 // Lifetime is the time from asking for the token to its expiry; zero when no
@@ -55,6 +56,19 @@ type Source interface {
 type Remote interface {
 	Source
 	Issuer() string
+}
+
+// A Follower is a source that reads a file which something else keeps fresh,
+// such as a token that it copies or exchanges. See [Agent.Touched].
+type Follower interface {
+	Source
+	Follows() Following
+}
+
+// A Following says which file a source reads, and what its change means.
+type Following struct {
+	Path   string // absolute
+	Copied bool   // the tokens are what lies there: a change is asked for at once. Else a change only has failing attempts repeated
 }
 
 // A Sink puts a token where its readers look.

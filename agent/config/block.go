@@ -66,6 +66,12 @@ type Profiled interface {
 	Profile() string
 }
 
+// A Lenient source lets pass a token whose scope or audience is not what was asked
+// for, and says so in its Note.
+type Lenient interface {
+	Lenient() bool
+}
+
 // An Environment is all that a configuration may know of the machine that it is
 // loaded on.
 type Environment struct {
@@ -77,6 +83,7 @@ type Environment struct {
 	Discovery            string                            // path.discovery: the WLCG path of the agent's own user
 	Knob                 func(name string) (string, error) // what condor_config_val NAME prints; nil where HTCondor is not installed
 	Definitions          bool                              // look at no key, secret, user or folder
+	StateDir             func(Settings) string             // the folder for what is kept across restarts, for an agent block that says so; nil or "": none
 	DigestKey            func(Settings) []byte             // key of every Renewer's Digest, for an agent block that says so; nil: none
 }
 
@@ -116,6 +123,15 @@ func (b *Block) Knob(name string) (string, error) {
 		return "", fmt.Errorf("%s: it is not set", name)
 	}
 	return value, nil
+}
+
+// StateDir is the folder for what is kept across restarts; "" where there is none.
+// Nobody has made or looked at it.
+func (b *Block) StateDir() string {
+	if b.load.env.StateDir == nil {
+		return ""
+	}
+	return b.load.env.StateDir(b.load.settings)
 }
 
 // Shared is what several blocks of one load share, such as what was found out

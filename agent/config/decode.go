@@ -22,7 +22,8 @@ import (
 //	KeyFile string   `hcl:"key_file,path"`      // required; absolute, and cleaned
 //	KeyID   string   `hcl:"key_id,optional"`    // left as it is when not set
 //
-// Fields without a tag are left alone.
+// Fields without a tag are left alone; those of an embedded struct belong to the
+// struct itself.
 //
 // The types of fields are string, bool, int, float64, []string, map[string]any
 // (of string, bool, int64, float64, []any and map[string]any), time.Duration
@@ -38,7 +39,7 @@ func (b *Block) decode(into any, blocks ...string) bool {
 	meant, ok := b.refuseUnknown(fields, blocks)
 	b.wrong = append(b.wrong, meant...)
 	for _, f := range fields {
-		if !slices.Contains(meant, f.name) && !b.decodeField(f, target.Field(f.index)) {
+		if !slices.Contains(meant, f.name) && !b.decodeField(f, target.FieldByIndex(f.index)) {
 			b.wrong = append(b.wrong, f.name)
 			ok = false
 		}
@@ -49,7 +50,7 @@ func (b *Block) decode(into any, blocks ...string) bool {
 // A field is one of a struct to decode into.
 type field struct {
 	name           string
-	index          int
+	index          []int // for reflect's FieldByIndex
 	optional, path bool
 	kind           reflect.Type
 }
@@ -60,14 +61,14 @@ func (l *loading) fieldsOf(t reflect.Type) []field {
 		return known
 	}
 	var fields []field
-	for i := range t.NumField() {
-		tag, tagged := t.Field(i).Tag.Lookup("hcl")
+	for _, member := range reflect.VisibleFields(t) {
+		tag, tagged := member.Tag.Lookup("hcl")
 		if !tagged {
 			continue
 		}
 		name, options, _ := strings.Cut(tag, ",")
 		has := func(option string) bool { return slices.Contains(strings.Split(options, ","), option) }
-		fields = append(fields, field{name, i, has("optional"), has("path"), t.Field(i).Type})
+		fields = append(fields, field{name, member.Index, has("optional"), has("path"), member.Type})
 	}
 	l.fields[t] = fields
 	return fields

@@ -19,7 +19,15 @@ import (
 type Config struct {
 	Settings Settings
 	Renewers []agent.Renewer // in the order of the text, instances in that of their keys; also those without sinks
+	Sources  []Source        // in the order of the text; nil after errors
 	Files    []string        // absolute paths of every file and folder whose change is a reason to load again
+}
+
+// A Source is a source block.
+type Source struct {
+	Name   string // source.refresh_token.cilogon
+	Place  string // FILE:LINE of the block
+	Source agent.Source
 }
 
 // Settings are the agent block. What it leaves out is the zero value, but for
@@ -58,9 +66,9 @@ func Load(paths []string, kinds Kinds, env Environment) (*Config, Faults) {
 	l.shadows()
 	faults := l.faults()
 	if faults.HasErrors() {
-		renewers = nil
+		return &Config{Settings: l.settings, Files: l.watched}, faults
 	}
-	return &Config{Settings: l.settings, Renewers: renewers, Files: l.watched}, faults
+	return &Config{Settings: l.settings, Renewers: renewers, Sources: l.listed(), Files: l.watched}, faults
 }
 
 // A loading is what one call of Load knows and has found so far.

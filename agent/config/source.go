@@ -72,6 +72,16 @@ func (l *loading) decodeSource(s *source) cty.Value {
 	return cty.CapsuleVal(sourceType, s)
 }
 
+// listed are all sources, for those who ask them something else than a token.
+func (l *loading) listed() []Source {
+	var all []Source
+	for _, s := range l.sourceOrder {
+		at := s.stanza.header
+		all = append(all, Source{s.name.String(), fmt.Sprintf("%s:%d", at.Filename, at.Start.Line), s.Source})
+	}
+	return all
+}
+
 func kindHint(kind string, known []string) string {
 	if near := nearest(kind, known); near != "" {
 		return fmt.Sprintf("did you mean %q?", near)

@@ -72,7 +72,7 @@ func (l *loading) decodeToken(s *stanza, in *instance) (agent.Renewer, bool) {
 	}
 	b.check(from, r.Request)
 	b.contend(from, r)
-	r.Source, r.Accept, r.Digest = from.Source, accept(r.Request), digest.hex()
+	r.Source, r.Accept, r.Digest = from.Source, accept(r.Request, from.Source), digest.hex()
 	return r, ok
 }
 
@@ -266,8 +266,13 @@ func inPlace(s agent.Secret) (agent.Token, error) {
 }
 
 // accept is what a finished token must fulfil to be installed: it is what was
-// asked for, as far as it can be read, and what its profile demands.
-func accept(req agent.Request) func(agent.Token) error {
+// asked for, as far as it can be read and its source does not let pass what
+// differs, and what its profile demands.
+func accept(req agent.Request, from agent.Source) func(agent.Token) error {
+	lenient, _ := from.(Lenient)
+	let := func(p profile.Problem) bool {
+		return lenient != nil && lenient.Lenient() && (p.Claim == "aud" || p.Claim == "scope")
+	}
 	return func(t agent.Token) error {
 		decoded, err := profile.Decode(t.Secret.Reveal())
 		if err != nil && req.Profile == "" {
@@ -277,7 +282,8 @@ func accept(req agent.Request) func(agent.Token) error {
 			return &agent.Fault{Kind: agent.Configuration, Err: err}
 		}
 		var texts []string
-		for _, p := range slices.Concat(profile.Matches(decoded, req), profile.Check(req.Profile, decoded)) {
+		differences := slices.DeleteFunc(profile.Matches(decoded, req), let)
+		for _, p := range slices.Concat(differences, profile.Check(req.Profile, decoded)) {
 			if !p.Warning && !slices.Contains(texts, p.String()) {
 				texts = append(texts, p.String())
 			}

@@ -27,7 +27,8 @@ var arrows = map[string][]string{
 	"agent/control":  {"agent"},
 	"agent/program":  {"agent", "agent/config"},
 	"agent/state":    {"agent"},
-	"sources":        {"agent", "agent/config", "agent/profile", "sources/...", "sinks/safefile"},
+	"sources":        {"agent", "agent/config", "agent/profile", "agent/program", "sources/...", "sinks/safefile"},
+	"sources/issuer": {"agent", "agent/profile", "sources/keys"},
 	"sources/keys":   {"agent", "sinks/safefile"},
 	"sinks":          {"agent", "agent/config", "sinks/..."},
 	"sinks/tokendir": {"agent", "agent/profile"},
@@ -37,15 +38,20 @@ var arrows = map[string][]string{
 // foreign says which of our packages may import which package of others, with
 // the folders below it. What is not here is no dependency of tokenagent.
 var foreign = map[string][]string{
-	"github.com/agext/levenshtein":  {"agent/config"},
-	"github.com/fsnotify/fsnotify":  {"cmd/tokenagent"},
-	"github.com/go-jose/go-jose/v4": {"sources", "sources/keys"},
-	"github.com/hashicorp/hcl/v2":   {"agent/config"},
-	"github.com/robfig/cron/v3":     {"agent", "agent/config"},
-	"github.com/sirupsen/logrus":    {"agent", "cmd/tokenagent"},
-	"github.com/spf13/cobra":        {"cmd/tokenagent"},
-	"github.com/zclconf/go-cty":     {"agent/config"},
-	"golang.org/x/sys/unix":         {"agent/control", "agent/program", "agent/state", "sinks", "sinks/safefile", "sinks/tokendir", "sources/keys", "cmd/tokenagent"},
+	"github.com/agext/levenshtein":     {"agent/config"},
+	"github.com/coreos/go-oidc/v3":     {"sources/issuer"},
+	"github.com/coreos/go-systemd/v22": {"cmd/tokenagent"},
+	"github.com/fsnotify/fsnotify":     {"cmd/tokenagent"},
+	"github.com/go-jose/go-jose/v4":    {"sources", "sources/issuer", "sources/keys"},
+	"github.com/hashicorp/hcl/v2":      {"agent/config"},
+	"github.com/robfig/cron/v3":        {"agent", "agent/config"},
+	"github.com/sirupsen/logrus":       {"agent", "cmd/tokenagent"},
+	"github.com/spf13/cobra":           {"cmd/tokenagent"},
+	"github.com/zclconf/go-cty":        {"agent/config"},
+	"golang.org/x/oauth2":              {"sources/issuer"},
+	"golang.org/x/sync":                {"sources/issuer"},
+	"golang.org/x/time":                {"sources/issuer"},
+	"golang.org/x/sys/unix":            {"agent/control", "agent/program", "agent/state", "sources", "sinks", "sinks/safefile", "sinks/tokendir", "sources/keys", "cmd/tokenagent"},
 }
 
 // withheld are the packages of the standard library, with the folders below

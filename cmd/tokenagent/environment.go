@@ -28,6 +28,7 @@ func environment(definitions bool, key func(config.Settings) []byte) config.Envi
 		Discovery:            discovery(),
 		Knob:                 condorKnob(),
 		Definitions:          definitions,
+		StateDir:             stateFolder,
 		DigestKey:            key,
 	}
 }
