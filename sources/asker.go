@@ -1,0 +1,179 @@
+package sources
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/profile"
+	"github.com/tokenagent/tokenagent/sources/issuer"
+)
+
+// An asker asks an OAuth 2.0 issuer and judges what it answers, for the kinds that
+// differ only in their grant. It makes one attempt each time it is called: when to
+// make another is the Agent's to say.
+type asker struct {
+	server         *issuer.Server
+	client         issuer.Client
+	issuer         string // of Address; "" where only a token endpoint is known
+	audience       string // the parameter that names it
+	parameters     url.Values
+	verify         bool
+	lenient        bool
+	assumeLifetime time.Duration // zero: the issuer says it
+	files          []string
+}
+
+// Issuer names whom all sources of one issuer ask, and so their queue.
+func (a *asker) Issuer() string { return a.server.Name() }
+
+// Files are those with the client's secrets, and the CAs.
+func (a *asker) Files() []string { return a.files }
+
+// Lenient reports whether a scope or audience that is less than asked for passes.
+func (a *asker) Lenient() bool { return a.lenient }
+
+// tokenExchange is the grant type of RFC 8693.
+const tokenExchange = "urn:ietf:params:oauth:grant-type:token-exchange"
+
+// grant makes one request for what req asks for: of that grant type, with its
+// own parameters.
+func (a *asker) grant(ctx context.Context, req agent.Request, kind string, own url.Values) (issuer.Answer, error) {
+	return a.server.Token(ctx, a.client, issuer.Grant{Type: kind, Parameters: a.form(req, kind, own)})
+}
+
+// form are the parameters of the request. Several audiences are several parameters
+// as resource (RFC 8707) and in a token exchange as audience (RFC 8693), and else
+// joined by blanks in one.
+func (a *asker) form(req agent.Request, kind string, own url.Values) url.Values {
+	form := url.Values{}
+	maps.Copy(form, a.parameters)
+	maps.Copy(form, own)
+	if len(req.Scope) > 0 {
+		form.Set("scope", strings.Join(req.Scope, " "))
+	}
+	switch {
+	case len(req.Audience) == 0:
+	case a.audience == "resource" || a.audience == "audience" && kind == tokenExchange:
+		form[a.audience] = req.Audience
+	default:
+		form.Set(a.audience, strings.Join(req.Audience, " "))
+	}
+	return form
+}
+
+// token makes the Token of an answer to req: one that says all that was asked for,
+// by the issuer that was asked, with the time at which it expires.
+func (a *asker) token(ctx context.Context, req agent.Request, answer issuer.Answer) (agent.Token, error) {
+	decoded, err := a.read(ctx, answer.Access)
+	if err != nil {
+		return agent.Token{}, err
+	}
+	t := agent.Token{Secret: answer.Access, Issued: answer.Sent}
+	if t.Expires, err = a.expiry(answer, decoded.Claims); err != nil {
+		return agent.Token{}, configurationFault(err)
+	}
+	less := narrowed(req, answer, decoded)
+	switch {
+	case less == "":
+	case a.lenient:
+		t.Note = less
+	default:
+		return agent.Token{}, configurationFault(fmt.Errorf(`%s; have the issuer grant it to this client, or write on_narrowed = "warn" to take what it gives`, less))
+	}
+	return t, nil
+}
+
+// read decodes the token, and verifies it unless that is turned off; an opaque one
+// (RFC 6749 section 1.4) has no claims.
+func (a *asker) read(ctx context.Context, text agent.Secret) (decoded profile.Token, err error) {
+	if a.verify {
+		decoded, err = a.server.Verify(ctx, text)
+	} else {
+		decoded, err = a.unverified(text)
+	}
+	if errors.Is(err, profile.ErrNoJWT) {
+		return profile.Token{}, nil
+	}
+	return decoded, err
+}
+
+func (a *asker) unverified(text agent.Secret) (profile.Token, error) {
+	decoded, err := profile.Decode(text.Reveal())
+	if err != nil {
+		return decoded, configurationFault(fmt.Errorf("the token that came back: %w", err))
+	}
+	if iss, there := decoded.Claims["iss"]; there && a.issuer != "" && iss != a.issuer {
+		return decoded, configurationFault(fmt.Errorf("the token is of the issuer %q, and %q was asked; the attribute issuer is byte for byte what its tokens say", iss, a.issuer))
+	}
+	return decoded, nil
+}
+
+// expiry is the earlier of what the answer and the token say, by our clock; what
+// is assumed where neither says anything.
+func (a *asker) expiry(answer issuer.Answer, claims map[string]any) (time.Time, error) {
+	exp, err := expiryClaim(claims)
+	if err != nil {
+		return time.Time{}, err
+	}
+	var known []time.Time
+	if answer.ExpiresIn > 0 {
+		known = append(known, answer.Sent.Add(answer.ExpiresIn))
+	}
+	if !exp.IsZero() {
+		known = append(known, exp.Add(answer.Skew))
+	}
+	switch {
+	case len(known) > 0:
+		return slices.MinFunc(known, time.Time.Compare), nil
+	case a.assumeLifetime > 0:
+		return answer.Sent.Add(a.assumeLifetime), nil
+	}
+	return time.Time{}, errors.New("nothing says when the token expires, neither expires_in of the answer nor a claim exp; write assume_lifetime in the source, such as the lifetime that the issuer's documentation tells")
+}
+
+// expiryClaim is the claim exp; the zero time where there is none.
+func expiryClaim(claims map[string]any) (time.Time, error) {
+	exp, there := claims["exp"]
+	if !there {
+		return time.Time{}, nil
+	}
+	at, ok := profile.Instant(exp)
+	switch {
+	case ok:
+		return at, nil
+	case profile.Distant(exp):
+		return time.Time{}, errors.New("the token's exp is more than two centuries ahead; it is in seconds (RFC 7519), and this looks like milliseconds; have the issuer mend it")
+	}
+	return time.Time{}, errors.New("the token's exp is no number of seconds (RFC 7519), so its readers refuse it; have the issuer mend it")
+}
+
+// narrowed says in what scope and audience of the token are less than req asked
+// for; "" when they are not. An issuer that gives another scope must say so in its
+// answer (RFC 6749 section 5.1), and many say it in the token alone.
+func narrowed(req agent.Request, answer issuer.Answer, decoded profile.Token) string {
+	var texts []string
+	if missing := lacking(req.Scope, answer.Scope); answer.ScopeSaid && len(missing) > 0 {
+		texts = append(texts, fmt.Sprintf("the issuer gave the scope %q, and %q was asked for too", strings.Join(answer.Scope, " "), strings.Join(missing, " ")))
+	}
+	if decoded.Claims != nil {
+		asked := agent.Request{Audience: req.Audience, Scope: req.Scope}
+		for _, p := range profile.Matches(decoded, asked) {
+			if p.Claim != "scope" || len(texts) == 0 {
+				texts = append(texts, "the token's "+p.String())
+			}
+		}
+	}
+	return strings.Join(texts, "; ")
+}
+
+// lacking are the words of asked that are not in got.
+func lacking(asked, got []string) []string {
+	return slices.DeleteFunc(slices.Clone(asked), func(w string) bool { return slices.Contains(got, w) })
+}

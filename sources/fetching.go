@@ -1,0 +1,290 @@
+package sources
+
+import (
+	"cmp"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/sources/issuer"
+)
+
+// A fetching is what the blocks of all kinds have in common that ask an OAuth 2.0
+// issuer for their tokens, embedded in the structs that these are decoded into:
+//
+//	source "client_credentials" "iam" {
+//	  issuer             = "https://iam.example.org/"                          # its metadata tells where tokens are, and its keys
+//	  token_endpoint     = "https://iam.example.org/token"                     # default: from the metadata
+//	  jwks_uri           = "https://iam.example.org/jwk"                       # default: from the metadata
+//	  client_id          = "robot"
+//	  client_auth        = "client_secret_basic"                               # or client_secret_post, private_key_jwt, tls_client_auth, none
+//	  client_secret_file = "/etc/tokenagent/secrets/iam"
+//	  ca_file            = "/etc/grid-security/certificates/GEANT.pem"         # default: the CAs of this machine
+//	  audience_parameter = "audience"                                          # how the request names the token block's audience
+//	  parameters         = { resource_server = "storage" }                     # further ones of the request
+//	  verify             = true                                                # hold the signature against the issuer's keys
+//	  on_narrowed        = "refuse"                                            # or "warn": a scope or audience less than asked for
+//	  assume_lifetime    = "20m"                                               # of a token that says nothing of its own
+//	}
+type fetching struct {
+	Issuer            string         `hcl:"issuer,optional"`
+	TokenEndpoint     string         `hcl:"token_endpoint,optional"`
+	JWKSURI           string         `hcl:"jwks_uri,optional"`
+	ClientID          string         `hcl:"client_id,optional"`
+	ClientAuth        string         `hcl:"client_auth,optional"`
+	ClientSecretFile  string         `hcl:"client_secret_file,optional,path"`
+	ClientKeyFile     string         `hcl:"client_key_file,optional,path"`
+	ClientCertFile    string         `hcl:"client_cert_file,optional,path"`
+	CAFile            string         `hcl:"ca_file,optional,path"`
+	AudienceParameter string         `hcl:"audience_parameter,optional"`
+	Parameters        map[string]any `hcl:"parameters,optional"`
+	Verify            bool           `hcl:"verify,optional"`
+	OnNarrowed        string         `hcl:"on_narrowed,optional"`
+	AssumeLifetime    time.Duration  `hcl:"assume_lifetime,optional"`
+}
+
+// fetchingDefaults are the values of what a block leaves out.
+func fetchingDefaults() fetching {
+	return fetching{ClientAuth: "client_secret_basic", AudienceParameter: "audience", Verify: true, OnNarrowed: "refuse"}
+}
+
+// asker judges the attributes, which have been decoded, and returns what asks by
+// them, after a fault too: so the tokens of the source are checked in the same run.
+func (f *fetching) asker(b *config.Block) *asker {
+	f.judgeAddress(b)
+	f.judgeAnswer(b)
+	if f.judgeClient(b) && !b.DefinitionsOnly() {
+		f.inspect(b)
+	}
+	address := issuer.Address{Issuer: f.Issuer, TokenEndpoint: f.TokenEndpoint, JWKSURI: f.JWKSURI, CAFile: f.CAFile}
+	return &asker{
+		server:         b.Shared(address, func() any { return issuer.NewServer(address) }).(*issuer.Server),
+		client:         f.client(),
+		issuer:         f.Issuer,
+		audience:       f.AudienceParameter,
+		parameters:     f.parameters(b),
+		verify:         f.Verify,
+		lenient:        f.OnNarrowed == "warn",
+		assumeLifetime: f.AssumeLifetime,
+		files:          f.files(),
+	}
+}
+
+func (f *fetching) client() issuer.Client {
+	return issuer.Client{ID: f.ClientID, Auth: f.ClientAuth, SecretFile: f.ClientSecretFile, KeyFile: f.ClientKeyFile, CertFile: f.ClientCertFile}
+}
+
+// files are those that are read for each request.
+func (f *fetching) files() []string {
+	set := []string{f.ClientSecretFile, f.ClientKeyFile, f.ClientCertFile, f.CAFile}
+	return slices.DeleteFunc(set, func(path string) bool { return path == "" })
+}
+
+// judgeAddress reports what is wrong with where the issuer is.
+func (f *fetching) judgeAddress(b *config.Block) {
+	judgeURL(b, "issuer", f.Issuer)
+	judgeURL(b, "token_endpoint", f.TokenEndpoint)
+	judgeURL(b, "jwks_uri", f.JWKSURI)
+	switch {
+	case f.Issuer == "" && f.TokenEndpoint == "":
+		b.Fault("", "missing attribute issuer", `write issuer = "https://…", whose metadata tells the rest, or where it has none token_endpoint`)
+	case f.Issuer == "" && f.JWKSURI == "" && f.Verify:
+		b.Fault("token_endpoint", "nothing tells the issuer's keys",
+			"write issuer, whose metadata names them, or jwks_uri, or verify = false")
+	case !f.Verify && f.JWKSURI != "":
+		b.Warn("jwks_uri", "the keys are not used", "verify = false has no signature held against them; leave one of both out")
+	}
+	if !f.Verify {
+		b.Warn("verify", "signatures are not verified", "a token is installed whoever signed it; leave verify out where the issuer publishes its keys")
+	}
+}
+
+// judgeURL reports an attribute that is set to something else than the https URL
+// of a server.
+func judgeURL(b *config.Block, attr, text string) {
+	if text == "" {
+		return
+	}
+	u, err := url.Parse(text)
+	if err == nil && u.Scheme == "https" && u.Host != "" && u.User == nil && u.Fragment == "" && (attr != "issuer" || u.RawQuery == "") {
+		return
+	}
+	b.Fault(attr, fmt.Sprintf("%s is no https URL", attr), `it is "https://HOST/…", without user and fragment, and for an issuer without query: secrets and tokens go there`)
+}
+
+// clientFiles says which files belong to each way of client authentication.
+var clientFiles = map[string][]string{
+	"client_secret_basic": {"client_secret_file"},
+	"client_secret_post":  {"client_secret_file"},
+	"private_key_jwt":     {"client_key_file"},
+	"tls_client_auth":     {"client_key_file", "client_cert_file"},
+	"none":                {},
+}
+
+// judgeClient reports a client that is not what client_auth wants.
+func (f *fetching) judgeClient(b *config.Block) bool {
+	wanted, known := clientFiles[f.ClientAuth]
+	if !known {
+		b.Fault("client_auth", fmt.Sprintf("unknown client_auth %q", f.ClientAuth), "it is "+quotedList(issuer.Auths()))
+		return false
+	}
+	ok := true
+	if f.ClientID == "" && f.ClientAuth != "none" {
+		b.Fault("", "missing attribute client_id", `write client_id = "…", as the issuer registered it`)
+		ok = false
+	}
+	for _, attr := range []string{"client_secret_file", "client_key_file", "client_cert_file"} {
+		switch needed := slices.Contains(wanted, attr); {
+		case needed && !b.Has(attr):
+			b.Fault("", "missing attribute "+attr, fmt.Sprintf("client_auth %q needs it%s", f.ClientAuth, otherAuth(b)))
+			ok = false
+		case !needed && b.Has(attr):
+			b.Fault(attr, attr+" is not used", fmt.Sprintf("client_auth %q has no use for it; it is for %s", f.ClientAuth, quotedList(authsWith(attr))))
+			ok = false
+		}
+	}
+	return ok
+}
+
+// otherAuth offers another client_auth where a block that names none has the
+// files for it.
+func otherAuth(b *config.Block) string {
+	switch {
+	case b.Has("client_auth"):
+		return ""
+	case b.Has("client_cert_file"):
+		return `; with a certificate write client_auth = "tls_client_auth"`
+	case b.Has("client_key_file"):
+		return `; with a key write client_auth = "private_key_jwt"`
+	}
+	return `, which is the default; a client without a secret is client_auth = "none"`
+}
+
+// authsWith are the ways of client authentication that use the file.
+func authsWith(attr string) []string {
+	return slices.DeleteFunc(slices.Clone(issuer.Auths()), func(auth string) bool { return !slices.Contains(clientFiles[auth], attr) })
+}
+
+func quotedList(words []string) string { return `"` + strings.Join(words, `", "`) + `"` }
+
+// judgeAnswer reports what is wrong with what is to be made of answers.
+func (f *fetching) judgeAnswer(b *config.Block) {
+	judgeAssumed(b, f.AssumeLifetime)
+	if !slices.Contains([]string{"refuse", "warn"}, f.OnNarrowed) {
+		b.Fault("on_narrowed", fmt.Sprintf("unknown on_narrowed %q", f.OnNarrowed), `it is "refuse" or "warn"`)
+	}
+}
+
+// The bounds of assume_lifetime are those of a token block's lifetime.
+const (
+	leastAssumed = 30 * time.Second
+	mostAssumed  = 10 * 365 * 24 * time.Hour
+)
+
+// judgeAssumed reports an assume_lifetime out of bounds.
+func judgeAssumed(b *config.Block, d time.Duration) {
+	if b.Has("assume_lifetime") && (d < leastAssumed || d > mostAssumed) {
+		b.Fault("assume_lifetime", "assume_lifetime is out of range", `it is at least "30s" and at most ten years`)
+	}
+}
+
+// belongs says of parameters of a request that are set elsewhere, where.
+var belongs = map[string]string{
+	"grant_type":            "the kind of the source says it",
+	"client_id":             "write the attribute client_id",
+	"client_secret":         "write it into a file, and that into client_secret_file",
+	"client_assertion":      `it is made anew for each request with client_auth = "private_key_jwt" and client_key_file`,
+	"client_assertion_type": `it goes with client_auth = "private_key_jwt"`,
+	"scope":                 "write the attribute scope in the token block",
+	"refresh_token":         `source "refresh_token" reads it from a file`,
+	"subject_token":         `source "token_exchange" reads it from subject_token_file`,
+	"subject_token_type":    `write the attribute subject_token_type of source "token_exchange"`,
+	"requested_token_type":  `write the attribute requested_token_type of source "token_exchange"`,
+	"actor_token":           "it would be a secret in the configuration",
+	"password":              "it would be a secret in the configuration",
+	"assertion":             "it would be a secret in the configuration",
+}
+
+// parameters are the further ones of a request, a list as several of one name.
+func (f *fetching) parameters(b *config.Block) url.Values {
+	if why := belongs[f.AudienceParameter]; why != "" {
+		b.Fault("audience_parameter", fmt.Sprintf("the audience cannot go as %s", f.AudienceParameter), `it is a name such as "audience", "resource" or "aud"`)
+	}
+	values := url.Values{}
+	for _, name := range slices.Sorted(maps.Keys(f.Parameters)) {
+		why := belongs[name]
+		if name == f.AudienceParameter {
+			why = "write the attribute audience in the token block"
+		}
+		texts, fits := parameterTexts(f.Parameters[name])
+		switch {
+		case why != "":
+			b.Fault("parameters", fmt.Sprintf("the parameter %s is set elsewhere", name), why)
+		case !fits:
+			b.Fault("parameters", fmt.Sprintf("wrong value of the parameter %s", name), "it is a string, or a list of strings for one that is repeated; write a number in quotes")
+		default:
+			values[name] = texts
+		}
+	}
+	return values
+}
+
+func parameterTexts(v any) (texts []string, ok bool) {
+	list, isList := v.([]any)
+	if !isList {
+		list = []any{v}
+	}
+	for _, e := range list {
+		text, isText := e.(string)
+		if !isText {
+			return nil, false
+		}
+		texts = append(texts, text)
+	}
+	return texts, true
+}
+
+// inspect reports files of the client and a ca_file that cannot be used.
+func (f *fetching) inspect(b *config.Block) {
+	if err := f.client().Check(); err != nil {
+		b.Fault(cmp.Or(f.fileIn(err), "client_auth"), "no usable client", err.Error())
+	}
+	if f.CAFile == "" {
+		return
+	}
+	if err := checkCAs(f.CAFile); err != nil {
+		b.Fault("ca_file", "no usable CA", err.Error())
+	}
+}
+
+// fileIn is the attribute of the file that the error names.
+func (f *fetching) fileIn(err error) string {
+	for _, file := range []struct{ attr, path string }{
+		{"client_secret_file", f.ClientSecretFile}, {"client_cert_file", f.ClientCertFile}, {"client_key_file", f.ClientKeyFile},
+	} {
+		if file.path != "" && strings.Contains(err.Error(), file.path) {
+			return file.attr
+		}
+	}
+	return ""
+}
+
+// mostCAs is more than the bundle of any system.
+const mostCAs = 4 << 20
+
+func checkCAs(path string) error {
+	data, _, err := readRegular(path, mostCAs)
+	if err != nil {
+		return err
+	}
+	if !x509.NewCertPool().AppendCertsFromPEM(data) {
+		return fmt.Errorf("%s: %w", path, errors.New("there is no certificate in it; PEM is wanted, -----BEGIN CERTIFICATE-----"))
+	}
+	return nil
+}
