@@ -67,6 +67,13 @@ func (c *Client) Refused(ctx context.Context) (time.Time, error) {
 	return since, c.ask(ctx, http.MethodGet, "/refused", nil, &since)
 }
 
+// Heartbeat is when the loop of the agent last went round; zero before its first
+// round. An agent whose loop hangs answers too.
+func (c *Client) Heartbeat(ctx context.Context) (time.Time, error) {
+	var at time.Time
+	return at, c.ask(ctx, http.MethodGet, "/heartbeat", nil, &at)
+}
+
 // Reload has the configuration read again. A configuration with faults is a
 // [*Refusal].
 func (c *Client) Reload(ctx context.Context) (agent.Replaced, error) {

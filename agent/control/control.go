@@ -5,6 +5,7 @@
 //	POST /refresh?name=NAME…  asks now, with the verdict 200 [agent.Status]
 //	GET  /leftovers           files without a definition 200 [agent.Leftover]
 //	GET  /refused             when a configuration was   200 time, zero for none
+//	GET  /heartbeat           when the loop went round   200 time, zero for not yet
 //	POST /reload              reads the configuration    200 agent.Replaced
 //
 // Who may open the socket may use all of them; no token ever goes through it.
@@ -29,6 +30,7 @@ type Answers struct {
 	Reload    func(ctx context.Context) (agent.Replaced, error)
 	Refused   func() time.Time // since when the configuration on disk is refused; zero: it is the one in use
 	Leftovers func(ctx context.Context) ([]agent.Leftover, error)
+	Heartbeat func() time.Time // when the loop last went round; it must answer also when the loop hangs
 }
 
 // A Refusal is an answer that is no: what was asked cannot be done as long as

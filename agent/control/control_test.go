@@ -49,6 +49,7 @@ func TestBothEndsAgree(t *testing.T) {
 		return want, nil
 	}
 	refused := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	beat := refused.Add(time.Hour)
 	leftovers := []agent.Leftover{{Token: "old", Path: "/t/old"}}
 	replaced := agent.Replaced{Added: 1, Changed: 2, Unchanged: 3, Removed: 4}
 	c := serve(t, Answers{
@@ -56,6 +57,7 @@ func TestBothEndsAgree(t *testing.T) {
 		Refresh:   echo,
 		Reload:    func(context.Context) (agent.Replaced, error) { return replaced, nil },
 		Refused:   func() time.Time { return refused },
+		Heartbeat: func() time.Time { return beat },
 		Leftovers: func(context.Context) ([]agent.Leftover, error) { return leftovers, nil },
 	})
 	for _, ask := range []func(context.Context, ...string) ([]agent.Status, error){c.Status, c.Refresh} {
@@ -75,6 +77,9 @@ func TestBothEndsAgree(t *testing.T) {
 	}
 	if got, err := c.Refused(t.Context()); err != nil || !got.Equal(refused) {
 		t.Errorf("Refused = %v, %v", got, err)
+	}
+	if got, err := c.Heartbeat(t.Context()); err != nil || !got.Equal(beat) {
+		t.Errorf("Heartbeat = %v, %v", got, err)
 	}
 	if got, err := c.Leftovers(t.Context()); err != nil || !slices.Equal(got, leftovers) {
 		t.Errorf("Leftovers = %+v, %v", got, err)

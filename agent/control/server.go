@@ -65,6 +65,9 @@ func routes(answers Answers) http.Handler {
 	mux.HandleFunc("GET /refused", func(w http.ResponseWriter, r *http.Request) {
 		answer(w, answers.Refused(), nil)
 	})
+	mux.HandleFunc("GET /heartbeat", func(w http.ResponseWriter, r *http.Request) {
+		answer(w, answers.Heartbeat(), nil)
+	})
 	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, r *http.Request) {
 		replaced, err := answers.Reload(r.Context())
 		answer(w, replaced, err)

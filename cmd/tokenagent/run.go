@@ -173,6 +173,7 @@ func (d *daemon) answer(ctx context.Context, listener net.Listener) {
 		Reload:    d.reload,
 		Leftovers: d.agent.Leftovers,
 		Refused:   d.refusedSince,
+		Heartbeat: d.agent.Heartbeat,
 	})
 	if err != nil {
 		d.log.WithError(err).Error("the control socket answers no more; the tokens are kept fresh, SIGHUP reloads")

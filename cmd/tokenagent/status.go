@@ -25,6 +25,7 @@ const watchEvery = 2 * time.Second
 func newStatus() *cobra.Command {
 	var from place
 	var asJSON, watch bool
+	var probe probe
 	c := &cobra.Command{
 		Use:   "status [NAME…]",
 		Short: "Show each token's state: how long it lives, when it is renewed, what fails",
@@ -34,11 +35,17 @@ It asks the running agent. When none answers it reads the tokens' files instead,
 and says so. A NAME is a token's (pilot), which stands for all that its for_each
 makes, or one of those (pilot/ce1.example.org).
 
+With --live or --ready it only answers a probe, as Kubernetes makes them: it asks
+the agent and never the files, prints nothing when all is well, and takes two
+seconds at most.
+
 Exit codes: 0 all required tokens are valid, 4 one is not, 1 nothing could be
 found out, 2 there is no such NAME, 78 the configuration has faults and so does
-not tell where its agent answers, or none answers.`,
+not tell where its agent answers, or none answers. Of probes: 5 no agent answers;
+--live 1 its loop has stood still for two minutes; --ready 4.`,
 		Example: `  tokenagent status
   tokenagent status pilot --json
+  tokenagent status --ready
   tokenagent status --watch --config .quickstart/tokenagent.hcl`,
 		RunE: func(c *cobra.Command, names []string) error {
 			show := func(ctx context.Context) error {
@@ -51,6 +58,15 @@ not tell where its agent answers, or none answers.`,
 				}
 				return errors.Join(found.print(c.OutOrStdout(), asJSON), notValid(found.Tokens))
 			}
+			if probe.asked() {
+				switch {
+				case asJSON || watch || probe.live && probe.ready:
+					return usage("--live and --ready are asked one at a time, and without --json or --watch")
+				case probe.live && len(names) > 0:
+					return usage("--live is about the agent, not about a token such as %q; --ready takes names", names[0])
+				}
+				return probe.ask(c.Context(), &from, names)
+			}
 			if !watch {
 				return show(c.Context())
 			}
@@ -60,6 +76,7 @@ not tell where its agent answers, or none answers.`,
 	from.flags(c)
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	c.Flags().BoolVarP(&watch, "watch", "w", false, "show it again every two seconds, until interrupted")
+	probe.flags(c)
 	return c
 }
 
