@@ -52,6 +52,18 @@ func (c *checker) limit(unlimited bool) {
 	}
 }
 
+// Audience returns why a service that goes by that name refuses t: of the claim aud
+// no entry is that name, nor the one by which the profile means every service.
+func Audience(profile string, t Token, service string) []Problem {
+	c := &checker{Token: t}
+	got, _ := texts(t.Claims["aud"])
+	everybody := map[string]string{"wlcg": anyWLCG, "scitokens": anySciTokens}[profile]
+	if !slices.Contains(got, service) && (everybody == "" || !slices.Contains(got, everybody)) {
+		c.fault("aud", "it is %s, so %q refuses the token; ask its issuer for that audience", shown(t.Claims, "aud"), service)
+	}
+	return c.problems
+}
+
 // Times returns why t is not valid at the time now: not yet, or no longer.
 // Verifiers of these systems give no leeway, so neither does this.
 func Times(t Token, now time.Time) []Problem {

@@ -144,3 +144,34 @@ func TestTimesGiveNoLeeway(t *testing.T) {
 		})
 	}
 }
+
+func TestAServiceTakesWhatIsForItOrForAll(t *testing.T) {
+	const service, anySciTokens = "https://se.example.org", "ANY"
+	for _, tt := range []struct {
+		profile string
+		aud     any
+		want    string
+	}{
+		{"wlcg", service, ""},
+		{"wlcg", []any{"https://other.example.org", service}, ""},
+		{"wlcg", anyWLCG, ""},
+		{"scitokens", anySciTokens, ""},
+		{"wlcg", anySciTokens, `aud: it is "ANY", so "https://se.example.org" refuses the token; ask its issuer for that audience`},
+		{"", anyWLCG, `aud: it is "` + anyWLCG + `", so "https://se.example.org" refuses the token; ask its issuer for that audience`},
+		{"", service + "/", `aud: it is "https://se.example.org/", so "https://se.example.org" refuses the token; ask its issuer for that audience`},
+		{"", nil, `aud: it is missing, so "https://se.example.org" refuses the token; ask its issuer for that audience`},
+		{"", json.Number("1"), `aud: it is 1, so "https://se.example.org" refuses the token; ask its issuer for that audience`},
+	} {
+		token := Token{Claims: map[string]any{}}
+		if tt.aud != nil {
+			token.Claims["aud"] = tt.aud
+		}
+		got := ""
+		for _, p := range Audience(tt.profile, token, service) {
+			got += p.String()
+		}
+		if got != tt.want {
+			t.Errorf("%s, aud %v: %s\nwant %s", tt.profile, tt.aud, got, tt.want)
+		}
+	}
+}
