@@ -134,6 +134,10 @@ func (b *Block) StateDir() string {
 	return b.load.env.StateDir(b.load.settings)
 }
 
+// Paths are the files and folders that are loaded, as Load was given them: for a
+// decoder that tells which command to run with the same configuration.
+func (b *Block) Paths() []string { return b.load.paths }
+
 // Shared is what several blocks of one load share, such as what was found out
 // about the machine: make is called once for each key.
 func (b *Block) Shared(key any, make func() any) any {

@@ -22,17 +22,18 @@ const (
 // in "/..." stands for the folders below it; a package that is not here imports
 // none of ours.
 var arrows = map[string][]string{
-	"agent/config":   {"agent", "agent/profile"},
-	"agent/profile":  {"agent"},
-	"agent/control":  {"agent"},
-	"agent/program":  {"agent", "agent/config"},
-	"agent/state":    {"agent"},
-	"sources":        {"agent", "agent/config", "agent/profile", "agent/program", "sources/...", "sinks/safefile"},
-	"sources/issuer": {"agent", "agent/profile", "sources/keys"},
-	"sources/keys":   {"agent", "sinks/safefile"},
-	"sinks":          {"agent", "agent/config", "sinks/..."},
-	"sinks/tokendir": {"agent", "agent/profile"},
-	"cmd/tokenagent": {"agent", "agent/...", "sources", "sources/...", "sinks", "sinks/...", "examples/configs"},
+	"agent/config":    {"agent", "agent/profile"},
+	"agent/profile":   {"agent"},
+	"agent/control":   {"agent"},
+	"agent/program":   {"agent", "agent/config"},
+	"agent/state":     {"agent"},
+	"sources":         {"agent", "agent/config", "agent/profile", "agent/program", "sources/...", "sinks/safefile"},
+	"sources/issuer":  {"agent", "agent/profile", "sources/keys"},
+	"sources/refresh": {"agent", "sinks/safefile"},
+	"sources/keys":    {"agent", "sinks/safefile"},
+	"sinks":           {"agent", "agent/config", "sinks/..."},
+	"sinks/tokendir":  {"agent", "agent/profile"},
+	"cmd/tokenagent":  {"agent", "agent/...", "sources", "sources/...", "sinks", "sinks/...", "examples/configs"},
 }
 
 // foreign says which of our packages may import which package of others, with
@@ -51,7 +52,7 @@ var foreign = map[string][]string{
 	"golang.org/x/oauth2":              {"sources/issuer"},
 	"golang.org/x/sync":                {"sources/issuer"},
 	"golang.org/x/time":                {"sources/issuer"},
-	"golang.org/x/sys/unix":            {"agent/control", "agent/program", "agent/state", "sources", "sinks", "sinks/safefile", "sinks/tokendir", "sources/keys", "cmd/tokenagent"},
+	"golang.org/x/sys/unix":            {"agent/control", "agent/program", "agent/state", "sources", "sources/refresh", "sinks", "sinks/safefile", "sinks/tokendir", "sources/keys", "cmd/tokenagent"},
 }
 
 // withheld are the packages of the standard library, with the folders below

@@ -1,0 +1,173 @@
+package refresh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tokenagent/tokenagent/sinks/safefile"
+)
+
+// patience is how long a use of the token waits for another: longer than any
+// issuer may take to answer.
+const patience = time.Minute
+
+// A Lock is the right to use the token of a Store. One process has it at a time,
+// and in that process one Lock.
+type Lock struct {
+	store *Store
+	file  *os.File
+}
+
+// Lock waits for the right to use the token, for a minute at most, and makes the
+// folder if it is missing. The error begins with a path, and says who holds the
+// lock, or what is wrong with the folder.
+func (s *Store) Lock(ctx context.Context) (*Lock, error) {
+	if err := s.folder(); err != nil {
+		return nil, err
+	}
+	file, err := os.OpenFile(s.lock, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+	if err != nil {
+		return nil, wrap(s.lock, err)
+	}
+	if err := flock(ctx, file); err != nil {
+		file.Close()
+		return nil, wrap(s.lock, err)
+	}
+	l := &Lock{s, file}
+	l.sign()
+	l.sweep(ctx)
+	return l, nil
+}
+
+// folder makes the folder and judges it: who could put another file in the place
+// of ours would have root follow it.
+func (s *Store) folder() error {
+	folder := filepath.Dir(s.path)
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return wrap(folder, err)
+	}
+	warnings, err := s.file().Check()
+	if foreign, ok := errors.AsType[*safefile.Foreign](err); ok {
+		return fmt.Errorf("%w; run this as that user, or name another state_dir", foreign)
+	}
+	if err == nil && len(warnings) > 0 && os.Geteuid() == 0 {
+		err = errors.New(warnings[0])
+	}
+	return err
+}
+
+// flock takes the lock of the file, which goes with its descriptor.
+func flock(ctx context.Context, file *os.File) error {
+	const shortest, longest = time.Millisecond, 50 * time.Millisecond
+	deadline := time.Now().Add(patience)
+	for wait := shortest; ; wait = min(2*wait, longest) {
+		err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		switch {
+		case err == nil:
+			return nil
+		case !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR):
+			return fmt.Errorf("lock it: %w", err)
+		case time.Now().After(deadline):
+			return fmt.Errorf("%s uses the refresh token for longer than %v; if that one hangs, end it", holder(file), patience)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for %s, which uses the refresh token: %w", holder(file), ctx.Err())
+		case <-time.After(wait):
+		}
+	}
+}
+
+// sign writes who has the lock into its file, only for people.
+func (l *Lock) sign() {
+	if l.file.Truncate(0) == nil {
+		_, _ = l.file.WriteAt(fmt.Appendln(nil, os.Getpid()), 0)
+	}
+}
+
+// holder is who has the lock of the file, as sign has it.
+func holder(file *os.File) string {
+	text := make([]byte, 20)
+	n, _ := file.ReadAt(text, 0)
+	switch pid, _ := strconv.Atoi(strings.TrimSpace(string(text[:n]))); pid {
+	case 0:
+		return "another process"
+	case os.Getpid():
+		return fmt.Sprintf("this process (%d) itself", pid)
+	default:
+		return fmt.Sprintf("process %d", pid)
+	}
+}
+
+// sweep takes away what killed processes have left of their writes: it may hold a
+// token. What cannot be taken away harms nobody else.
+func (l *Lock) sweep(ctx context.Context) {
+	own := filepath.Base(l.store.path)
+	_, _ = l.store.file().Sweep(ctx, func(name string) bool { return name == own })
+}
+
+// Release gives the lock to the next one.
+func (l *Lock) Release() { l.file.Close() }
+
+// Read returns the token that is stored; the zero Token when there is none.
+func (l *Lock) Read() (Token, error) {
+	t, err := l.store.Read()
+	if errors.Is(err, fs.ErrNotExist) {
+		return Token{}, nil
+	}
+	return t, err
+}
+
+// reserve is how many bytes Ready makes sure there is room for.
+const reserve = 16 << 10
+
+// Ready is an error unless a token can be stored now, as far as can be known: the
+// one that is in use is worth nothing any more once the issuer has rotated it.
+func (l *Lock) Ready() error {
+	probe := filepath.Join(filepath.Dir(l.store.path), "."+filepath.Base(l.store.path)+".probe")
+	if err := os.Remove(probe); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a killed process
+		return wrap(probe, err)
+	}
+	defer os.Remove(probe)
+	f, err := os.OpenFile(probe, os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return wrap(probe, err)
+	}
+	_, err = f.Write(make([]byte, reserve))
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return wrap(probe, err)
+	}
+	return nil
+}
+
+// Keep stores the token in the place of the one before, durably: it is on the
+// disk, under its name, when Keep returns nil. Nothing cancels it.
+func (l *Lock) Keep(t Token) error {
+	t.Stored = time.Now().Round(0)
+	content, err := t.content()
+	if err != nil {
+		return wrap(l.store.path, err)
+	}
+	_, err = l.store.file().Write(context.Background(), content)
+	return err
+}
+
+// wrap puts the path before an error that os has put it into the middle of.
+func wrap(path string, err error) error {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		err = e.Err
+	}
+	return fmt.Errorf("%s: %w", path, err)
+}

@@ -1,0 +1,272 @@
+package refresh
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tokenagent/tokenagent/agent"
+)
+
+// The test binary runs itself as another process, which uses the token of the
+// store "shared" in the folder that the variable names.
+const childState = "REFRESH_TEST_STATE"
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(childState); dir != "" {
+		if err := useOften(NewStore(dir, "shared")); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// uses is how often a child uses the token, each time the one that the use before
+// left: a number.
+const uses = 25
+
+func useOften(s *Store) error {
+	for range uses {
+		if err := use(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func use(s *Store) error {
+	l, err := s.Lock(context.Background())
+	if err != nil {
+		return err
+	}
+	defer l.Release()
+	was, err := l.Read()
+	if err != nil {
+		return err
+	}
+	n, err := strconv.Atoi(was.Text.Reveal())
+	if err != nil {
+		return err
+	}
+	return l.Keep(Token{Text: agent.NewSecret(strconv.Itoa(n + 1))})
+}
+
+func TestProcessesUseItOneAfterAnother(t *testing.T) {
+	dir := t.TempDir()
+	s := NewStore(dir, "shared")
+	l := hold(t, s)
+	check(t, l.Keep(Token{Text: agent.NewSecret("0")}))
+	l.Release()
+	const processes = 4
+	var children sync.WaitGroup
+	for range processes {
+		children.Go(func() {
+			c := exec.Command(os.Args[0])
+			c.Env = append(os.Environ(), childState+"="+dir)
+			if out, err := c.CombinedOutput(); err != nil {
+				t.Errorf("%v: %s", err, out)
+			}
+		})
+	}
+	children.Go(func() {
+		if err := useOften(s); err != nil {
+			t.Error(err)
+		}
+	})
+	children.Wait()
+	got, err := s.Read()
+	check(t, err)
+	if want := strconv.Itoa((processes + 1) * uses); got.Text.Reveal() != want {
+		t.Errorf("after %s uses it is number %s", want, got.Text.Reveal())
+	}
+}
+
+func TestWhoWaitsForTheLockGetsItAtItsRelease(t *testing.T) {
+	s := NewStore(t.TempDir(), "cilogon")
+	first := hold(t, s)
+	got := make(chan error, 1)
+	go func() {
+		l, err := s.Lock(context.Background())
+		if err == nil {
+			l.Release()
+		}
+		got <- err
+	}()
+	select {
+	case err := <-got:
+		t.Fatalf("two have it: %v", err)
+	case <-time.After(20 * time.Millisecond):
+	}
+	first.Release()
+	check(t, <-got)
+}
+
+func TestWhoHoldsTheLockIsNamed(t *testing.T) {
+	s := NewStore(t.TempDir(), "cilogon")
+	l := hold(t, s)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	_, err := s.Lock(ctx)
+	wantError(t, err, s.lock+": waiting for this process ("+strconv.Itoa(os.Getpid())+") itself")
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+	for content, want := range map[string]string{"4711\n": "process 4711", "": "another process", "what": "another process"} {
+		check(t, l.file.Truncate(0))
+		_, err = l.file.WriteAt([]byte(content), 0)
+		check(t, err)
+		_, err := s.Lock(ctx)
+		wantError(t, err, "waiting for "+want+", which")
+	}
+}
+
+func TestALockThatIsNeverReleasedIsNotWaitedForForEver(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		s := NewStore(dir, "cilogon")
+		hold(t, s)
+		began := time.Now()
+		_, err := s.Lock(t.Context())
+		wantError(t, err, "uses the refresh token for longer than 1m0s", "end it")
+		if waited := time.Since(began); waited < patience || waited > patience+time.Second {
+			t.Errorf("it waited %v", waited)
+		}
+	})
+}
+
+func TestAKilledHolderLeavesNoLock(t *testing.T) {
+	dir := t.TempDir()
+	s := NewStore(dir, "cilogon")
+	hold(t, s).Release()
+	requirePart(t, "flock", "--version")
+	c := exec.Command("flock", s.lock, "sh", "-c", "echo locked; exec sleep 60")
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	out, err := c.StdoutPipe()
+	check(t, err)
+	check(t, c.Start())
+	_, err = bufio.NewReader(out).ReadString('\n')
+	check(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := s.Lock(ctx); err == nil {
+		t.Error("flock(1) does not keep us away")
+	}
+	check(t, unix.Kill(-c.Process.Pid, unix.SIGKILL))
+	_ = c.Wait()
+	hold(t, s)
+}
+
+func requirePart(t *testing.T, name string, args ...string) {
+	t.Helper()
+	if err := exec.Command(name, args...).Run(); err == nil {
+		return
+	}
+	if os.Getenv("TOKENAGENT_REQUIRE_REAL") == "1" {
+		t.Fatalf("%s is missing", name)
+	}
+	t.Skipf("%s is missing", name)
+}
+
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("only root can mount a disk and give folders away")
+	}
+}
+
+// smallDisk is a state folder on a disk of its own, of 64 KiB.
+func smallDisk(t *testing.T) string {
+	t.Helper()
+	needRoot(t)
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64k,mode=0700"); err != nil {
+		if os.Getenv("TOKENAGENT_REQUIRE_REAL") == "1" {
+			t.Fatal(err)
+		}
+		t.Skipf("a tmpfs cannot be mounted here: %v", err)
+	}
+	t.Cleanup(func() { check(t, unix.Unmount(dir, unix.MNT_DETACH)) })
+	return dir
+}
+
+func TestAFullDiskIsSeenBeforeTheTokenIsUsed(t *testing.T) {
+	dir := smallDisk(t)
+	s := NewStore(dir, "cilogon")
+	l := hold(t, s)
+	check(t, l.Keep(robot("one")))
+	check(t, l.Ready())
+	full := filepath.Join(dir, "full")
+	_ = os.WriteFile(full, make([]byte, 1<<20), 0o600) // as far as it goes
+	wantError(t, l.Ready(), filepath.Dir(s.path), "no space left on device")
+	wantError(t, l.Keep(robot("two")), s.path+": ", "no space left on device")
+	if got, err := s.Read(); err != nil || got.Text.Reveal() != "one" {
+		t.Errorf("the one before is lost: %v, %v", got, err)
+	}
+	check(t, os.Remove(full))
+	check(t, l.Ready())
+	check(t, l.Keep(robot("two")))
+}
+
+func TestADiskThatIsReadOnlyIsSeenBeforeTheTokenIsUsed(t *testing.T) {
+	dir := smallDisk(t)
+	s := NewStore(dir, "cilogon")
+	hold(t, s).Release()
+	check(t, unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""))
+	_, err := s.Lock(t.Context())
+	wantError(t, err, s.lock+": ", "read-only file system")
+}
+
+func TestAFolderThatMayNotBeWrittenIsSeenBeforeTheTokenIsUsed(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("root may write everywhere")
+	}
+	s := NewStore(t.TempDir(), "cilogon")
+	l := hold(t, s)
+	folder := filepath.Dir(s.path)
+	check(t, os.Chmod(folder, 0o500))
+	defer os.Chmod(folder, 0o700)
+	wantError(t, l.Ready(), folder, "permission denied")
+}
+
+func TestAFolderOfAnotherUserIsRefusedToRoot(t *testing.T) {
+	needRoot(t)
+	dir := t.TempDir()
+	check(t, os.Chown(dir, 54321, 54321))
+	_, err := NewStore(dir, "cilogon").Lock(t.Context())
+	wantError(t, err, dir+" belongs to uid 54321, not to root", "run this as that user")
+}
+
+func TestAFolderThatOthersCanWriteIsRefusedToRoot(t *testing.T) {
+	needRoot(t)
+	s := NewStore(t.TempDir(), "cilogon")
+	hold(t, s).Release()
+	folder := filepath.Dir(s.path)
+	check(t, os.Chmod(folder, 0o777))
+	_, err := s.Lock(t.Context())
+	wantError(t, err, folder, "chmod go-w "+folder)
+}
+
+func TestAStateFolderThatIsNoneIsNamed(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "file")
+	check(t, os.WriteFile(dir, nil, 0o600))
+	_, err := NewStore(dir, "cilogon").Lock(t.Context())
+	wantError(t, err, dir, "not a directory")
+	if strings.Contains(err.Error(), "mkdir") {
+		t.Errorf("%q names the call", err)
+	}
+}
