@@ -1,10 +1,16 @@
 package main
 
 import (
+	"bytes"
+	"fmt"
 	"io"
+	"os"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
 
 	"github.com/tokenagent/tokenagent/agent/config"
 )
@@ -22,9 +28,101 @@ func configure(log *logrus.Logger, s config.Settings) {
 	if level, err := logrus.ParseLevel(s.LogLevel); err == nil { // agent/config takes only levels that there are
 		log.SetLevel(level)
 	}
-	if s.LogFormat == "json" {
-		log.SetFormatter(&logrus.JSONFormatter{TimestampFormat: time.RFC3339Nano, DisableHTMLEscape: true})
-		return
+	log.SetFormatter(lineFormatter(s.LogFormat == "json", isJournal(log.Out)))
+}
+
+// lineFormatter writes each entry as one line, whatever it holds. The journal
+// takes its priority from the line's beginning (sd-daemon(3)) and knows the time.
+// On a terminal the lines look as they do elsewhere: what logrus colours, it no
+// longer quotes.
+func lineFormatter(asJSON, journal bool) logrus.Formatter {
+	var f logrus.Formatter = &logrus.TextFormatter{
+		DisableColors: true, FullTimestamp: true, TimestampFormat: time.RFC3339, DisableTimestamp: journal,
 	}
-	log.SetFormatter(&logrus.TextFormatter{FullTimestamp: true, TimestampFormat: time.RFC3339})
+	if asJSON {
+		f = jsonFormatter{logrus.JSONFormatter{
+			TimestampFormat: time.RFC3339Nano, DisableHTMLEscape: true, DisableTimestamp: journal,
+		}}
+	}
+	if journal {
+		f = journalFormatter{f}
+	}
+	return f
+}
+
+// A jsonFormatter writes values that have a text, such as durations, as people
+// read them, and as the lines of text do.
+type jsonFormatter struct{ logrus.JSONFormatter }
+
+func (f jsonFormatter) Format(e *logrus.Entry) ([]byte, error) {
+	spelt := *e
+	spelt.Data = make(logrus.Fields, len(e.Data))
+	for name, value := range e.Data {
+		if s, ok := value.(fmt.Stringer); ok {
+			value = s.String()
+		}
+		spelt.Data[name] = value
+	}
+	return f.JSONFormatter.Format(&spelt)
+}
+
+// A journalFormatter puts the priority before each line.
+type journalFormatter struct{ logrus.Formatter }
+
+func (f journalFormatter) Format(e *logrus.Entry) ([]byte, error) {
+	line, err := f.Formatter.Format(e)
+	return append([]byte(priority(e.Level)), line...), err
+}
+
+// priority is that of syslog(3), as sd-daemon(3) has it before a line.
+func priority(level logrus.Level) string {
+	switch {
+	case level <= logrus.FatalLevel:
+		return "<2>"
+	case level == logrus.ErrorLevel:
+		return "<3>"
+	case level == logrus.WarnLevel:
+		return "<4>"
+	case level == logrus.InfoLevel:
+		return "<6>"
+	}
+	return "<7>"
+}
+
+// isJournal reports whether the stream leads to the journal: it is the very one
+// that systemd made for it (systemd.exec(5), JOURNAL_STREAM). Whoever only
+// inherits the variable has had it replaced.
+func isJournal(stream io.Writer) bool {
+	f, ok := stream.(*os.File)
+	if !ok {
+		return false
+	}
+	device, inode, found := strings.Cut(os.Getenv("JOURNAL_STREAM"), ":")
+	dev, err := strconv.ParseUint(device, 10, 64)
+	ino, err2 := strconv.ParseUint(inode, 10, 64)
+	var st unix.Stat_t
+	return found && err == nil && err2 == nil && unix.Fstat(int(f.Fd()), &st) == nil &&
+		uint64(st.Dev) == dev && st.Ino == ino
+}
+
+// asErrors returns the stream, or for the journal one that makes each line
+// written to it an error.
+func asErrors(stream io.Writer) io.Writer {
+	if !isJournal(stream) {
+		return stream
+	}
+	return errorLines{stream}
+}
+
+type errorLines struct{ io.Writer }
+
+// Write takes whole lines.
+func (w errorLines) Write(text []byte) (int, error) {
+	var all bytes.Buffer
+	for line := range bytes.Lines(text) {
+		all.WriteString(priority(logrus.ErrorLevel))
+		all.Write(line)
+	}
+	_, err := w.Writer.Write(all.Bytes())
+	return len(text), err
 }

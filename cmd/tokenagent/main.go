@@ -29,9 +29,9 @@ func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
 // returns the exit code.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil { // keys and tokens are in memory: no core file, no ptrace
-		return report(stderr, err)
+		return report(asErrors(stderr), err)
 	}
-	return report(stderr, execute(args, stdin, stdout, stderr))
+	return report(asErrors(stderr), execute(args, stdin, stdout, stderr))
 }
 
 // untilSignal returns a context that is done when a person or systemd wants the
