@@ -27,23 +27,26 @@ type Agent struct {
 	entries  map[string]*entry
 	paths    map[string]*duty // the sink duty for a path
 	lanes    map[any]*lane
-	timers   queue[*duty]     // by due time
-	open     queue[*lane]     // lanes that could start a duty, by its urgency
-	young    []*duty          // running for less than stuckAfter, oldest first
-	busy     map[string]*duty // by the path that is being written or looked at
-	active   int              // how many duties run
-	runs     []*run           // the hooks that are to be run
-	debts    []func() error   // what is to be told to Debts, in this order
-	paying   bool             // that is being done
-	records  Records          // nil: none
-	orphans  map[string]*duty // by path: the files of ours that no definition has any more
-	stale    bool             // the records are not as kept
-	keeping  bool             // they are being written
-	kept     time.Time        // when that was last begun
-	unkept   bool             // that failed
-	lookSlot time.Time        // the last place given away in the round of looks
-	now      time.Time        // by the wall clock, when the loop last went round
-	mono     time.Time        // the same by the monotonic clock
+	timers   queue[*duty] // by due time
+	open     queue[*lane] // lanes that could start a duty, by its urgency
+	resting  queue[*lane] // lanes of issuers that are to be left alone for a while, by its end
+	twins    map[twin][]*entry
+	follow   map[string][]*entry // by the path that their source follows
+	young    []*duty             // running for less than stuckAfter, oldest first
+	busy     map[string]*duty    // by the path that is being written or looked at
+	active   int                 // how many duties run
+	runs     []*run              // the hooks that are to be run
+	debts    []func() error      // what is to be told to Debts, in this order
+	paying   bool                // that is being done
+	records  Records             // nil: none
+	orphans  map[string]*duty    // by path: the files of ours that no definition has any more
+	stale    bool                // the records are not as kept
+	keeping  bool                // they are being written
+	kept     time.Time           // when that was last begun
+	unkept   bool                // that failed
+	lookSlot time.Time           // the last place given away in the round of looks
+	now      time.Time           // by the wall clock, when the loop last went round
+	mono     time.Time           // the same by the monotonic clock
 }
 
 // New returns an Agent for the renewers. Those without a sink are left aside:
@@ -59,6 +62,8 @@ func New(log logrus.FieldLogger, renewers []Renewer) *Agent {
 		entries: map[string]*entry{},
 		paths:   map[string]*duty{},
 		lanes:   map[any]*lane{},
+		twins:   map[twin][]*entry{},
+		follow:  map[string][]*entry{},
 		busy:    map[string]*duty{},
 		orphans: map[string]*duty{},
 	}
@@ -69,6 +74,10 @@ func New(log logrus.FieldLogger, renewers []Renewer) *Agent {
 	a.open = queue[*lane]{
 		before: func(l, m *lane) bool { return l.ready.first().moreUrgent(m.ready.first()) },
 		place:  func(l *lane) *int { return &l.openAt },
+	}
+	a.resting = queue[*lane]{
+		before: func(l, m *lane) bool { return l.issuer.opens().Before(m.issuer.opens()) },
+		place:  func(l *lane) *int { return &l.restAt },
 	}
 	a.now, a.mono = a.wall(), time.Now()
 	a.replace(renewers)
@@ -158,6 +167,7 @@ func (a *Agent) release() {
 		}
 		a.enqueue(d)
 	}
+	a.wake()
 }
 
 const betweenTries = 100 * time.Millisecond
@@ -170,6 +180,9 @@ func (a *Agent) sleep() time.Duration {
 	}
 	if a.open.Len() > 0 { // the pool is full: there is room when its oldest is found stuck
 		wait = min(wait, stuckAfter-time.Since(a.young[0].started))
+	}
+	if a.resting.Len() > 0 {
+		wait = min(wait, a.resting.first().issuer.opens().Sub(a.now))
 	}
 	if a.recordsDue() {
 		wait = min(wait, a.kept.Add(betweenKeeps).Sub(a.now))
@@ -212,6 +225,12 @@ func (a *Agent) clockWentBack(step time.Duration) {
 	}
 	for _, r := range a.runs {
 		r.shift(step)
+	}
+	for _, l := range a.lanes {
+		if l.issuer != nil {
+			l.issuer.shift(step)
+			a.reopen(l)
+		}
 	}
 	if a.kept.After(a.now) {
 		a.kept = a.now

@@ -43,9 +43,7 @@ const (
 
 // begin starts one attempt in a goroutine that ends with it.
 func (a *Agent) begin(d *duty) {
-	d.forced = d.asked || d.forced && d.trouble.failures > 0
-	d.running, d.asked = true, false
-	d.begun, d.started = a.now, time.Now()
+	d.set(a.now)
 	d.lane.running++
 	a.active++
 	a.young = append(a.young, d)
@@ -53,6 +51,9 @@ func (a *Agent) begin(d *duty) {
 		a.busy[d.path] = d
 	}
 	run := a.attempt(d)
+	if d.doing == asking {
+		a.gather(d)
+	}
 	go func() {
 		var o outcome
 		if err := shielded(func() { o = run() }); err != nil {
@@ -61,6 +62,13 @@ func (a *Agent) begin(d *duty) {
 		o.duty = d
 		a.tell(o)
 	}()
+}
+
+// set marks the duty as one that runs.
+func (d *duty) set(now time.Time) {
+	d.forced = d.asked || d.forced && d.trouble.failures > 0
+	d.running, d.asked = true, false
+	d.begun, d.started = now, time.Now()
 }
 
 // aside runs f in a goroutine of its own, and then what it returns in the loop.
@@ -248,7 +256,6 @@ func (a *Agent) finish(o outcome) {
 		return
 	}
 	d := o.duty
-	d.running = false
 	d.lane.running--
 	d.lane.moved = a.now
 	if i := slices.Index(a.young, d); i >= 0 {
@@ -261,6 +268,40 @@ func (a *Agent) finish(o outcome) {
 	for _, w := range o.warnings {
 		a.about(d).Warn(w)
 	}
+	if d.doing == asking {
+		a.finishAsk(d, o)
+		return
+	}
+	a.conclude(d, o)
+}
+
+// finishAsk takes in the answer of a source, for all that asked.
+func (a *Agent) finishAsk(d *duty, o outcome) {
+	if a.ctx.Err() != nil {
+		d.running = false
+		return
+	}
+	o.token.Issued, o.token.Expires = o.token.Issued.Round(0), o.token.Expires.Round(0) // by the wall clock alone
+	if o.err == nil {
+		o.err = admit(o.token, a.now)
+	}
+	twins := d.twins
+	d.twins = nil
+	a.conclude(d, o)
+	for _, t := range twins {
+		a.conclude(t, o)
+	}
+	if o.err == nil {
+		for _, t := range a.soon(d, o.token) {
+			a.conclude(t, o)
+		}
+	}
+	a.answered(d, o)
+}
+
+// conclude takes in what came of an attempt for one duty.
+func (a *Agent) conclude(d *duty, o outcome) {
+	d.running = false
 	if d.entry.gone {
 		a.bequeath(d, o)
 	}
@@ -268,11 +309,14 @@ func (a *Agent) finish(o outcome) {
 	case d.orphan:
 		a.orphanSeen(d, o)
 	case d.entry.gone:
-	case d.doing == asking && a.ctx.Err() != nil:
 	default:
 		failed := d.entry.failing()
 		a.takeIn(d, o)
 		a.noticeFailure(d.entry, failed)
+		if d.sink == nil && d.touched {
+			d.touched = false
+			a.followed(d.entry)
+		}
 		a.settle(d.entry)
 	}
 }

@@ -180,9 +180,13 @@ func (a *Agent) allFinal() bool {
 }
 
 // Touched tells the agent that something happened to the file at path, so that
-// it looks at it now if it is a sink's, though not more than once a second.
+// it looks at it now if it is a sink's, though not more than once a second, and
+// has the sources that follow it read it again (see [Follower]).
 func (a *Agent) Touched(ctx context.Context, path string) {
 	a.call(ctx, func() {
+		for _, e := range a.follow[path] {
+			a.followed(e)
+		}
 		d := a.paths[path]
 		switch {
 		case d == nil || !d.running && (d.owed || d.inPlace.IsZero()):

@@ -10,9 +10,12 @@ type entry struct {
 	unheard int     // sinks that have yet to say whether they can be adopted
 	gone    bool    // no longer in the configuration: what still runs for it ends unheard
 	waiters []chan struct{}
-	idle    bool // see Agent.Only
-	final   bool // see Agent.Once
-	short   bool // it was said that its tokens live no longer than min_remaining
+	idle    bool   // see Agent.Only
+	final   bool   // see Agent.Once
+	short   bool   // it was said that its tokens live no longer than min_remaining
+	shorter bool   // it was said that its tokens live shorter than was asked for
+	noted   string // the last Note that was logged
+	twin    twin
 }
 
 func (e *entry) ask() *duty     { return e.duties[0] }
@@ -36,6 +39,8 @@ type duty struct {
 	started time.Time // the same by the monotonic clock
 
 	deadline time.Time // the entry's expiry when the duty fell due
+	awaited  bool      // somebody waited for it then
+	twins    []*duty   // what the running ask does as well, see twin
 
 	owed     bool      // the entry's token is not in the sink yet
 	tried    bool      // the entry's token was put, or could not be
@@ -57,9 +62,12 @@ type duty struct {
 	turn  int // place in lane.ready
 }
 
-// moreUrgent orders by the expiry of what readers had when the duty fell due,
-// then by due time.
+// moreUrgent orders by whether somebody waits, then by the expiry of what readers
+// had when the duty fell due, then by due time.
 func (d *duty) moreUrgent(other *duty) bool {
+	if d.awaited != other.awaited {
+		return d.awaited
+	}
 	if !d.deadline.Equal(other.deadline) {
 		return d.deadline.Before(other.deadline)
 	}
@@ -87,21 +95,21 @@ func (e *entry) expiry() time.Time {
 // issued takes in the answer of a source.
 func (a *Agent) issued(d *duty, o outcome) {
 	e := d.entry
-	o.token.Issued, o.token.Expires = o.token.Issued.Round(0), o.token.Expires.Round(0) // by the wall clock alone
-	if o.err == nil {
-		o.err = admit(o.token, a.now)
-	}
 	switch {
 	case o.err != nil:
 		a.askFailed(d, faultOf(o.err, Transient))
+	case e.copies() && o.token.Secret.Equal(e.token.Secret): // it has not changed
+		a.recovered(d)
+		a.schedule(d, e.atMost(e.Schedule.Next(o.token), a.now))
 	case !d.forced && e.expiry().After(a.now) && sooner(o.token, e.token, a.now):
 		a.recovered(d)
-		a.schedule(d, a.now.Add(e.token.Expires.Sub(a.now)/2))
+		a.schedule(d, e.atMost(a.now.Add(e.token.Expires.Sub(a.now)/2), a.now))
 	default:
 		a.recovered(d)
 		e.token, e.unheard = o.token, 0
-		a.schedule(d, e.Schedule.Next(e.token))
+		a.schedule(d, e.atMost(e.Schedule.Next(e.token), a.now))
 		a.sayShortLife(e)
+		a.sayNote(e)
 		for _, s := range e.sinks() {
 			s.owed, s.recalled, s.tried = true, false, false
 			a.schedule(s, a.now)
@@ -223,6 +231,11 @@ func (a *Agent) schedule(d *duty, due time.Time) {
 	if d.sink == nil && !d.begun.IsZero() {
 		due = later(due, d.begun.Add(betweenAttempts))
 	}
+	a.scheduleAt(d, due)
+}
+
+// scheduleAt sets when the duty is due next.
+func (a *Agent) scheduleAt(d *duty, due time.Time) {
 	if d.asked {
 		due = a.now
 	}

@@ -16,6 +16,8 @@ type lane struct {
 	ready   queue[*duty] // those that are due, most urgent first
 	moved   time.Time    // when a duty last ended
 	openAt  int          // place in Agent.open
+	restAt  int          // place in Agent.resting
+	issuer  *issuer      // nil: it is no issuer's
 }
 
 const (
@@ -47,7 +49,11 @@ type (
 
 func (a *Agent) sourceLane(e *entry) *lane {
 	if r, ok := e.Source.(Remote); ok {
-		return a.laneOf(issuerKey(r.Issuer()), remoteRoom)
+		l := a.laneOf(issuerKey(r.Issuer()), remoteRoom)
+		if l.issuer == nil {
+			l.issuer = &issuer{name: r.Issuer()}
+		}
+		return l
 	}
 	if reflect.ValueOf(e.Source).Comparable() {
 		return a.laneOf(e.Source, max(remoteRoom, runtime.GOMAXPROCS(0)))
@@ -68,18 +74,38 @@ func (a *Agent) enqueue(d *duty) {
 	if !d.orphan {
 		d.deadline = d.entry.expiry()
 	}
+	d.awaited = d.sink == nil && len(d.entry.waiters) > 0
+	if d.lane.issuer != nil {
+		d.lane.issuer.admit(d, a.now)
+	}
 	d.lane.ready.put(d)
 	a.reopen(d.lane)
 }
 
 // reopen puts the lane among the open ones if it has something to start and
-// room for it, and takes it from there if not.
+// room for it, among the resting ones if there is room but it is too soon, and
+// takes it from there if not.
 func (a *Agent) reopen(l *lane) {
-	if l.ready.Len() > 0 && l.running < l.room {
-		a.open.put(l)
-		return
+	room, opens := l.room, time.Time{}
+	if l.issuer != nil {
+		room, opens = l.issuer.room(l.room), l.issuer.opens()
 	}
 	a.open.take(l)
+	a.resting.take(l)
+	switch {
+	case l.ready.Len() == 0 || l.running >= room:
+	case opens.After(a.now):
+		a.resting.put(l)
+	default:
+		a.open.put(l)
+	}
+}
+
+// wake opens the lanes that have rested for long enough.
+func (a *Agent) wake() {
+	for a.resting.Len() > 0 && !a.resting.first().issuer.opens().After(a.now) {
+		a.reopen(a.resting.first())
+	}
 }
 
 // dispatch starts what is due, most urgent first, as far as there is room.
@@ -88,6 +114,9 @@ func (a *Agent) dispatch() {
 	for a.open.Len() > 0 && len(a.young) < poolRoom {
 		l := a.open.first()
 		d := l.ready.next()
+		if l.issuer != nil {
+			l.issuer.paced = a.now.Add(pace)
+		}
 		a.begin(d)
 		a.reopen(l)
 	}

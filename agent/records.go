@@ -89,7 +89,7 @@ func orphanOf(k Record, s Sink) *duty {
 
 // recall prepares the adoption of an entry's files.
 func (a *Agent) recall(e *entry, recalled map[string]Record) {
-	same := true
+	same := !e.copies() // what is copied is read anew
 	for _, d := range e.sinks() {
 		k, known := recalled[d.path]
 		if _, can := d.sink.(Keeper); !known || !can {

@@ -49,6 +49,8 @@ func (a *Agent) replace(renewers []Renewer) (r Replaced) {
 	r.Removed = len(before) - r.Changed
 	a.letGo(before)
 	a.rehook()
+	a.index()
+	a.knock()
 	for _, e := range fresh {
 		a.schedule(e.ask(), a.now)
 	}
@@ -71,7 +73,7 @@ func (a *Agent) takeOver(e *entry, n Renewer) {
 	switch {
 	case ask.running:
 	case ask.trouble.failures > 0:
-		a.schedule(ask, a.now)
+		a.scheduleAt(ask, a.now)
 	case !e.token.IsZero() && !after.Equal(before):
 		a.schedule(ask, after)
 	}
@@ -81,6 +83,7 @@ func (a *Agent) takeOver(e *entry, n Renewer) {
 // it takes over what lies in the sinks that both have.
 func (a *Agent) newEntry(n Renewer, old *entry) *entry {
 	e := &entry{Renewer: n}
+	e.twin = twinOf(e)
 	e.duties = []*duty{{entry: e, asked: true, lane: a.sourceLane(e)}}
 	for _, s := range n.Sinks {
 		d := &duty{entry: e, sink: s, lane: a.sinkLane(s, e)}

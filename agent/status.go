@@ -52,8 +52,12 @@ type Failing struct {
 }
 
 func (e *entry) status(now time.Time) Status {
-	s := Status{Name: e.Name, State: Valid, Required: e.Required, Renew: e.ask().due, Sinks: []SinkStatus{}}
+	s := Status{Name: e.Name, State: Valid, Required: e.Required, Renew: e.ask().nextAt(), Sinks: []SinkStatus{}}
 	s.Failing = e.ask().failing()
+	if t := e.ask().waits(); s.Failing == nil && t != nil {
+		s.Failing = t.failing(e.ask().nextAt())
+		s.Failing.Error = "its issuer does not answer: " + s.Failing.Error
+	}
 	for _, d := range e.sinks() {
 		one := SinkStatus{Path: d.path, State: d.state(now), Expires: d.inPlace.Expires, Failing: d.failing()}
 		s.Sinks = append(s.Sinks, one)
@@ -79,7 +83,7 @@ func (d *duty) state(now time.Time) State {
 	}
 }
 
-func (d *duty) failing() *Failing { return d.trouble.failing(d.due) }
+func (d *duty) failing() *Failing { return d.trouble.failing(d.nextAt()) }
 
 func (t trouble) failing(retry time.Time) *Failing {
 	if t.failures == 0 {

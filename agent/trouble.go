@@ -54,7 +54,7 @@ func (a *Agent) logFailure(d *duty, first, again string) {
 	}
 	d.trouble.said, d.trouble.expired = a.now, expired
 	log := a.about(d).WithFields(logrus.Fields{
-		"error": d.trouble.err, "kind": d.trouble.kind, "failures": d.trouble.failures, "retry_at": stamp(d.due),
+		"error": d.trouble.err, "kind": d.trouble.kind, "failures": d.trouble.failures, "retry_at": stamp(d.nextAt()),
 	})
 	if !expires.IsZero() && expires != never {
 		log = log.WithField("expires", stamp(expires))
@@ -89,15 +89,31 @@ func (a *Agent) logChanged(d *duty, difference, what string) {
 	a.about(d).Warnf("somebody else changed the file: %s; %s", difference, what)
 }
 
-// sayShortLife says once that what readers are always to find cannot be had.
+// sayShortLife says once that tokens live shorter than was asked for, and once that
+// what readers are always to find cannot be had.
 func (a *Agent) sayShortLife(e *entry) {
-	life := e.token.Lifetime()
+	life, asked := e.token.Lifetime(), e.Request.Lifetime
+	if life > 0 && life < share(asked, noticeably) && !e.shorter {
+		e.shorter = true
+		a.log.WithFields(logrus.Fields{"token": e.Name, "lifetime": life.Round(time.Second), "asked": asked, "renew_at": stamp(e.ask().due)}).
+			Warn("the token lives shorter than was asked for; it is renewed accordingly")
+	}
 	if e.short || life == 0 || e.Schedule.MinRemaining < life {
 		return
 	}
 	e.short = true
 	a.log.WithFields(logrus.Fields{"token": e.Name, "lifetime": life, "min_remaining": e.Schedule.MinRemaining}).
 		Warn("the token lives no longer than min_remaining, which is ignored")
+}
+
+const noticeably = 0.95 // of the life that was asked for
+
+// sayNote says once what was let pass.
+func (a *Agent) sayNote(e *entry) {
+	if e.token.Note != "" && e.token.Note != e.noted {
+		a.log.WithField("token", e.Name).Warn(e.token.Note)
+	}
+	e.noted = e.token.Note
 }
 
 func (a *Agent) about(d *duty) logrus.FieldLogger {

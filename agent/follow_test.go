@@ -1,0 +1,126 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A fakeFollower gives what lies in a file, or needs it.
+type fakeFollower struct {
+	mu     sync.Mutex
+	copied bool
+	text   string
+	life   time.Duration // zero: none is known
+	err    error
+	asked  int
+}
+
+func (f *fakeFollower) Follows() Following { return Following{Path: "/run/upstream", Copied: f.copied} }
+
+func (f *fakeFollower) Issue(context.Context, Request) (Token, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked++
+	if f.err != nil {
+		return Token{}, f.err
+	}
+	t := Token{Secret: NewSecret(f.text), Issued: time.Now()}
+	if f.life > 0 {
+		t.Expires = time.Now().Add(f.life)
+	}
+	return t, nil
+}
+
+func (f *fakeFollower) set(change func()) { f.mu.Lock(); defer f.mu.Unlock(); change() }
+
+func (f *fakeFollower) times() int { f.mu.Lock(); defer f.mu.Unlock(); return f.asked }
+
+func TestWhatIsCopiedIsReadAgainWhenItsFileChanges(t *testing.T) {
+	for _, life := range []time.Duration{0, 24 * time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			source, sink := &fakeFollower{copied: true, text: "one", life: life}, &fakeSink{path: "/a/token"}
+			a := started(t, silent(), Renewer{Name: "a", Source: source, Sinks: []Sink{sink}})
+			time.Sleep(10 * time.Second)
+			source.set(func() { source.text, source.life = "two", life })
+			a.Touched(t.Context(), "/run/upstream")
+			time.Sleep(2 * time.Second)
+			if got, _ := sink.holds(); got.Secret.Reveal() != "two" {
+				t.Errorf("a change is copied at once, but there is %q", got.Secret.Reveal())
+			}
+			source.set(func() { source.text = "three" })
+			time.Sleep(61 * time.Second)
+			if got, _ := sink.holds(); got.Secret.Reveal() != "three" {
+				t.Errorf("a change that nobody told of is copied within a minute, but there is %q", got.Secret.Reveal())
+			}
+			_, puts := sink.holds()
+			time.Sleep(10 * time.Minute)
+			if _, now := sink.holds(); now != puts {
+				t.Errorf("what has not changed was put %d times more", now-puts)
+			}
+		})
+	}
+}
+
+func TestAnUnknownExpiryIsNeverCalledExpired(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := &fakeFollower{copied: true, text: "one"}
+		a := started(t, silent(), Renewer{Name: "a", Source: source, Sinks: []Sink{&fakeSink{path: "/a/token"}}})
+		time.Sleep(1000 * time.Hour)
+		if s := must(a.Status(t.Context()))[0]; s.State != Valid || !s.Expires.IsZero() {
+			t.Errorf("got %s, expires %v", s.State, s.Expires)
+		}
+	})
+}
+
+func TestAFailingExchangeIsRepeatedWhenItsSubjectTokenChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := &fakeFollower{text: "one", life: time.Hour, err: &Fault{Kind: Configuration, Err: errors.New("subject token expired")}}
+		a := started(t, silent(), Renewer{Name: "a", Source: source, Sinks: []Sink{&fakeSink{path: "/a/token"}}})
+		time.Sleep(time.Hour)
+		n := source.times()
+		a.Touched(t.Context(), "/run/upstream")
+		synctest.Wait()
+		if source.times() != n+1 {
+			t.Error("it was not repeated at once")
+		}
+		source.set(func() { source.err = nil })
+		a.Touched(t.Context(), "/run/upstream")
+		time.Sleep(2 * time.Second)
+		if s := must(a.Status(t.Context()))[0]; s.State != Valid {
+			t.Errorf("it is %s", s.State)
+		}
+		n = source.times()
+		a.Touched(t.Context(), "/run/upstream")
+		time.Sleep(time.Second)
+		if source.times() != n {
+			t.Error("a good token was asked for again")
+		}
+	})
+}
+
+func TestWhatWasLetPassIsSaidOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, text := recording()
+		source := &notingSource{fakeSource{life: time.Hour}}
+		started(t, log, Renewer{Name: "a", Source: source, Sinks: []Sink{&fakeSink{path: "/a/token"}}, Request: Request{Lifetime: 2 * time.Hour}})
+		time.Sleep(10 * time.Hour)
+		for _, once := range []string{"the issuer left out storage.modify", "lives shorter than was asked for"} {
+			if n := strings.Count(text(), once); n != 1 {
+				t.Errorf("%q was said %d times", once, n)
+			}
+		}
+	})
+}
+
+type notingSource struct{ fakeSource }
+
+func (s *notingSource) Issue(ctx context.Context, req Request) (Token, error) {
+	t, err := s.fakeSource.Issue(ctx, req)
+	t.Note = "the issuer left out storage.modify"
+	return t, err
+}

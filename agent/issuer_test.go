@@ -1,0 +1,461 @@
+package agent
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A fakeIssuer is a server that several sources ask.
+type fakeIssuer struct {
+	mu      sync.Mutex
+	life    time.Duration
+	takes   time.Duration
+	fail    func(now time.Time) error
+	hangs   bool
+	at      []time.Time // when it was asked
+	who     []string    // by which token, in that order
+	good    []bool
+	running int
+	most    int // requests at a time
+}
+
+// An issuerSource is a remote source that asks it.
+type issuerSource struct {
+	*fakeIssuer
+	name string
+	life time.Duration // zero: that of the issuer
+}
+
+func (s *issuerSource) Issuer() string { return "https://issuer.example.org" }
+
+func (s *issuerSource) Issue(ctx context.Context, _ Request) (Token, error) {
+	s.mu.Lock()
+	now, i := time.Now(), len(s.at)
+	s.at, s.who, s.good = append(s.at, now), append(s.who, s.name), append(s.good, false)
+	s.running++
+	s.most = max(s.most, s.running)
+	fail, hangs := s.fail, s.hangs
+	s.mu.Unlock()
+	defer func() { s.mu.Lock(); s.running--; s.mu.Unlock() }()
+	if hangs {
+		<-ctx.Done()
+		return Token{}, ctx.Err()
+	}
+	time.Sleep(s.takes)
+	if fail != nil {
+		if err := fail(now); err != nil {
+			return Token{}, err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.good[i] = true
+	return Token{Secret: NewSecret(fmt.Sprintf("%s.%d", s.name, i)), Issued: now, Expires: now.Add(cmp.Or(s.life, s.fakeIssuer.life))}, nil
+}
+
+func (s *fakeIssuer) set(f func()) { s.mu.Lock(); defer s.mu.Unlock(); f() }
+
+func (s *fakeIssuer) asked() []time.Time { s.mu.Lock(); defer s.mu.Unlock(); return slices.Clone(s.at) }
+
+// within is the most requests that began within a span of that length.
+func within(at []time.Time, span time.Duration) (most int) {
+	first := 0
+	for i, t := range at {
+		for t.Sub(at[first]) >= span {
+			first++
+		}
+		most = max(most, i-first+1)
+	}
+	return most
+}
+
+// crowd are n tokens of one issuer, with the jitter of that machine.
+func crowd(i *fakeIssuer, n int, machine string) (renewers []Renewer, sinks []*expirySink) {
+	for k := range n {
+		name, sink := fmt.Sprintf("token%04d", k), &expirySink{}
+		sinks = append(sinks, sink)
+		renewers = append(renewers, Renewer{Name: name, Source: &issuerSource{fakeIssuer: i, name: name}, Sinks: []Sink{sink}, Schedule: Schedule{Jitter: Jitter(machine, name)}})
+	}
+	return renewers, sinks
+}
+
+var errDown = &Fault{Kind: Transient, Err: errors.New("connection refused")}
+
+func TestAColdStartKeepsThePaceOfTheIssuer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := &fakeIssuer{life: time.Hour, takes: 300 * time.Millisecond}
+		renewers, sinks := crowd(i, 1000, "host")
+		started(t, silent(), renewers...)
+		time.Sleep(210 * time.Second)
+		for k, s := range sinks {
+			if s.last.IsZero() {
+				t.Fatalf("token %d is not there after 210 s", k)
+			}
+		}
+		if n := within(i.asked(), time.Second); n > 5 {
+			t.Errorf("%d requests within a second", n)
+		}
+		if i.most > 2 {
+			t.Errorf("%d requests at a time", i.most)
+		}
+	})
+}
+
+func TestAnOutageOf25MinutesLetsNoneOfAThousandExpire(t *testing.T) {
+	for seed := range 20 {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) { outage(t, fmt.Sprintf("host%d", seed)) })
+	}
+}
+
+func outage(t *testing.T, machine string) {
+	const n = 1000
+	synctest.Test(t, func(t *testing.T) {
+		i := &fakeIssuer{life: time.Hour, takes: 200 * time.Millisecond}
+		renewers, sinks := crowd(i, n, machine)
+		started(t, silent(), renewers...)
+		time.Sleep(n/5*time.Second + 10*time.Second)
+		first := never // when the first is due
+		expires := map[string]time.Time{}
+		for k, s := range sinks {
+			first = earlier(first, renewers[k].Schedule.Next(s.last))
+			expires[renewers[k].Name] = s.last.Expires
+		}
+		from := first.Add(-time.Second)
+		back := from.Add(25 * time.Minute)
+		i.set(func() {
+			i.fail = func(now time.Time) error {
+				if now.After(from) && now.Before(back) {
+					return errDown
+				}
+				return nil
+			}
+		})
+		time.Sleep(time.Until(back))
+		during := len(i.asked())
+		time.Sleep((n/5 + 60) * time.Second)
+		for k, s := range sinks {
+			if s.expired() > 0 {
+				t.Errorf("token %d was expired for %v", k, s.expired())
+			}
+			if !s.last.Issued.After(from) {
+				t.Errorf("token %d was not renewed within N/5 + 60 s", k)
+			}
+		}
+		if asked := during - n; asked > 150 {
+			t.Errorf("%d requests while the issuer was down", asked)
+		}
+		if within(i.asked(), time.Second) > 5 || i.most > 2 {
+			t.Errorf("%d requests within a second, %d at a time", within(i.asked(), time.Second), i.most)
+		}
+		inOrder(t, i.who[during:], expires)
+	})
+}
+
+// inOrder checks that those who had to wait went by what was left to them. A
+// few that were probed last may come a little later.
+func inOrder(t *testing.T, who []string, expires map[string]time.Time) {
+	t.Helper()
+	late, last := 0, time.Time{}
+	for _, w := range who[:min(len(who), 900)] {
+		if expires[w].Before(last) {
+			late++
+		}
+		last = later(last, expires[w])
+	}
+	if late > 30 {
+		t.Errorf("%d of the first 900 were asked for after one that had more time left", late)
+	}
+}
+
+func TestASilentIssuerIsProbedByOneTokenAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, text := recording()
+		i := &fakeIssuer{life: time.Hour, takes: time.Second, fail: func(time.Time) error { return errDown }}
+		renewers, _ := crowd(i, 100, "host")
+		a := started(t, log, renewers...)
+		time.Sleep(time.Hour)
+		at := i.asked()
+		if n := len(at); n < 25 || n > 90 {
+			t.Errorf("%d requests in an hour of silence", n)
+		}
+		if n := within(at[10:], 5*time.Second); n > 1 {
+			t.Errorf("%d probes within 5 s", n)
+		}
+		if n := strings.Count(text(), "issuer does not answer"); n != 1 {
+			t.Errorf("said %d times that the issuer does not answer", n)
+		}
+		for _, s := range must(a.Status(t.Context())) {
+			if s.Failing == nil || !strings.Contains(s.Failing.Error, "connection refused") || s.Failing.Retry.IsZero() {
+				t.Errorf("%s fails with %+v", s.Name, s.Failing)
+			}
+		}
+		i.set(func() { i.fail = nil })
+		time.Sleep(3 * time.Minute)
+		for _, s := range must(a.Status(t.Context())) {
+			if s.State != Valid || s.Failing != nil {
+				t.Errorf("%s is %s, fails with %+v", s.Name, s.State, s.Failing)
+			}
+		}
+		if n := strings.Count(text(), "issuer answers again"); n != 1 {
+			t.Errorf("said %d times that the issuer answers again", n)
+		}
+	})
+}
+
+func TestEachTokenThatReadersLackIsNamedWhenItsIssuerIsSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, text := recording()
+		i := &fakeIssuer{life: time.Hour}
+		renewers, _ := crowd(i, 50, "host")
+		heard := &heardCommand{}
+		for k := range renewers {
+			renewers[k].Hooks = []Hook{{Event: OnFailure, Key: "mail", Command: heard}}
+		}
+		started(t, log, renewers...)
+		time.Sleep(20 * time.Minute)
+		i.set(func() { i.fail = func(time.Time) error { return errDown } })
+		time.Sleep(50 * time.Minute)
+		for _, r := range renewers {
+			if n := strings.Count(text(), "token="+r.Name+"\n"); n == 0 && !strings.Contains(text(), "token="+r.Name) {
+				t.Errorf("%s has expired, and nothing was said of it", r.Name)
+			}
+		}
+		for _, r := range renewers {
+			if !heard.has(r.Name) {
+				t.Errorf("no hook heard that %s fails", r.Name)
+			}
+		}
+	})
+}
+
+func TestRefreshComesBackThoughTheIssuerIsSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := &fakeIssuer{life: time.Hour, takes: time.Second, fail: func(time.Time) error { return errDown }}
+		renewers, _ := crowd(i, 50, "host")
+		a := started(t, silent(), renewers...)
+		time.Sleep(30 * time.Minute)
+		before, begin := len(i.asked()), time.Now()
+		all, err := a.Refresh(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(begin); took > 10*time.Second {
+			t.Errorf("it took %v", took)
+		}
+		if n := len(i.asked()) - before; n < 1 || n > 2 {
+			t.Errorf("the issuer was asked %d times for it", n)
+		}
+		for _, s := range all {
+			if s.Failing == nil {
+				t.Errorf("%s does not fail", s.Name)
+			}
+		}
+	})
+}
+
+func TestRetryAfterHoldsForAllTokensOfTheIssuer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := &fakeIssuer{life: time.Hour}
+		renewers, _ := crowd(i, 20, "host")
+		a := started(t, silent(), renewers...)
+		time.Sleep(10 * time.Minute)
+		asked := len(i.asked())
+		i.set(func() {
+			i.fail = func(time.Time) error {
+				return &Fault{Kind: Transient, RetryAfter: 10 * time.Minute, Err: errors.New("429")}
+			}
+		})
+		time.Sleep(22 * time.Minute) // the first falls due at 27 min
+		if n := len(i.asked()) - asked; n != 1 {
+			t.Errorf("%d requests within the time that the issuer asked for", n)
+		}
+		must(a.Refresh(t.Context(), "token0001"))
+		if n := len(i.asked()) - asked; n != 2 {
+			t.Errorf("%d requests, and a person asked for the second", n)
+		}
+		i.set(func() { i.fail = nil })
+		time.Sleep(10*time.Minute + 10*time.Second)
+		if n := len(i.asked()) - asked; n != 22 {
+			t.Errorf("%d requests when that was over", n)
+		}
+	})
+}
+
+func TestRetryAfterNeverOutlivesAToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := &fakeIssuer{life: time.Hour}
+		renewers, sinks := crowd(i, 20, "host")
+		for k := range 10 { // these fall due first, and could wait for hours
+			renewers[k].Source.(*issuerSource).life = 8 * time.Hour
+			renewers[k].Schedule.At = 0.05
+		}
+		started(t, silent(), renewers...)
+		time.Sleep(10 * time.Minute)
+		busy := time.Now().Add(30 * time.Minute)
+		i.set(func() {
+			i.fail = func(now time.Time) error {
+				if now.Before(busy) {
+					return &Fault{Kind: Transient, RetryAfter: 24 * time.Hour, Err: errors.New("429")}
+				}
+				return nil
+			}
+		})
+		time.Sleep(3 * time.Hour)
+		for k, s := range sinks {
+			if s.expired() > 0 {
+				t.Errorf("token %d was expired for %v", k, s.expired())
+			}
+		}
+	})
+}
+
+func TestTokensThatAskForTheSameAreAskedForOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := &fakeIssuer{life: time.Hour, takes: time.Second}
+		shared := &issuerSource{fakeIssuer: i, name: "shared"}
+		var renewers []Renewer
+		var sinks []*expirySink
+		for k := range 10 {
+			sink, name := &expirySink{}, fmt.Sprint(k)
+			sinks = append(sinks, sink)
+			renewers = append(renewers, Renewer{Name: name, Source: shared, Sinks: []Sink{sink},
+				Request:  Request{Audience: []string{fmt.Sprint(k / 5)}}, // two kinds of request
+				Schedule: Schedule{Jitter: Jitter("host", name)}})
+		}
+		started(t, silent(), renewers...)
+		time.Sleep(10 * time.Hour)
+		if n := len(i.asked()); n < 40 || n > 46 {
+			t.Errorf("asked %d times in ten hours for two requests", n)
+		}
+		for k, s := range sinks {
+			if s.expired() > 0 || s.last.IsZero() {
+				t.Errorf("token %d was expired for %v", k, s.expired())
+			}
+		}
+	})
+}
+
+func TestTwinsFailAndRecoverTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := &fakeIssuer{life: time.Hour, fail: func(time.Time) error { return errDown }}
+		shared := &issuerSource{fakeIssuer: i, name: "shared"}
+		var renewers []Renewer
+		for k := range 3 {
+			renewers = append(renewers, Renewer{Name: fmt.Sprint(k), Source: shared, Sinks: []Sink{&expirySink{}}})
+		}
+		a := started(t, silent(), renewers...)
+		for _, s := range must(a.Status(t.Context())) {
+			if s.Failing == nil {
+				t.Errorf("%s does not fail", s.Name)
+			}
+		}
+		if n := len(i.asked()); n != 1 {
+			t.Errorf("asked %d times", n)
+		}
+		i.set(func() { i.fail = nil })
+		time.Sleep(time.Minute)
+		for _, s := range must(a.Status(t.Context())) {
+			if s.State != Valid || s.Failing != nil {
+				t.Errorf("%s is %s, fails with %+v", s.Name, s.State, s.Failing)
+			}
+		}
+	})
+}
+
+func TestAHangingIssuerMakesNoLocalTokenLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := &fakeIssuer{hangs: true}
+		renewers, _ := crowd(i, 1000, "host")
+		local := &fakeSource{life: time.Minute}
+		late := &lateSink{}
+		schedule := Schedule{Jitter: 0.5}
+		renewers = append(renewers, Renewer{Name: "local", Source: local, Sinks: []Sink{late}, Schedule: schedule})
+		late.schedule = schedule
+		started(t, silent(), renewers...)
+		time.Sleep(time.Hour)
+		late.mu.Lock()
+		defer late.mu.Unlock()
+		if late.most > time.Second || late.puts < 100 {
+			t.Errorf("a local token was late by %v, of %d", late.most, late.puts)
+		}
+	})
+}
+
+// A lateSink tells how late its tokens come.
+type lateSink struct {
+	mu       sync.Mutex
+	schedule Schedule
+	last     Token
+	most     time.Duration
+	puts     int
+}
+
+func (s *lateSink) Put(_ context.Context, t Token) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.last.IsZero() {
+		s.most = max(s.most, time.Since(s.schedule.Next(s.last)))
+	}
+	s.last = t
+	s.puts++
+	return true, nil
+}
+
+func TestTheClockSetBackDoesNotCloseAnIssuer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var step time.Duration
+		i := &fakeIssuer{life: time.Hour}
+		renewers, _ := crowd(i, 20, "host")
+		a := New(silent(), renewers)
+		var mu sync.Mutex
+		a.wall = func() time.Time { mu.Lock(); defer mu.Unlock(); return time.Now().Round(0).Add(step) }
+		begun(t, a)
+		time.Sleep(time.Minute)
+		mu.Lock()
+		step = -2 * time.Hour
+		mu.Unlock()
+		n := len(i.asked())
+		time.Sleep(time.Minute)
+		if len(i.asked()) == n {
+			t.Error("no token was renewed after the clock was set back")
+		}
+	})
+}
+
+// must is v where there is no error.
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// A heardCommand remembers for which tokens it was run.
+type heardCommand struct {
+	mu  sync.Mutex
+	all bytes.Buffer
+}
+
+func (c *heardCommand) Run(_ context.Context, _ Event, about []Notice) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, n := range about {
+		fmt.Fprintln(&c.all, n.Token)
+	}
+	return nil
+}
+
+func (c *heardCommand) has(token string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return strings.Contains(c.all.String(), token+"\n")
+}

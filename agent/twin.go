@@ -1,0 +1,105 @@
+package agent
+
+import (
+	"encoding/json"
+	"reflect"
+	"slices"
+	"time"
+)
+
+// A twin is what several tokens have in common that ask one remote source for
+// the same. It is asked once for all of them that are due or soon will be.
+type twin struct {
+	source  Source
+	request string
+}
+
+// twinOf is the zero twin for an entry that cannot have any.
+func twinOf(e *entry) twin {
+	if _, remote := e.Source.(Remote); !remote || !reflect.ValueOf(e.Source).Comparable() {
+		return twin{}
+	}
+	request, err := json.Marshal(e.Request)
+	if err != nil {
+		return twin{}
+	}
+	return twin{e.Source, string(request)}
+}
+
+// index finds the entries by what their sources have in common.
+func (a *Agent) index() {
+	clear(a.twins)
+	clear(a.follow)
+	for _, e := range a.entries {
+		if e.twin != (twin{}) {
+			a.twins[e.twin] = append(a.twins[e.twin], e)
+		}
+		if f, ok := e.Source.(Follower); ok {
+			path := f.Follows().Path
+			a.follow[path] = append(a.follow[path], e)
+		}
+	}
+}
+
+// others are the asks of the duty's twins.
+func (a *Agent) others(d *duty) (all []*duty) {
+	for _, e := range a.twins[d.entry.twin] {
+		if ask := e.ask(); ask != d && !ask.running && !e.idle {
+			all = append(all, ask)
+		}
+	}
+	return all
+}
+
+// gather starts the twins that are due together with the ask.
+func (a *Agent) gather(d *duty) {
+	d.twins = slices.DeleteFunc(a.others(d), func(t *duty) bool { return t.turn == 0 })
+	for _, t := range d.twins {
+		t.lane.ready.take(t)
+		t.doing = asking
+		t.set(a.now)
+	}
+	a.reopen(d.lane)
+}
+
+// soon are the twins that would be due before long, and get the token too.
+func (a *Agent) soon(d *duty, t Token) []*duty {
+	until := a.now.Add(share(t.Lifetime(), jitterShare))
+	return slices.DeleteFunc(a.others(d), func(t *duty) bool { return t.due.After(until) })
+}
+
+// copies reports whether the entry's tokens are what lies in a file that something
+// else keeps fresh.
+func (e *entry) copies() bool {
+	f, ok := e.Source.(Follower)
+	return ok && f.Follows().Copied
+}
+
+// atMost is due, or when a file that is copied is to be read again at the latest.
+func (e *entry) atMost(due, now time.Time) time.Time {
+	if e.copies() {
+		return earlier(due, now.Add(rereadUnknown))
+	}
+	return due
+}
+
+// followed has the entry's source read again a file that has changed.
+func (a *Agent) followed(e *entry) {
+	ask := e.ask()
+	switch {
+	case ask.running:
+		ask.touched = true
+	case e.copies() || ask.trouble.failures > 0:
+		if i := ask.lane.issuer; i != nil {
+			i.closed = time.Time{}
+		}
+		a.scheduleAt(ask, later(a.now, ask.begun.Add(betweenTouches)))
+	}
+}
+
+func earlier(t, u time.Time) time.Time {
+	if t.Before(u) {
+		return t
+	}
+	return u
+}
