@@ -88,12 +88,21 @@ func (p Program) fork(files [3]*os.File, env []string) (started *os.Process, err
 		return os.StartProcess(p.Args[0], p.Args, attr)
 	}
 	attr.Sys.Credential = &syscall.Credential{Uid: p.User.UID, Gid: p.User.GID, Groups: p.User.Groups}
+	give(files, p.User)
 	onThread(func() {
 		// A kernel without ambient capabilities has none to take off.
 		_ = unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
 		started, err = os.StartProcess(p.Args[0], p.Args, attr)
 	})
 	return started, err
+}
+
+// give makes the pipes the user's, so that a program can open /dev/stdout by that
+// name too, as some want to be told where to write. Without CAP_CHOWN it cannot.
+func give(files [3]*os.File, u *User) {
+	for _, f := range files {
+		_ = f.Chown(int(u.UID), int(u.GID))
+	}
 }
 
 // keepToOurselves has no program inherit a descriptor that the agent itself has

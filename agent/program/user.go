@@ -22,6 +22,7 @@ type User struct {
 	UID    uint32
 	GID    uint32   // the primary group
 	Groups []uint32 // all groups
+	Home   string   // as the user database says; nobody has looked whether it is there
 }
 
 // LookupUser finds a user of this host by name or number, with all groups: in
@@ -37,12 +38,12 @@ func lookup(getent, nameOrNumber string) (*User, error) {
 	found, err := find(nameOrNumber)
 	if err != nil {
 		f := strings.Split(ask(getent, "passwd", nameOrNumber), ":")
-		if len(f) < 4 {
+		if len(f) < 6 {
 			return nil, fmt.Errorf("there is no user %s in /etc/passwd, and getent knows none", nameOrNumber)
 		}
-		found = &user.User{Username: f[0], Uid: f[2], Gid: f[3]}
+		found = &user.User{Username: f[0], Uid: f[2], Gid: f[3], HomeDir: f[5]}
 	}
-	u := &User{Name: found.Username}
+	u := &User{Name: found.Username, Home: found.HomeDir}
 	if u.UID, err = id(found.Uid); err == nil {
 		u.GID, err = id(found.Gid)
 	}

@@ -111,6 +111,17 @@ func TestProgramsTakeOnTheirUserWholly(t *testing.T) {
 	wantFault(t, p.Run(t.Context(), Input{}), agent.Transient, "/bin/sh as robot: exit status 1")
 }
 
+// The pipes belong to whoever made them, and their names can be opened by nobody
+// else: a program that is told to write to /dev/stdout could not.
+func TestProgramsOpenTheirOutputByName(t *testing.T) {
+	needRoot(t)
+	p := shell(`echo named >/dev/stdout; echo said >/dev/stderr; cat /dev/stdin`)
+	p.User = robot
+	if got := output(t, p, Input{Stdin: []byte("read")}); got != "named\nread" {
+		t.Errorf("got %q", got)
+	}
+}
+
 // A unit may give an ordinary user these capabilities; who is served by its
 // agent must not get them.
 func TestCapabilitiesOfTheAgentStayWithIt(t *testing.T) {
@@ -187,7 +198,7 @@ case "$2 $3" in
 *) exit 2 ;;
 esac
 `, 0o755)
-	want := &User{Name: "frontend", UID: 70001, GID: 70002, Groups: []uint32{70002, 70003, 70004}}
+	want := &User{Name: "frontend", UID: 70001, GID: 70002, Groups: []uint32{70002, 70003, 70004}, Home: "/home/frontend"}
 	for _, name := range []string{"frontend", "70001"} {
 		u, err := lookup(getent, name)
 		if err != nil {
@@ -210,7 +221,7 @@ esac
 
 func TestRootIsFoundWithoutGetent(t *testing.T) {
 	u, err := lookup("/no/getent", "root")
-	if err != nil || u.UID != 0 || u.GID != 0 || !slices.Contains(u.Groups, 0) {
+	if err != nil || u.UID != 0 || u.GID != 0 || !slices.Contains(u.Groups, 0) || u.Home != "/root" {
 		t.Errorf("got %+v, %v", u, err)
 	}
 }
