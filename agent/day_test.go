@@ -111,6 +111,8 @@ func (s *expirySink) Put(_ context.Context, t Token) (bool, error) {
 	return true, nil
 }
 
+func (s *expirySink) token() Token { s.mu.Lock(); defer s.mu.Unlock(); return s.last }
+
 func (s *expirySink) expired() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()

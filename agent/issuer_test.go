@@ -23,7 +23,6 @@ type fakeIssuer struct {
 	hangs   bool
 	at      []time.Time // when it was asked
 	who     []string    // by which token, in that order
-	good    []bool
 	running int
 	most    int // requests at a time
 }
@@ -40,7 +39,7 @@ func (s *issuerSource) Issuer() string { return "https://issuer.example.org" }
 func (s *issuerSource) Issue(ctx context.Context, _ Request) (Token, error) {
 	s.mu.Lock()
 	now, i := time.Now(), len(s.at)
-	s.at, s.who, s.good = append(s.at, now), append(s.who, s.name), append(s.good, false)
+	s.at, s.who = append(s.at, now), append(s.who, s.name)
 	s.running++
 	s.most = max(s.most, s.running)
 	fail, hangs := s.fail, s.hangs
@@ -56,15 +55,16 @@ func (s *issuerSource) Issue(ctx context.Context, _ Request) (Token, error) {
 			return Token{}, err
 		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.good[i] = true
 	return Token{Secret: NewSecret(fmt.Sprintf("%s.%d", s.name, i)), Issued: now, Expires: now.Add(cmp.Or(s.life, s.fakeIssuer.life))}, nil
 }
 
 func (s *fakeIssuer) set(f func()) { s.mu.Lock(); defer s.mu.Unlock(); f() }
 
 func (s *fakeIssuer) asked() []time.Time { s.mu.Lock(); defer s.mu.Unlock(); return slices.Clone(s.at) }
+
+func (s *fakeIssuer) names() []string { s.mu.Lock(); defer s.mu.Unlock(); return slices.Clone(s.who) }
+
+func (s *fakeIssuer) together() int { s.mu.Lock(); defer s.mu.Unlock(); return s.most }
 
 // within is the most requests that began within a span of that length.
 func within(at []time.Time, span time.Duration) (most int) {
@@ -97,15 +97,15 @@ func TestAColdStartKeepsThePaceOfTheIssuer(t *testing.T) {
 		started(t, silent(), renewers...)
 		time.Sleep(210 * time.Second)
 		for k, s := range sinks {
-			if s.last.IsZero() {
+			if s.token().IsZero() {
 				t.Fatalf("token %d is not there after 210 s", k)
 			}
 		}
 		if n := within(i.asked(), time.Second); n > 5 {
 			t.Errorf("%d requests within a second", n)
 		}
-		if i.most > 2 {
-			t.Errorf("%d requests at a time", i.most)
+		if i.together() > 2 {
+			t.Errorf("%d requests at a time", i.together())
 		}
 	})
 }
@@ -126,8 +126,8 @@ func outage(t *testing.T, machine string) {
 		first := never // when the first is due
 		expires := map[string]time.Time{}
 		for k, s := range sinks {
-			first = earlier(first, renewers[k].Schedule.Next(s.last))
-			expires[renewers[k].Name] = s.last.Expires
+			first = earlier(first, renewers[k].Schedule.Next(s.token()))
+			expires[renewers[k].Name] = s.token().Expires
 		}
 		from := first.Add(-time.Second)
 		back := from.Add(25 * time.Minute)
@@ -146,17 +146,17 @@ func outage(t *testing.T, machine string) {
 			if s.expired() > 0 {
 				t.Errorf("token %d was expired for %v", k, s.expired())
 			}
-			if !s.last.Issued.After(from) {
+			if !s.token().Issued.After(from) {
 				t.Errorf("token %d was not renewed within N/5 + 60 s", k)
 			}
 		}
 		if asked := during - n; asked > 150 {
 			t.Errorf("%d requests while the issuer was down", asked)
 		}
-		if within(i.asked(), time.Second) > 5 || i.most > 2 {
-			t.Errorf("%d requests within a second, %d at a time", within(i.asked(), time.Second), i.most)
+		if within(i.asked(), time.Second) > 5 || i.together() > 2 {
+			t.Errorf("%d requests within a second, %d at a time", within(i.asked(), time.Second), i.together())
 		}
-		inOrder(t, i.who[during:], expires)
+		inOrder(t, i.names()[during:], expires)
 	})
 }
 
@@ -337,7 +337,7 @@ func TestTokensThatAskForTheSameAreAskedForOnce(t *testing.T) {
 			t.Errorf("asked %d times in ten hours for two requests", n)
 		}
 		for k, s := range sinks {
-			if s.expired() > 0 || s.last.IsZero() {
+			if s.expired() > 0 || s.token().IsZero() {
 				t.Errorf("token %d was expired for %v", k, s.expired())
 			}
 		}
