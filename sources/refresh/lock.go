@@ -48,14 +48,18 @@ func (s *Store) Lock(ctx context.Context) (*Lock, error) {
 	return l, nil
 }
 
-// folder makes the folder and judges it: who could put another file in the place
-// of ours would have root follow it.
+// folder judges the folder, as who could put another file in the place of ours
+// would have root follow it, and makes it if it is missing, but not among the files
+// of somebody else, who could not write into it.
 func (s *Store) folder() error {
-	folder := filepath.Dir(s.path)
-	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return wrap(folder, err)
-	}
 	warnings, err := s.file().Check()
+	if errors.Is(err, fs.ErrNotExist) {
+		folder := filepath.Dir(s.path)
+		if err := os.MkdirAll(folder, 0o700); err != nil {
+			return wrap(folder, err)
+		}
+		warnings, err = s.file().Check()
+	}
 	if foreign, ok := errors.AsType[*safefile.Foreign](err); ok {
 		return fmt.Errorf("%w; run this as that user, or name another state_dir", foreign)
 	}
