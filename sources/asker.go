@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/profile"
@@ -39,8 +40,56 @@ func (a *asker) Files() []string { return a.files }
 // Lenient reports whether a scope or audience that is less than asked for passes.
 func (a *asker) Lenient() bool { return a.lenient }
 
-// tokenExchange is the grant type of RFC 8693.
-const tokenExchange = "urn:ietf:params:oauth:grant-type:token-exchange"
+// tokenExchangeGrant is the grant type of RFC 8693.
+const tokenExchangeGrant = "urn:ietf:params:oauth:grant-type:token-exchange"
+
+// Check returns what no token of an issuer can have of what req asks for.
+func (a *asker) Check(req agent.Request) []profile.Problem {
+	if req.Profile == "htcondor" {
+		return []profile.Problem{{Text: `no issuer gives IDTOKENs, for only a pool's own key signs them; use a source "htcondor", or a source "command" with condor_token_fetch`}}
+	}
+	return slices.Concat(a.unaskable(req), unattainable(a.issuer, req))
+}
+
+// unaskable are what cannot be said in a request.
+func (a *asker) unaskable(req agent.Request) []profile.Problem {
+	var problems []profile.Problem
+	for _, entry := range req.Audience {
+		u, err := url.Parse(entry)
+		switch {
+		case strings.ContainsFunc(entry, unicode.IsSpace):
+			problems = append(problems, profile.Problem{Claim: "aud", Text: fmt.Sprintf("%q has a blank, which would make it two; write one an entry", entry)})
+		case a.audience == "resource" && (err != nil || !u.IsAbs() || u.Fragment != ""):
+			problems = append(problems, profile.Problem{Claim: "aud", Text: fmt.Sprintf("%q is no URI without fragment, as audience_parameter \"resource\" wants them (RFC 8707)", entry)})
+		}
+	}
+	return problems
+}
+
+// unattainable are what would be wrong with any token that has the subject,
+// audience, scope and further claims of req, by its profile; the rest is the
+// issuer's to say. issuer is "" where it is not known.
+func unattainable(issuer string, req agent.Request) []profile.Problem {
+	var problems []profile.Problem
+	for _, word := range req.Scope {
+		if strings.ContainsFunc(word, unicode.IsSpace) {
+			problems = append(problems, profile.Problem{Claim: "scope", Text: fmt.Sprintf("%q has a blank, which would make it two; write one word an entry", word)})
+		}
+	}
+	asked := map[string]bool{"aud": len(req.Audience) > 0, "scope": len(req.Scope) > 0, "sub": req.Subject != ""}
+	for name := range req.Claims {
+		asked[name] = true
+	}
+	claims := requested(issuer, req, time.Now())
+	maps.Copy(claims, profile.Claims(req.Profile))
+	problems = append(problems, addFurther(claims, req.Claims)...)
+	for _, p := range profile.Check(req.Profile, profile.Token{Header: header{}.parameters(req.Profile), Claims: claims}) {
+		if asked[p.Claim] {
+			problems = append(problems, p)
+		}
+	}
+	return problems
+}
 
 // grant makes one request for what req asks for: of that grant type, with its
 // own parameters.
@@ -60,7 +109,7 @@ func (a *asker) form(req agent.Request, kind string, own url.Values) url.Values 
 	}
 	switch {
 	case len(req.Audience) == 0:
-	case a.audience == "resource" || a.audience == "audience" && kind == tokenExchange:
+	case a.audience == "resource" || a.audience == "audience" && kind == tokenExchangeGrant:
 		form[a.audience] = req.Audience
 	default:
 		form.Set(a.audience, strings.Join(req.Audience, " "))

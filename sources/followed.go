@@ -1,16 +1,20 @@
 package sources
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"syscall"
 
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/agent/profile"
 )
 
 // mostFollowed is how many bytes are read of a file that something else keeps.
@@ -19,66 +23,134 @@ const mostFollowed = 64 << 10
 // readFollowed returns what is in a file that something else keeps: a regular
 // one, reached over symlinks too, as the tokens of a pod are. It never waits, not
 // even at a FIFO. Its errors begin with the path and are Faults: transient where
-// whoever keeps the file may still see to it.
+// whoever keeps the file may yet mend it by writing it.
 func readFollowed(path string) (data []byte, info fs.FileInfo, err error) {
 	data, info, err = readRegular(path, mostFollowed)
 	switch {
 	case err == nil:
 		return data, info, nil
 	case errors.Is(err, fs.ErrNotExist):
-		err = fmt.Errorf("%w; it is read as soon as something writes it", err)
+		return nil, nil, transientFault(fmt.Errorf("%w; it is read as soon as something writes it", err))
 	case errors.Is(err, fs.ErrPermission):
 		return nil, nil, configurationFault(fmt.Errorf("%w; whoever runs tokenagent needs the permission to read it", err))
+	case errors.Is(err, errIrregular):
+		return nil, nil, configurationFault(err)
 	}
-	return nil, nil, &agent.Fault{Kind: agent.Transient, Err: err}
+	return nil, nil, transientFault(err)
 }
 
-// readRegular returns what is in a regular file of at most so many bytes.
+func transientFault(err error) error {
+	return &agent.Fault{Kind: agent.Transient, Err: err}
+}
+
+var errIrregular = errors.New("it is no regular file, so it is not read")
+
+// readRegular returns what is in a regular file of at most so many bytes. Its
+// errors begin with the path.
 func readRegular(path string, most int64) ([]byte, fs.FileInfo, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, nil, named(path, err)
+		return nil, nil, pathFirst(path, err)
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return nil, nil, named(path, err)
+		return nil, nil, pathFirst(path, err)
 	}
 	if !info.Mode().IsRegular() {
-		return nil, nil, fmt.Errorf("%s: it is no regular file", path)
+		return nil, nil, pathFirst(path, errIrregular)
 	}
 	data, err := io.ReadAll(io.LimitReader(f, most+1))
 	switch {
 	case err != nil:
-		return nil, nil, named(path, err)
+		return nil, nil, pathFirst(path, err)
 	case int64(len(data)) > most:
 		return nil, nil, fmt.Errorf("%s: it is larger than %d bytes, too large for what it is to hold", path, most)
 	}
 	return data, info, nil
 }
 
-// named is the error behind the path alone, without the operation that os puts
-// there.
-func named(path string, err error) error {
+// pathFirst is the error behind the path alone, without the operation that os
+// puts there.
+func pathFirst(path string, err error) error {
 	if e, ok := errors.AsType[*fs.PathError](err); ok {
 		err = e.Err
 	}
 	return fmt.Errorf("%s: %w", path, err)
 }
 
-// inspectFollowed warns of a file that others than its owner and group can read
-// or write: whoever keeps it decides, but a token is a secret.
+// inspectFollowed warns of a file that everybody can read or write. Whoever keeps
+// it decides that, but a token is a secret.
 func inspectFollowed(b *config.Block, attr, path string) {
 	if b.DefinitionsOnly() {
 		return
 	}
-	var mode fs.FileMode
-	b.Look(filepath.Dir(path), func() {
+	var open fs.FileMode // what others may
+	answered := b.Look(filepath.Dir(path), func() {
 		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
-			mode = info.Mode().Perm()
+			open = info.Mode().Perm() & 0o007
 		}
 	})
-	if mode&0o007 != 0 {
-		b.Warn(attr, "others can get at the token", fmt.Sprintf("%s has mode %04o; have whoever keeps it leave others no permission (chmod o= %[1]s)", path, mode))
+	switch {
+	case !answered:
+		b.Warn(attr, "the file's folder does not answer", "the file is tried when a token is due; is the server behind it gone?")
+	case open != 0:
+		b.Warn(attr, "others can get at the token", fmt.Sprintf("%s has permissions for everybody; have whoever keeps it leave them out, as chmod o= %[1]s does", path))
 	}
+}
+
+// The prefix of a token as the file sink's format "env" writes it.
+const envPrefix = "BEARER_TOKEN="
+
+// tokenIn finds the token in a file that something else keeps: the first line
+// that is neither blank nor a comment (#), with or without BEARER_TOKEN= before
+// it, or the access_token of a JSON object, as HTCondor's credmons write it. So it
+// reads all formats of the file sink. No error quotes the file.
+func tokenIn(data []byte) (agent.Secret, error) {
+	text := strings.TrimSpace(string(data))
+	switch {
+	case text == "":
+		return agent.Secret{}, errors.New("it is empty")
+	case bytes.IndexByte(data, 0) >= 0:
+		return agent.Secret{}, errors.New("there is a NUL byte in it, as in files that a crash leaves behind")
+	case text[0] == '{':
+		return tokenInJSON(text)
+	}
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
+			return oneToken(strings.TrimPrefix(line, envPrefix))
+		}
+	}
+	return agent.Secret{}, errors.New("there are only comments in it")
+}
+
+func tokenInJSON(text string) (agent.Secret, error) {
+	v, err := profile.DecodeValue([]byte(text))
+	if err != nil {
+		return agent.Secret{}, err
+	}
+	token, ok := v.(map[string]any)["access_token"].(string)
+	if !ok {
+		return agent.Secret{}, errors.New("the JSON object in it has no text under access_token")
+	}
+	return oneToken(token)
+}
+
+// bearer is the b64token of RFC 6750 section 2.1.
+var bearer = regexp.MustCompile(`^[A-Za-z0-9._~+/-]+=*$`)
+
+// oneToken is the text as a Secret when it can be a token: the characters of one,
+// no more than readers take, and no JWT that was cut off while it was written.
+func oneToken(text string) (agent.Secret, error) {
+	switch dots := strings.Count(text, "."); {
+	case text == "" || text == "null":
+		return agent.Secret{}, errors.New("there is no token")
+	case len(text) > profile.MaxSize:
+		return agent.Secret{}, fmt.Errorf("it has %d bytes; readers take at most %d of a token", len(text), profile.MaxSize)
+	case !bearer.MatchString(text):
+		return agent.Secret{}, errors.New("it is no token: only the characters of RFC 6750 (A-Z a-z 0-9 - . _ ~ + / =) may stand in one")
+	case strings.HasPrefix(text, "eyJ") && dots != 2 && dots != 4: // neither JWS nor JWE
+		return agent.Secret{}, errors.New("it begins like a JWT, but a part is missing")
+	}
+	return agent.NewSecret(text), nil
 }

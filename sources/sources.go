@@ -7,6 +7,10 @@ import "github.com/tokenagent/tokenagent/agent/config"
 
 // Kinds are the kinds of source, by their label.
 var Kinds = map[string]config.SourceDecoder{
-	"local_key": decodeLocalKey,
-	"htcondor":  decodeHTCondor,
+	"local_key":          decodeLocalKey,
+	"htcondor":           decodeHTCondor,
+	"client_credentials": decodeClientCredentials,
+	"token_exchange":     decodeTokenExchange,
+	"file":               decodeFile,
+	"command":            decodeCommand,
 }

@@ -73,6 +73,10 @@ func TestEveryExampleLoads(t *testing.T) {
 	}
 }
 
+// asksIssuer is the section with what all sources have that ask an issuer; theirs
+// refer to it.
+const asksIssuer = "What asks an issuer"
+
 // The reference has a row for each attribute that the code knows, the code knows
 // each attribute that has a row, and the example of the section sets them all.
 func TestReferenceHasEveryAttribute(t *testing.T) {
@@ -80,6 +84,9 @@ func TestReferenceHasEveryAttribute(t *testing.T) {
 	for heading, text := range everyBlock() {
 		t.Run(heading, func(t *testing.T) {
 			section := reference[heading]
+			if strings.Contains(section, "(#what-asks-an-issuer)") {
+				section += reference[asksIssuer]
+			}
 			rows := attributeRows(section)
 			slices.Sort(rows)
 			if known := knownAttributes(t, text); !slices.Equal(rows, known) {

@@ -1,0 +1,110 @@
+package sources
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/agent/profile"
+	"github.com/tokenagent/tokenagent/agent/program"
+)
+
+// A command source has a program print the token, without a shell and run as
+// hooks are. It prints one line of at most 16 KiB, and blanks around it:
+//
+//	source "command" "pool" {
+//	  command         = ["/usr/bin/condor_token_fetch", "-type", "COLLECTOR", "-lifetime", "86400"]
+//	  timeout         = "30s"
+//	  user            = "condor" # default: the agent's user; HOME is that user's
+//	  assume_lifetime = "1d"     # of a token that does not say itself when it expires
+//	}
+type command struct {
+	program        program.Program
+	env            []string
+	assumeLifetime time.Duration // zero: the token says it
+}
+
+const (
+	commandTimeout = 30 * time.Second
+	mostTimeout    = 100 * time.Second // the Agent gives up a source after two minutes
+)
+
+func decodeCommand(b *config.Block) agent.Source {
+	set := struct {
+		Command        []string      `hcl:"command"`
+		Timeout        time.Duration `hcl:"timeout,optional"`
+		User           string        `hcl:"user,optional"`
+		AssumeLifetime time.Duration `hcl:"assume_lifetime,optional"`
+	}{Timeout: commandTimeout}
+	if !b.Decode(&set) {
+		return nil
+	}
+	judgeAssumed(b, set.AssumeLifetime)
+	if set.Timeout > mostTimeout {
+		b.Fault("timeout", "the timeout is out of range", fmt.Sprintf(`it is at most "%.0fs"; run what takes longer by itself, and copy what it writes with source "file"`, mostTimeout.Seconds()))
+	}
+	p, ok := program.New(b, set.Command, min(set.Timeout, mostTimeout), set.User)
+	s := &command{program: p, assumeLifetime: set.AssumeLifetime}
+	if ok && !b.DefinitionsOnly() {
+		s.env = homeOf(p.User)
+	}
+	return s
+}
+
+// homeOf names the home of the user, for the programs that look there for what
+// they have stored; nil: the agent's own.
+func homeOf(u *program.User) []string {
+	if u == nil {
+		own, err := program.LookupUser(strconv.Itoa(os.Geteuid()))
+		if err != nil {
+			return nil // a pod may run as a user whom nobody knows
+		}
+		u = own
+	}
+	return []string{"HOME=" + u.Home, "USER=" + u.Name}
+}
+
+// Check returns what no token can have of what is asked for.
+func (s *command) Check(req agent.Request) []profile.Problem { return unattainable("", req) }
+
+// Issue runs the program, once.
+func (s *command) Issue(ctx context.Context, _ agent.Request) (agent.Token, error) {
+	sent := time.Now()
+	printed, err := s.program.Output(ctx, program.Input{Env: s.env})
+	if err != nil {
+		return agent.Token{}, err
+	}
+	text, err := printedToken(printed.Reveal())
+	if err != nil {
+		return agent.Token{}, transientFault(s.about(err))
+	}
+	expires, err := expiryIn(text)
+	switch {
+	case err != nil:
+		return agent.Token{}, configurationFault(s.about(err))
+	case expires.IsZero() && s.assumeLifetime == 0:
+		return agent.Token{}, configurationFault(s.about(errors.New("nothing says when the token expires; write assume_lifetime in the source")))
+	case expires.IsZero():
+		expires = sent.Add(s.assumeLifetime)
+	}
+	return agent.Token{Secret: text, Issued: sent, Expires: expires}, nil
+}
+
+func (s *command) about(err error) error {
+	return fmt.Errorf("what %s printed: %w", s.program.Args[0], err)
+}
+
+// printedToken is the one line that a program printed.
+func printedToken(printed string) (agent.Secret, error) {
+	text := strings.TrimSpace(printed)
+	if lines := 1 + strings.Count(text, "\n"); lines > 1 {
+		return agent.Secret{}, fmt.Errorf("it has %d lines; a token is one, so have the program print nothing else to its standard output", lines)
+	}
+	return oneToken(text)
+}

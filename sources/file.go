@@ -1,0 +1,86 @@
+package sources
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/agent/profile"
+)
+
+// A fileCopy source copies a token that something else keeps fresh, to sinks with
+// other owners, modes or formats:
+//
+//	source "file" "credmon" {
+//	  path            = "/var/lib/condor/oauth_credentials/robot/vault.use"
+//	  assume_lifetime = "20m" # after the file changed, of a token that is no JWT; default: it never expires
+//	}
+//
+// The file holds a token in any format of the file sink; of several lines the
+// first counts. It is read again when it changes, and every minute while nothing
+// says when its token expires.
+type fileCopy struct {
+	Path           string        `hcl:"path,path"`
+	AssumeLifetime time.Duration `hcl:"assume_lifetime,optional"`
+}
+
+func decodeFile(b *config.Block) agent.Source {
+	var s fileCopy
+	if !b.Decode(&s) {
+		return nil
+	}
+	judgeAssumed(b, s.AssumeLifetime)
+	inspectFollowed(b, "path", s.Path)
+	return s
+}
+
+// Follows is the file, whose change is a new token.
+func (s fileCopy) Follows() agent.Following { return agent.Following{Path: s.Path, Copied: true} }
+
+// Check returns what no token can have of what is asked for.
+func (s fileCopy) Check(req agent.Request) []profile.Problem { return unattainable("", req) }
+
+// Issue reads the file. Its token was issued when it was read, as far as anybody
+// needs to know: so its successor is looked for at half of what is left of it.
+func (s fileCopy) Issue(ctx context.Context, _ agent.Request) (agent.Token, error) {
+	if err := ctx.Err(); err != nil {
+		return agent.Token{}, err
+	}
+	now := time.Now()
+	data, info, err := readFollowed(s.Path)
+	if err != nil {
+		return agent.Token{}, err
+	}
+	text, err := tokenIn(data)
+	if err != nil {
+		return agent.Token{}, transientFault(fmt.Errorf("%s: %w; see to what keeps the file", s.Path, err))
+	}
+	expires, err := expiryIn(text)
+	if err != nil {
+		return agent.Token{}, configurationFault(fmt.Errorf("%s: %w", s.Path, err))
+	}
+	if expires.IsZero() && s.AssumeLifetime > 0 {
+		expires = info.ModTime().Add(s.AssumeLifetime)
+	}
+	t := agent.Token{Secret: text, Issued: now, Expires: expires}
+	if t.Expired(now) {
+		return agent.Token{}, transientFault(fmt.Errorf("%s: the token in it expired at %s; see to what keeps the file", s.Path, expires.UTC().Format(time.RFC3339)))
+	}
+	return t, nil
+}
+
+// expiryIn is the claim exp of a JWT; the zero time where there is none, or where
+// the text is no JWT.
+func expiryIn(text agent.Secret) (time.Time, error) {
+	decoded, err := profile.Decode(text.Reveal())
+	switch {
+	case errors.Is(err, profile.ErrNoJWT):
+		return time.Time{}, nil
+	case err != nil:
+		return time.Time{}, fmt.Errorf("the token in it: %w", err)
+	}
+	return expiryClaim(decoded.Claims)
+}
