@@ -81,9 +81,9 @@ func TestScitokensCppRefusesBadTokens(t *testing.T) {
 	}
 }
 
-// An issuer is what a simple issuer is to those who verify its tokens: its
+// A simpleIssuer is what a simple issuer is to those who verify its tokens: its
 // metadata and its public keys on a web server with https.
-type issuer struct {
+type simpleIssuer struct {
 	url  string
 	dir  string // holds ES256.pem and RS256.pem, the server's certificate ca.pem and the verifiers' cache
 	keys jose.JSONWebKeySet
@@ -91,10 +91,10 @@ type issuer struct {
 
 // newIssuer makes an issuer with two keys made by tokenagent, and publishes what
 // tokenagent says are their public halves.
-func newIssuer(t *testing.T) *issuer {
+func newIssuer(t *testing.T) *simpleIssuer {
 	t.Helper()
 	requirePart(t, "scitokens-verify", "--help")
-	i := &issuer{dir: t.TempDir()}
+	i := &simpleIssuer{dir: t.TempDir()}
 	mux := http.NewServeMux()
 	server := httptest.NewTLSServer(mux)
 	t.Cleanup(server.Close)
@@ -119,10 +119,10 @@ func newIssuer(t *testing.T) *issuer {
 }
 
 // key is the path of the key for that algorithm.
-func (i *issuer) key(algorithm string) string { return filepath.Join(i.dir, algorithm+".pem") }
+func (i *simpleIssuer) key(algorithm string) string { return filepath.Join(i.dir, algorithm+".pem") }
 
 // issue has the agent write one token, from a configuration to its file.
-func (i *issuer) issue(t *testing.T, algorithm, profile, audience, scope string) string {
+func (i *simpleIssuer) issue(t *testing.T, algorithm, profile, audience, scope string) string {
 	t.Helper()
 	dir := t.TempDir()
 	writeFile(t, filepath.Join(dir, "tokenagent.hcl"), fmt.Appendf(nil, `
@@ -151,7 +151,7 @@ token "it" {
 
 // judge runs one of scitokens-cpp's programs where the issuer's certificate is
 // the only one trusted, and returns all that it says.
-func (i *issuer) judge(t *testing.T, command ...string) (string, error) {
+func (i *simpleIssuer) judge(t *testing.T, command ...string) (string, error) {
 	t.Helper()
 	cmd := exec.Command("unshare", i.masked(command...)...)
 	cmd.Env = append(os.Environ(), "XDG_CACHE_HOME="+i.dir)
@@ -162,7 +162,7 @@ func (i *issuer) judge(t *testing.T, command ...string) (string, error) {
 // masked are the arguments for unshare to run command in a mount namespace of its
 // own, where the issuer's certificate lies over the system's: its path is
 // compiled into the libcurl of Debian, and no variable helps.
-func (i *issuer) masked(command ...string) []string {
+func (i *simpleIssuer) masked(command ...string) []string {
 	const script = `mount --bind "$0" /etc/ssl/certs/ca-certificates.crt && exec "$@"`
 	args := []string{"--mount", "sh", "-c", script, filepath.Join(i.dir, "ca.pem")}
 	if os.Geteuid() != 0 {
@@ -172,7 +172,7 @@ func (i *issuer) masked(command ...string) []string {
 }
 
 // expired is token with claims of yesterday, rightly signed.
-func (i *issuer) expired(t *testing.T, token string) string {
+func (i *simpleIssuer) expired(t *testing.T, token string) string {
 	t.Helper()
 	decoded, err := profile.Decode(token)
 	if err != nil {
