@@ -1,0 +1,122 @@
+package issuertest
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// A Real is an issuer that we did not write, in a process of its own that ends
+// with the test. The folders in sources/testdata say what each is.
+type Real struct {
+	URL        string // the issuer
+	CA         *CA    // of its certificate
+	SecretFile string // the secret of its clients
+
+	input  io.Writer
+	output *bufio.Reader
+	log    string // path of what it writes to its standard error
+}
+
+// secret holds what Basic authentication and forms encode differently.
+const secret = `a b:c%d+e&f=g/~"\`
+
+// StartZitadel runs the server of zitadel/oidc, which knows one client, "robot".
+// testdata is the path of sources/testdata.
+func StartZitadel(t testing.TB, testdata string) *Real {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "zitadel")
+	need(t, filepath.Join(testdata, "zitadel"), "go", "build", "-o", program, ".")
+	return startReal(t, exec.Command(program), nil)
+}
+
+// startReal runs a program that is told the setup of an issuer, with more, in its
+// first line.
+func startReal(t testing.TB, program *exec.Cmd, more map[string]string) *Real {
+	t.Helper()
+	folder := t.TempDir()
+	r := &Real{CA: NewCA(t), SecretFile: filepath.Join(folder, "secret"), log: filepath.Join(folder, "log")}
+	write(t, r.SecretFile, secret+"\n")
+	input := must(program.StdinPipe())(t)
+	r.input, r.output = input, bufio.NewReader(must(program.StdoutPipe())(t))
+	log := must(os.Create(r.log))(t)
+	defer log.Close()
+	program.Stderr = log
+	if err := program.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		input.Close()
+		program.Wait()
+	})
+	cert, key := r.CA.Files(t, nil)
+	setup := map[string]string{"cert": read(t, cert), "key": read(t, key), "ca": read(t, r.CA.File), "secret": secret}
+	for name, text := range more {
+		setup[name] = text
+	}
+	var ready struct{ Issuer string }
+	r.tell(t, setup, &ready)
+	r.URL = ready.Issuer
+	return r
+}
+
+// tell sends a line to the process and reads its answer.
+func (r *Real) tell(t testing.TB, line, answer any) {
+	t.Helper()
+	if err := json.NewEncoder(r.input).Encode(line); err != nil {
+		t.Fatalf("%v\n%s", err, read(t, r.log))
+	}
+	text, err := r.output.ReadBytes('\n')
+	if err != nil {
+		t.Fatalf("the issuer ended: %v\n%s", err, read(t, r.log))
+	}
+	if err := json.Unmarshal(text, answer); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+}
+
+// Block are the lines of a source block by which a client with a secret asks it.
+func (r *Real) Block(client, auth string) string {
+	return r.block(client, auth) + fmt.Sprintf("  client_secret_file = %q\n", r.SecretFile)
+}
+
+func (r *Real) block(client, auth string) string {
+	return fmt.Sprintf("  issuer = %q\n  ca_file = %q\n  client_id = %q\n  client_auth = %q\n", r.URL, r.CA.File, client, auth)
+}
+
+// need runs a command in dir that a Real cannot be had without. Where it fails the
+// test is skipped, unless TOKENAGENT_REQUIRE_REAL=1 promises that all is there.
+func need(t testing.TB, dir, program string, args ...string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	command := exec.CommandContext(ctx, program, args...)
+	command.Dir = dir
+	out, err := command.CombinedOutput()
+	switch {
+	case err == nil:
+	case os.Getenv("TOKENAGENT_REQUIRE_REAL") == "1":
+		t.Fatalf("%v is required here: %v\n%s", command, err, out)
+	default:
+		t.Skipf("%v fails here: %v\n%s", command, err, out)
+	}
+}
+
+func read(t testing.TB, path string) string {
+	t.Helper()
+	return string(must(os.ReadFile(path))(t))
+}
+
+func write(t testing.TB, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,119 @@
+// Command zitadel is an OAuth 2.0 issuer that we did not write, for our tests:
+// the server of github.com/zitadel/oidc, over https on the loopback interface.
+// Its tokens differ from others' in much that the RFCs leave open: the audience
+// is always a list, and they hold no scope, which only the answer says.
+//
+// A line of JSON on its standard input holds cert and key (PEM, for https) and
+// the secret of its one client; a line on its standard output answers
+// {"issuer": …}. It ends with its input, so that it does not outlive the test.
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"os"
+
+	"github.com/zitadel/oidc/v3/example/server/storage"
+	"github.com/zitadel/oidc/v3/pkg/oidc"
+	"github.com/zitadel/oidc/v3/pkg/op"
+)
+
+func main() {
+	input := bufio.NewReader(os.Stdin)
+	line, err := input.ReadBytes('\n')
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := serve(line); err != nil {
+		log.Fatal(err)
+	}
+	io.Copy(io.Discard, input)
+}
+
+// serve answers requests, from now until the process ends.
+func serve(line []byte) error {
+	var setup struct{ Cert, Key, Secret string }
+	if err := json.Unmarshal(line, &setup); err != nil {
+		return err
+	}
+	pair, err := tls.X509KeyPair([]byte(setup.Cert), []byte(setup.Key))
+	if err != nil {
+		return err
+	}
+	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{pair}})
+	if err != nil {
+		return err
+	}
+	issuer := "https://" + listener.Addr().(*net.TCPAddr).String()
+	provider, err := newProvider(issuer, setup.Secret)
+	if err != nil {
+		return err
+	}
+	go http.Serve(listener, provider)
+	return json.NewEncoder(os.Stdout).Encode(map[string]string{"issuer": issuer})
+}
+
+func newProvider(issuer, secret string) (http.Handler, error) {
+	config := &op.Config{AuthMethodPost: true, GrantTypeRefreshToken: true}
+	rand.Read(config.CryptoKey[:])
+	users := storage.NewUserStore(issuer)
+	return op.NewProvider(config, robots{storage.NewStorage(users), secret}, op.StaticIssuer(issuer))
+}
+
+// robots is the storage of zitadel's own example, with one more client.
+type robots struct {
+	*storage.Storage
+	secret string
+}
+
+// robot is that client: it is given JWTs, by client credentials and token exchange.
+type robot struct{ op.Client }
+
+func (robot) AccessTokenType() op.AccessTokenType { return op.AccessTokenTypeJWT }
+
+func (robot) GrantTypes() []oidc.GrantType {
+	return []oidc.GrantType{oidc.GrantTypeClientCredentials, oidc.GrantTypeTokenExchange}
+}
+
+var errNoClient = errors.New("no such client or secret")
+
+func (r robots) GetClientByClientID(_ context.Context, id string) (op.Client, error) {
+	if id != "robot" {
+		return nil, fmt.Errorf("%q: %w", id, errNoClient)
+	}
+	return robot{storage.WebClient("robot", r.secret)}, nil
+}
+
+func (r robots) AuthorizeClientIDSecret(_ context.Context, id, secret string) error {
+	if id != "robot" || secret != r.secret {
+		return errNoClient
+	}
+	return nil
+}
+
+func (r robots) ClientCredentials(ctx context.Context, id, secret string) (op.Client, error) {
+	if err := r.AuthorizeClientIDSecret(ctx, id, secret); err != nil {
+		return nil, err
+	}
+	return r.GetClientByClientID(ctx, id)
+}
+
+func (r robots) ClientCredentialsTokenRequest(_ context.Context, id string, scopes []string) (op.TokenRequest, error) {
+	return &oidc.JWTTokenRequest{Subject: id, Audience: []string{"https://storage.example.org"}, Scopes: scopes}, nil
+}
+
+// ValidateTokenExchangeRequest lets everybody exchange everything, for an access
+// token.
+func (r robots) ValidateTokenExchangeRequest(_ context.Context, request op.TokenExchangeRequest) error {
+	request.SetRequestedTokenType(oidc.AccessTokenType)
+	return nil
+}
