@@ -2,20 +2,22 @@
 // endpoints (OpenID Connect Discovery 1.0, RFC 8414), asks it for tokens (RFC
 // 6749, 8628, 8693), and holds what comes back against its keys (RFC 7517).
 //
-// Requests are made by golang.org/x/oauth2, signatures verified by go-oidc; the
-// answers are read here, as strictly as anything that strangers send. Nothing
-// is tried twice, and every error is an *agent.Fault of one line, that says what
-// to do next and holds neither a secret nor what the server wrote.
+// Token requests are made by golang.org/x/oauth2, and signatures verified by
+// go-oidc. The answers are read here, as strictly as anything that a stranger
+// sends. Nothing is tried twice. Every error is an *agent.Fault of one line that
+// says what to do next, and holds neither a secret nor the body of an answer.
 package issuer
 
 import (
-	"context"
 	"errors"
+	"fmt"
+	"net/http"
 	"net/url"
+	"sync"
 	"time"
 
-	"github.com/tokenagent/tokenagent/agent"
-	"github.com/tokenagent/tokenagent/agent/profile"
+	"golang.org/x/sync/singleflight"
+	"golang.org/x/time/rate"
 )
 
 // An Address is where an issuer is, and how to know it. All sources with the
@@ -24,16 +26,49 @@ type Address struct {
 	Issuer        string // its identifier, an https URL, byte for byte as its metadata and tokens say it; "" with a TokenEndpoint alone
 	TokenEndpoint string // an https URL; "": as the metadata says
 	JWKSURI       string // an https URL; "": as the metadata says
-	CAFile        string // the only authorities trusted for its certificate, in PEM; "": those of the system
+	CAFile        string // the only authorities trusted for its certificate, in PEM, read again when they change; "": those of the system
 }
 
+// The limits of one Server over everything that it is asked, its metadata and
+// keys too.
+const (
+	mostAtOnce    = 2 // requests
+	mostPerSecond = 5 // requests, evenly spread
+)
+
 // A Server is one authorization server as all who ask it share it: its metadata,
-// keys and connections, and the limits of 2 requests at a time and 5 a second
-// over everything that it is asked.
-type Server struct{ address Address }
+// keys and connections, and the limits of 2 requests at a time and 5 a second.
+// Its methods may be called from several goroutines at once.
+type Server struct {
+	address Address
+	bounds  bounds
+	wire    http.RoundTripper // in place of connections, in tests
+	wall    func() time.Time  // the time of day, which goes on while the host is suspended
+	room    chan struct{}
+	rate    *rate.Limiter
+	asked   singleflight.Group // for the metadata
+
+	mu        sync.Mutex
+	lines     map[certificate]*line
+	seen      instant // when it was last asked
+	documents map[string]failure
+	metadata  known
+	keys      *keySet
+	skew      time.Duration // see Answer
+}
 
 // NewServer returns the Server at the address. It reads and asks nothing yet.
-func NewServer(a Address) *Server { return &Server{address: a} }
+func NewServer(a Address) *Server {
+	return &Server{
+		address:   a,
+		bounds:    usual,
+		wall:      func() time.Time { return time.Now().Round(0) },
+		room:      make(chan struct{}, mostAtOnce),
+		rate:      rate.NewLimiter(mostPerSecond, 1),
+		lines:     map[certificate]*line{},
+		documents: map[string]failure{},
+	}
+}
 
 // Name is the issuer, or else the token endpoint: what agent.Remote wants.
 func (s *Server) Name() string {
@@ -43,77 +78,35 @@ func (s *Server) Name() string {
 	return s.address.TokenEndpoint
 }
 
-// A Client is who asks, and how it proves that. Its files are read at each use.
-type Client struct {
-	ID         string
-	Auth       string // one of Auths
-	SecretFile string // for client_secret_basic and client_secret_post; the line end at its end is not part of it
-	KeyFile    string // the private key for private_key_jwt and tls_client_auth
-	CertFile   string // the certificate chain for tls_client_auth, in PEM
+// where begins every error.
+func (s *Server) where() string {
+	if s.address.Issuer != "" {
+		return "issuer " + s.address.Issuer
+	}
+	return "token endpoint " + s.address.TokenEndpoint
 }
 
-// Auths are the ways in which a Client can prove who it is, as OpenID Connect
-// Core section 9 and RFC 8705 name them.
-func Auths() []string {
-	return []string{"client_secret_basic", "client_secret_post", "private_key_jwt", "tls_client_auth", "none"}
+// CheckURL is an error unless text can be the address of an issuer or of one of
+// its endpoints: an https URL with a host, and without user, password, query or
+// fragment where one of these would be lost or shown (RFC 8414 section 2).
+func CheckURL(text string) error {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || u.Opaque != "":
+		return errors.New("it is no URL; wanted is one such as https://iam.example.org/")
+	case u.Scheme == "http":
+		return errors.New("it is http, over which secrets and tokens can be read on the way; only https is allowed, on the loopback interface too")
+	case u.Scheme != "https":
+		return errors.New("it does not begin with https://, which it must")
+	case u.Hostname() == "":
+		return errors.New("it names no host; wanted is one such as https://iam.example.org/")
+	case u.User != nil:
+		return errors.New("it holds a user or password; a client proves itself by client_id and client_auth")
+	case u.Fragment != "":
+		return errors.New("it has a fragment (#…), which no server is ever sent; leave it out")
+	}
+	return nil
 }
 
-// Check is an error unless the client's files are there, well kept and readable.
-func (c Client) Check() error { return nil }
-
-// A Grant is what a token request asks for.
-type Grant struct {
-	Type       string     // the parameter grant_type
-	Parameters url.Values // every other parameter but those of client authentication: scope, refresh_token, subject_token …
-}
-
-// An Answer is what the issuer gave.
-type Answer struct {
-	Access          agent.Secret
-	Sent            time.Time     // when it was asked for, by our clock
-	ExpiresIn       time.Duration // counted from Sent; 0: it did not say
-	Refresh         agent.Secret  // zero: none came
-	Scope           []string      // the words of scope
-	ScopeSaid       bool          // it said scope at all; else it is as asked for (RFC 6749 section 5.1)
-	IssuedTokenType string        // of a token exchange (RFC 8693 section 2.2.1)
-	Skew            time.Duration // our clock minus the issuer's, where that is more than 2 s; at most 300 s either way
-}
-
-// Token asks for a token, once; before that for the metadata, if it has none.
-func (s *Server) Token(ctx context.Context, c Client, g Grant) (Answer, error) {
-	return Answer{}, errors.ErrUnsupported
-}
-
-// Verify holds the signature of a JWT against the issuer's keys.
-func (s *Server) Verify(ctx context.Context, text agent.Secret) (profile.Token, error) {
-	return profile.Token{}, errors.ErrUnsupported
-}
-
-// Metadata is what an issuer says of itself (RFC 8414 section 2).
-type Metadata struct {
-	Issuer         string
-	TokenEndpoint  string
-	JWKSURI        string
-	DeviceEndpoint string
-	GrantTypes     []string
-	AuthMethods    []string
-	Scopes         []string
-}
-
-// Metadata is what the issuer says of itself, fetched now if it is not known.
-func (s *Server) Metadata(ctx context.Context) (Metadata, error) {
-	return Metadata{}, errors.ErrUnsupported
-}
-
-// A Device is what a person needs to let the client in (RFC 8628 section 3.2).
-type Device struct {
-	UserCode    string
-	URI         string
-	URIComplete string // with the code in it; "": the issuer gave none
-	Expires     time.Time
-}
-
-// Device asks for a token by the device flow; show is called once.
-func (s *Server) Device(ctx context.Context, c Client, scope []string, parameters url.Values, show func(Device)) (Answer, error) {
-	return Answer{}, errors.ErrUnsupported
-}
+// at puts where an error belongs before it.
+func at(where string, err error) error { return fmt.Errorf("%s: %w", where, err) }

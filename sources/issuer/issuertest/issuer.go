@@ -34,6 +34,7 @@ type Behaviour struct {
 	Lifetime  time.Duration // of access tokens; zero: an hour
 	Opaque    bool          // access tokens are no JWT
 	Rotate    bool          // a refresh token is good once; then it is replaced
+	Strict    bool          // with Rotate: a refresh token that is used again ends all that came of it
 	NoRefresh bool          // no refresh token comes with a grant of refresh_token or device_code
 	Interval  int           // seconds between the polls of the device flow; 0: it does not say
 
@@ -41,6 +42,8 @@ type Behaviour struct {
 	Claims   func(form url.Values, claims map[string]any)
 	Answer   func(form url.Values, answer map[string]any) // the token response
 	Metadata func(metadata map[string]any)
+
+	Answered func(path string) // after an answer was written
 
 	// These answer in its place, unless they are nil.
 	ServeToken, ServeMetadata, ServeKeys http.HandlerFunc
@@ -69,8 +72,8 @@ type Issuer struct {
 	now    int // requests that are being answered
 	most   int // the most there were at a time
 
-	refresh map[string]bool // the refresh tokens that are good
-	devices map[string]bool // device codes, and whether somebody let them in
+	refresh map[string]*family // by refresh token
+	devices map[string]bool    // device codes, and whether somebody let them in
 
 	assertions map[string]bool // the jti of client assertions that were used
 }
@@ -81,7 +84,7 @@ func Start(t testing.TB) *Issuer { return StartWith(t, NewCA(t), nil) }
 // StartWith runs an Issuer with a certificate of the authority; nil: a usual one.
 func StartWith(t testing.TB, ca *CA, cert *tls.Certificate) *Issuer {
 	t.Helper()
-	i := &Issuer{CA: ca, CAFile: ca.File, refresh: map[string]bool{}, devices: map[string]bool{}, assertions: map[string]bool{}}
+	i := &Issuer{CA: ca, CAFile: ca.File, refresh: map[string]*family{}, devices: map[string]bool{}, assertions: map[string]bool{}}
 	i.RotateKey(t, true)
 	if cert == nil {
 		usual := ca.Certificate(t, nil)
@@ -136,13 +139,35 @@ func (i *Issuer) Publish(keys ...jose.JSONWebKey) {
 func (i *Issuer) Refresh() string {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return i.newRefresh()
+	return i.newRefresh(new(family))
 }
 
-func (i *Issuer) newRefresh() string {
-	text := "refresh-" + rand.Text()
-	i.refresh[text] = true
-	return text
+// A family is all refresh tokens that came of one.
+type family struct {
+	good string // the one that has not been used; "": it has ended
+}
+
+func (i *Issuer) newRefresh(f *family) string {
+	f.good = "refresh-" + rand.Text()
+	i.refresh[f.good] = f
+	return f.good
+}
+
+// use takes a refresh token; next is what replaces it, "" where nothing does.
+func (i *Issuer) use(how Behaviour, old string) (next, code string) {
+	f := i.refresh[old]
+	switch {
+	case f == nil:
+		return "", "invalid_grant"
+	case f.good != old:
+		if how.Strict {
+			f.good = ""
+		}
+		return "", "invalid_grant"
+	case how.Rotate:
+		return i.newRefresh(f), ""
+	}
+	return "", ""
 }
 
 // Approve lets in every device that waits.
@@ -216,6 +241,10 @@ func (i *Issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		serve(how, w, r)
 	default:
 		http.NotFound(w, r)
+	}
+	if how.Answered != nil {
+		http.NewResponseController(w).Flush()
+		how.Answered(r.URL.Path)
 	}
 }
 
@@ -311,14 +340,7 @@ func (i *Issuer) grant(how Behaviour, form url.Values) (refresh, code string) {
 			return "", "invalid_request"
 		}
 	case "refresh_token":
-		old := form.Get("refresh_token")
-		if !i.refresh[old] {
-			return "", "invalid_grant"
-		}
-		if how.Rotate {
-			delete(i.refresh, old)
-			return i.newRefresh(), ""
-		}
+		return i.use(how, form.Get("refresh_token"))
 	case grantDevice:
 		code := form.Get("device_code")
 		approved, known := i.devices[code]
@@ -330,7 +352,7 @@ func (i *Issuer) grant(how Behaviour, form url.Values) (refresh, code string) {
 		}
 		delete(i.devices, code)
 		if !how.NoRefresh {
-			return i.newRefresh(), ""
+			return i.newRefresh(new(family)), ""
 		}
 	default:
 		return "", "unsupported_grant_type"

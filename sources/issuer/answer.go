@@ -1,0 +1,169 @@
+package issuer
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/profile"
+)
+
+// token reads a token response (RFC 6749 section 5.1, RFC 8693 section 2.2.1) to
+// a request for that grant.
+func (r *reply) token(grant string) (Answer, error) {
+	m := reader{object: r.object}
+	access := m.token("access_token", isToken)
+	refresh := m.token("refresh_token", isVisible)
+	scope := m.text("scope")
+	a := Answer{
+		Access:          agent.NewSecret(access),
+		Sent:            r.sent,
+		ExpiresIn:       m.seconds("expires_in"),
+		Scope:           strings.Fields(scope),
+		ScopeSaid:       r.object["scope"] != nil,
+		IssuedTokenType: m.text("issued_token_type"),
+		Skew:            r.skew(),
+	}
+	if refresh != "" {
+		a.Refresh = agent.NewSecret(refresh)
+	}
+	kind := m.text("token_type")
+	switch {
+	case m.err != nil:
+		return Answer{}, transient("its answer is no token response: %w", m.err)
+	case access == "":
+		return Answer{}, transient("its answer is no token response: it has no access_token")
+	}
+	if f := checkType(kind, grant); f != nil {
+		return Answer{}, f
+	}
+	return a, nil
+}
+
+// checkType is a fault unless whoever bears the token can use it: a token_type of
+// Bearer (RFC 6750), or N_A for what an exchange gives that is not for the client
+// itself (RFC 8693 section 2.2.1). One that must be proved to be ours is of no
+// use in a file.
+func checkType(name, grant string) *agent.Fault {
+	switch {
+	case strings.EqualFold(name, "bearer"):
+		return nil
+	case strings.EqualFold(name, "N_A") && grant == grantTokenExchange:
+		return nil
+	case strings.EqualFold(name, "DPoP"):
+		return misconfigured("token_type: the issuer binds its tokens to a key (DPoP), so no reader of a file can use them; have it give the client Bearer tokens")
+	case name == "":
+		return transient("its answer is no token response: it has no token_type, which must be Bearer")
+	}
+	return misconfigured("token_type: it is not Bearer, and a reader of a file can use no other; see the client's settings at the issuer")
+}
+
+// A reader takes members of an object that somebody else wrote; err is the first
+// that is not as it must be.
+type reader struct {
+	object map[string]any
+	err    error
+}
+
+func (m *reader) fault(name string, err error) {
+	if m.err == nil {
+		m.err = at(name, err)
+	}
+}
+
+// text is a string; "" where it is null or not there.
+func (m *reader) text(name string) string {
+	value := m.object[name]
+	text, ok := value.(string)
+	if !ok && value != nil {
+		m.fault(name, errors.New("it is no string"))
+	}
+	return text
+}
+
+// texts are the strings of a list; nil where it is null or not there.
+func (m *reader) texts(name string) []string {
+	value := m.object[name]
+	list, ok := value.([]any)
+	if !ok && value != nil {
+		m.fault(name, errors.New("it is no list of strings"))
+	}
+	var texts []string
+	for _, element := range list {
+		text, ok := element.(string)
+		if !ok {
+			m.fault(name, errors.New("it is no list of strings"))
+		}
+		texts = append(texts, text)
+	}
+	return texts
+}
+
+// token is a text of the allowed characters, of a length that readers take.
+func (m *reader) token(name string, allowed func(byte) bool) string {
+	text := m.text(name)
+	if len(text) > profile.MaxSize {
+		m.fault(name, fmt.Errorf("it has %d bytes; readers take at most %d", len(text), profile.MaxSize))
+	}
+	for i := range len(text) {
+		if !allowed(text[i]) {
+			m.fault(name, errors.New("it holds a line end, a blank or another character that no token may have"))
+		}
+	}
+	return text
+}
+
+// isToken reports whether RFC 6750 section 2.1 allows the character in a token.
+func isToken(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("-._~+/=", c) >= 0
+}
+
+// isVisible reports whether RFC 6749 appendix A.17 allows it in a refresh token.
+func isVisible(c byte) bool { return c > ' ' && c < 0x7f }
+
+// mostLife is how long a token may live: more is most likely milliseconds.
+const mostLife = 10 * 366 * 24 * time.Hour
+
+// seconds is a time: a number, or, as some issuers have it, a string of digits; 0
+// where it is 0 or not there.
+func (m *reader) seconds(name string) time.Duration {
+	var digits string
+	switch value := m.object[name].(type) {
+	case nil:
+		return 0
+	case json.Number:
+		digits = value.String()
+	case string:
+		digits = value
+		if digits == "" || strings.Trim(digits, "0123456789") != "" {
+			m.fault(name, errors.New("it is a text, not a number of seconds"))
+			return 0
+		}
+	default:
+		m.fault(name, errors.New("it is not a number of seconds"))
+		return 0
+	}
+	life, err := parseSeconds(digits)
+	if err != nil {
+		m.fault(name, err)
+	}
+	return life
+}
+
+func parseSeconds(digits string) (time.Duration, error) {
+	seconds, err := strconv.ParseFloat(digits, 64)
+	switch {
+	case seconds < 0:
+		return 0, errors.New("it is negative, so it is over before it came")
+	case err != nil || seconds > mostLife.Seconds():
+		return 0, errors.New("it is more than ten years; is it in milliseconds? It must be in seconds")
+	case seconds != math.Trunc(seconds):
+		return 0, errors.New("it is not a whole number of seconds")
+	}
+	return time.Duration(seconds) * time.Second, nil
+}

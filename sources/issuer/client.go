@@ -1,0 +1,161 @@
+package issuer
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"golang.org/x/oauth2"
+
+	"github.com/tokenagent/tokenagent/sources/keys"
+)
+
+// A Client is who asks, and how it proves that. Its files are read at each use,
+// so that what they hold can be replaced at any time.
+type Client struct {
+	ID         string // the parameter client_id
+	Auth       string // one of Auths
+	SecretFile string // for client_secret_basic and client_secret_post; one line end at its end is not part of the secret
+	KeyFile    string // the private key for private_key_jwt and tls_client_auth
+	CertFile   string // the certificate for tls_client_auth, with those between it and its authority, in PEM
+}
+
+// Auths are the ways in which a Client can prove who it is, as OpenID Connect
+// Core section 9 and RFC 8705 section 2.1.1 name them.
+func Auths() []string {
+	return []string{"client_secret_basic", "client_secret_post", "private_key_jwt", "tls_client_auth", "none"}
+}
+
+// Check is an error unless Auth is one of Auths and its files are there, well kept
+// and readable. The error begins with the attribute that names the file.
+func (c Client) Check() error {
+	_, err := c.prove("https://issuer.invalid", time.Now())
+	if err == nil && c.Auth == "tls_client_auth" {
+		_, _, err = c.certificate().load()
+	}
+	return err
+}
+
+// A proof is what one request shows of its client.
+type proof struct {
+	style      oauth2.AuthStyle
+	id, secret string
+	assertion  string // "" without private_key_jwt
+}
+
+// assertionType is the client_assertion_type of RFC 7523 section 2.2.
+const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+// prove makes the proof for one request to that audience, at now by the clock of
+// the issuer.
+func (c Client) prove(audience string, now time.Time) (proof, error) {
+	p := proof{style: oauth2.AuthStyleInParams, id: c.ID}
+	var err error
+	switch c.Auth {
+	case "client_secret_basic":
+		p.style = oauth2.AuthStyleInHeader
+		p.secret, err = readSecret(c.SecretFile)
+	case "client_secret_post":
+		p.secret, err = readSecret(c.SecretFile)
+	case "private_key_jwt":
+		p.assertion, err = c.assert(audience, now)
+	case "tls_client_auth", "none":
+	default:
+		err = fmt.Errorf("client_auth: there is no %q; allowed are %s", c.Auth, strings.Join(Auths(), ", "))
+	}
+	return p, err
+}
+
+// certificate is that which the connections for the client show.
+func (c Client) certificate() certificate {
+	if c.Auth != "tls_client_auth" {
+		return certificate{}
+	}
+	return certificate{c.CertFile, c.KeyFile}
+}
+
+// readSecret reads a client secret; it must be one line.
+func readSecret(path string) (string, error) {
+	data, err := keys.ReadSecretFile(path)
+	if err != nil {
+		return "", fmt.Errorf("client_secret_file %w", err)
+	}
+	secret := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
+	switch {
+	case secret == "":
+		err = errors.New("it is empty; the client's secret belongs there")
+	case strings.ContainsAny(secret, "\r\n\x00"):
+		err = errors.New("it has several lines; wanted is the client's secret alone")
+	default:
+		return secret, nil
+	}
+	return "", at("client_secret_file "+path, err)
+}
+
+// assertionLife is how long a client assertion can be used: long enough for a
+// slow request.
+const assertionLife = 2 * time.Minute
+
+// assert makes a client assertion (RFC 7523 section 3), which is good once.
+func (c Client) assert(audience string, now time.Time) (string, error) {
+	key, err := keys.Read(c.KeyFile)
+	if err != nil {
+		return "", at("client_key_file", err)
+	}
+	signer, err := jose.NewSigner(jose.SigningKey{
+		Algorithm: jose.SignatureAlgorithm(key.Algorithm()),
+		Key:       jose.JSONWebKey{Key: key.Private(), KeyID: key.ID()},
+	}, (&jose.SignerOptions{}).WithType("JWT"))
+	if err != nil {
+		return "", at("client_key_file "+c.KeyFile, errors.New("nothing can be signed with its key"))
+	}
+	claims, err := json.Marshal(map[string]any{
+		"iss": c.ID, "sub": c.ID, "aud": audience, "jti": rand.Text(),
+		"iat": now.Unix(), "exp": now.Add(assertionLife).Unix(),
+	})
+	if err != nil {
+		return "", err
+	}
+	signed, err := signer.Sign(claims)
+	if err != nil {
+		return "", at("client_key_file "+c.KeyFile, errors.New("nothing can be signed with its key"))
+	}
+	return signed.CompactSerialize()
+}
+
+// parameters are the members of a request's body that are the proof, but for
+// client_id and client_secret, which oauth2 writes.
+func (p proof) parameters() url.Values {
+	if p.assertion == "" {
+		return url.Values{}
+	}
+	return url.Values{"client_assertion_type": {assertionType}, "client_assertion": {p.assertion}}
+}
+
+// apply puts the whole proof into a request of our own, as oauth2 does it.
+func (p proof) apply(header http.Header, body url.Values) {
+	for name, values := range p.parameters() {
+		body[name] = values
+	}
+	if p.style == oauth2.AuthStyleInHeader {
+		r := http.Request{Header: header}
+		r.SetBasicAuth(url.QueryEscape(p.id), url.QueryEscape(p.secret))
+		return
+	}
+	body.Set("client_id", p.id)
+	if p.secret != "" {
+		body.Set("client_secret", p.secret)
+	}
+}
+
+// secrets are the parts of the proof that nobody may see.
+func (p proof) secrets() []string {
+	return slices.DeleteFunc([]string{p.secret, p.assertion}, func(s string) bool { return s == "" })
+}

@@ -1,0 +1,159 @@
+package issuer
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/tokenagent/tokenagent/sources/keys"
+)
+
+// A certificate is that of a client, by its files; zero: none is shown.
+type certificate struct{ certFile, keyFile string }
+
+// A line is the connections with one certificate, as its files and the CA file
+// were when they were made.
+type line struct {
+	files     [sha256.Size]byte
+	transport *http.Transport
+}
+
+// line returns what a request with the certificate goes over. It reads the files
+// each time: what they hold counts from the next request on.
+func (s *Server) line(c certificate) (http.RoundTripper, error) {
+	if s.wire != nil {
+		return s.wire, nil
+	}
+	files, config, err := s.tlsConfig(c)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wake(instant{s.wall(), time.Now()})
+	l := s.lines[c]
+	if l == nil || l.files != files {
+		if l != nil {
+			l.transport.CloseIdleConnections()
+		}
+		l = &line{files, s.bounds.transport(config)}
+		s.lines[c] = l
+	}
+	return l.transport, nil
+}
+
+// wake closes the connections that a suspended host has slept through.
+func (s *Server) wake(now instant) {
+	if now.sleptSince(s.seen) {
+		for _, l := range s.lines {
+			l.transport.CloseIdleConnections()
+		}
+	}
+	s.seen = now
+}
+
+// transport asks nothing to be compressed, and speaks HTTP/1.1 alone: one broken
+// connection of HTTP/2 would hold up all requests.
+func (b bounds) transport(config *tls.Config) *http.Transport {
+	dialer := &net.Dialer{Timeout: b.connect, KeepAlive: 15 * time.Second}
+	return &http.Transport{
+		Proxy:                  http.ProxyFromEnvironment,
+		DialContext:            dialer.DialContext,
+		TLSClientConfig:        config,
+		TLSHandshakeTimeout:    b.tls,
+		ResponseHeaderTimeout:  b.header,
+		IdleConnTimeout:        b.idle,
+		MaxIdleConnsPerHost:    mostAtOnce,
+		MaxResponseHeaderBytes: 64 << 10,
+		DisableCompression:     true,
+	}
+}
+
+// tlsConfig is how to trust the issuer and who we are, with a sum of the files
+// that say so.
+func (s *Server) tlsConfig(c certificate) (sum [sha256.Size]byte, _ *tls.Config, _ error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	var read bytes.Buffer
+	if s.address.CAFile != "" {
+		data, err := readPublic(s.address.CAFile)
+		if err != nil {
+			return sum, nil, at("ca_file "+s.address.CAFile, err)
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(data) {
+			return sum, nil, at("ca_file "+s.address.CAFile, errors.New("it holds no certificate in PEM; wanted are those of the authorities to trust"))
+		}
+		read.Write(data)
+	}
+	if c != (certificate{}) {
+		pair, data, err := c.load()
+		if err != nil {
+			return sum, nil, err
+		}
+		config.Certificates = []tls.Certificate{pair}
+		read.Write(data)
+	}
+	return sha256.Sum256(read.Bytes()), config, nil
+}
+
+// load reads the certificate and its key; data is what both files hold.
+func (c certificate) load() (pair tls.Certificate, data []byte, err error) {
+	chain, err := readPublic(c.certFile)
+	if err != nil {
+		return pair, nil, at("client_cert_file "+c.certFile, err)
+	}
+	key, err := keys.ReadSecretFile(c.keyFile)
+	if err != nil {
+		return pair, nil, fmt.Errorf("client_key_file %w", err)
+	}
+	pair, err = tls.X509KeyPair(chain, key)
+	if err != nil { // whose words may quote what they met
+		return pair, nil, at("client_cert_file "+c.certFile, fmt.Errorf("it is no certificate in PEM that belongs to the private key in %s", c.keyFile))
+	}
+	return pair, append(chain, key...), nil
+}
+
+// mostPublic is how many bytes a file of certificates may have: those of all
+// authorities of a system have a quarter of it.
+const mostPublic = 1 << 20
+
+// readPublic reads a file of certificates; it never waits, not even at a FIFO.
+func readPublic(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, bare(err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, bare(err)
+	case !info.Mode().IsRegular():
+		return nil, errors.New("it is no regular file; a file of certificates in PEM is wanted")
+	}
+	data, err := io.ReadAll(io.LimitReader(f, mostPublic+1))
+	switch {
+	case err != nil:
+		return nil, bare(err)
+	case len(data) > mostPublic:
+		return nil, fmt.Errorf("it is larger than %d bytes", mostPublic)
+	}
+	return data, nil
+}
+
+// bare drops the operation and path that os puts before an error.
+func bare(err error) error {
+	if e, ok := errors.AsType[*os.PathError](err); ok {
+		return e.Err
+	}
+	return err
+}

@@ -1,0 +1,161 @@
+package issuer
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/tokenagent/tokenagent/agent"
+)
+
+// A Device is what a person needs to let this client in (RFC 8628 section 3.2).
+type Device struct {
+	UserCode    string // to be typed at URI
+	URI         string
+	URIComplete string    // with the code in it; "": the issuer gave none
+	Expires     time.Time // until then it can be done, by our clock
+
+	code     string
+	interval time.Duration
+}
+
+// Device asks for a token by the device flow (RFC 8628): show is called once with
+// what a person needs, then the issuer is asked until somebody has let the client
+// in or refused it, the code has expired, or ctx is done. parameters go with each
+// request, as in Grant.
+//
+// The requests are made here: oauth2 sends no client_secret_basic with the first
+// one, and one client assertion, which is good once, with all of the others.
+func (s *Server) Device(ctx context.Context, c Client, scope []string, parameters url.Values, show func(Device)) (Answer, error) {
+	parameters = cloned(parameters)
+	if len(scope) > 0 {
+		parameters.Set("scope", strings.Join(scope, " "))
+	}
+	d, err := s.authorize(ctx, c, parameters)
+	if err != nil {
+		return Answer{}, err
+	}
+	show(d)
+	ctx, cancel := context.WithDeadline(ctx, d.Expires)
+	defer cancel()
+	return s.poll(ctx, c, d, parameters)
+}
+
+// leastPoll is how often the issuer is asked where it does not say (RFC 8628
+// section 3.2), and how much less often when it finds that too much (section 3.5).
+const leastPoll = 5 * time.Second
+
+// poll asks until there is an answer. What goes away by itself ends nothing: a
+// person is waiting.
+func (s *Server) poll(ctx context.Context, c Client, d Device, parameters url.Values) (Answer, error) {
+	parameters = cloned(parameters)
+	parameters.Set("device_code", d.code)
+	for wait := d.interval; ; {
+		select {
+		case <-ctx.Done():
+			return Answer{}, s.fault(ended(ctx))
+		case <-time.After(wait):
+		}
+		answer, err := s.Token(ctx, c, Grant{grantDeviceCode, parameters})
+		f, failed := errors.AsType[*agent.Fault](err)
+		switch {
+		case !failed:
+			return answer, err
+		case f.Kind != agent.Transient:
+			return Answer{}, err
+		case !pending(err): // slow_down, or what the network did
+			wait += leastPoll
+		}
+		wait = max(wait, f.RetryAfter)
+	}
+}
+
+// pending reports whether all that is missing is a person.
+func pending(err error) bool {
+	d, ok := errors.AsType[*Denied](err)
+	return ok && d.Code == "authorization_pending"
+}
+
+// ended says why nobody waits any longer.
+func ended(ctx context.Context) error {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return misconfigured("expired_token: %s; %s", oauthErrors["expired_token"].what, oauthErrors["expired_token"].next)
+	}
+	return &agent.Fault{Kind: agent.Transient, Err: ctx.Err()}
+}
+
+// authorize asks for a code for a person to type (RFC 8628 section 3.1).
+func (s *Server) authorize(ctx context.Context, c Client, parameters url.Values) (Device, error) {
+	m, err := s.Metadata(ctx)
+	if err != nil {
+		return Device{}, err
+	}
+	if m.DeviceEndpoint == "" {
+		return Device{}, s.faultIn("metadata", misconfigured("it names no device_authorization_endpoint: the issuer has no device flow; get a refresh token in another way, and name it in refresh_token_file"))
+	}
+	p, err := s.prove(c)
+	if err != nil {
+		return Device{}, s.fault(&agent.Fault{Kind: agent.Configuration, Err: err})
+	}
+	body := cloned(parameters)
+	header := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}, "Accept": {"application/json"}}
+	p.apply(header, body)
+	body.Set("client_id", c.ID)
+	ctx, taken := withSlot(ctx)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, m.DeviceEndpoint, strings.NewReader(body.Encode()))
+	if err != nil {
+		return Device{}, s.faultIn("metadata", misconfigured("its device_authorization_endpoint is no URL"))
+	}
+	req.Header = header
+	resp, err := s.client(c.certificate()).Do(req)
+	if err != nil {
+		return Device{}, s.fault(unreachable(err, s.bounds))
+	}
+	resp.Body.Close()
+	d, err := taken.Load().device(demand{m.DeviceEndpoint, c, Grant{grantDeviceCode, parameters}, p})
+	if err != nil {
+		return Device{}, s.fault(err)
+	}
+	return d, nil
+}
+
+// device reads the answer (RFC 8628 section 3.2).
+func (r *reply) device(asked demand) (Device, error) {
+	if _, refused := r.object["error"]; refused || !r.ok() {
+		return Device{}, r.refusal(asked)
+	}
+	m := reader{object: r.object}
+	d := Device{
+		UserCode:    printable(m.text("user_code")),
+		URI:         m.text("verification_uri"),
+		URIComplete: m.text("verification_uri_complete"),
+		Expires:     r.sent.Add(m.seconds("expires_in")),
+		code:        m.text("device_code"),
+		interval:    max(m.seconds("interval"), 0),
+	}
+	if d.URI == "" {
+		d.URI = m.text("verification_url") // as some wrote it before the RFC
+	}
+	if d.interval == 0 {
+		d.interval = leastPoll
+	}
+	switch {
+	case m.err != nil:
+		return Device{}, transient("its answer is no device authorization: %w", m.err)
+	case d.code == "" || d.UserCode == "" || d.URI == "" || !d.Expires.After(r.sent):
+		return Device{}, transient("its answer is no device authorization: it lacks device_code, user_code, verification_uri or expires_in")
+	}
+	return d, nil
+}
+
+// cloned is a copy that can be added to.
+func cloned(parameters url.Values) url.Values {
+	clone := url.Values{}
+	for name, values := range parameters {
+		clone[name] = values
+	}
+	return clone
+}

@@ -1,0 +1,263 @@
+package issuer
+
+import (
+	"fmt"
+	"net/http"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/tokenagent/tokenagent/agent"
+)
+
+// An oauthError is what a code of RFC 6749 section 5.2, RFC 8628 section 3.5 or
+// RFC 8707 section 2 means for us.
+type oauthError struct {
+	kind agent.Kind
+	what string // has happened
+	next string // what to do
+}
+
+// oauthErrors are the codes that an issuer may give for what we ask.
+var oauthErrors = map[string]oauthError{
+	"invalid_request":         {agent.Configuration, "the issuer misses something in the request, or does not understand it", "check scope, audience_parameter and parameters"},
+	"invalid_client":          {agent.Configuration, "the issuer does not accept the client", "check client_id and client_auth"},
+	"invalid_grant":           {agent.Configuration, "the issuer does not accept what was presented for the token", "check that it has not expired, and is for this client"},
+	"unauthorized_client":     {agent.Configuration, "the client may not use this grant", "have it allowed for the client at the issuer"},
+	"unsupported_grant_type":  {agent.Configuration, "the issuer does not know this grant", "see what its metadata offers with check --online, or use another kind of source"},
+	"invalid_scope":           {agent.Configuration, "the issuer does not give this client that scope", "check scope, or have it allowed for the client at the issuer"},
+	"invalid_target":          {agent.Configuration, "the issuer does not give tokens for that audience", "check audience and audience_parameter"},
+	"access_denied":           {agent.Configuration, "the issuer, or a person whom it asked, said no", "have it allowed at the issuer"},
+	"expired_token":           {agent.Configuration, "nobody let the device in before its code expired", "begin again"},
+	"authorization_pending":   {agent.Transient, "nobody has let the device in yet", "open the address that was shown"},
+	"slow_down":               {agent.Transient, "the issuer wants to be asked less often", "wait"},
+	"server_error":            {agent.Transient, "something went wrong at the issuer", "see its own log if it lasts"},
+	"temporarily_unavailable": {agent.Transient, "the issuer is overloaded or under maintenance", "wait"},
+}
+
+// A Denied is an answer with an error code of RFC 6749 section 5.2, or of an RFC
+// that adds to it. It lies within the Fault.
+type Denied struct {
+	Code string // such as invalid_grant
+	text string
+}
+
+// Error says in one line what the code means here, and what to do.
+func (d *Denied) Error() string { return d.text }
+
+// classify is what an answer that gives no token means for the next attempt: its
+// status and the OAuth error code in it, "" for none. What a busy or broken
+// server says goes away by itself, whatever code it comes with; so may a code
+// that no RFC knows.
+func classify(status int, code string) agent.Kind {
+	if unavailable(status) {
+		return agent.Transient
+	}
+	return oauthErrors[code].kind // Transient where it is unknown
+}
+
+// unavailable reports whether the status speaks of the server and not of what it
+// was asked (RFC 9110 section 15, RFC 6585, RFC 8470).
+func unavailable(status int) bool {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+		return true
+	}
+	return status >= 500
+}
+
+// longestRetryAfter is the most that is taken from an issuer's Retry-After.
+const longestRetryAfter = 24 * time.Hour
+
+// parseRetryAfter reads a Retry-After in seconds or as a date (RFC 9110 section
+// 10.2.3); now is the time by the clock that the date is meant in. 0 for what is
+// none, or has passed.
+func parseRetryAfter(text string, now time.Time) time.Duration {
+	text = strings.TrimSpace(text)
+	if text == "" {
+		return 0
+	}
+	if !strings.ContainsFunc(text, func(r rune) bool { return r < '0' || r > '9' }) {
+		seconds, err := strconv.ParseInt(text, 10, 64)
+		if err != nil || seconds > int64(longestRetryAfter/time.Second) {
+			return longestRetryAfter
+		}
+		return time.Duration(seconds) * time.Second
+	}
+	date, err := http.ParseTime(text)
+	if err != nil {
+		return 0
+	}
+	return min(max(date.Sub(now), 0), longestRetryAfter)
+}
+
+// A demand is what was asked, for the words about its refusal.
+type demand struct {
+	endpoint string
+	client   Client
+	grant    Grant
+	proof    proof
+}
+
+// refusal is the fault of an answer that gives no token.
+func (r *reply) refusal(d demand) *agent.Fault {
+	code, _ := r.object["error"].(string)
+	kind, status := classify(r.status, code), statusText(r.status)
+	meaning, known := oauthErrors[code]
+	var why error
+	switch {
+	case known && kind == meaning.kind:
+		meaning = d.precise(code, meaning)
+		why = &Denied{code, fmt.Sprintf("%s: %s%s; %s", code, meaning.what, d.quote(r.object), meaning.next)}
+	case known:
+		why = &Denied{code, fmt.Sprintf("%s with the error %s; %s", status, code, nextAfter(r.status))}
+	case isCode(code) && !d.holdsSecret(code):
+		why = fmt.Errorf("%s with the error %s, which no RFC knows%s; see the issuer's documentation", status, code, d.quote(r.object))
+	default:
+		why = fmt.Errorf("%s at %s without an OAuth error; %s", status, d.endpoint, nextAfter(r.status))
+	}
+	return &agent.Fault{Kind: kind, RetryAfter: r.retryAfter, Err: why}
+}
+
+// precise has the words for the client's way to prove itself, and for the grant.
+func (d demand) precise(code string, e oauthError) oauthError {
+	switch code {
+	case "invalid_client":
+		e.what, e.next = d.client.refused()
+	case "invalid_grant":
+		switch d.grant.Type {
+		case "refresh_token":
+			e.what, e.next = "the refresh token has expired, was revoked or used before, or is another client's", "get a new one with tokenagent login"
+		case grantTokenExchange:
+			e.what, e.next = "the issuer does not accept the subject token", "check that subject_token_file is kept fresh, and is for this issuer"
+		}
+	case "unauthorized_client", "unsupported_grant_type":
+		e.what += " (" + d.grant.Type + ")"
+	}
+	return e
+}
+
+// refused says what an issuer did not accept of the client, and what to check.
+func (c Client) refused() (what, next string) {
+	switch c.Auth {
+	case "client_secret_basic", "client_secret_post":
+		return "the issuer does not accept the client id or secret", "check client_id and client_secret_file, and whether it wants another client_auth than " + c.Auth
+	case "private_key_jwt":
+		return "the issuer does not accept the client id or what its key signed", "check client_id, whether the public half of client_key_file is registered for it, and this host's clock"
+	case "tls_client_auth":
+		return "the issuer does not accept the client id or certificate", "check client_id, and whether the certificate in client_cert_file is registered for it"
+	default:
+		return "the issuer does not know the client id, or wants more than that", "check client_id and client_auth"
+	}
+}
+
+func statusText(status int) string {
+	return strings.TrimSpace(fmt.Sprint(status, " ", http.StatusText(status)))
+}
+
+// nextAfter is what to do about a status that says all there is.
+func nextAfter(status int) string {
+	switch {
+	case status == http.StatusProxyAuthRequired:
+		return "check https_proxy in the agent's environment"
+	case unavailable(status):
+		return "the issuer or something before it is overloaded or down"
+	case status == http.StatusUnauthorized || status == http.StatusForbidden:
+		return "check client_id, client_auth and whether this host may ask there"
+	case status == http.StatusNotFound || status == http.StatusMethodNotAllowed || status == http.StatusGone:
+		return "check the address"
+	default:
+		return "see whether the issuer works, and whether the address is right"
+	}
+}
+
+var codePattern = regexp.MustCompile(`^[a-z]+(_[a-z]+)*$`)
+
+// isCode reports whether it looks like an error code, so that it can be shown.
+func isCode(code string) bool { return len(code) <= 40 && codePattern.MatchString(code) }
+
+const mostQuoted = 160 // characters
+
+// quote is what the issuer says in error_description, to be shown behind what we
+// say; "" when there is nothing. It may echo anything that it was sent, or name a
+// token: shown are only plain words, and what was asked for and is no secret.
+func (d demand) quote(object map[string]any) string {
+	text, _ := object["error_description"].(string)
+	words := strings.Fields(text)
+	for i, word := range words {
+		if !d.harmless(strings.Trim(word, `.,:;!?()[]"'`)) {
+			words[i] = "…"
+		}
+	}
+	words = slices.CompactFunc(words, func(a, b string) bool { return a == "…" && b == "…" })
+	text = strings.Join(words, " ")
+	if runes := []rune(text); len(runes) > mostQuoted {
+		text = string(runes[:mostQuoted]) + "…"
+	}
+	if strings.Trim(text, "… ") == "" {
+		return ""
+	}
+	return fmt.Sprintf(" (it says: %s)", text)
+}
+
+// plain words are those that people write: of letters in one case, short numbers,
+// and names of parameters.
+var plain = regexp.MustCompile(`^(|[A-Z]?[a-z']{1,19}|[A-Z]{1,12}|[a-z]{1,19}([_-][a-z]{1,19}){1,3}|[0-9]{1,3})$`)
+
+// harmless reports whether the word of an answer can be shown.
+func (d demand) harmless(word string) bool {
+	if d.holdsSecret(word) {
+		return false
+	}
+	return plain.MatchString(word) || slices.Contains(d.shown(), word)
+}
+
+// open are the parameters whose words are no secret.
+var open = []string{"scope", "audience", "resource", "grant_type", "requested_token_type", "subject_token_type"}
+
+// shown are the words of what was asked that may be repeated.
+func (d demand) shown() []string {
+	words := []string{d.client.ID, d.grant.Type}
+	for _, name := range open {
+		for _, value := range d.grant.Parameters[name] {
+			words = append(words, strings.Fields(value)...)
+		}
+	}
+	return words
+}
+
+// leastPart is how many characters a word must have for a secret that has it
+// within to be its source.
+const leastPart = 4
+
+// holdsSecret reports whether the word is a part of a secret that was sent, or
+// has one within.
+func (d demand) holdsSecret(word string) bool {
+	return slices.ContainsFunc(d.secrets(), func(secret string) bool {
+		return len(word) >= leastPart && strings.Contains(secret, word) || secret != "" && strings.Contains(word, secret)
+	})
+}
+
+// secrets are those that were sent: all but the parameters known to be open.
+func (d demand) secrets() []string {
+	all := d.proof.secrets()
+	for name, values := range d.grant.Parameters {
+		if !slices.Contains(open, name) {
+			all = append(all, values...)
+		}
+	}
+	return all
+}
+
+// printable covers what a terminal might obey in a text from elsewhere.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, strings.ToValidUTF8(text, "?"))
+}

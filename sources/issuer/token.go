@@ -1,0 +1,142 @@
+package issuer
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net/url"
+	"time"
+
+	"golang.org/x/oauth2"
+	"golang.org/x/oauth2/clientcredentials"
+
+	"github.com/tokenagent/tokenagent/agent"
+)
+
+// The grants that have a URN for a name.
+const (
+	grantTokenExchange = "urn:ietf:params:oauth:grant-type:token-exchange" // RFC 8693 section 2.1
+	grantDeviceCode    = "urn:ietf:params:oauth:grant-type:device_code"    // RFC 8628 section 3.4
+)
+
+// A Grant is what a token request asks for.
+type Grant struct {
+	Type       string     // the parameter grant_type
+	Parameters url.Values // every other parameter but those of client authentication: scope, refresh_token, subject_token …
+}
+
+// An Answer is what the issuer gave.
+type Answer struct {
+	Access          agent.Secret  // one line of the characters that RFC 6750 allows, of at most profile.MaxSize bytes
+	Sent            time.Time     // when it was asked for, by our clock
+	ExpiresIn       time.Duration // counted from Sent, at most ten years; 0: it did not say
+	Refresh         agent.Secret  // zero: none came
+	Scope           []string      // the words of scope
+	ScopeSaid       bool          // it said scope at all; else it is as asked for (RFC 6749 section 5.1)
+	IssuedTokenType string        // of a token exchange (RFC 8693 section 2.2.1)
+	Skew            time.Duration // our clock minus the issuer's, where that is more than 2 s; at most 300 s either way
+}
+
+// Token asks for a token, once; before that for the metadata, if it needs and
+// does not have them. Its errors are faults whose RetryAfter is the issuer's.
+func (s *Server) Token(ctx context.Context, c Client, g Grant) (Answer, error) {
+	endpoint, err := s.tokenEndpoint(ctx, c)
+	if err != nil {
+		return Answer{}, err
+	}
+	return s.token(ctx, endpoint, c, g)
+}
+
+func (s *Server) token(ctx context.Context, endpoint string, c Client, g Grant) (Answer, error) {
+	p, err := s.prove(c)
+	if err != nil {
+		return Answer{}, s.fault(&agent.Fault{Kind: agent.Configuration, Err: err})
+	}
+	parameters := maps.Clone(g.Parameters)
+	if parameters == nil {
+		parameters = url.Values{}
+	}
+	parameters.Set("grant_type", g.Type)
+	maps.Copy(parameters, p.parameters())
+	config := clientcredentials.Config{
+		ClientID: p.id, ClientSecret: p.secret, TokenURL: endpoint, AuthStyle: p.style, EndpointParams: parameters,
+	}
+	ctx, taken := withSlot(context.WithValue(ctx, oauth2.HTTPClient, s.client(c.certificate())))
+	_, err = config.Token(ctx)
+	answer, err := taken.Load().answer(err, demand{endpoint, c, g, p})
+	if err != nil {
+		return Answer{}, s.fault(err)
+	}
+	return answer, nil
+}
+
+// answer is what the reply gives. Of what oauth2 made of it nothing is used but
+// that there was none: it takes expires_in for at most 68 years and not always
+// for what it is, gives back the refresh token that it was given, and shows the
+// body in its errors.
+func (r *reply) answer(err error, d demand) (Answer, error) {
+	if f, ok := errors.AsType[*agent.Fault](err); ok {
+		return Answer{}, f
+	}
+	if r == nil {
+		return Answer{}, transient("the token request could not be made; check the address")
+	}
+	if _, refused := r.object["error"]; refused || !r.ok() {
+		return Answer{}, r.refusal(d)
+	}
+	return r.token(d.grant.Type)
+}
+
+// prove is the client's proof for one request. Its audience is the issuer, which
+// servers that follow RFC 7523 as it is being revised take alone.
+func (s *Server) prove(c Client) (proof, error) {
+	s.mu.Lock()
+	skew := s.skew
+	s.mu.Unlock()
+	return c.prove(s.Name(), time.Now().Add(-skew))
+}
+
+// fault says where the error is.
+func (s *Server) fault(err error) *agent.Fault { return s.faultIn("", err) }
+
+// faultIn says where the error is: in the part, such as "metadata", of what the
+// issuer serves.
+func (s *Server) faultIn(part string, err error) *agent.Fault {
+	where := s.where()
+	if part != "" {
+		where += ": " + part
+	}
+	f, ok := errors.AsType[*agent.Fault](err)
+	if !ok {
+		return &agent.Fault{Kind: agent.Transient, Err: at(where, err)}
+	}
+	return &agent.Fault{Kind: f.Kind, RetryAfter: f.RetryAfter, Err: at(where, f.Err)}
+}
+
+// note keeps what the reply tells of the issuer's clock.
+func (s *Server) note(r *reply) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.skew = r.skew()
+}
+
+// What a difference between two clocks must be to count, and can count for.
+const (
+	leastSkew = 2 * time.Second
+	mostSkew  = 300 * time.Second
+)
+
+// skew is our clock minus the server's, as Answer has it. The server's date, in
+// whole seconds, was right at some time between the request and the answer; of
+// all differences that this allows, the least counts.
+func (r *reply) skew() time.Duration {
+	if r.date.IsZero() {
+		return 0
+	}
+	least, most := r.sent.Sub(r.date.Add(time.Second)), r.received.Sub(r.date)
+	skew := max(least, 0) + min(most, 0) // at most one of them is not 0
+	if skew.Abs() <= leastSkew {
+		return 0
+	}
+	return min(max(skew, -mostSkew), mostSkew)
+}

@@ -1,0 +1,253 @@
+package issuer
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/profile"
+)
+
+// bounds are what one request may take.
+type bounds struct {
+	connect time.Duration // until there is a connection
+	tls     time.Duration // for its handshake
+	header  time.Duration // until the answer begins
+	total   time.Duration // until it is complete
+	body    int64         // bytes
+	idle    time.Duration // how long a connection is kept for the next request
+}
+
+// usual are the bounds outside of tests. Connections are kept for less than
+// servers keep them (5 s by node.js): a POST on one that the server is about to
+// close is lost, and perhaps a refresh token with it.
+var usual = bounds{
+	connect: 10 * time.Second,
+	tls:     10 * time.Second,
+	header:  20 * time.Second,
+	total:   30 * time.Second,
+	body:    1 << 20,
+	idle:    4 * time.Second,
+}
+
+// mostRedirects are followed for metadata and keys.
+const mostRedirects = 3
+
+// A reply is an answer that has come in whole.
+type reply struct {
+	sent, received time.Time
+	status         int
+	date           time.Time      // when it was made, by the server's clock; zero: it did not say
+	retryAfter     time.Duration  // 0: it did not say
+	object         map[string]any // the members of the body; nil where it is no JSON object
+}
+
+func (r *reply) ok() bool { return r.status >= 200 && r.status < 300 }
+
+// A slot in a request's context takes its reply: those that make the request for
+// us do not hand it out.
+type slot = atomic.Pointer[reply]
+
+type slotKey struct{}
+
+func withSlot(ctx context.Context) (context.Context, *slot) {
+	taken := new(slot)
+	return context.WithValue(ctx, slotKey{}, taken), taken
+}
+
+// client asks over connections with that certificate.
+func (s *Server) client(c certificate) *http.Client {
+	return &http.Client{Transport: asking{s, c}, CheckRedirect: checkRedirect}
+}
+
+// asking is the one way to the issuer: it holds every request to the limits, and
+// every answer to its bounds.
+type asking struct {
+	*Server
+	certificate certificate
+}
+
+// RoundTrip makes the request and reads the whole answer. All of its errors are
+// faults; an answer that is refused by its status is none.
+func (a asking) RoundTrip(req *http.Request) (*http.Response, error) {
+	if err := CheckURL(req.URL.String()); err != nil {
+		return nil, misconfigured("%s: %w", req.URL.Redacted(), err)
+	}
+	leave, err := a.enter(req.Context())
+	if err != nil {
+		return nil, unreachable(err, a.bounds)
+	}
+	defer leave()
+	wire, err := a.line(a.certificate)
+	if err != nil {
+		return nil, &agent.Fault{Kind: agent.Configuration, Err: err}
+	}
+	ctx, cancel := context.WithTimeout(req.Context(), a.bounds.total)
+	defer cancel()
+	sent := time.Now()
+	resp, err := wire.RoundTrip(req.WithContext(ctx))
+	if err != nil {
+		return nil, unreachable(err, a.bounds)
+	}
+	defer resp.Body.Close()
+	r, body, err := a.read(resp, sent)
+	if err != nil {
+		return nil, err
+	}
+	a.note(r)
+	if taken, ok := req.Context().Value(slotKey{}).(*slot); ok {
+		taken.Store(r)
+	}
+	resp.Body, resp.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	return resp, nil
+}
+
+// enter waits until the limits of the issuer let one more request through; leave
+// must be called when it is over.
+func (s *Server) enter(ctx context.Context) (leave func(), err error) {
+	select {
+	case s.room <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if err := s.rate.Wait(ctx); err != nil {
+		<-s.room
+		return nil, context.Cause(ctx)
+	}
+	return func() { <-s.room }, nil
+}
+
+// read reads the answer. What a server says beside a status that refuses need not
+// be ours to understand: a proxy's page is taken for an empty body.
+func (s *Server) read(resp *http.Response, sent time.Time) (*reply, []byte, error) {
+	body, err := io.ReadAll(io.LimitReader(resp.Body, s.bounds.body+1))
+	r := newReply(resp, sent, time.Now())
+	refused := !r.ok()
+	switch {
+	case err != nil && refused: // its status says enough
+		return r, nil, nil
+	case err != nil:
+		return nil, nil, unreachable(err, s.bounds)
+	case int64(len(body)) > s.bounds.body && !refused:
+		return nil, nil, transient("its answer is larger than %d bytes, which no token response, metadata or key set is", s.bounds.body)
+	}
+	object, err := members(resp, body)
+	if err != nil && refused {
+		return r, nil, nil
+	}
+	r.object = object
+	return r, body, err
+}
+
+func newReply(resp *http.Response, sent, received time.Time) *reply {
+	r := &reply{sent: sent, received: received, status: resp.StatusCode}
+	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil && resp.Header.Get("Age") == "" {
+		r.date = date // that of a cached answer tells nothing of a clock
+	}
+	now := received
+	if !r.date.IsZero() {
+		now = r.date
+	}
+	r.retryAfter = parseRetryAfter(resp.Header.Get("Retry-After"), now)
+	return r
+}
+
+// members reads the body of an answer.
+func members(resp *http.Response, body []byte) (map[string]any, error) {
+	if coding := resp.Header.Get("Content-Encoding"); coding != "" && coding != "identity" {
+		return nil, transient("its answer is compressed, though nobody asked for that; see what stands between")
+	}
+	if kind := resp.Header.Get("Content-Type"); !isJSON(kind, resp.Request) && len(body) > 0 {
+		return nil, transient("its answer is %s and no JSON; see whether that is the issuer, or a page of something between", kindOfContent(kind))
+	}
+	object, err := decodeObject(body)
+	if err != nil {
+		return nil, transient("its answer with status %d cannot be used: %w", resp.StatusCode, err)
+	}
+	return object, nil
+}
+
+// isJSON judges a Content-Type. The files of a simple issuer's metadata have no
+// suffix that would tell its web server what they are.
+func isJSON(kind string, req *http.Request) bool {
+	media, _, _ := mime.ParseMediaType(kind)
+	switch media {
+	case "application/json":
+		return true
+	case "", "text/plain", "application/octet-stream":
+		return req != nil && req.Method == http.MethodGet
+	}
+	return strings.HasPrefix(media, "application/") && strings.HasSuffix(media, "+json")
+}
+
+func kindOfContent(kind string) string {
+	media, _, err := mime.ParseMediaType(kind)
+	if err != nil || len(media) > 60 {
+		return "of no known content type"
+	}
+	return media
+}
+
+// decodeObject reads the body: one JSON object in which no name occurs twice, of
+// which two readers could take different ones.
+func decodeObject(body []byte) (map[string]any, error) {
+	if len(bytes.TrimSpace(body)) == 0 {
+		return nil, errors.New("it is empty")
+	}
+	value, err := profile.DecodeValue(body)
+	if err != nil {
+		return nil, err
+	}
+	object, ok := value.(map[string]any)
+	if !ok {
+		return nil, errors.New("it is no JSON object")
+	}
+	return object, nil
+}
+
+// checkRedirect follows redirects of metadata and keys on the same host. A token
+// request is followed nowhere: it holds secrets, and is counted.
+func checkRedirect(req *http.Request, via []*http.Request) error {
+	first := via[0].URL
+	target := req.URL.Scheme + "://" + printable(req.URL.Host)
+	switch {
+	case via[0].Method != http.MethodGet:
+		return transient("it redirects to %s, and a token request is not sent elsewhere; give the address as token_endpoint if it has moved", target)
+	case req.URL.Scheme != "https":
+		return transient("it redirects to %s, which is not https and not followed", target)
+	case req.URL.Host != first.Host:
+		return transient("it redirects to another host, %s, which is not followed", target)
+	case len(via) > mostRedirects:
+		return transient("it redirects more than %d times", mostRedirects)
+	}
+	return nil
+}
+
+// An instant is one moment by both clocks.
+type instant struct{ wall, mono time.Time }
+
+// suspended is how much further the time of day than the monotonic clock must
+// have run for the host to have slept meanwhile.
+const suspended = 5 * time.Second
+
+// sleptSince reports whether the host was suspended since then: whatever was
+// connected is no more, and nobody told us.
+func (i instant) sleptSince(then instant) bool {
+	return !then.mono.IsZero() && i.wall.Sub(then.wall)-i.mono.Sub(then.mono) > suspended
+}
+
+func transient(format string, args ...any) *agent.Fault {
+	return &agent.Fault{Kind: agent.Transient, Err: fmt.Errorf(format, args...)}
+}
+
+func misconfigured(format string, args ...any) *agent.Fault {
+	return &agent.Fault{Kind: agent.Configuration, Err: fmt.Errorf(format, args...)}
+}
