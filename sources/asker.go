@@ -53,13 +53,12 @@ func (a *asker) Check(req agent.Request) []profile.Problem {
 
 // unaskable are what cannot be said in a request.
 func (a *asker) unaskable(req agent.Request) []profile.Problem {
+	if a.audience != "resource" {
+		return nil
+	}
 	var problems []profile.Problem
 	for _, entry := range req.Audience {
-		u, err := url.Parse(entry)
-		switch {
-		case strings.ContainsFunc(entry, unicode.IsSpace):
-			problems = append(problems, profile.Problem{Claim: "aud", Text: fmt.Sprintf("%q has a blank, which would make it two; write one an entry", entry)})
-		case a.audience == "resource" && (err != nil || !u.IsAbs() || u.Fragment != ""):
+		if u, err := url.Parse(entry); err != nil || !u.IsAbs() || u.Fragment != "" {
 			problems = append(problems, profile.Problem{Claim: "aud", Text: fmt.Sprintf("%q is no URI without fragment, as audience_parameter \"resource\" wants them (RFC 8707)", entry)})
 		}
 	}

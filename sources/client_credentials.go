@@ -11,9 +11,18 @@ import (
 // of a collaboration registered at INDIGO IAM or Keycloak (RFC 6749 section 4.4):
 //
 //	source "client_credentials" "iam" {
-//	  issuer             = "https://iam.example.org/"
+//	  issuer             = "https://iam.example.org/"      # its metadata tells what the next two leave out
+//	  token_endpoint     = "https://iam.example.org/token"
+//	  jwks_uri           = "https://iam.example.org/jwk"
 //	  client_id          = "robot"
-//	  client_secret_file = "/etc/tokenagent/secrets/iam"
+//	  client_auth        = "client_secret_basic"           # or client_secret_post, private_key_jwt, tls_client_auth, none
+//	  client_secret_file = "/etc/tokenagent/secrets/iam"   # read at each use; the other ways want client_key_file and client_cert_file
+//	  ca_file            = "/etc/grid-security/ca.pem"     # default: the authorities of this machine
+//	  audience_parameter = "audience"                      # what the request calls the token block's audience
+//	  parameters         = { lifetime = "7200" }           # further ones of the request
+//	  verify             = true                            # hold the signature against the issuer's keys
+//	  on_narrowed        = "refuse"                        # or "warn": of a scope or audience that is less than asked for
+//	  assume_lifetime    = "20m"                           # of a token that does not say it
 //	}
 type clientCredentials struct{ *asker }
 

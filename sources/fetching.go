@@ -16,22 +16,8 @@ import (
 )
 
 // A fetching is what the blocks of all kinds have in common that ask an OAuth 2.0
-// issuer for their tokens, embedded in the structs that these are decoded into:
-//
-//	source "client_credentials" "iam" {
-//	  issuer             = "https://iam.example.org/"                          # its metadata tells where tokens are, and its keys
-//	  token_endpoint     = "https://iam.example.org/token"                     # default: from the metadata
-//	  jwks_uri           = "https://iam.example.org/jwk"                       # default: from the metadata
-//	  client_id          = "robot"
-//	  client_auth        = "client_secret_basic"                               # or client_secret_post, private_key_jwt, tls_client_auth, none
-//	  client_secret_file = "/etc/tokenagent/secrets/iam"
-//	  ca_file            = "/etc/grid-security/certificates/GEANT.pem"         # default: the CAs of this machine
-//	  audience_parameter = "audience"                                          # how the request names the token block's audience
-//	  parameters         = { resource_server = "storage" }                     # further ones of the request
-//	  verify             = true                                                # hold the signature against the issuer's keys
-//	  on_narrowed        = "refuse"                                            # or "warn": a scope or audience less than asked for
-//	  assume_lifetime    = "20m"                                               # of a token that says nothing of its own
-//	}
+// issuer for their tokens, embedded in the structs that these are decoded into.
+// The example of client_credentials shows all of it.
 type fetching struct {
 	Issuer            string         `hcl:"issuer,optional"`
 	TokenEndpoint     string         `hcl:"token_endpoint,optional"`
