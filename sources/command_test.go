@@ -125,7 +125,7 @@ func TestNothingThatACommandPrintsIsRepeatedIfItMayBeASecret(t *testing.T) {
 func TestCommandFindsTheHomeOfItsUser(t *testing.T) {
 	home := func(lines ...string) string {
 		c, faults := load(t, t.TempDir(), fetched("command", append(lines, `assume_lifetime = "1h"`,
-			`command = ["/bin/sh", "-c", "echo $HOME+$USER+$(id -u) | tr / ."]`)...), false)
+			`command = ["/bin/sh", "-c", "echo $HOME+$USER+$(id -u) | tr / -"]`)...), false)
 		if faults.HasErrors() {
 			t.Fatal(faults)
 		}
@@ -135,14 +135,14 @@ func TestCommandFindsTheHomeOfItsUser(t *testing.T) {
 	if err != nil {
 		t.Skipf("nobody knows who runs this test: %v", err)
 	}
-	want := strings.ReplaceAll(me.HomeDir, "/", ".") + "+" + me.Username + "+" + me.Uid
+	want := strings.ReplaceAll(me.HomeDir, "/", "-") + "+" + me.Username + "+" + me.Uid
 	if got := home(); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	if os.Geteuid() != 0 {
 		return // only root can take on another identity
 	}
-	if got := home(`user = "daemon"`); got != ".usr.sbin+daemon+1" {
+	if got := home(`user = "daemon"`); got != "-usr-sbin+daemon+1" {
 		t.Errorf("got %s", got)
 	}
 }

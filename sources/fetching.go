@@ -1,7 +1,6 @@
 package sources
 
 import (
-	"cmp"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -239,7 +238,8 @@ func parameterTexts(v any) (texts []string, ok bool) {
 // inspect reports files of the client and a ca_file that cannot be used.
 func (f *fetching) inspect(b *config.Block) {
 	if err := f.client().Check(); err != nil {
-		b.Fault(cmp.Or(f.fileIn(err), "client_auth"), "no usable client", err.Error())
+		attr, _, _ := strings.Cut(err.Error(), " ") // which it begins with
+		b.Fault(attr, "no usable client", err.Error())
 	}
 	if f.CAFile == "" {
 		return
@@ -247,18 +247,6 @@ func (f *fetching) inspect(b *config.Block) {
 	if err := checkCAs(f.CAFile); err != nil {
 		b.Fault("ca_file", "no usable CA", err.Error())
 	}
-}
-
-// fileIn is the attribute of the file that the error names.
-func (f *fetching) fileIn(err error) string {
-	for _, file := range []struct{ attr, path string }{
-		{"client_secret_file", f.ClientSecretFile}, {"client_cert_file", f.ClientCertFile}, {"client_key_file", f.ClientKeyFile},
-	} {
-		if file.path != "" && strings.Contains(err.Error(), file.path) {
-			return file.attr
-		}
-	}
-	return ""
 }
 
 // mostCAs is more than the bundle of any system.
