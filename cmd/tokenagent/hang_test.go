@@ -65,7 +65,7 @@ func TestWatcherWaitsForNoFolderThatHangs(t *testing.T) {
 	touched := make(chan string, 100)
 	began := time.Now()
 	w := newWatcher(logrus.New(), nil, func(path string) { touched <- path })
-	w.Watch(nil, sinks, began)
+	w.Watch(watchlist{sinks: sinks}, began)
 	if took := time.Since(began); took > 2*mostHung*patience {
 		t.Errorf("to begin took %v", took)
 	}

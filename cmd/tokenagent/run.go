@@ -94,11 +94,10 @@ type daemon struct {
 	watcher *watcher
 	began   config.Settings // some of which only a restart changes
 
-	mu    sync.Mutex // one reload at a time
-	inUse []agent.Renewer
-	files []string // watched for the configuration in use
-	sinks []string
-	said  string // the faults as they were last logged
+	mu      sync.Mutex // one reload at a time
+	inUse   []agent.Renewer
+	watched watchlist // for the configuration in use
+	said    string    // the faults as they were last logged
 
 	refused atomic.Pointer[time.Time] // since when the configuration on disk is refused; nil: it is in use
 }
@@ -145,13 +144,13 @@ func (d *daemon) watch(cfg *config.Config, since time.Time) {
 	d.watcher = newWatcher(d.log,
 		func() { d.reload(ctx) },
 		func(path string) { d.agent.Touched(ctx, path) })
-	d.follow(cfg.Files, sinkPaths(cfg.Renewers), since)
+	d.follow(listOf(cfg), since)
 }
 
 // follow watches these files from now on.
-func (d *daemon) follow(files, sinks []string, since time.Time) {
-	d.files, d.sinks = files, sinks
-	d.watcher.Watch(files, sinks, since)
+func (d *daemon) follow(l watchlist, since time.Time) {
+	d.watched = l
+	d.watcher.Watch(l, since)
 }
 
 // sinkPaths are the files of all sinks.

@@ -24,7 +24,9 @@ func (d *daemon) reload(ctx context.Context) (agent.Replaced, error) {
 	d.sayFaults(faults)
 	d.noteRefusal(faults.HasErrors(), began)
 	if faults.HasErrors() { // the change that mends it may be in a file of either
-		d.follow(union(d.files, cfg.Files), d.sinks, began)
+		l := d.watched
+		l.files = union(l.files, cfg.Files)
+		d.follow(l, began)
 		return agent.Replaced{}, &control.Refusal{Reason: control.Configuration, Text: textOf(faults)}
 	}
 	replaced, err := d.agent.Replace(ctx, cfg.Renewers)
@@ -32,7 +34,7 @@ func (d *daemon) reload(ctx context.Context) (agent.Replaced, error) {
 		return replaced, err
 	}
 	d.inUse = cfg.Renewers
-	d.follow(cfg.Files, sinkPaths(cfg.Renewers), began)
+	d.follow(listOf(cfg), began)
 	d.adopt(cfg.Settings)
 	d.log.WithFields(logrus.Fields{
 		"added": replaced.Added, "changed": replaced.Changed, "unchanged": replaced.Unchanged, "removed": replaced.Removed,

@@ -16,6 +16,9 @@ import (
 	"github.com/fsnotify/fsnotify"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
+
+	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/config"
 )
 
 const (
@@ -26,7 +29,8 @@ const (
 )
 
 // A watcher tells when the files that the configuration is made of have
-// changed, and when something happens to the file of a sink.
+// changed, and when something happens to the file of a sink, or to one that a
+// source follows.
 //
 // It watches folders, not files: editors, `sed -i` and Kubernetes put new files
 // in the place of old ones. What counts is not which events came but whether
@@ -34,7 +38,7 @@ const (
 type watcher struct {
 	log     logrus.FieldLogger
 	changed func()            // called when a file of the configuration has changed
-	touched func(path string) // called for each event of a sink's file
+	touched func(path string) // called for each event of a sink's file, and when a file that a source follows has changed
 
 	notify *fsnotify.Watcher // nil: inotify is exhausted, and only the poll remains
 	warned bool
@@ -42,8 +46,27 @@ type watcher struct {
 	mu      sync.Mutex
 	seen    map[string]string          // each file of the configuration, its folders included, as it was before it was read
 	sinks   map[string]bool            // the paths of the sinks' files
+	follow  map[string]string          // each file that a source follows, as it was last seen
 	folders []string                   // those to watch
 	hung    map[string]<-chan struct{} // those that were asked and have not answered; closed when they have
+}
+
+// A watchlist is what is watched for one configuration.
+type watchlist struct {
+	files    []string // whose change is a reason to load it again
+	sinks    []string // the files of its sinks
+	followed []string // the files that its sources follow
+}
+
+// listOf is the watchlist of a configuration that is in use.
+func listOf(cfg *config.Config) watchlist {
+	l := watchlist{files: cfg.Files, sinks: sinkPaths(cfg.Renewers)}
+	for _, r := range cfg.Renewers {
+		if f, ok := r.Source.(agent.Follower); ok && len(r.Sinks) > 0 {
+			l.followed = append(l.followed, f.Follows().Path)
+		}
+	}
+	return l
 }
 
 // newWatcher returns a watcher of nothing yet. changed and touched are called
@@ -63,34 +86,42 @@ func newWatcher(log logrus.FieldLogger, changed func(), touched func(path string
 func (w *watcher) Seen() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.differ()
+	differing(w.seen)
 }
 
-// Watch replaces what is watched by the files of a configuration that was read
-// after the time since, and the files of its sinks.
-func (w *watcher) Watch(files, sinks []string, since time.Time) {
+// Watch replaces what is watched by the list of a configuration that was read
+// after the time since.
+func (w *watcher) Watch(l watchlist, since time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	before := w.seen
-	w.seen = make(map[string]string, len(files))
 	folders := map[string]bool{}
-	for _, f := range files {
-		look, known := before[f]
-		if !known {
-			look = lookAt(f, since)
-		}
-		w.seen[f] = look
+	for _, f := range slices.Concat(l.files, l.followed) {
 		for _, place := range places(f) {
 			folders[place] = true
 		}
 	}
-	w.sinks = make(map[string]bool, len(sinks))
-	for _, s := range sinks {
+	w.seen = looks(w.seen, l.files, since)
+	w.follow = looks(w.follow, l.followed, since)
+	w.sinks = make(map[string]bool, len(l.sinks))
+	for _, s := range l.sinks {
 		w.sinks[s] = true
 		folders[filepath.Dir(s)] = true
 	}
 	w.folders = slices.Sorted(maps.Keys(folders))
 	w.arm()
+}
+
+// looks are how the files look, those before as they were seen then.
+func looks(before map[string]string, files []string, since time.Time) map[string]string {
+	all := make(map[string]string, len(files))
+	for _, f := range files {
+		look, known := before[f]
+		if !known {
+			look = lookAt(f, since)
+		}
+		all[f] = look
+	}
+	return all
 }
 
 // Run watches until ctx is done.
@@ -140,25 +171,31 @@ func (w *watcher) event(e fsnotify.Event) bool {
 	return sink || strings.HasPrefix(filepath.Base(e.Name), ".tokenagent.")
 }
 
-// look calls changed if the files differ from when they were last seen.
+// look calls changed if the files differ from when they were last seen, and
+// touched for those that a source follows.
 func (w *watcher) look() {
 	w.mu.Lock()
 	w.arm()
-	differ := w.differ()
+	changed, touched := differing(w.seen), differing(w.follow)
 	w.mu.Unlock()
-	if differ {
+	for _, f := range touched {
+		w.touched(f)
+	}
+	if len(changed) > 0 {
 		w.changed()
 	}
 }
 
-// differ reports whether a file is another than was seen, and takes all for seen.
-func (w *watcher) differ() (differ bool) {
-	for f, before := range w.seen {
+// differing are the files that are others than were seen; they are seen now.
+func differing(seen map[string]string) (all []string) {
+	for f, before := range seen {
 		now := lookAt(f, time.Time{})
-		differ = differ || now != before
-		w.seen[f] = now
+		if now != before {
+			all = append(all, f)
+		}
+		seen[f] = now
 	}
-	return differ
+	return all
 }
 
 // arm watches the folders that are there and not watched yet: at first all,

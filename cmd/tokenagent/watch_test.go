@@ -31,7 +31,7 @@ func newScene(t *testing.T, file, sink string, prepare func(folder string)) scen
 	log.SetOutput(io.Discard)
 	w := newWatcher(log, func() { s.changed <- struct{}{} }, func(p string) { s.touched <- p })
 	long := time.Now().Add(time.Hour) // nothing counts as written while it was read
-	w.Watch([]string{s.file}, []string{filepath.Join(s.folder, sink)}, long)
+	w.Watch(watchlist{files: []string{s.file}, sinks: []string{filepath.Join(s.folder, sink)}, followed: []string{filepath.Join(s.folder, "upstream/token")}}, long)
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { w.Run(ctx) })
@@ -201,7 +201,7 @@ func TestFileChangedWhileItWasReadIsReadAgain(t *testing.T) {
 	put(t, file, "one")
 	var changed int
 	w := newWatcher(logrus.New(), func() { changed++ }, nil)
-	w.Watch([]string{file}, nil, began)
+	w.Watch(watchlist{files: []string{file}}, began)
 	w.look()
 	w.look()
 	if changed != 1 {
@@ -218,7 +218,7 @@ func TestWithoutInotifyTheLookRemains(t *testing.T) {
 	log.SetOutput(io.Discard)
 	w := &watcher{log: log, changed: func() { changed++ }}
 	w.exhausted(os.ErrInvalid)
-	w.Watch([]string{file}, nil, time.Now().Add(time.Hour))
+	w.Watch(watchlist{files: []string{file}}, time.Now().Add(time.Hour))
 	put(t, file, "longer")
 	w.look()
 	if changed != 1 {
@@ -241,4 +241,30 @@ func check(t *testing.T, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+func TestAFileThatASourceFollowsIsToldOfAndIsNoReasonToLoad(t *testing.T) {
+	t.Parallel()
+	var upstream string
+	s := newScene(t, "tokenagent.hcl", "token", func(folder string) {
+		upstream = filepath.Join(folder, "upstream")
+		check(t, os.MkdirAll(filepath.Join(upstream, "one"), 0o700))
+		put(t, filepath.Join(folder, "tokenagent.hcl"), "one")
+		put(t, filepath.Join(upstream, "one/token"), "one") // a projected volume
+		check(t, os.Symlink("one", filepath.Join(upstream, "..data")))
+		check(t, os.Symlink("..data/token", filepath.Join(upstream, "token")))
+	})
+	check(t, os.Mkdir(filepath.Join(upstream, "two"), 0o700))
+	put(t, filepath.Join(upstream, "two/token"), "two")
+	check(t, os.Symlink("two", filepath.Join(upstream, "..tmp")))
+	move(t, filepath.Join(upstream, "..tmp"), filepath.Join(upstream, "..data"))
+	select {
+	case path := <-s.touched:
+		if path != filepath.Join(upstream, "token") {
+			t.Errorf("told of %s", path)
+		}
+	case <-time.After(2 * time.Second):
+		t.Error("nothing was told")
+	}
+	s.mustNotNotice(t, "a file that a source follows")
 }
