@@ -293,6 +293,7 @@ func (a *Agent) finishAsk(d *duty, o outcome) {
 	}
 	if o.err == nil {
 		for _, t := range a.soon(d, o.token) {
+			t.forced, t.asked = t.asked, false
 			a.conclude(t, o)
 		}
 	}
