@@ -23,7 +23,12 @@ import (
 // process would see that foreign identity from then on.
 func init() { runtime.LockOSThread() }
 
-func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+func main() {
+	if os.Getpid() == firstProcess {
+		os.Exit(report(asErrors(os.Stderr), asInit(os.Args)))
+	}
+	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
 
 // run is the whole process but its end: it runs the command that args name and
 // returns the exit code.

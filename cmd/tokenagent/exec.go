@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"github.com/spf13/cobra"
+
+	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/sinks"
+	"github.com/tokenagent/tokenagent/sources"
+)
+
+// The exit codes of a command that cannot be started, as shells have them. All
+// others are the command's own, or as in exit.go when it was not started at all.
+const (
+	exitNotExecutable = 126
+	exitNotFound      = 127
+	exitSignalled     = 128 // plus the number of the signal
+)
+
+func newExec() *cobra.Command {
+	var from place
+	var timeout time.Duration
+	c := &cobra.Command{
+		Use:   "exec [NAME] -- COMMAND [ARGUMENT…]",
+		Short: "Run a command with a token that is kept fresh while it runs",
+		Long: `Run a command with BEARER_TOKEN_FILE, and keep the token in that file fresh while
+the command runs. NAME is the token's; it may be left out when there is but one.
+
+The file is for this command alone: 0600, in a new folder under $XDG_RUNTIME_DIR
+(or $TMPDIR, or /tmp) that is removed when the command has ended. The token is had
+before the command starts; what fails for a reason that may go away by itself is
+tried again until the timeout. Configured sinks and hooks, and an agent that runs,
+are left alone; the token needs no sink.
+
+The command finds everything else as it would without tokenagent: standard input and output,
+terminal, limits and umask. Only BEARER_TOKEN is taken away, which its
+reader would prefer. Signals are passed on; the command gets SIGTERM when tokenagent
+is killed. Only warnings and errors are logged.
+
+Exit codes: that of the command, 128 and the signal's number when a signal ended
+it, 127 there is no such command, 126 it cannot be executed. When the command was
+not started: 4 there was no token, 2 no or another token is named, 78 the
+configuration has faults.`,
+		Example: `  tokenagent exec -- pelican object get osdf:///data/file .
+  tokenagent exec pilot/ce1.example.org -- condor_ce_trace ce1.example.org`,
+		RunE: func(c *cobra.Command, args []string) error {
+			names, argv, err := atDash(args, c.ArgsLenAtDash())
+			if err != nil {
+				return err
+			}
+			return from.exec(c.Context(), names, argv, timeout, c.ErrOrStderr())
+		},
+	}
+	from.configFlag(c)
+	c.Flags().DurationVar(&timeout, "timeout", 2*time.Minute, "how long to try to have the token before the command starts")
+	return c
+}
+
+// atDash tells the token's name, if there is one, from the command behind "--".
+func atDash(args []string, dash int) (names, argv []string, err error) {
+	switch {
+	case dash < 0:
+		return nil, nil, usage("the command stands behind --, as in: tokenagent exec [NAME] -- COMMAND…")
+	case dash > 1:
+		return nil, nil, usage("exec runs a command with one token, and here are %s", strings.Join(args[:dash], ", "))
+	case dash == len(args):
+		return nil, nil, usage("behind -- there is no command")
+	}
+	return args[:dash], args[dash:], nil
+}
+
+// exec runs the command with the token of that name.
+func (p *place) exec(ctx context.Context, names, argv []string, timeout time.Duration, stderr io.Writer) error {
+	program, err := lookUp(argv[0])
+	if err != nil {
+		return err
+	}
+	renewer, log, err := p.theOne(names, stderr)
+	if err != nil {
+		return err
+	}
+	heard := hear()
+	own, err := keepOwn(renewer, log)
+	if err != nil {
+		return err
+	}
+	defer own.close()
+	if err := own.first(ctx, timeout, heard); err != nil {
+		return err
+	}
+	child, err := start(program, argv, own.environment(os.Environ()))
+	if err != nil {
+		return notStarted(argv[0], err)
+	}
+	return child.end(heard)
+}
+
+// lookUp finds the program as a shell does, also where PATH names the folder
+// that one is in.
+func lookUp(command string) (string, error) {
+	program, err := exec.LookPath(command)
+	if err != nil && !errors.Is(err, exec.ErrDot) {
+		return "", notStarted(command, err)
+	}
+	return program, nil
+}
+
+// notStarted is the error of a command that cannot be started.
+func notStarted(command string, err error) error {
+	code := exitNotExecutable
+	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
+		code = exitNotFound
+	}
+	why := err
+	for inner := errors.Unwrap(why); inner != nil; inner = errors.Unwrap(why) { // the others repeat the command
+		why = inner
+	}
+	return &exitError{code, fmt.Errorf("%s: %w", command, why)}
+}
+
+// theOne is the token that is named, or the only one, without what is configured
+// to be done with it; and the log for it.
+func (p *place) theOne(names []string, stderr io.Writer) (agent.Renewer, *logrus.Logger, error) {
+	cfg, faults := config.Load(p.paths(), sinkless(), environment(false, nil))
+	if faults.HasErrors() {
+		return agent.Renewer{}, nil, p.refuse(faults.Errors())
+	}
+	chosen, err := choose(cfg.Renewers, names)
+	if err == nil && len(chosen) != 1 {
+		err = usage("name one of the tokens, before --; there are: %s", namesOf(chosen))
+	}
+	if err != nil {
+		return agent.Renewer{}, nil, err
+	}
+	log := newLogger(stderr, cfg.Settings)
+	log.SetLevel(min(log.GetLevel(), logrus.WarnLevel)) // the rest of the output is the command's
+	return chosen[0], log, nil
+}
+
+// sinkless are the kinds for whoever writes to no sink and runs no hook: what
+// those blocks say, and whether this user could do it, does not matter.
+func sinkless() config.Kinds {
+	k := config.Kinds{
+		Sources: sources.Kinds,
+		Sinks:   map[string]config.SinkDecoder{},
+		Hook:    func(*config.Block, agent.Event) (agent.Hook, bool) { return agent.Hook{}, false },
+	}
+	for kind := range sinks.Kinds {
+		k.Sinks[kind] = func(*config.Block, string, agent.Request) agent.Sink { return nil }
+	}
+	return k
+}
+
+// environment is that of the command: with the file, and without a token that
+// its reader would prefer (step 1 of the WLCG Bearer Token Discovery 1.0).
+func (o *ownToken) environment(ours []string) []string {
+	env := slices.DeleteFunc(slices.Clone(ours), func(variable string) bool {
+		return strings.HasPrefix(variable, "BEARER_TOKEN=") || strings.HasPrefix(variable, "BEARER_TOKEN_FILE=")
+	})
+	return append(env, "BEARER_TOKEN_FILE="+o.file)
+}

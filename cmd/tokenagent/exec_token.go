@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/sinks"
+)
+
+// An ownToken is a token that is kept fresh in a file for one command.
+type ownToken struct {
+	agent   *agent.Agent
+	name    string
+	file    string
+	end     context.CancelFunc
+	running sync.WaitGroup
+}
+
+// keepOwn begins to keep the renewer's token fresh, in a new folder.
+func keepOwn(r agent.Renewer, log logrus.FieldLogger) (*ownToken, error) {
+	folder, err := os.MkdirTemp(ownFolders(), "tokenagent-exec-") // 0700
+	if err != nil {
+		return nil, fmt.Errorf("a folder for the token: %w; set TMPDIR to one that this user can write", err)
+	}
+	ctx, end := context.WithCancel(context.Background())
+	o := &ownToken{name: r.Name, file: filepath.Join(folder, "token"), end: end}
+	r.Sinks = []agent.Sink{sinks.Private(o.file, r.Request)}
+	r.Hooks, r.RemoveExpired, r.Required = nil, false, true
+	o.agent = agent.New(log, []agent.Renewer{r})
+	o.running.Go(func() { o.agent.Run(ctx) })
+	return o, nil
+}
+
+// ownFolders is where the folder for the token is made: among the user's own,
+// which nobody else can enter, else among everybody's temporary ones. (After
+// sudo XDG_RUNTIME_DIR may be another user's.)
+func ownFolders() string {
+	folder := folderFrom("XDG_RUNTIME_DIR")
+	info, err := os.Stat(folder)
+	if err != nil || !info.IsDir() || int(info.Sys().(*syscall.Stat_t).Uid) != os.Geteuid() {
+		return os.TempDir()
+	}
+	return folder
+}
+
+// close ends it, and takes the folder away.
+func (o *ownToken) close() {
+	o.end()
+	o.running.Wait()
+	os.RemoveAll(filepath.Dir(o.file)) // what cannot be removed has a token that expires
+}
+
+// first waits until the token is there, for at most timeout and until a signal
+// is heard. Its error is why the command is not started.
+func (o *ownToken) first(ctx context.Context, timeout time.Duration, heard <-chan os.Signal) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	had := make(chan error, 1)
+	go func() { had <- o.had(ctx) }()
+	for {
+		select {
+		case err := <-had:
+			return err
+		case s := <-heard:
+			if s != syscall.SIGWINCH {
+				return &exitError{exitSignalled + int(s.(syscall.Signal)), fmt.Errorf("%v, before there was a token; the command was not started", s)}
+			}
+		}
+	}
+}
+
+// betweenLooks is how often it is looked whether the first token is there, when
+// it was not had at once.
+const betweenLooks = time.Second
+
+// had waits until the token is there, or has failed for a reason that waiting
+// does not mend.
+func (o *ownToken) had(ctx context.Context) error {
+	why := "its source has not answered yet"
+	for {
+		err := o.agent.Settled(ctx)
+		all, statusErr := o.agent.Status(ctx)
+		if err := errors.Join(err, statusErr); err != nil {
+			break
+		}
+		if all[0].State == agent.Valid {
+			return nil
+		}
+		if f := all[0].Failing; f != nil {
+			why = f.Error
+			if f.Kind == agent.Configuration.String() {
+				break
+			}
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(betweenLooks):
+		}
+	}
+	return &exitError{exitNotValid, fmt.Errorf("token %s: %s; the command was not started", o.name, why)}
+}

@@ -1,0 +1,40 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// firstProcess is the number of the first process of a container.
+const firstProcess = 1
+
+// asInit does the duty of a container's first process: it starts this program
+// again with the same arguments, passes signals on to it, reaps every process
+// that has lost its parent, and ends as the program does. A process that is not
+// the first is never given another's children, so what it runs itself (hooks,
+// programs of sources, the command of exec) nobody else can reap.
+func asInit(arguments []string) error {
+	heard := hear()
+	main, err := start("/proc/self/exe", arguments, os.Environ())
+	if err != nil {
+		return fmt.Errorf("as the first process of a container it starts itself again: %w", err)
+	}
+	ended := make(chan struct{})
+	defer close(ended)
+	go main.passOn(heard, ended)
+	for {
+		var status unix.WaitStatus
+		pid, err := unix.Wait4(-1, &status, 0, nil)
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			return err
+		case pid == main.Pid:
+			return ending(syscall.WaitStatus(status))
+		}
+	}
+}
