@@ -14,7 +14,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 console.info = console.warn; // standard output is for answers
 const { default: Provider, errors } = await import('oidc-provider');
-const { jwtVerify } = await import('jose');
+const { calculateJwkThumbprint, jwtVerify } = await import('jose');
 
 const EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
 const DEVICE = 'urn:ietf:params:oauth:grant-type:device_code';
@@ -42,6 +42,8 @@ const server = https.createServer({ cert: setup.cert, key: setup.key, ca: setup.
 await new Promise((listening) => { server.listen(0, '127.0.0.1', listening); });
 const issuer = `https://127.0.0.1:${server.address().port}`;
 
+const clientKey = createPublicKey(setup.publicKey).export({ format: 'jwk' });
+clientKey.kid = await calculateJwkThumbprint(clientKey);
 const client = (id, method, grants, more) => ({
   client_id: id, client_secret: setup.secret, token_endpoint_auth_method: method, grant_types: grants, redirect_uris: [], response_types: [], ...more,
 });
@@ -55,7 +57,7 @@ const provider = new Provider(issuer, {
     client('robot-post', 'client_secret_post', ['client_credentials', 'refresh_token', EXCHANGE, DEVICE]),
     client('robot-key', 'private_key_jwt', ['client_credentials', 'refresh_token', EXCHANGE, DEVICE], {
       client_secret: undefined,
-      jwks: { keys: [createPublicKey(setup.publicKey).export({ format: 'jwk' })] },
+      jwks: { keys: [clientKey] },
     }),
     client('robot-cert', 'tls_client_auth', ['client_credentials', 'refresh_token', EXCHANGE, DEVICE], {
       client_secret: undefined,
@@ -78,7 +80,7 @@ const provider = new Provider(issuer, {
     },
     resourceIndicators: { enabled: true, getResourceServerInfo: resourceServer },
   },
-  extraTokenClaims: () => ({ 'wlcg.ver': '1.0' }),
+  formats: { customizers: { jwt: (_ctx, _token, { payload }) => { Object.assign(payload, { 'wlcg.ver': '1.0', nbf: payload.iat }); } } },
   findAccount: (_ctx, sub) => ({ accountId: sub, claims: () => ({ sub }) }),
   rotateRefreshToken: true,
   ttl: {
