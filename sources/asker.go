@@ -207,15 +207,17 @@ func expiryClaim(claims map[string]any) (time.Time, error) {
 // answer (RFC 6749 section 5.1), and many say it in the token alone.
 func narrowed(req agent.Request, answer issuer.Answer, decoded profile.Token) string {
 	var texts []string
-	if missing := lacking(req.Scope, answer.Scope); answer.ScopeSaid && len(missing) > 0 {
+	missing := lacking(req.Scope, answer.Scope)
+	said := answer.ScopeSaid && len(missing) > 0
+	if said {
 		texts = append(texts, fmt.Sprintf("the issuer gave the scope %q, and %q was asked for too", strings.Join(answer.Scope, " "), strings.Join(missing, " ")))
 	}
-	if decoded.Claims != nil {
-		asked := agent.Request{Audience: req.Audience, Scope: req.Scope}
-		for _, p := range profile.Matches(decoded, asked) {
-			if p.Claim != "scope" || len(texts) == 0 {
-				texts = append(texts, "the token's "+p.String())
-			}
+	if decoded.Claims == nil {
+		return strings.Join(texts, "; ")
+	}
+	for _, p := range profile.Matches(decoded, agent.Request{Audience: req.Audience, Scope: req.Scope}) {
+		if p.Claim != "scope" || !said {
+			texts = append(texts, "the token's "+p.String())
 		}
 	}
 	return strings.Join(texts, "; ")

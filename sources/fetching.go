@@ -238,7 +238,7 @@ func parameterTexts(v any) (texts []string, ok bool) {
 // inspect reports files of the client and a ca_file that cannot be used.
 func (f *fetching) inspect(b *config.Block) {
 	if err := f.client().Check(); err != nil {
-		attr, _, _ := strings.Cut(err.Error(), " ") // which it begins with
+		attr := err.Error()[:strings.IndexAny(err.Error()+" ", " :")]
 		b.Fault(attr, "no usable client", err.Error())
 	}
 	if f.CAFile == "" {

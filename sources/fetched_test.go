@@ -1,0 +1,356 @@
+package sources
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/sirupsen/logrus"
+
+	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/sources/issuer"
+	"github.com/tokenagent/tokenagent/sources/issuer/issuertest"
+)
+
+// asking is the Renewer of a token with those lines, of a source of that kind with
+// those lines, that asks the issuer.
+func asking(t *testing.T, i *issuertest.Issuer, kind string, source []string, token string) agent.Renewer {
+	t.Helper()
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "secret"), "s3cret\n", 0o600)
+	lines := append([]string{`issuer = "` + i.URL + `"`, `ca_file = "` + i.CAFile + `"`, theClient, theSecret}, source...)
+	text := strings.Replace(fetched(kind, lines...), "token \"t\" {\n", "token \"t\" {\n "+token+"\n", 1)
+	c, faults := load(t, dir, text, false)
+	if faults.HasErrors() {
+		t.Fatal(faults)
+	}
+	return c.Renewers[0]
+}
+
+// asksFor is what the tests' token asks for.
+const asksFor = `scope = ["storage.read:/", "compute.read"]
+ audience = ["https://storage.example.org"]`
+
+// unsigned is a JWT of those claims that nobody has signed.
+func unsigned(claims map[string]any) string {
+	part := func(v any) string {
+		data, _ := json.Marshal(v)
+		return base64.RawURLEncoding.EncodeToString(data)
+	}
+	return part(map[string]any{"alg": "none", "typ": "JWT"}) + "." + part(claims) + "."
+}
+
+func TestClientCredentialsAskForWhatTheTokenBlockSays(t *testing.T) {
+	i := issuertest.Start(t)
+	i.Change(func(b *issuertest.Behaviour) { b.ClientID, b.ClientSecret = "robot", "s3cret" })
+	r := asking(t, i, "client_credentials", []string{`parameters = { lifetime = "7200", groups = ["/cms", "/atlas"] }`}, asksFor)
+	before := time.Now()
+	got := issue(t, r.Source, r.Request)
+	if err := r.Accept(got); err != nil {
+		t.Error(err)
+	}
+	if got.Note != "" || got.Issued.Before(before) || got.Lifetime() > time.Hour || got.Lifetime() < time.Hour-5*time.Second {
+		t.Errorf("got %+v", got)
+	}
+	form := i.Requests(issuertest.TokenPath)[0].Form
+	want := url.Values{
+		"grant_type": {"client_credentials"}, "scope": {"storage.read:/ compute.read"},
+		"audience": {"https://storage.example.org"}, "lifetime": {"7200"}, "groups": {"/cms", "/atlas"},
+	}
+	if diff := cmp.Diff(want, form); diff != "" {
+		t.Error(diff)
+	}
+	if name := r.Source.(agent.Remote).Issuer(); name != i.URL {
+		t.Errorf("its issuer is %s", name)
+	}
+}
+
+func TestTokenExchangeReadsItsSubjectAnew(t *testing.T) {
+	i := issuertest.Start(t)
+	dir := t.TempDir()
+	subject := filepath.Join(dir, "subject")
+	write(t, subject, "first\n", 0o600)
+	r := asking(t, i, "token_exchange", []string{`subject_token_file = "` + subject + `"`, `subject_token_type = "urn:ietf:params:oauth:token-type:jwt"`,
+		`requested_token_type = "urn:ietf:params:oauth:token-type:access_token"`}, `audience = ["a", "b"]`)
+	issue(t, r.Source, r.Request)
+	write(t, subject, `{"access_token":"second"}`, 0o600)
+	issue(t, r.Source, r.Request)
+	var forms []url.Values
+	for _, request := range i.Requests(issuertest.TokenPath) {
+		forms = append(forms, request.Form)
+	}
+	form := func(subject string) url.Values {
+		return url.Values{
+			"grant_type": {tokenExchangeGrant}, "subject_token": {subject}, "subject_token_type": {tokenTypes + "jwt"},
+			"requested_token_type": {accessTokenType}, "audience": {"a", "b"},
+		}
+	}
+	if diff := cmp.Diff([]url.Values{form("first"), form("second")}, forms); diff != "" {
+		t.Error(diff)
+	}
+	want := agent.Following{Path: subject}
+	if got := r.Source.(agent.Follower).Follows(); got != want {
+		t.Errorf("it follows %v", got)
+	}
+}
+
+func TestTokenExchangeWithoutItsSubjectAsksNobody(t *testing.T) {
+	i := issuertest.Start(t)
+	subject := filepath.Join(t.TempDir(), "subject")
+	r := asking(t, i, "token_exchange", []string{`subject_token_file = "` + subject + `"`}, "")
+	_, err := r.Source.Issue(t.Context(), r.Request)
+	wantFault(t, err, agent.Transient, "subject token "+subject+": no such file or directory")
+	write(t, subject, "a secret that is no token", 0o600)
+	_, err = r.Source.Issue(t.Context(), r.Request)
+	wantFault(t, err, agent.Transient, "subject token "+subject+": it is no token", "see to what keeps the file")
+	if strings.Contains(err.Error(), "a secret") {
+		t.Errorf("%q quotes the file", err)
+	}
+	if n := len(i.Requests(issuertest.TokenPath)); n != 0 {
+		t.Errorf("it was asked %d times", n)
+	}
+}
+
+func TestAnotherTypeThanWasRequestedIsRefused(t *testing.T) {
+	i := issuertest.Start(t)
+	subject := filepath.Join(t.TempDir(), "subject")
+	write(t, subject, "subject", 0o600)
+	r := asking(t, i, "token_exchange", []string{`subject_token_file = "` + subject + `"`, `requested_token_type = "urn:ietf:params:oauth:token-type:id_token"`}, "")
+	_, err := r.Source.Issue(t.Context(), r.Request)
+	wantFault(t, err, agent.Configuration, `the issuer gave a token of the type "urn:ietf:params:oauth:token-type:access_token", and requested_token_type is "urn:ietf:params:oauth:token-type:id_token"`)
+}
+
+func TestExpiryIsTheEarlierOfWhatIsSaid(t *testing.T) {
+	sent := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	at := func(d time.Duration) json.Number { return json.Number(fmt.Sprint(sent.Add(d).Unix())) }
+	for name, c := range map[string]struct {
+		expiresIn time.Duration
+		exp       any // nil: none
+		skew      time.Duration
+		assume    time.Duration
+		want      time.Duration // from sent
+		refused   string
+	}{
+		"expires_in":                      {time.Hour, nil, 0, 0, time.Hour, ""},
+		"exp":                             {0, at(time.Hour), 0, 0, time.Hour, ""},
+		"expires_in is earlier":           {time.Hour, at(2 * time.Hour), 0, 0, time.Hour, ""},
+		"exp is earlier":                  {2 * time.Hour, at(time.Hour), 0, 0, time.Hour, ""},
+		"an issuer that is behind":        {0, at(time.Hour), 2 * time.Minute, 0, 62 * time.Minute, ""},
+		"an issuer that is ahead":         {0, at(time.Hour), -2 * time.Minute, 0, 58 * time.Minute, ""},
+		"expires_in knows no skew":        {time.Hour, nil, 2 * time.Minute, 0, time.Hour, ""},
+		"both, and skew":                  {time.Hour, at(time.Hour), -time.Minute, 0, 59 * time.Minute, ""},
+		"nothing, assumed":                {0, nil, 0, 20 * time.Minute, 20 * time.Minute, ""},
+		"expires_in, whatever is assumed": {time.Hour, nil, 0, 20 * time.Minute, time.Hour, ""},
+		"nothing":                         {0, nil, 0, 0, 0, "nothing says when the token expires, neither expires_in of the answer nor a claim exp; write assume_lifetime"},
+		"milliseconds":                    {time.Hour, json.Number("1795348800000"), 0, time.Hour, 0, "this looks like milliseconds"},
+		"words":                           {time.Hour, "tomorrow", 0, time.Hour, 0, "the token's exp is no number of seconds"},
+		"an end before the beginning":     {0, json.Number("-1"), 0, 0, 0, "the token's exp is no number of seconds"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			claims := map[string]any{}
+			if c.exp != nil {
+				claims["exp"] = c.exp
+			}
+			a := &asker{assumeLifetime: c.assume}
+			got, err := a.expiry(issuer.Answer{Sent: sent, ExpiresIn: c.expiresIn, Skew: c.skew}, claims)
+			switch {
+			case c.refused != "":
+				if err == nil || !strings.Contains(err.Error(), c.refused) {
+					t.Errorf("got %v, want %s", err, c.refused)
+				}
+			case err != nil || !got.Equal(sent.Add(c.want)):
+				t.Errorf("got %s after it was sent, %v; want %s", got.Sub(sent), err, c.want)
+			}
+		})
+	}
+}
+
+// A recordingSink remembers what was put.
+type recordingSink struct {
+	mu  sync.Mutex
+	all []string
+}
+
+func (s *recordingSink) Put(_ context.Context, t agent.Token) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all = append(s.all, t.Secret.Reveal())
+	return true, nil
+}
+
+func (s *recordingSink) put() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]string(nil), s.all...)
+}
+
+// A quietLog is one whose lines can be read meanwhile.
+type quietLog struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *quietLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *quietLog) lines() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Split(strings.TrimSpace(l.text.String()), "\n")
+}
+
+// keeping runs an agent that keeps the token until the test ends.
+func keeping(t *testing.T, r agent.Renewer) (*agent.Agent, *quietLog, *recordingSink) {
+	t.Helper()
+	lines, sink := &quietLog{}, &recordingSink{}
+	log := logrus.New()
+	log.Out = lines
+	r.Sinks = []agent.Sink{sink}
+	a := agent.New(log, []agent.Renewer{r})
+	ctx, cancel := context.WithCancel(context.Background())
+	ran := make(chan struct{})
+	go func() { defer close(ran); a.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-ran })
+	if err := a.Settled(ctx); err != nil {
+		t.Fatal(err)
+	}
+	return a, lines, sink
+}
+
+// Each way in which what came back is not what was asked for has its class and its
+// one line in the log, and the token that was there stays.
+func TestWhatCameBackIsNotInstalledUnlessItIsAsAsked(t *testing.T) {
+	hour := time.Now().Add(time.Hour).Unix()
+	claims := func(name string, value any) func(*issuertest.Behaviour) {
+		return func(b *issuertest.Behaviour) {
+			b.Claims = func(_ url.Values, c map[string]any) {
+				if c[name] = value; value == nil {
+					delete(c, name)
+				}
+			}
+		}
+	}
+	answer := func(changes map[string]any) func(*issuertest.Behaviour) {
+		return func(b *issuertest.Behaviour) {
+			b.Answer = func(_ url.Values, a map[string]any) {
+				for name, value := range changes {
+					if a[name] = value; value == nil {
+						delete(a, name)
+					}
+				}
+			}
+		}
+	}
+	opaque := func(changes map[string]any) func(*issuertest.Behaviour) {
+		return func(b *issuertest.Behaviour) { b.Opaque = true; answer(changes)(b) }
+	}
+	for name, c := range map[string]struct {
+		change func(*issuertest.Behaviour)
+		lines  []string
+		kind   agent.Kind
+		want   string
+	}{
+		"a scope less, as the answer says": {answer(map[string]any{"scope": "storage.read:/"}), nil, agent.Configuration, `the issuer gave the scope \"storage.read:/\", and \"compute.read\" was asked for too; have the issuer grant it to this client, or write on_narrowed = \"warn\"`},
+		"a scope less, as the token says":  {claims("scope", "compute.read"), nil, agent.Configuration, `the token's scope: it is \"compute.read\"; storage.read:/ was asked for too; have the issuer grant it`},
+		"no scope in the token":            {claims("scope", nil), nil, agent.Configuration, `the token's scope: it is missing; storage.read:/ compute.read was asked for too`},
+		"another audience":                 {claims("aud", "https://other.example.org"), nil, agent.Configuration, `the token's aud: it is \"https://other.example.org\"; https://storage.example.org was asked for too`},
+		"no audience":                      {claims("aud", nil), nil, agent.Configuration, `the token's aud: it is missing; https://storage.example.org was asked for too`},
+		"an opaque one with less scope":    {opaque(map[string]any{"scope": "compute.read"}), nil, agent.Configuration, `the issuer gave the scope \"compute.read\", and \"storage.read:/\" was asked for too`},
+		"another issuer":                   {claims("iss", "https://other.example.org"), nil, agent.Configuration, `iss: `},
+		"another issuer, not verified":     {claims("iss", "https://other.example.org"), []string{`verify = false`}, agent.Configuration, `the token is of the issuer \"https://other.example.org\"`},
+		"no signature":                     {answer(map[string]any{"access_token": unsigned(map[string]any{"exp": hour})}), nil, agent.Configuration, `alg: `},
+		"no signature, not verified":       {answer(map[string]any{"access_token": unsigned(map[string]any{"exp": hour, "aud": "https://storage.example.org", "scope": "storage.read:/ compute.read"})}), []string{`verify = false`}, agent.Configuration, `alg: the token is not signed`},
+		"an end in milliseconds":           {claims("exp", time.Now().UnixMilli()), nil, agent.Configuration, `looks like milliseconds`},
+		"an end in the past":               {claims("exp", time.Now().Add(-time.Minute).Unix()), nil, agent.Configuration, `exp must be later than iat`},
+		"an end too soon":                  {claims("exp", time.Now().Add(10*time.Second).Unix()), nil, agent.Transient, `too soon to be of use`},
+		"no end":                           {opaque(map[string]any{"expires_in": nil}), nil, agent.Configuration, `nothing says when the token expires, neither expires_in of the answer nor a claim exp; write assume_lifetime`},
+		"an end at once":                   {opaque(map[string]any{"expires_in": 0}), nil, agent.Configuration, `nothing says when the token expires`},
+		"a negative life":                  {answer(map[string]any{"expires_in": -1}), nil, agent.Transient, `expires_in`},
+		"a life of centuries":              {answer(map[string]any{"expires_in": 1e10}), nil, agent.Transient, `expires_in`},
+		"a life in words":                  {answer(map[string]any{"expires_in": "an hour"}), nil, agent.Transient, `expires_in`},
+		"a newline":                        {answer(map[string]any{"access_token": "opaque\ntoken"}), nil, agent.Transient, `access_token: it holds a line end`},
+		"a JWT that is none":               {answer(map[string]any{"access_token": "a.b.c"}), []string{`verify = false`}, agent.Configuration, `the token that came back: header: `},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			i := issuertest.Start(t)
+			a, log, sink := keeping(t, asking(t, i, "client_credentials", c.lines, asksFor))
+			if got := sink.put(); len(got) != 1 {
+				t.Fatalf("%d tokens were put at first: %s", len(got), log.lines())
+			}
+			before := len(log.lines())
+			i.Change(c.change)
+			status, err := a.Refresh(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(sink.put()) != 1 {
+				t.Error("it was put in the place of the one that was there")
+			}
+			said := log.lines()[before:]
+			if len(said) != 1 || !strings.Contains(said[0], c.want) || !strings.Contains(said[0], "kind="+c.kind.String()) {
+				t.Errorf("it was said %q, want one line with kind=%s and %q", said, c.kind, c.want)
+			}
+			if strings.Contains(strings.Join(said, ""), "s3cret") || status[0].Expires.IsZero() {
+				t.Errorf("got %q, %+v", said, status[0])
+			}
+		})
+	}
+}
+
+func TestWhatIsLessThanAskedForPassesWithAWarningIfThatIsWished(t *testing.T) {
+	i := issuertest.Start(t)
+	r := asking(t, i, "client_credentials", []string{`on_narrowed = "warn"`}, asksFor)
+	i.Change(func(b *issuertest.Behaviour) {
+		b.Claims = func(_ url.Values, c map[string]any) { c["scope"], c["aud"] = "compute.read", "x" }
+	})
+	got := issue(t, r.Source, r.Request)
+	if want := `the token's aud: it is "x"; https://storage.example.org was asked for too; the token's scope: it is "compute.read"; storage.read:/ was asked for too`; got.Note != want {
+		t.Errorf("got %q", got.Note)
+	}
+	if err := r.Accept(got); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWhatIsMoreThanAskedForIsWelcome(t *testing.T) {
+	i := issuertest.Start(t)
+	i.Change(func(b *issuertest.Behaviour) {
+		b.Claims = func(_ url.Values, c map[string]any) {
+			c["scope"], c["aud"] = "openid compute.read storage.read:/", []string{"x", "https://storage.example.org"}
+		}
+		b.Answer = func(_ url.Values, a map[string]any) { a["scope"] = "compute.read storage.read:/ openid" }
+	})
+	r := asking(t, i, "client_credentials", nil, asksFor)
+	if got := issue(t, r.Source, r.Request); got.Note != "" {
+		t.Errorf("got %q", got.Note)
+	}
+}
+
+func TestOpaqueTokensLiveAsLongAsIsSaidOrAssumed(t *testing.T) {
+	i := issuertest.Start(t)
+	i.Change(func(b *issuertest.Behaviour) {
+		b.Opaque = true
+		b.Answer = func(_ url.Values, a map[string]any) { delete(a, "expires_in") }
+	})
+	r := asking(t, i, "client_credentials", []string{`assume_lifetime = "20m"`}, asksFor)
+	if got := issue(t, r.Source, r.Request); got.Lifetime() != 20*time.Minute {
+		t.Errorf("it lives for %s", got.Lifetime())
+	}
+	i.Change(func(b *issuertest.Behaviour) { b.Answer, b.Lifetime = nil, 10*time.Minute })
+	if got := issue(t, r.Source, r.Request); got.Lifetime() != 10*time.Minute {
+		t.Errorf("it lives for %s", got.Lifetime())
+	}
+}
