@@ -10,6 +10,7 @@ var Kinds = map[string]config.SourceDecoder{
 	"local_key":          decodeLocalKey,
 	"htcondor":           decodeHTCondor,
 	"client_credentials": decodeClientCredentials,
+	"refresh_token":      decodeRefreshToken,
 	"token_exchange":     decodeTokenExchange,
 	"file":               decodeFile,
 	"command":            decodeCommand,

@@ -1,0 +1,66 @@
+package sources
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/sources/issuer"
+	"github.com/tokenagent/tokenagent/sources/refresh"
+)
+
+// A LoginSource is a source that a person lets in, once, by the device flow (RFC
+// 8628); then it has tokens by itself.
+type LoginSource interface {
+	agent.Source
+	// Login asks the issuer to let the source in for the scope and audience of
+	// req, has show tell the person where to go, waits for them, and stores the
+	// refresh token in the file that it names. It works beside a running agent.
+	Login(ctx context.Context, req agent.Request, show func(issuer.Device)) (file string, err error)
+}
+
+// Login gets the source a refresh token of its own.
+func (s *refreshToken) Login(ctx context.Context, req agent.Request, show func(issuer.Device)) (file string, err error) {
+	if s.store == nil {
+		return "", errNoFolder
+	}
+	if err := s.storable(ctx); err != nil {
+		return "", err
+	}
+	form := s.form(req, "", nil)
+	form.Del("scope")
+	answer, err := s.server.Device(ctx, s.client, req.Scope, form, show)
+	if err != nil {
+		return "", err
+	}
+	if answer.Refresh.Reveal() == "" {
+		return "", fmt.Errorf("%s let this client in, but gave no refresh token; ask for the scope that it gives one for (offline_access at most issuers), and have it allow this client the grant refresh_token", s.server.Name())
+	}
+	return s.store.Path(), s.settle(ctx, refresh.Token{Text: answer.Refresh, Issuer: s.server.Name(), ClientID: s.client.ID})
+}
+
+// storable is an error unless a refresh token can be stored.
+func (s *refreshToken) storable(ctx context.Context) error {
+	lock, err := s.store.Lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer lock.Release()
+	return lock.Ready()
+}
+
+// settle stores a token that a person has got; refresh_token_file, as it is now,
+// no longer counts.
+func (s *refreshToken) settle(ctx context.Context, t refresh.Token) error {
+	if s.file != "" {
+		if content, err := readRefreshToken(s.file); err == nil {
+			t.From = refresh.FingerprintOf([]byte(content))
+		}
+	}
+	lock, err := s.store.Lock(context.WithoutCancel(ctx))
+	if err != nil {
+		return err
+	}
+	defer lock.Release()
+	return lock.Keep(t)
+}

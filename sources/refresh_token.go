@@ -1,0 +1,305 @@
+package sources
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/sources/issuer"
+	"github.com/tokenagent/tokenagent/sources/keys"
+	"github.com/tokenagent/tokenagent/sources/refresh"
+)
+
+// A refreshToken source has tokens in the name of a person or robot that let it
+// in once, as at CILogon (RFC 6749 section 6):
+//
+//	source "refresh_token" "cilogon" {
+//	  issuer             = "https://cilogon.org"
+//	  client_id          = "cilogon:/client_id/0123456789abcdef"
+//	  client_secret_file = "/etc/tokenagent/secrets/cilogon"
+//	  refresh_token_file = "/etc/tokenagent/secrets/cilogon.refresh" # default: as tokenagent login cilogon stores it
+//	}
+//
+// The refresh token is kept in the state folder, as the issuer rotates it. That
+// one counts, unless refresh_token_file has changed since it was first read.
+type refreshToken struct {
+	*asker
+	file  string         // refresh_token_file; "" for none
+	store *refresh.Store // nil: there is no state folder
+	login string         // the command that gets a new refresh token
+
+	turn     chan struct{} // one use at a time in this process
+	unstored *unstored     // belongs to who has the turn
+}
+
+// An unstored refresh token came from the issuer, and there was no room for it.
+// Until there is, nobody else may use what is stored, for that is used up.
+type unstored struct {
+	token refresh.Token
+	lock  *refresh.Lock
+}
+
+func decodeRefreshToken(b *config.Block) agent.Source {
+	set := struct {
+		fetching
+		RefreshTokenFile string `hcl:"refresh_token_file,optional,path"`
+	}{fetching: fetchingDefaults()}
+	if !b.Decode(&set) {
+		return nil
+	}
+	s := &refreshToken{asker: set.asker(b), file: set.RefreshTokenFile, login: loginCommand(b), turn: make(chan struct{}, 1)}
+	if dir := b.StateDir(); dir != "" {
+		s.store = refresh.NewStore(dir, b.Name())
+	}
+	if problem := refresh.CheckName(b.Name()); problem != "" {
+		b.Fault("", "no file can have the name of this source", "its refresh token is kept in a file of that name; "+problem)
+		return s
+	}
+	if !b.DefinitionsOnly() {
+		s.inspect(b)
+	}
+	return s
+}
+
+// loginCommand is what a person types to get the source of the block a new
+// refresh token.
+func loginCommand(b *config.Block) string {
+	words := []string{"tokenagent", "login", b.Name()}
+	if !slices.Equal(b.Paths(), config.DefaultPaths()) {
+		for _, path := range b.Paths() {
+			if abs, err := filepath.Abs(path); err == nil {
+				path = abs
+			}
+			words = append(words, "--config", path)
+		}
+	}
+	for i, word := range words {
+		if strings.ContainsFunc(word, needsQuotes) {
+			words[i] = "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+// needsQuotes reports whether a shell may take r for something else than itself.
+func needsQuotes(r rune) bool {
+	return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+./:@%,=", r)
+}
+
+// inspect reports a source that could issue no token now.
+func (s *refreshToken) inspect(b *config.Block) {
+	if s.store == nil {
+		b.Fault("", "no folder for the refresh token", errNoFolder.Error())
+		return
+	}
+	stored, err := s.store.Read()
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	if err != nil {
+		b.Warn("", "no refresh token", fmt.Sprintf("%v; to get one: %s", err, s.login))
+		return
+	}
+	_, err = s.counts(stored)
+	switch unread, ok := errors.AsType[*unreadFile](err); {
+	case ok:
+		b.Fault("refresh_token_file", "no usable refresh token", unread.Error())
+	case err != nil:
+		b.Warn("", "no refresh token yet", err.Error())
+	}
+}
+
+var errNoFolder = errors.New("the issuer may replace it at each use, so it is kept in the state folder, and there is none; set state_dir in the agent block")
+
+// Files are those that are read for each request. The stored refresh token is
+// none of them: it changes with each use.
+func (s *refreshToken) Files() []string {
+	if s.file == "" {
+		return s.asker.Files()
+	}
+	return append(slices.Clone(s.asker.Files()), s.file)
+}
+
+// Issue uses the refresh token once, and has stored what the issuer gave in its
+// place before anybody sees the access token.
+func (s *refreshToken) Issue(ctx context.Context, req agent.Request) (agent.Token, error) {
+	answer, err := s.use(ctx, req)
+	if err != nil {
+		return agent.Token{}, err
+	}
+	return s.token(ctx, req, answer)
+}
+
+// use asks with the refresh token that counts, under its lock.
+func (s *refreshToken) use(ctx context.Context, req agent.Request) (answer issuer.Answer, err error) {
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+	case <-ctx.Done():
+		return answer, fmt.Errorf("waiting for another use of the refresh token: %w", ctx.Err())
+	}
+	lock, err := s.hold(ctx)
+	if err != nil {
+		return answer, err
+	}
+	defer func() {
+		if s.unstored == nil {
+			lock.Release()
+		}
+	}()
+	stored, used, err := s.ready(ctx, lock)
+	if err != nil {
+		return answer, err
+	}
+	answer, err = s.refresh(ctx, req, used)
+	if err != nil {
+		return answer, err
+	}
+	return answer, s.keep(lock, stored, used.followed(answer))
+}
+
+// hold waits for the lock, or goes on with the one of a token that could not be
+// stored, when it can be now.
+func (s *refreshToken) hold(ctx context.Context) (*refresh.Lock, error) {
+	if s.store == nil {
+		return nil, configurationFault(errNoFolder)
+	}
+	if s.unstored == nil {
+		lock, err := s.store.Lock(ctx)
+		return lock, writingFault(err)
+	}
+	lock := s.unstored.lock
+	if err := lock.Keep(s.unstored.token); err != nil {
+		return nil, s.notKept(err)
+	}
+	s.unstored = nil
+	return lock, nil
+}
+
+// ready returns what is stored and the token that counts, when its successor can
+// be stored: an issuer that rotates takes none of them twice.
+func (s *refreshToken) ready(ctx context.Context, lock *refresh.Lock) (stored refresh.Token, used usable, err error) {
+	stored, err = lock.Read()
+	if err != nil {
+		return stored, used, configurationFault(fmt.Errorf("%w; to get a new refresh token: %s", err, s.login))
+	}
+	if used, err = s.counts(stored); err != nil {
+		return stored, used, configurationFault(err)
+	}
+	if err := lock.Ready(); err != nil {
+		return stored, used, writingFault(fmt.Errorf("the refresh token was not used, for its successor could not be stored: %w", err))
+	}
+	return stored, used, ctx.Err()
+}
+
+// A usable is the refresh token that counts, and the file it is from.
+type usable struct {
+	refresh.Token
+	path string
+}
+
+// followed is the refresh token that counts after the answer: the issuer may give
+// another, or leave the one that was used (RFC 6749 section 6).
+func (u usable) followed(answer issuer.Answer) refresh.Token {
+	next := u.Token
+	if answer.Refresh.Reveal() != "" {
+		next.Text = answer.Refresh
+	}
+	return next
+}
+
+// counts says which refresh token counts: the stored one, unless it is another
+// issuer's or client's, or refresh_token_file has changed since it was first read.
+func (s *refreshToken) counts(stored refresh.Token) (usable, error) {
+	ours := stored.Issuer == s.server.Name() && stored.ClientID == s.client.ID
+	if s.file != "" {
+		content, err := readRefreshToken(s.file)
+		switch unread := (&unreadFile{err}); {
+		case err == nil && !(ours && stored.From.Is([]byte(content))):
+			fresh := refresh.Token{Text: agent.NewSecret(content), Issuer: s.server.Name(), ClientID: s.client.ID, From: refresh.FingerprintOf([]byte(content))}
+			return usable{fresh, s.file}, nil
+		case err != nil && !(ours && errors.Is(err, fs.ErrNotExist)): // it may go when its token is stored
+			return usable{}, unread
+		}
+	}
+	switch {
+	case ours:
+		return usable{stored, s.store.Path()}, nil
+	case stored.IsZero():
+		return usable{}, fmt.Errorf("there is no refresh token yet; to get one: %s", s.login)
+	}
+	return usable{}, fmt.Errorf("%s: the refresh token is of the issuer %s for the client %q, and this source asks %s as %q; to get one: %s",
+		s.store.Path(), stored.Issuer, stored.ClientID, s.server.Name(), s.client.ID, s.login)
+}
+
+// An unreadFile is the error of a refresh_token_file that cannot be used.
+type unreadFile struct{ error }
+
+func (u *unreadFile) Unwrap() error { return u.error }
+
+// readRefreshToken is the text in the file, without the end of its line.
+func readRefreshToken(path string) (string, error) {
+	data, err := keys.ReadSecretFile(path)
+	if err != nil {
+		return "", fmt.Errorf("refresh token %w", err)
+	}
+	text := strings.TrimRight(string(data), "\r\n")
+	if text == "" || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return "", fmt.Errorf("refresh token %s: one line of printable ASCII characters is wanted (RFC 6749 appendix A.17)", path)
+	}
+	return text, nil
+}
+
+// grace is how long an answer is waited for when the agent stops meanwhile: what
+// the issuer has rotated by then would be lost. The agent waits a little longer.
+const grace = 5 * time.Second
+
+// refresh makes the request.
+func (s *refreshToken) refresh(ctx context.Context, req agent.Request, used usable) (issuer.Answer, error) {
+	ctx, cancel := withGrace(ctx)
+	defer cancel()
+	answer, err := s.grant(ctx, req, "refresh_token", url.Values{"refresh_token": {used.Text.Reveal()}})
+	if denied, ok := errors.AsType[*issuer.Denied](err); ok && denied.Code == "invalid_grant" {
+		return answer, configurationFault(fmt.Errorf("refresh token %s: the issuer refused it (invalid_grant), it is expired, revoked or used up; to get a new one: %s", used.path, s.login))
+	}
+	return answer, err
+}
+
+// withGrace is ctx that ends a while later.
+func withGrace(ctx context.Context) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(grace, cancel) })
+	return longer, func() { stop(); cancel() }
+}
+
+// keep stores the token that is to be used next, unless it is stored already.
+func (s *refreshToken) keep(lock *refresh.Lock, stored, next refresh.Token) error {
+	if stored.Same(next) {
+		return nil
+	}
+	if err := lock.Keep(next); err != nil {
+		s.unstored = &unstored{next, lock}
+		return s.notKept(err)
+	}
+	return nil
+}
+
+// notKept is the error of a token that could not be stored.
+func (s *refreshToken) notKept(err error) error {
+	return writingFault(fmt.Errorf("the issuer gave a new refresh token, which is kept in memory, for it could not be stored; do not end this process before: %w", err))
+}
+
+func writingFault(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &agent.Fault{Kind: agent.Writing, Err: err}
+}

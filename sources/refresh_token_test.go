@@ -1,0 +1,552 @@
+package sources
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/sources/issuer"
+	"github.com/tokenagent/tokenagent/sources/issuer/issuertest"
+	"github.com/tokenagent/tokenagent/sources/refresh"
+)
+
+// A robot is a source "refresh_token" of a small issuer, with the folder that its
+// configuration, its first refresh token and the state lie in.
+type robot struct {
+	*refreshToken
+	issuer *issuertest.Issuer
+	dir    string
+	req    agent.Request
+	text   string // the configuration
+}
+
+const robotBlocks = `
+source "refresh_token" "cilogon" {
+  issuer             = "ISSUER"
+  client_id          = "robot"
+  client_auth        = "none"
+  ca_file            = "CA"
+  refresh_token_file = "DIR/first"
+}
+token "storage" {
+  source = source.refresh_token.cilogon
+  scope  = ["storage.read:/"]
+}
+`
+
+// newRobot has a source whose issuer rotates, and the first refresh token in its
+// file.
+func newRobot(t *testing.T) *robot {
+	t.Helper()
+	t.Parallel() // its issuer is asked five times a second
+	i := issuertest.Start(t)
+	i.Change(func(b *issuertest.Behaviour) { b.Rotate = true })
+	r := &robot{issuer: i, dir: t.TempDir()}
+	r.text = strings.NewReplacer("ISSUER", i.URL, "CA", i.CAFile).Replace(robotBlocks)
+	r.provide(t, i.Refresh())
+	r.load(t)
+	return r
+}
+
+// provide writes the refresh token of refresh_token_file.
+func (r *robot) provide(t *testing.T, text string) {
+	t.Helper()
+	writeSecret(t, filepath.Join(r.dir, "first"), text+"\n")
+}
+
+func writeSecret(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// load makes the source anew, as another process would have it.
+func (r *robot) load(t *testing.T) {
+	t.Helper()
+	c, faults := loadKept(t, r.dir, r.text, false)
+	if faults.HasErrors() {
+		t.Fatal(faults)
+	}
+	r.refreshToken, r.req = c.Sources[0].Source.(*refreshToken), c.Renewers[0].Request
+}
+
+// loadKept is load with a state folder, DIR/state.
+func loadKept(t *testing.T, dir, text string, definitions bool) (*config.Config, config.Faults) {
+	t.Helper()
+	path := filepath.Join(dir, "tokenagent.hcl")
+	writeSecret(t, path, strings.ReplaceAll(text, "DIR", dir))
+	return config.Load([]string{path}, config.Kinds{Sources: Kinds}, config.Environment{
+		Getenv:      func(string) string { return "" },
+		StateDir:    func(config.Settings) string { return filepath.Join(dir, "state") },
+		Definitions: definitions,
+	})
+}
+
+func (r *robot) mustIssue(t *testing.T) agent.Token {
+	t.Helper()
+	token, err := r.Issue(t.Context(), r.req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+// refuses demands an error of that kind with the words, of one line, that shows no
+// token.
+func (r *robot) refuses(t *testing.T, kind agent.Kind, words ...string) {
+	t.Helper()
+	token, err := r.Issue(t.Context(), r.req)
+	f, ok := errors.AsType[*agent.Fault](err)
+	if !ok || f.Kind != kind || !token.IsZero() {
+		t.Fatalf("got %v, %#v; want a fault of the kind %v", token, err, kind)
+	}
+	for _, w := range words {
+		if !strings.Contains(err.Error(), w) {
+			t.Errorf("%q does not say %q", err, w)
+		}
+	}
+	if strings.Contains(err.Error(), "refresh-") || strings.Contains(err.Error(), "\n") {
+		t.Errorf("%q shows a token, or is more than a line", err)
+	}
+}
+
+// used are the refresh tokens that the issuer was shown, in order.
+func (r *robot) used() (all []string) {
+	for _, q := range r.issuer.Requests(issuertest.TokenPath) {
+		all = append(all, q.Form.Get("refresh_token"))
+	}
+	return all
+}
+
+// stored is what lies in the state folder.
+func (r *robot) stored(t *testing.T) refresh.Token {
+	t.Helper()
+	stored, err := refresh.NewStore(filepath.Join(r.dir, "state"), "cilogon").Read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stored
+}
+
+func (r *robot) wantUses(t *testing.T, n int) {
+	t.Helper()
+	if got := len(r.used()); got != n {
+		t.Errorf("the issuer was asked %d times, want %d", got, n)
+	}
+}
+
+func TestARotatedRefreshTokenIsUsedNext(t *testing.T) {
+	r := newRobot(t)
+	first := r.mustIssue(t)
+	r.load(t) // and by the next process
+	second := r.mustIssue(t)
+	if used := r.used(); len(used) != 2 || used[0] == used[1] || r.stored(t).Text.Reveal() == used[1] {
+		t.Errorf("used were %q", used)
+	}
+	if first.Secret.Equal(second.Secret) || second.Expires.IsZero() {
+		t.Errorf("got %v and %v", first, second)
+	}
+}
+
+func TestARefreshTokenThatStaysIsStoredOnce(t *testing.T) {
+	r := newRobot(t)
+	r.issuer.Change(func(b *issuertest.Behaviour) { b.Rotate = false })
+	r.mustIssue(t)
+	before := r.stored(t)
+	r.mustIssue(t)
+	if used := r.used(); used[0] != used[1] || used[0] != before.Text.Reveal() {
+		t.Errorf("used were %q", used)
+	}
+	if after := r.stored(t); !after.Stored.Equal(before.Stored) {
+		t.Error("it was stored again")
+	}
+}
+
+func TestTheRotatedRefreshTokenIsStoredBeforeAnythingElse(t *testing.T) {
+	r := newRobot(t)
+	var given, found string
+	r.issuer.Change(func(b *issuertest.Behaviour) {
+		b.Answer = func(_ url.Values, answer map[string]any) { given, _ = answer["refresh_token"].(string) }
+		b.ServeKeys = func(w http.ResponseWriter, _ *http.Request) { // asked for to verify the access token
+			stored, err := refresh.NewStore(filepath.Join(r.dir, "state"), "cilogon").Read()
+			found = fmt.Sprint(stored.Text.Reveal(), err)
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	})
+	r.refuses(t, agent.Transient)
+	if want := given + "<nil>"; given == "" || found != want {
+		t.Errorf("when the access token was looked at, there was stored %q, want %q", found, want)
+	}
+	r.issuer.Change(func(b *issuertest.Behaviour) { b.ServeKeys = nil })
+	r.load(t) // what failed is not asked for again at once
+	r.mustIssue(t)
+}
+
+func TestARefusedRefreshTokenNamesTheLoginThatMends(t *testing.T) {
+	r := newRobot(t)
+	r.provide(t, "refresh-revoked")
+	login := "tokenagent login cilogon --config " + filepath.Join(r.dir, "tokenagent.hcl")
+	r.refuses(t, agent.Configuration, "refresh token "+r.file, "invalid_grant", login)
+	r.provide(t, r.issuer.Refresh())
+	r.mustIssue(t)
+	r.issuer.Change(func(b *issuertest.Behaviour) {
+		b.ServeToken = func(w http.ResponseWriter, _ *http.Request) {
+			issuertest.Refuse(w, http.StatusBadRequest, "invalid_grant")
+		}
+	})
+	r.refuses(t, agent.Configuration, "refresh token "+r.store.Path(), login)
+	r.issuer.Change(func(b *issuertest.Behaviour) {
+		b.ServeToken = func(w http.ResponseWriter, _ *http.Request) {
+			issuertest.Refuse(w, http.StatusBadRequest, "invalid_scope")
+		}
+	})
+	if _, err := r.Issue(t.Context(), r.req); strings.Contains(err.Error(), "login") {
+		t.Errorf("%q names a login that mends nothing", err)
+	}
+}
+
+func TestTheCommandThatMendsCanBeTyped(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "it's here")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	text := strings.NewReplacer("ISSUER", "https://iam.example.org", `  ca_file            = "CA"`, "", `  refresh_token_file = "DIR/first"`, "").Replace(robotBlocks)
+	_, faults := loadKept(t, dir, text, false)
+	want := `tokenagent login cilogon --config '` + strings.ReplaceAll(dir, "'", `'\''`) + `/tokenagent.hcl'`
+	wantOneFault(t, faults, "no refresh token yet: there is no refresh token yet; to get one: "+want)
+}
+
+func TestAChangedFileCountsAndThenWhatCameOfIt(t *testing.T) {
+	r := newRobot(t)
+	r.mustIssue(t)
+	r.mustIssue(t)
+	another := r.issuer.Refresh()
+	r.provide(t, another)
+	r.mustIssue(t)
+	r.mustIssue(t)
+	if used := r.used(); used[2] != another || used[3] == another {
+		t.Errorf("after the file had changed to %q, used were %q", another, used)
+	}
+	if err := os.Remove(r.file); err != nil { // it has done its work
+		t.Fatal(err)
+	}
+	r.load(t)
+	r.mustIssue(t)
+}
+
+func TestAFileThatOthersCanReadIsRefused(t *testing.T) {
+	r := newRobot(t)
+	r.mustIssue(t)
+	if err := os.Chmod(r.file, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r.refuses(t, agent.Configuration, r.file, "chmod 0600")
+	r.wantUses(t, 1)
+}
+
+func TestAStoredTokenOfAnotherIssuerOrClientDoesNotCount(t *testing.T) {
+	r := newRobot(t)
+	r.mustIssue(t)
+	if err := os.Remove(r.file); err != nil {
+		t.Fatal(err)
+	}
+	own := r.text
+	r.text = strings.Replace(own, `"robot"`, `"another"`, 1)
+	r.text = strings.Replace(r.text, `  refresh_token_file = "DIR/first"`, "", 1)
+	r.load(t)
+	r.refuses(t, agent.Configuration, r.store.Path(), r.issuer.URL, `for the client "robot"`, `as "another"`, "tokenagent login cilogon")
+	r.wantUses(t, 1)
+
+	elsewhere := issuertest.Start(t)
+	r.text = strings.NewReplacer(r.issuer.URL, elsewhere.URL, r.issuer.CAFile, elsewhere.CAFile, "DIR/first", "DIR/second").Replace(own)
+	writeSecret(t, filepath.Join(r.dir, "second"), elsewhere.Refresh())
+	r.load(t)
+	r.mustIssue(t)
+	if stored := r.stored(t); stored.Issuer != elsewhere.URL {
+		t.Errorf("stored is one of %s", stored.Issuer)
+	}
+}
+
+func TestWithoutARefreshTokenALoginIsNamed(t *testing.T) {
+	r := newRobot(t)
+	r.text = strings.Replace(r.text, `  refresh_token_file = "DIR/first"`, "", 1)
+	r.load(t)
+	r.refuses(t, agent.Configuration, "there is no refresh token yet", "tokenagent login cilogon")
+	r.wantUses(t, 0)
+}
+
+func TestManyUsesGoOneAfterAnother(t *testing.T) {
+	r := newRobot(t)
+	other := *r
+	other.load(t) // as another process
+	var uses sync.WaitGroup
+	for range 3 {
+		for _, s := range []*refreshToken{r.refreshToken, other.refreshToken} {
+			uses.Go(func() {
+				if _, err := s.Issue(t.Context(), r.req); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+	uses.Wait()
+	used := r.used()
+	slices.Sort(used)
+	if len(used) != 6 || len(slices.Compact(used)) != 6 {
+		t.Errorf("used were %q", used)
+	}
+}
+
+// A use that is waited for by nobody any more has been made all the same.
+func TestTheAnswerThatComesWhileTheAgentStopsIsStored(t *testing.T) {
+	r := newRobot(t)
+	ctx, stop := context.WithCancel(t.Context())
+	r.issuer.Change(func(b *issuertest.Behaviour) {
+		b.Answer = func(url.Values, map[string]any) { stop(); time.Sleep(50 * time.Millisecond) }
+	})
+	_, _ = r.Issue(ctx, r.req) // whether there is a token is no matter
+	if used := r.used(); len(used) != 1 || r.stored(t).Text.Reveal() == used[0] {
+		t.Errorf("used were %q", used)
+	}
+	r.mustIssue(t)
+	if _, err := r.Issue(ctx, r.req); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	r.wantUses(t, 2)
+}
+
+// onSmallDisk puts the state folder on a disk of 64 KiB, and returns what fills it.
+func (r *robot) onSmallDisk(t *testing.T) (fill func()) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("only root can mount a disk")
+	}
+	state := filepath.Join(r.dir, "state")
+	if err := os.Mkdir(state, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", state, "tmpfs", 0, "size=64k,mode=0700"); err != nil {
+		if os.Getenv("TOKENAGENT_REQUIRE_REAL") == "1" {
+			t.Fatal(err)
+		}
+		t.Skipf("a tmpfs cannot be mounted here: %v", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(state, unix.MNT_DETACH) })
+	return func() { _ = os.WriteFile(r.fullFile(), make([]byte, 1<<20), 0o600) } // as far as it goes
+}
+
+func (r *robot) fullFile() string { return filepath.Join(r.dir, "state", "full") }
+
+func TestARefreshTokenIsNotUsedUpWhereItsSuccessorCannotBeStored(t *testing.T) {
+	r := newRobot(t)
+	fill := r.onSmallDisk(t)
+	r.mustIssue(t)
+	fill()
+	r.refuses(t, agent.Writing, "was not used", "no space left on device")
+	r.wantUses(t, 1)
+	if err := os.Remove(r.fullFile()); err != nil {
+		t.Fatal(err)
+	}
+	r.mustIssue(t)
+}
+
+func TestWhatCouldNotBeStoredIsStoredBeforeAnythingElse(t *testing.T) {
+	r := newRobot(t)
+	fill := r.onSmallDisk(t)
+	r.mustIssue(t)
+	r.issuer.Change(func(b *issuertest.Behaviour) { b.Answer = func(url.Values, map[string]any) { fill() } })
+	r.refuses(t, agent.Writing, "kept in memory", "no space left on device", r.store.Path())
+	r.refuses(t, agent.Writing, "kept in memory", "no space left on device")
+	r.wantUses(t, 2)
+
+	// Nobody else uses the one that is used up.
+	other := *r
+	other.load(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := other.Issue(ctx, r.req); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("process (%d)", os.Getpid())) {
+		t.Errorf("%v does not say who holds it", err)
+	}
+	r.wantUses(t, 2)
+
+	r.issuer.Change(func(b *issuertest.Behaviour) { b.Answer = nil })
+	if err := os.Remove(r.fullFile()); err != nil {
+		t.Fatal(err)
+	}
+	r.mustIssue(t)
+	if _, err := other.Issue(t.Context(), r.req); err != nil {
+		t.Error(err)
+	}
+	r.wantUses(t, 4)
+}
+
+func TestTheStateFolderOfAnotherUserIsNamedBeforeTheTokenIsUsed(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give a folder away")
+	}
+	r := newRobot(t)
+	state := filepath.Join(r.dir, "state")
+	if err := errors.Join(os.Mkdir(state, 0o700), os.Chown(state, 54321, 54321)); err != nil {
+		t.Fatal(err)
+	}
+	r.refuses(t, agent.Writing, state+" belongs to uid 54321")
+	r.wantUses(t, 0)
+}
+
+func TestAStoredTokenThatCannotBeReadNamesTheLogin(t *testing.T) {
+	r := newRobot(t)
+	r.mustIssue(t)
+	writeSecret(t, r.store.Path(), "refresh-torn")
+	r.refuses(t, agent.Configuration, r.store.Path(), "no stored refresh token", "tokenagent login cilogon")
+	r.wantUses(t, 1)
+}
+
+// Of what a source is and says, only the file of the refresh token may hold it.
+func TestTheRefreshTokenIsNowhereElse(t *testing.T) {
+	r := newRobot(t)
+	token := r.mustIssue(t)
+	if text := fmt.Sprintf("%v %+v %#v %v", r.refreshToken, *r.refreshToken, r.refreshToken, token); strings.Contains(text, "refresh-") {
+		t.Errorf("it is in %s", text)
+	}
+	err := filepath.WalkDir(filepath.Join(r.dir, "state"), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || path == r.store.Path() {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		if strings.Contains(string(content), "refresh-") {
+			t.Errorf("it is in %s too", path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	if files := r.Files(); slices.Contains(files, r.store.Path()) || !slices.Contains(files, r.file) {
+		t.Errorf("watched are %q; the stored one changes with each use", files)
+	}
+}
+
+func TestDefinitionsLookAtNoRefreshToken(t *testing.T) {
+	dir := t.TempDir()
+	text := strings.NewReplacer("ISSUER", "https://iam.example.org", "CA", "/nowhere/ca.pem").Replace(robotBlocks)
+	if _, faults := loadKept(t, dir, text, true); len(notOfSinks(faults)) > 0 {
+		t.Error(notOfSinks(faults))
+	}
+	if _, err := os.Stat(filepath.Join(dir, "state")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the state folder was made: %v", err)
+	}
+}
+
+func TestWhatIsWrongWithARefreshTokenIsFoundAtLoad(t *testing.T) {
+	const block = `source "refresh_token" "NAME" {
+  issuer      = "https://iam.example.org"
+  client_id   = "robot"
+  client_auth = "none"
+  FILE
+}
+token "t" {
+  source = source.refresh_token["NAME"]
+}
+`
+	for name, c := range map[string]struct{ source, file, content, want string }{
+		"missing file":  {"a", `refresh_token_file = "DIR/none"`, "", "no usable refresh token: refresh token DIR/none: no such file or directory"},
+		"empty file":    {"a", `refresh_token_file = "DIR/file"`, "\n", "no usable refresh token: refresh token DIR/file: one line of printable"},
+		"several lines": {"a", `refresh_token_file = "DIR/file"`, "one\ntwo\n", "no usable refresh token: refresh token DIR/file: one line of printable"},
+		"none":          {"a", "", "", "no refresh token yet: there is no refresh token yet; to get one: tokenagent login a --config DIR/tokenagent.hcl"},
+		"long name":     {strings.Repeat("n", 200), "", "", "no file can have the name of this source: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			writeSecret(t, filepath.Join(dir, "file"), c.content)
+			_, faults := loadKept(t, dir, strings.NewReplacer("NAME", c.source, "FILE", c.file).Replace(block), false)
+			wantOneFault(t, faults, strings.ReplaceAll(c.want, "DIR", dir))
+		})
+	}
+}
+
+func TestWithoutAStateFolderARefreshTokenIsNoUse(t *testing.T) {
+	dir := t.TempDir()
+	writeSecret(t, filepath.Join(dir, "first"), "refresh-1")
+	text := strings.NewReplacer("ISSUER", "https://iam.example.org", `  ca_file            = "CA"`, "").Replace(robotBlocks)
+	_, faults := load(t, dir, text, false)
+	wantOneFault(t, faults, "no folder for the refresh token: the issuer may replace it")
+}
+
+// wantOneFault demands a fault or warning whose summary and detail begin so, and no
+// other but that the token has no sink.
+func wantOneFault(t *testing.T, faults config.Faults, want string) {
+	t.Helper()
+	if found := notOfSinks(faults); len(found) != 1 || !strings.HasPrefix(found[0], want) {
+		t.Errorf("got  %q\nwant %s", found, want)
+	}
+}
+
+func notOfSinks(faults config.Faults) (found []string) {
+	for _, f := range faults {
+		if f.Summary != "no sink block" {
+			found = append(found, f.Summary+": "+f.Detail)
+		}
+	}
+	return found
+}
+
+// letIn is a show that lets the device in at once.
+func (r *robot) letIn(d issuer.Device) { r.issuer.Approve() }
+
+func TestALoginStoresARefreshTokenThatCountsFromThenOn(t *testing.T) {
+	r := newRobot(t)
+	r.issuer.Change(func(b *issuertest.Behaviour) { b.Interval = 1 })
+	r.provide(t, "refresh-revoked")
+	r.refuses(t, agent.Configuration, "invalid_grant")
+	asked := agent.Request{Scope: []string{"storage.read:/", "offline_access"}, Audience: []string{"https://se.example.org", "https://ce.example.org"}}
+	file, err := r.Login(t.Context(), asked, r.letIn)
+	if err != nil || file != r.store.Path() {
+		t.Fatal(file, err)
+	}
+	r.mustIssue(t)
+	r.load(t)
+	r.mustIssue(t)
+	form := r.issuer.Requests(issuertest.DevicePath)[0].Form
+	want := url.Values{"client_id": {"robot"}, "scope": {"storage.read:/ offline_access"}, "audience": {"https://se.example.org https://ce.example.org"}}
+	if diff := cmp.Diff(want, form); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestALoginWithoutARefreshTokenSaysWhatToAskFor(t *testing.T) {
+	r := newRobot(t)
+	r.issuer.Change(func(b *issuertest.Behaviour) { b.NoRefresh, b.Interval = true, 1 })
+	_, err := r.Login(t.Context(), r.req, r.letIn)
+	if err == nil || !strings.Contains(err.Error(), "offline_access") || !strings.Contains(err.Error(), r.issuer.URL) {
+		t.Error(err)
+	}
+}
+
+func TestALoginBeginsOnlyWhereItsTokenCanBeStored(t *testing.T) {
+	r := newRobot(t)
+	state := filepath.Join(r.dir, "state")
+	writeSecret(t, state, "a file")
+	_, err := r.Login(t.Context(), r.req, func(issuer.Device) { t.Error("a person was asked") })
+	if err == nil || !strings.Contains(err.Error(), state) {
+		t.Error(err)
+	}
+	if n := len(r.issuer.Requests()); n > 0 {
+		t.Errorf("the issuer was asked %d times", n)
+	}
+}
