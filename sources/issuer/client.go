@@ -34,7 +34,7 @@ func Auths() []string {
 }
 
 // Check is an error unless Auth is one of Auths and its files are there, well kept
-// and readable. The error begins with the attribute that names the file.
+// and readable. The error names the file.
 func (c Client) Check() error {
 	_, err := c.prove("https://issuer.invalid", time.Now())
 	if err == nil && c.Auth == "tls_client_auth" {
@@ -85,7 +85,7 @@ func (c Client) certificate() certificate {
 func readSecret(path string) (string, error) {
 	data, err := keys.ReadSecretFile(path)
 	if err != nil {
-		return "", fmt.Errorf("client_secret_file %w", err)
+		return "", err
 	}
 	secret := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
 	switch {
@@ -96,7 +96,7 @@ func readSecret(path string) (string, error) {
 	default:
 		return secret, nil
 	}
-	return "", at("client_secret_file "+path, err)
+	return "", at(path, err)
 }
 
 // assertionLife is how long a client assertion can be used: long enough for a
@@ -107,14 +107,14 @@ const assertionLife = 2 * time.Minute
 func (c Client) assert(audience string, now time.Time) (string, error) {
 	key, err := keys.Read(c.KeyFile)
 	if err != nil {
-		return "", at("client_key_file", err)
+		return "", err
 	}
 	signer, err := jose.NewSigner(jose.SigningKey{
 		Algorithm: jose.SignatureAlgorithm(key.Algorithm()),
 		Key:       jose.JSONWebKey{Key: key.Private(), KeyID: key.ID()},
 	}, (&jose.SignerOptions{}).WithType("JWT"))
 	if err != nil {
-		return "", at("client_key_file "+c.KeyFile, errors.New("nothing can be signed with its key"))
+		return "", at("key "+c.KeyFile, errors.New("nothing can be signed with its key"))
 	}
 	claims, err := json.Marshal(map[string]any{
 		"iss": c.ID, "sub": c.ID, "aud": audience, "jti": rand.Text(),
@@ -125,7 +125,7 @@ func (c Client) assert(audience string, now time.Time) (string, error) {
 	}
 	signed, err := signer.Sign(claims)
 	if err != nil {
-		return "", at("client_key_file "+c.KeyFile, errors.New("nothing can be signed with its key"))
+		return "", at("key "+c.KeyFile, errors.New("nothing can be signed with its key"))
 	}
 	return signed.CompactSerialize()
 }

@@ -86,11 +86,11 @@ func (s *Server) tlsConfig(c certificate) (sum [sha256.Size]byte, _ *tls.Config,
 	if s.address.CAFile != "" {
 		data, err := readPublic(s.address.CAFile)
 		if err != nil {
-			return sum, nil, at("ca_file "+s.address.CAFile, err)
+			return sum, nil, at(s.address.CAFile, err)
 		}
 		config.RootCAs = x509.NewCertPool()
 		if !config.RootCAs.AppendCertsFromPEM(data) {
-			return sum, nil, at("ca_file "+s.address.CAFile, errors.New("it holds no certificate in PEM; wanted are those of the authorities to trust"))
+			return sum, nil, at(s.address.CAFile, errors.New("it holds no certificate in PEM; wanted are those of the authorities to trust"))
 		}
 		read.Write(data)
 	}
@@ -109,15 +109,15 @@ func (s *Server) tlsConfig(c certificate) (sum [sha256.Size]byte, _ *tls.Config,
 func (c certificate) load() (pair tls.Certificate, data []byte, err error) {
 	chain, err := readPublic(c.certFile)
 	if err != nil {
-		return pair, nil, at("client_cert_file "+c.certFile, err)
+		return pair, nil, at(c.certFile, err)
 	}
 	key, err := keys.ReadSecretFile(c.keyFile)
 	if err != nil {
-		return pair, nil, fmt.Errorf("client_key_file %w", err)
+		return pair, nil, err
 	}
 	pair, err = tls.X509KeyPair(chain, key)
 	if err != nil { // whose words may quote what they met
-		return pair, nil, at("client_cert_file "+c.certFile, fmt.Errorf("it is no certificate in PEM that belongs to the private key in %s", c.keyFile))
+		return pair, nil, at(c.certFile, fmt.Errorf("it is no certificate in PEM that belongs to the private key in %s", c.keyFile))
 	}
 	return pair, append(chain, key...), nil
 }

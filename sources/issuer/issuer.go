@@ -48,25 +48,23 @@ type Server struct {
 	rate    *rate.Limiter
 	asked   singleflight.Group // for the metadata
 
-	mu        sync.Mutex
-	lines     map[certificate]*line
-	seen      instant // when it was last asked
-	documents map[string]failure
-	metadata  known
-	keys      *keySet
-	skew      time.Duration // see Answer
+	mu       sync.Mutex
+	lines    map[certificate]*line
+	seen     instant // when it was last asked
+	metadata known
+	keys     *keySet
+	skew     time.Duration // see Answer
 }
 
 // NewServer returns the Server at the address. It reads and asks nothing yet.
 func NewServer(a Address) *Server {
 	return &Server{
-		address:   a,
-		bounds:    usual,
-		wall:      func() time.Time { return time.Now().Round(0) },
-		room:      make(chan struct{}, mostAtOnce),
-		rate:      rate.NewLimiter(mostPerSecond, 1),
-		lines:     map[certificate]*line{},
-		documents: map[string]failure{},
+		address: a,
+		bounds:  usual,
+		wall:    func() time.Time { return time.Now().Round(0) },
+		room:    make(chan struct{}, mostAtOnce),
+		rate:    rate.NewLimiter(mostPerSecond, 1),
+		lines:   map[certificate]*line{},
 	}
 }
 

@@ -86,10 +86,10 @@ func (s *Server) discover(ctx context.Context) (Metadata, error) {
 		return Metadata{}, err
 	}
 	object, err := s.fetch(ctx, first)
-	if missing(err) {
+	if isMissing(err) {
 		object, err = s.fetch(ctx, second)
-		if missing(err) {
-			return Metadata{}, transient("there is none, neither at %s nor at %s; check issuer, or set token_endpoint", first, second)
+		if isMissing(err) {
+			return Metadata{}, patient(transient("there is none, neither at %s nor at %s; check issuer, or set token_endpoint", first, second))
 		}
 	}
 	if err != nil {
@@ -157,77 +157,48 @@ func (s *Server) tokenEndpoint(ctx context.Context, c Client) (string, error) {
 	return m.TokenEndpoint, nil
 }
 
-// A failure is what came of asking for a document that could not be had.
-type failure struct {
-	at    time.Time
-	fault *agent.Fault
-	none  bool // the server is there, but not the document
-}
-
-// failureLife is how long a document that could not be had is not asked for
-// again: all who wait for it share the failure.
-const failureLife = 20 * time.Second
-
 // documents asks for metadata and keys, and takes for one only what comes with
 // status 200: those who ask through it would show the body of anything else.
 type documents struct{ asking }
 
 // RoundTrip is that of asking; all of its errors are faults, or wrap one.
 func (d documents) RoundTrip(req *http.Request) (*http.Response, error) {
-	address := req.URL.String()
-	if f, failed := d.failed(address); failed {
-		return nil, f
-	}
 	resp, err := d.asking.RoundTrip(req)
-	switch {
-	case err == nil && resp.StatusCode == http.StatusOK, err == nil && resp.StatusCode/100 == 3:
-		return resp, nil
-	case req.Context().Err() != nil:
-		return nil, unreachable(req.Context().Err(), d.bounds)
-	}
-	f := failureOf(resp, err, address)
-	if f.fault.Kind == agent.Transient { // else somebody mends it, and tries at once
-		d.mu.Lock()
-		d.documents[address] = f
-		d.mu.Unlock()
-	}
-	return nil, f
-}
-
-// failed is the failure of that address, while it counts.
-func (s *Server) failed(address string) (f failure, failed bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	f, failed = s.documents[address]
-	if failed && time.Since(f.at) >= failureLife {
-		delete(s.documents, address)
-		failed = false
-	}
-	return f, failed
-}
-
-func failureOf(resp *http.Response, err error, address string) failure {
-	f := failure{at: time.Now()}
 	if err != nil {
-		f.fault = unreachable(err, usual)
-		return f
+		return nil, patient(unreachable(err, d.bounds))
 	}
-	f.none = resp.StatusCode/100 == 4 && !unavailable(resp.StatusCode)
-	f.fault = transient("%s at %s; %s", statusText(resp.StatusCode), address, nextAfter(resp.StatusCode))
-	f.fault.RetryAfter = parseRetryAfter(resp.Header.Get("Retry-After"), time.Now())
+	if resp.StatusCode == http.StatusOK || resp.StatusCode/100 == 3 {
+		return resp, nil
+	}
+	f := transient("%s at %s; %s", statusText(resp.StatusCode), req.URL, nextAfter(resp.StatusCode))
+	f.RetryAfter = retryAfterOf(resp, time.Now())
+	if resp.StatusCode/100 == 4 && !unavailable(resp.StatusCode) {
+		return nil, missing{patient(f)}
+	}
+	return nil, patient(f)
+}
+
+// leastPatience is how long to wait after a document that could not be had: an
+// attempt then takes two requests, one for the token or for each place of the
+// metadata.
+const leastPatience = 10 * time.Second
+
+func patient(f *agent.Fault) *agent.Fault {
+	if f.Kind == agent.Transient {
+		f.RetryAfter = max(f.RetryAfter, leastPatience)
+	}
 	return f
 }
 
-// Error is that of the fault.
-func (f failure) Error() string { return f.fault.Error() }
+// A missing is the fault of a document that is not where it could be.
+type missing struct{ *agent.Fault }
 
-// Unwrap returns the fault.
-func (f failure) Unwrap() error { return f.fault }
+// Unwrap returns the fault itself.
+func (m missing) Unwrap() error { return m.Fault }
 
-// missing reports whether there is no document where there could be one.
-func missing(err error) bool {
-	f, ok := errors.AsType[failure](err)
-	return ok && f.none
+func isMissing(err error) bool {
+	_, ok := errors.AsType[missing](err)
+	return ok
 }
 
 // fetch asks for a document: one JSON object.

@@ -152,12 +152,18 @@ func newReply(resp *http.Response, sent, received time.Time) *reply {
 	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil && resp.Header.Get("Age") == "" {
 		r.date = date // that of a cached answer tells nothing of a clock
 	}
-	now := received
-	if !r.date.IsZero() {
-		now = r.date
-	}
-	r.retryAfter = parseRetryAfter(resp.Header.Get("Retry-After"), now)
+	r.retryAfter = retryAfterOf(resp, received)
 	return r
+}
+
+// retryAfterOf is the Retry-After of an answer; a date is meant by the server's own
+// clock, if it tells that.
+func retryAfterOf(resp *http.Response, received time.Time) time.Duration {
+	now := received
+	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+		now = date
+	}
+	return parseRetryAfter(resp.Header.Get("Retry-After"), now)
 }
 
 // members reads the body of an answer.
