@@ -72,6 +72,7 @@ func (l *loading) decodeToken(s *stanza, in *instance) (agent.Renewer, bool) {
 	}
 	b.check(from, r.Request)
 	b.contend(from, r)
+	b.circles(from)
 	r.Source, r.Accept, r.Digest = from.Source, accept(r.Request, from.Source), digest.hex()
 	return r, ok
 }

@@ -7,6 +7,8 @@ import (
 	"syscall"
 
 	"github.com/hashicorp/hcl/v2"
+
+	"github.com/tokenagent/tokenagent/agent"
 )
 
 // A location is where a file lies, however its path is spelt: the folder that
@@ -90,5 +92,19 @@ func (b *Block) writes(path string) {
 		b.Fault("path", "the same path for several instances", fmt.Sprintf("%s writes %s too; use each.key in it", first.what, path))
 	default:
 		b.Fault("path", "duplicate path", fmt.Sprintf("%s writes %s too, at %s", first.what, path, placeText(first.at)))
+	}
+}
+
+// circles reports a token that would be written over the very file that its source
+// copies or exchanges. What other tokens write there is what the source is for.
+func (b *Block) circles(from *source) {
+	follower, ok := from.Source.(agent.Follower)
+	if !ok || follower.Follows().Path == "" { // which has been said
+		return
+	}
+	path := follower.Follows().Path
+	w := b.load.written[b.load.locate(path)]
+	if w.what == "token "+b.name && !w.read {
+		b.report(severityError, w.at, "the token would replace what it is made from", fmt.Sprintf("%s reads %s; write the token elsewhere", from.name, path))
 	}
 }
