@@ -70,6 +70,7 @@ func serve(ctx context.Context, from *place, stderr io.Writer) error {
 		return err
 	}
 	d.watch(cfg, began)
+	d.agent.EachRound(d.manager.beat)
 	go sweep(ctx, d.log, m.recorded(), d.renewers)
 
 	var parts sync.WaitGroup
@@ -79,6 +80,8 @@ func serve(ctx context.Context, from *place, stderr io.Writer) error {
 	parts.Go(func() { d.watcher.Run(ctx) })
 	parts.Go(func() { d.reloadOn(ctx, hangup) })
 	parts.Go(func() { d.agent.Run(ctx) })
+	parts.Go(func() { d.manager.feed(ctx) })
+	parts.Go(func() { d.notify(ctx) })
 	d.log.WithFields(logrus.Fields{"version": versionText(), "tokens": len(cfg.Renewers)}).Info("running")
 	parts.Wait()
 	d.log.Info("stopped; the tokens stay where they are")
@@ -92,10 +95,12 @@ type daemon struct {
 	log     *logrus.Logger
 	agent   *agent.Agent
 	watcher *watcher
+	manager *notifier
 	began   config.Settings // some of which only a restart changes
 
 	mu      sync.Mutex // one reload at a time
 	inUse   []agent.Renewer
+	all     bool      // require_all of the configuration in use
 	watched watchlist // for the configuration in use
 	said    string    // the faults as they were last logged
 
@@ -103,8 +108,9 @@ type daemon struct {
 }
 
 func newDaemon(from *place, cfg *config.Config, stderr io.Writer) *daemon {
-	d := &daemon{from: from, log: newLogger(stderr, cfg.Settings), began: cfg.Settings, inUse: cfg.Renewers}
+	d := &daemon{from: from, log: newLogger(stderr, cfg.Settings), began: cfg.Settings, inUse: cfg.Renewers, all: cfg.Settings.RequireAll}
 	d.agent = agent.New(d.log, cfg.Renewers)
+	d.manager = newNotifier(d.log)
 	return d
 }
 
@@ -113,6 +119,14 @@ func (d *daemon) renewers() []agent.Renewer {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.inUse
+}
+
+// requireAll reports whether the configuration in use wants all tokens before
+// the daemon is ready.
+func (d *daemon) requireAll() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.all
 }
 
 // listen makes the control socket. The agent does its work without one, but not

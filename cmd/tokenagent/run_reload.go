@@ -18,6 +18,7 @@ import (
 func (d *daemon) reload(ctx context.Context) (agent.Replaced, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	defer d.manager.reloading()()
 	began := time.Now()
 	d.watcher.Seen()
 	cfg, faults := d.from.read(false)
@@ -33,7 +34,7 @@ func (d *daemon) reload(ctx context.Context) (agent.Replaced, error) {
 	if err != nil {
 		return replaced, err
 	}
-	d.inUse = cfg.Renewers
+	d.inUse, d.all = cfg.Renewers, cfg.Settings.RequireAll
 	d.follow(listOf(cfg), began)
 	d.adopt(cfg.Settings)
 	d.log.WithFields(logrus.Fields{

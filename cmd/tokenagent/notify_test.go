@@ -1,0 +1,346 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+
+	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/control"
+)
+
+// A serviceManager is what systemd is to a service: a socket that hears of it.
+type serviceManager struct{ socket *net.UnixConn }
+
+// newServiceManager listens at the address, which what is started from now on
+// finds in its environment.
+func newServiceManager(t *testing.T, address string) serviceManager {
+	t.Helper()
+	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: address, Net: "unixgram"})
+	check(t, err)
+	t.Cleanup(func() { socket.Close() })
+	t.Setenv("NOTIFY_SOCKET", address)
+	return serviceManager{socket}
+}
+
+// next is the next message that does not just feed the watchdog.
+func (m serviceManager) next(t *testing.T) string {
+	t.Helper()
+	for {
+		text, err := m.message(longest)
+		if err != nil {
+			t.Fatalf("the service manager hears nothing more: %v", err)
+		}
+		if text != "WATCHDOG=1" {
+			return text
+		}
+	}
+}
+
+func (m serviceManager) message(patience time.Duration) (string, error) {
+	buffer := make([]byte, 4096)
+	m.socket.SetReadDeadline(time.Now().Add(patience))
+	n, err := m.socket.Read(buffer)
+	return string(buffer[:n]), err
+}
+
+// wants takes messages that match the patterns, in their order and without
+// another between them.
+func (m serviceManager) wants(t *testing.T, patterns ...string) {
+	t.Helper()
+	for _, p := range patterns {
+		if text := m.next(t); !regexp.MustCompile("^(?:" + p + ")$").MatchString(text) {
+			t.Fatalf("the service manager is told %q, want %q", text, p)
+		}
+	}
+}
+
+const (
+	waitingAtFirst = "EXTEND_TIMEOUT_USEC=120000000\nSTATUS=the first tokens are on their way"
+	reloadBegins   = `RELOADING=1\nMONOTONIC_USEC=\d+`
+	oneValid       = `STATUS=1 token valid; next renewal [0-9: -]+`
+)
+
+const oneToken = `
+token "one" {
+  source   = source.local_key.site
+  subject  = "one"
+  lifetime = "1h"
+  sink "file" { path = "${path.config}/one" }
+}
+`
+
+func TestTheServiceManagerHearsOfStartReloadsAndEnd(t *testing.T) {
+	for name, address := range map[string]string{
+		"socket in a folder": filepath.Join(t.TempDir(), "notify"),
+		"abstract socket":    fmt.Sprintf("@tokenagent-test-%d", unix.Getpid()),
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, s := newServiceManager(t, address), newSite(t, oneToken)
+			s.start(t)
+			m.wants(t, waitingAtFirst, "READY=1", oneValid)
+
+			_, err := s.client().Reload(t.Context())
+			check(t, err)
+			m.wants(t, reloadBegins, "READY=1")
+
+			s.configure(t, "token {}")
+			if _, err := s.client().Reload(t.Context()); !isRefusal(err) {
+				t.Errorf("a configuration with faults gives %v", err)
+			}
+			m.wants(t, reloadBegins, "READY=1", oneValid+"; the configuration on disk is refused, tokenagent check says why")
+
+			s.stop(t)
+			m.wants(t, "STOPPING=1\nSTATUS=stopping")
+		})
+	}
+}
+
+func isRefusal(err error) bool {
+	_, is := errors.AsType[*control.Refusal](err)
+	return is
+}
+
+// systemd 253 and newer compare it with their own clock.
+func TestAReloadSaysWhenItBegan(t *testing.T) {
+	m := newServiceManager(t, filepath.Join(t.TempDir(), "notify"))
+	n := newNotifier(logrus.New())
+	n.becomeReady()
+	before := monotonic()
+	done := n.reloading()
+	after := monotonic()
+	done()
+	m.wants(t, "READY=1")
+	_, said, _ := strings.Cut(m.next(t), "MONOTONIC_USEC=")
+	at, err := strconv.ParseInt(said, 10, 64)
+	check(t, err)
+	if at < before || at > after {
+		t.Errorf("the reload began at %d, not between %d and %d", at, before, after)
+	}
+	m.wants(t, "READY=1")
+}
+
+// monotonic is CLOCK_MONOTONIC in µs.
+func monotonic() int64 {
+	var now unix.Timespec
+	unix.ClockGettime(unix.CLOCK_MONOTONIC, &now)
+	return now.Nano() / 1000
+}
+
+func TestRequireAllIsReadyWhenAllTokensAre(t *testing.T) {
+	m := newServiceManager(t, filepath.Join(t.TempDir(), "notify"))
+	s := newSite(t, "")
+	put(t, s.path("site.hcl"), strings.Replace(siteHead, "agent {", "agent {\nrequire_all = true", 1)+oneToken+`
+token "late" {
+  source   = source.local_key.site
+  subject  = "late"
+  lifetime = "1h"
+  required = false # require_all says otherwise
+  sink "file" { path = "${path.config}/later/late" }
+}
+`)
+	const waiting = "EXTEND_TIMEOUT_USEC=120000000\nSTATUS=waiting for 1 of 2 tokens: late is missing"
+	s.start(t)
+	m.wants(t, waitingAtFirst, waiting)
+	_, err := s.client().Reload(t.Context()) // which would end with READY=1
+	check(t, err)
+	m.wants(t, waiting, waiting)
+	s.mkdir(t, "later", unix.Geteuid(), 0o700)
+	for {
+		text := m.next(t)
+		if text == "READY=1" {
+			break
+		}
+		if text != waiting {
+			t.Fatalf("the service manager is told %q before the agent is ready", text)
+		}
+	}
+	if _, err := look(s.path("later/late")); err != nil {
+		t.Errorf("the agent is ready, and of the token there is %v", err)
+	}
+	m.wants(t, `STATUS=2 tokens valid; next renewal [0-9: -]+`)
+}
+
+// A source that answers when ctx is done.
+type silent struct{}
+
+func (silent) Issue(ctx context.Context, _ agent.Request) (agent.Token, error) {
+	<-ctx.Done()
+	return agent.Token{}, ctx.Err()
+}
+
+// A shelf is a sink that takes everything.
+type shelf struct{}
+
+func (shelf) Put(context.Context, agent.Token) (bool, error) { return true, nil }
+
+func TestAFirstPassThatDoesNotEndIsNotWaitedForLongerThanAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := logrus.New()
+		log.SetOutput(io.Discard)
+		d := &daemon{log: log, manager: newNotifier(log)}
+		d.agent = agent.New(log, []agent.Renewer{{Name: "slow", Source: silent{}, Sinks: []agent.Sink{shelf{}}, Required: true}})
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { d.agent.Run(ctx) })
+		defer running.Wait()
+		defer cancel()
+		began := time.Now()
+		check(t, d.untilReady(ctx))
+		if waited := time.Since(began); waited != time.Minute {
+			t.Errorf("it is ready after %v", waited)
+		}
+	})
+}
+
+func TestTheWatchdogIsFedWhileTheLoopGoesRound(t *testing.T) {
+	t.Setenv("WATCHDOG_USEC", "2000000")
+	m, s := newServiceManager(t, filepath.Join(t.TempDir(), "notify")), newSite(t, oneToken)
+	s.start(t)
+	m.wants(t, waitingAtFirst, "READY=1", oneValid)
+	for range 3 { // the loop itself would sleep for 30 s
+		text, err := m.message(2 * time.Second)
+		if text != "WATCHDOG=1" {
+			t.Fatalf("the watchdog hears %q (%v)", text, err)
+		}
+	}
+}
+
+// A jam is a cron schedule in whose Next the loop gets stuck when it is closed.
+type jam struct {
+	mu     sync.Mutex
+	closed chan struct{} // nil: open
+}
+
+func (j *jam) Next(t time.Time) time.Time {
+	j.mu.Lock()
+	closed := j.closed
+	j.mu.Unlock()
+	if closed != nil {
+		<-closed
+	}
+	return t.Add(24 * time.Hour)
+}
+
+// An instant source issues at once.
+type instant struct{}
+
+func (instant) Issue(context.Context, agent.Request) (agent.Token, error) {
+	return agent.Token{Secret: agent.NewSecret("token"), Issued: time.Now(), Expires: time.Now().Add(time.Hour)}, nil
+}
+
+func TestALoopThatHangsFeedsNoWatchdog(t *testing.T) {
+	t.Setenv("WATCHDOG_USEC", "200000")
+	m := newServiceManager(t, filepath.Join(t.TempDir(), "notify"))
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	d, hindrance := &daemon{log: log, manager: newNotifier(log)}, &jam{}
+	d.agent = agent.New(log, []agent.Renewer{{Name: "one", Source: instant{}, Sinks: []agent.Sink{shelf{}}, Schedule: agent.Schedule{Cron: hindrance}}})
+	d.agent.EachRound(d.manager.beat)
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	for _, part := range []func(context.Context){d.agent.Run, d.manager.feed, d.notify} {
+		running.Go(func() { part(ctx) })
+	}
+	defer running.Wait()
+	defer cancel()
+	m.wants(t, waitingAtFirst, "READY=1", oneValid)
+
+	released := make(chan struct{})
+	hindrance.mu.Lock()
+	hindrance.closed = released
+	hindrance.mu.Unlock()
+	running.Go(func() { d.agent.Refresh(ctx, "one") })
+	eventually(t, "the watchdog's hunger", func() bool {
+		_, err := m.message(300 * time.Millisecond)
+		return err != nil
+	})
+	close(released)
+	eventually(t, "a beat of the loop that goes on", func() bool {
+		text, _ := m.message(longest)
+		return text == "WATCHDOG=1"
+	})
+}
+
+func TestTheLoopWaitsForNoServiceManager(t *testing.T) {
+	n := &notifier{watchdog: time.Nanosecond, beats: make(chan struct{}, 1)}
+	for range 3 { // nobody takes the beats
+		n.beat()
+	}
+}
+
+func TestAServiceManagerThatIsGoneIsMissedOnce(t *testing.T) {
+	var log strings.Builder
+	logger := logrus.New()
+	logger.SetOutput(&log)
+	t.Setenv("NOTIFY_SOCKET", filepath.Join(t.TempDir(), "gone"))
+	n := newNotifier(logger)
+	n.becomeReady()
+	n.status("1 token valid")
+	n.status("2 tokens valid")
+	if strings.Count(log.String(), "level=warning") != 1 {
+		t.Errorf("it is not logged once:\n%s", log.String())
+	}
+}
+
+func TestStatusLine(t *testing.T) {
+	now := time.Date(2026, 11, 22, 13, 0, 0, 0, time.Local)
+	token := func(state agent.State, renew time.Duration, failing bool) agent.Status {
+		s := agent.Status{Name: "x", State: state, Renew: now.Add(renew)}
+		if failing {
+			s.Failing = &agent.Failing{}
+		}
+		return s
+	}
+	valid := token(agent.Valid, 65*time.Minute, false)
+	hooked := valid
+	hooked.Hooks = []agent.HookStatus{{}}
+	for want, tokens := range map[string][]agent.Status{
+		"0 tokens valid":                                {},
+		"1 token valid; next renewal 14:05":             {valid},
+		"2 tokens valid, 1 failing; next renewal 13:30": {valid, token(agent.Valid, 30*time.Minute, true)},
+		"1 token valid, 1 expired, 2 missing, 3 failing; next renewal now": {
+			valid, token(agent.Expired, time.Minute, true), token(agent.Missing, 0, true), token(agent.Missing, time.Minute, true)},
+		"1 token valid; next renewal 2026-11-23 01:00":      {token(agent.Valid, 12*time.Hour, false)},
+		"1 token valid, 1 hook failing; next renewal 14:05": {hooked},
+	} {
+		if diff := cmp.Diff(want, statusLine(tokens, false, now)); diff != "" {
+			t.Error(diff)
+		}
+	}
+	want := "1 token valid; next renewal 14:05; the configuration on disk is refused, tokenagent check says why"
+	if diff := cmp.Diff(want, statusLine([]agent.Status{valid}, true, now)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestWhatIsWaitedForIsNamed(t *testing.T) {
+	token := func(name string, state agent.State, required bool) agent.Status {
+		return agent.Status{Name: name, State: state, Required: required}
+	}
+	tokens := []agent.Status{
+		token("a", agent.Missing, true), token("b", agent.Valid, true), token("c", agent.Missing, false),
+		token("d", agent.Expired, true), token("e", agent.Missing, true), token("f", agent.Missing, true), token("g", agent.Missing, true),
+	}
+	want := "waiting for 5 of 7 tokens: a is missing, d is expired, e is missing, and 2 more"
+	if diff := cmp.Diff(want, waitingFor(tokens)); diff != "" {
+		t.Error(diff)
+	}
+	if got := waitingFor(tokens[1:3]); got != "" {
+		t.Errorf("a token that is not required is waited for: %s", got)
+	}
+}
