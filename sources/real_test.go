@@ -1,0 +1,353 @@
+package sources
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/agent/profile"
+	"github.com/tokenagent/tokenagent/sources/issuer/issuertest"
+)
+
+// Two issuers that we did not write say whether we ask as others understand, and
+// understand what they answer.
+
+// forStorage is what a token block asks for; OIDCProvider grants it.
+const forStorage = `  profile  = "wlcg"
+  audience = ["https://storage.example.org"]
+  scope    = ["storage.read:/", "compute.read"]
+`
+
+func TestOIDCProvider(t *testing.T) {
+	t.Parallel()
+	p := issuertest.StartOIDCProvider(t, "testdata")
+	for name, test := range map[string]func(*testing.T, *issuertest.OIDCProvider){
+		"knows its clients":                      knowsItsClients,
+		"refuses a wrong secret until mended":    refusesAWrongSecret,
+		"gives opaque tokens without a resource": givesOpaqueTokens,
+		"narrows in silence":                     narrowsInSilence,
+		"says no lifetime":                       saysNoLifetime,
+		"is busy":                                isBusy,
+		"is slow":                                isSlow,
+		"rotates its key":                        rotatesItsKey,
+		"exchanges tokens":                       exchangesTokens,
+		"rotates refresh tokens":                 rotatesRefreshTokens,
+	} {
+		t.Run(name, func(t *testing.T) {
+			p.Act(t, issuertest.Ways{})
+			test(t, p)
+		})
+	}
+}
+
+func knowsItsClients(t *testing.T, p *issuertest.OIDCProvider) {
+	for auth, subject := range map[string]string{
+		"client_secret_basic": "robot basic:1", "client_secret_post": "robot-post", "private_key_jwt": "robot-key", "tls_client_auth": "robot-cert",
+	} {
+		r := definition(t, "client_credentials", askingFor("resource", p.Client(auth)), forStorage)
+		for range 2 { // also with what the first request has left behind, such as a jti
+			token, err := ask(t, r)
+			if err != nil {
+				t.Errorf("%s: %v", auth, err)
+				continue
+			}
+			claims := decoded(t, token).Claims
+			if claims["sub"] != subject || claims["aud"] != "https://storage.example.org" || claims["scope"] != "storage.read:/ compute.read" {
+				t.Errorf("%s: got %v", auth, claims)
+			}
+			if life := token.Lifetime(); life < 598*time.Second || life > 600*time.Second {
+				t.Errorf("%s: it lives %v", auth, life)
+			}
+		}
+	}
+}
+
+func refusesAWrongSecret(t *testing.T, p *issuertest.OIDCProvider) {
+	for _, auth := range []string{"client_secret_basic", "client_secret_post"} {
+		file := filepath.Join(t.TempDir(), auth)
+		write(t, file, "wrong\n", 0o600)
+		r := definition(t, "client_credentials", askingFor("resource", strings.ReplaceAll(p.Client(auth), p.SecretFile, file)), forStorage)
+		_, err := ask(t, r)
+		refused(t, err, agent.Configuration, "invalid_client")
+		copyFile(t, p.SecretFile, file)
+		if _, err := ask(t, r); err != nil {
+			t.Errorf("%s: with the right secret: %v", auth, err)
+		}
+	}
+}
+
+func givesOpaqueTokens(t *testing.T, p *issuertest.OIDCProvider) {
+	r := definition(t, "client_credentials", p.Client("client_secret_basic"), `  scope = ["openid"]`+"\n")
+	token, err := ask(t, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := profile.Decode(token.Secret.Reveal()); !errors.Is(err, profile.ErrNoJWT) {
+		t.Errorf("it is no opaque token: %v", err)
+	}
+	if life := token.Lifetime(); life != 600*time.Second {
+		t.Errorf("it lives %v", life)
+	}
+}
+
+func narrowsInSilence(t *testing.T, p *issuertest.OIDCProvider) {
+	p.Act(t, issuertest.Ways{Scope: "storage.read:/ storage.modify:/"})
+	block := askingFor("resource", p.Client("client_secret_basic"))
+	_, err := ask(t, definition(t, "client_credentials", block, forStorage))
+	refused(t, err, agent.Configuration, `"compute.read"`)
+	p.Act(t, issuertest.Ways{Scope: "storage.read:/ storage.modify:/", Omit: []string{"scope"}}) // the token alone tells
+	_, err = ask(t, definition(t, "client_credentials", block, forStorage))
+	refused(t, err, agent.Configuration, "compute.read")
+
+	token, err := ask(t, definition(t, "client_credentials", block+"  on_narrowed = \"warn\"\n", forStorage))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(token.Note, "compute.read") {
+		t.Errorf("its note is %q", token.Note)
+	}
+}
+
+func saysNoLifetime(t *testing.T, p *issuertest.OIDCProvider) {
+	p.Act(t, issuertest.Ways{Lifetime: 90, Omit: []string{"expires_in"}})
+	block := p.Client("client_secret_basic")
+	token, err := ask(t, definition(t, "client_credentials", askingFor("resource", block), forStorage))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if life := token.Lifetime(); life < 88*time.Second || life > 90*time.Second {
+		t.Errorf("by exp it lives %v", life)
+	}
+	_, err = ask(t, definition(t, "client_credentials", block, ""))
+	refused(t, err, agent.Configuration, "assume_lifetime")
+	token, err = ask(t, definition(t, "client_credentials", block+"  assume_lifetime = \"20m\"\n", ""))
+	if err != nil || token.Lifetime() != 20*time.Minute {
+		t.Errorf("it lives %v, %v", token.Lifetime(), err)
+	}
+}
+
+func isBusy(t *testing.T, p *issuertest.OIDCProvider) {
+	r := definition(t, "client_credentials", askingFor("resource", p.Client("client_secret_basic")), forStorage)
+	before := len(p.Asked(t))
+	p.Act(t, issuertest.Ways{Failures: 1, RetryAfter: "7"})
+	_, err := ask(t, r)
+	if fault := refused(t, err, agent.Transient, "503"); fault.RetryAfter != 7*time.Second {
+		t.Errorf("it is to be asked again in %v", fault.RetryAfter)
+	}
+	if strings.Contains(err.Error(), "<") {
+		t.Errorf("the page is in the error: %v", err)
+	}
+	p.Act(t, issuertest.Ways{Failures: 1, Status: 429, RetryAfter: time.Now().Add(time.Minute).UTC().Format("Mon, 02 Jan 2006 15:04:05 GMT")})
+	_, err = ask(t, r)
+	if fault := refused(t, err, agent.Transient, "429"); fault.RetryAfter < 55*time.Second || fault.RetryAfter > time.Minute {
+		t.Errorf("it is to be asked again in %v", fault.RetryAfter)
+	}
+	if _, err := ask(t, r); err != nil {
+		t.Errorf("after that: %v", err)
+	}
+	if asked := len(p.Asked(t)) - before; asked != 3 {
+		t.Errorf("it was asked %d times for 3 attempts", asked)
+	}
+}
+
+func isSlow(t *testing.T, p *issuertest.OIDCProvider) {
+	r := definition(t, "client_credentials", askingFor("resource", p.Client("client_secret_basic")), forStorage)
+	if _, err := ask(t, r); err != nil { // the metadata and keys are known now
+		t.Fatal(err)
+	}
+	p.Act(t, issuertest.Ways{Delay: 60_000})
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	_, err := r.Source.Issue(ctx, r.Request)
+	refused(t, err, agent.Transient, "")
+	p.Act(t, issuertest.Ways{Delay: 300})
+	if _, err := ask(t, r); err != nil {
+		t.Errorf("of one that takes its time: %v", err)
+	}
+}
+
+func rotatesItsKey(t *testing.T, p *issuertest.OIDCProvider) {
+	r := definition(t, "client_credentials", askingFor("resource", p.Client("client_secret_basic")), forStorage)
+	first, err := ask(t, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kid := p.RotateKey(t)
+	second, err := ask(t, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if was, is := decoded(t, first).Header["kid"], decoded(t, second).Header["kid"]; was == is || is != kid {
+		t.Errorf("the tokens were signed with %v, then %v; the new key is %v", was, is, kid)
+	}
+}
+
+func exchangesTokens(t *testing.T, p *issuertest.OIDCProvider) {
+	subject, err := ask(t, definition(t, "client_credentials", askingFor("resource", p.Client("client_secret_basic")), forStorage))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "subject")
+	write(t, file, "junk\n", 0o600)
+	block := p.Client("private_key_jwt") + fmt.Sprintf("  subject_token_file = %q\n", file)
+	r := definition(t, "token_exchange", block, `  audience = ["https://other.example.org"]`+"\n"+`  scope = ["storage.read:/"]`+"\n")
+	_, err = ask(t, r)
+	refused(t, err, agent.Configuration, "invalid_grant")
+
+	write(t, file, subject.Secret.Reveal()+"\n", 0o600)
+	token, err := ask(t, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	claims := decoded(t, token).Claims
+	if claims["sub"] != "robot basic:1" || claims["client_id"] != "robot-key" || claims["aud"] != "https://other.example.org" || claims["scope"] != "storage.read:/" {
+		t.Errorf("got %v", claims)
+	}
+}
+
+func rotatesRefreshTokens(t *testing.T, p *issuertest.OIDCProvider) {
+	file := filepath.Join(t.TempDir(), "refresh")
+	first := p.Consent(t, "https://storage.example.org", "openid offline_access storage.read:/ compute.read")
+	write(t, file, first+"\n", 0o600)
+	block := askingFor("resource", p.Client("none")) + fmt.Sprintf("  refresh_token_file = %q\n", file)
+	r := definition(t, "refresh_token", block, forStorage)
+	for range 5 { // each time with the one that came the time before
+		token, err := ask(t, r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if claims := decoded(t, token).Claims; claims["sub"] != "person" || claims["scope"] != "storage.read:/ compute.read" {
+			t.Errorf("got %v", claims)
+		}
+	}
+
+	thief := definition(t, "refresh_token", block, forStorage) // with a state folder of its own, so the first one again
+	_, err := ask(t, thief)
+	refused(t, err, agent.Configuration, "login")
+	_, err = ask(t, r) // the family has ended
+	refused(t, err, agent.Configuration, "login")
+	if strings.Contains(err.Error(), first) {
+		t.Error("the refresh token is in the error")
+	}
+}
+
+func TestZitadel(t *testing.T) {
+	t.Parallel()
+	z := issuertest.StartZitadel(t, "testdata")
+	for name, test := range map[string]func(*testing.T, *issuertest.Real){
+		"knows its client":         zitadelKnowsItsClient,
+		"says no scope in a token": zitadelSaysNoScope,
+		"exchanges tokens":         zitadelExchangesTokens,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, z) })
+	}
+}
+
+const zitadelAudience = `  audience = ["https://storage.example.org"]` + "\n"
+
+func zitadelKnowsItsClient(t *testing.T, z *issuertest.Real) {
+	for _, auth := range []string{"client_secret_basic", "client_secret_post"} {
+		token, err := ask(t, definition(t, "client_credentials", z.Block("robot", auth), zitadelAudience))
+		if err != nil {
+			t.Errorf("%s: %v", auth, err)
+			continue
+		}
+		if claims := decoded(t, token).Claims; claims["sub"] != "robot" {
+			t.Errorf("%s: got %v", auth, claims)
+		}
+		if life := token.Lifetime(); life < 298*time.Second || life > 300*time.Second {
+			t.Errorf("%s: it lives %v", auth, life)
+		}
+	}
+}
+
+// Only the answer says the scope, so no reader can tell it from the token.
+func zitadelSaysNoScope(t *testing.T, z *issuertest.Real) {
+	block, scope := z.Block("robot", "client_secret_basic"), `  scope = ["storage.read:/"]`+"\n"
+	_, err := ask(t, definition(t, "client_credentials", block, scope))
+	refused(t, err, agent.Configuration, `on_narrowed = "warn"`)
+	token, err := ask(t, definition(t, "client_credentials", block+"  on_narrowed = \"warn\"\n", scope))
+	if err != nil || !strings.Contains(token.Note, "storage.read:/") {
+		t.Errorf("got %v with the note %q", err, token.Note)
+	}
+}
+
+func zitadelExchangesTokens(t *testing.T, z *issuertest.Real) {
+	subject, err := ask(t, definition(t, "client_credentials", z.Block("robot", "client_secret_basic"), ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "subject")
+	write(t, file, subject.Secret.Reveal()+"\n", 0o600)
+	block := z.Block("robot", "client_secret_basic") + fmt.Sprintf("  subject_token_file = %q\n", file)
+	token, err := ask(t, definition(t, "token_exchange", block, `  audience = ["https://a.example.org", "https://b.example.org"]`+"\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	claims := decoded(t, token).Claims
+	if aud, _ := claims["aud"].([]any); claims["sub"] != "robot" || !slices.Equal(aud, []any{"https://a.example.org", "https://b.example.org"}) {
+		t.Errorf("got %v", claims)
+	}
+}
+
+// definition is a token with those lines in its block, of a source of that kind
+// with those in its own, and with a state folder of its own.
+func definition(t *testing.T, kind, lines, token string) agent.Renewer {
+	t.Helper()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "tokenagent.hcl")
+	text := fmt.Sprintf("source %q \"real\" {\n%s}\ntoken \"it\" {\n  source = source.%s.real\n%s}\n", kind, lines, kind, token)
+	write(t, path, text, 0o600)
+	c, faults := config.Load([]string{path}, config.Kinds{Sources: Kinds}, config.Environment{
+		Getenv:   func(string) string { return "" },
+		Hostname: func() (string, error) { return "host", nil },
+		FQDN:     func() (string, error) { return "host.example.org", nil },
+		StateDir: func(config.Settings) string { return filepath.Join(dir, "state") },
+		Seed:     "seed",
+	})
+	if faults.HasErrors() {
+		t.Fatal(faults)
+	}
+	return c.Renewers[0]
+}
+
+// askingFor are the lines of a source block with the audience in that parameter.
+func askingFor(parameter, lines string) string {
+	return lines + fmt.Sprintf("  audience_parameter = %q\n", parameter)
+}
+
+// ask asks for the token and judges it, as the Agent does.
+func ask(t *testing.T, r agent.Renewer) (agent.Token, error) {
+	t.Helper()
+	token, err := r.Source.Issue(t.Context(), r.Request)
+	if err == nil {
+		err = r.Accept(token)
+	}
+	return token, err
+}
+
+// refused is the fault that err must be.
+func refused(t *testing.T, err error, kind agent.Kind, because string) *agent.Fault {
+	t.Helper()
+	fault, ok := errors.AsType[*agent.Fault](err)
+	if !ok || fault.Kind != kind || !strings.Contains(err.Error(), because) || strings.Contains(err.Error(), "\n") {
+		t.Fatalf("got %v, want a fault of the kind %v with %q", err, kind, because)
+	}
+	return fault
+}
+
+func copyFile(t *testing.T, from, to string) {
+	t.Helper()
+	data, _, err := readRegular(from, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, to, string(data), 0o600)
+}
