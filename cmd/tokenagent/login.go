@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/agent/control"
+	"github.com/tokenagent/tokenagent/sources"
+	"github.com/tokenagent/tokenagent/sources/issuer"
+)
+
+func newLogin() *cobra.Command {
+	var l login
+	c := &cobra.Command{
+		Use:   "login SOURCE",
+		Short: "Let a source in at its issuer, in a browser, so that it has tokens by itself",
+		Long: `Let a source "refresh_token" in at its issuer: open the address that is printed
+in any browser, on any machine, and enter the code (the device flow, RFC 8628). The
+refresh token that the issuer gives is stored in the state folder, in the place of
+the one before; a running agent is told to try again.
+
+It asks for the scopes and audiences of all tokens of the source, and for the
+scope offline_access, for which most issuers give a refresh token.
+
+Run it as the agent's user.
+
+Exit codes: 0 the refresh token is stored, and a running agent has its tokens, 1 one
+of that failed, 2 there is no such SOURCE, 78 the configuration has faults.`,
+		Example: `  tokenagent login cilogon
+  tokenagent login cilogon --scope org.cilogon.userinfo --offline-access=false`,
+		Args: arguments(1, 1, "SOURCE"),
+		RunE: func(c *cobra.Command, args []string) error {
+			ctx, stop := untilSignal(c.Context())
+			defer stop()
+			l.out = c.OutOrStdout()
+			return l.run(ctx, args[0])
+		},
+	}
+	l.from.flags(c)
+	c.Flags().StringSliceVar(&l.scope, "scope", nil, "a further `scope` to ask for; may be repeated")
+	c.Flags().BoolVar(&l.offline, "offline-access", true, "ask for the scope offline_access")
+	return c
+}
+
+// A login is one call of the command.
+type login struct {
+	from    place
+	scope   []string
+	offline bool
+	out     io.Writer
+}
+
+func (l *login) run(ctx context.Context, name string) error {
+	cfg, err := l.from.load(true) // what is missing elsewhere is no matter here
+	if err != nil {
+		return err
+	}
+	chosen, err := chooseLogin(cfg.Sources, name)
+	if err != nil {
+		return err
+	}
+	tokens := slices.DeleteFunc(slices.Clone(cfg.Renewers), func(r agent.Renewer) bool { return r.Source != chosen.Source })
+	file, err := chosen.Source.(sources.LoginSource).Login(ctx, l.request(tokens), l.show)
+	if err != nil {
+		return fmt.Errorf("%s: %w", chosen.Name, err)
+	}
+	fmt.Fprintf(l.out, "the refresh token is stored: %s\n", file)
+	return l.tell(ctx, cfg.Settings, tokens)
+}
+
+// chooseLogin is the source that the person means: its name alone, or the whole
+// reference to it.
+func chooseLogin(all []config.Source, name string) (config.Source, error) {
+	var there []string
+	for _, s := range all {
+		_, can := s.Source.(sources.LoginSource)
+		switch {
+		case can && (s.Name == name || shortName(s.Name) == name):
+			return s, nil
+		case can:
+			there = append(there, shortName(s.Name))
+		case s.Name == name || shortName(s.Name) == name:
+			return s, usage("%s has no use for a login; it needs no refresh token", s.Name)
+		}
+	}
+	if len(there) == 0 {
+		return config.Source{}, usage(`no source %q to log in to; the configuration has no source "refresh_token"`, name)
+	}
+	return config.Source{}, usage("no source %q to log in to; there are: %s", name, strings.Join(there, ", "))
+}
+
+// shortName is the second label of the source's block.
+func shortName(reference string) string {
+	if _, rest, quoted := strings.Cut(reference, "["); quoted {
+		name, _ := strconv.Unquote(strings.TrimSuffix(rest, "]"))
+		return name
+	}
+	return reference[strings.LastIndex(reference, ".")+1:]
+}
+
+// request is what all these tokens together ask for, and the person besides.
+func (l *login) request(tokens []agent.Renewer) (all agent.Request) {
+	for _, r := range tokens {
+		all.Scope = append(all.Scope, r.Request.Scope...)
+		all.Audience = append(all.Audience, r.Request.Audience...)
+	}
+	all.Scope = append(all.Scope, strings.Fields(strings.Join(l.scope, " "))...)
+	if l.offline {
+		all.Scope = append(all.Scope, "offline_access")
+	}
+	slices.Sort(all.Scope)
+	slices.Sort(all.Audience)
+	all.Scope, all.Audience = slices.Compact(all.Scope), slices.Compact(all.Audience)
+	return all
+}
+
+// show tells the person where to go.
+func (l *login) show(d issuer.Device) {
+	fmt.Fprintf(l.out, "open       %s\nand enter  %s\n", plain(d.URI), plain(d.UserCode))
+	if d.URIComplete != "" {
+		fmt.Fprintf(l.out, "or open    %s\n", plain(d.URIComplete))
+	}
+	if !d.Expires.IsZero() {
+		fmt.Fprintf(l.out, "within     %s\n", spoken(time.Until(d.Expires)))
+	}
+}
+
+// tell has a running agent try again, and returns what has come of it.
+func (l *login) tell(ctx context.Context, s config.Settings, tokens []agent.Renewer) error {
+	path := l.from.socketPath(s)
+	if path == "" || len(tokens) == 0 {
+		return nil
+	}
+	var names []string
+	for _, r := range tokens {
+		names = append(names, r.Name)
+	}
+	found, err := control.NewClient(path).Refresh(ctx, names...)
+	if errors.Is(err, control.ErrNoAgent) {
+		fmt.Fprintln(l.out, "no agent runs; the next one uses it")
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("the running agent was not told, and tries again by itself; tokenagent refresh tells it: %w", err)
+	}
+	return errors.Join(survey{Agent: true, Tokens: found}.print(l.out, false), failed(found))
+}
