@@ -19,7 +19,7 @@ token "jobs" {
   claims = {
     roles = ["api"] # a list; without "api" the REST API refuses
   }
-  lifetime = "12h" # cc-backend's own never expire unless jwts.max-age says so
+  lifetime = "12h"
 
   sink "file" {
     # Read at each call, since it changes; the argument list shows no token:
