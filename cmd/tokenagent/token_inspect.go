@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/profile"
 )
 
@@ -55,17 +56,30 @@ Exit codes: 0 it was read, whatever there is to say of it, 1 it is no token.`,
 // readToken decodes the token in the file, or on standard input. No error
 // shows it, not even when it was given for the file's name.
 func readToken(c *cobra.Command, args []string) (profile.Token, error) {
+	text, name, err := readTokenText(c, args)
+	if err != nil {
+		return profile.Token{}, err
+	}
+	t, err := profile.Decode(text.Reveal())
+	if err != nil {
+		return profile.Token{}, fmt.Errorf("%s: %w", name, err)
+	}
+	return t, nil
+}
+
+// readTokenText reads the token itself, and says where it came from.
+func readTokenText(c *cobra.Command, args []string) (text agent.Secret, name string, err error) {
 	from, name := c.InOrStdin(), "standard input"
 	if len(args) == 1 && args[0] != "-" {
 		if args[0] == "" {
-			return profile.Token{}, usage(`FILE is ""; name the token's file, or - for standard input`)
+			return text, "", usage(`FILE is ""; name the token's file, or - for standard input`)
 		}
 		if looksLikeToken(args[0]) {
-			return profile.Token{}, usage("a token is read from a file or standard input, never from an argument, which others can see; treat this one as known to them")
+			return text, "", usage("a token is read from a file or standard input, never from an argument, which others can see; treat this one as known to them")
 		}
 		f, err := os.Open(args[0])
 		if err != nil {
-			return profile.Token{}, err
+			return text, "", err
 		}
 		defer f.Close()
 		from, name = f, args[0]
@@ -73,15 +87,11 @@ func readToken(c *cobra.Command, args []string) (profile.Token, error) {
 	if isTerminal(from) {
 		fmt.Fprintln(c.ErrOrStderr(), "tokenagent: reading the token from the terminal; Ctrl-D ends it")
 	}
-	text, err := readAll(from, name, 4*profile.MaxSize)
+	read, err := readAll(from, name, 4*profile.MaxSize)
 	if err != nil {
-		return profile.Token{}, err
+		return text, "", err
 	}
-	t, err := profile.Decode(unwrap(string(text)))
-	if err != nil {
-		return profile.Token{}, fmt.Errorf("%s: %w", name, err)
-	}
-	return t, nil
+	return agent.NewSecret(unwrap(string(read))), name, nil
 }
 
 func looksLikeToken(arg string) bool {
@@ -121,10 +131,15 @@ func newReading(t profile.Token, name string, now time.Time) reading {
 	r := reading{Profile: name, Header: t.Header, Claims: t.Claims, Problems: []problem{}, now: now}
 	r.Issued, _ = profile.Instant(t.Claims["iat"])
 	r.Expires, _ = profile.Instant(t.Claims["exp"])
-	for _, p := range append(profile.Check(name, t), profile.Times(t, now)...) {
+	r.add(profile.Check(name, t))
+	r.add(profile.Times(t, now))
+	return r
+}
+
+func (r *reading) add(problems []profile.Problem) {
+	for _, p := range problems {
 		r.Problems = append(r.Problems, problem{p.Claim, p.Text, p.Warning})
 	}
-	return r
 }
 
 // print writes the reading for people.

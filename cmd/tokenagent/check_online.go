@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/sources"
+)
+
+const (
+	examinedAtOnce = 16              // subjects
+	sayEvery       = 3 * time.Second // who is still waited for
+	sourceGrace    = 7 * time.Second // what a source needs to end an attempt, and a little more
+)
+
+// An outcome is what was found of one subject.
+type outcome struct {
+	Name     string            `json:"name"`            // a source, or a token and its sink
+	Place    string            `json:"place,omitempty"` // FILE:LINE, of a source
+	Findings []sources.Finding `json:"findings"`
+}
+
+// print writes the outcome for people: one line for each finding.
+func (s outcome) print(w io.Writer) {
+	var text strings.Builder
+	title := plain(s.Name)
+	if s.Place != "" {
+		title += " (" + plain(s.Place) + ")"
+	}
+	fmt.Fprintln(&text, title)
+	width := 0
+	for _, f := range s.Findings {
+		width = max(width, len(f.About))
+	}
+	for _, f := range s.Findings {
+		fmt.Fprintf(&text, "  %-7s  %-*s  %s\n", f.Mark, width, f.About, plain(f.Text))
+	}
+	io.WriteString(w, text.String())
+}
+
+// A subject is what takes a while to look at: a source, with the issuer behind
+// it, or a sink.
+type subject struct {
+	outcome
+	look func(ctx context.Context) []sources.Finding // none: there is nothing to say of it
+}
+
+// subjects are all that there is to look at online.
+func (f *checkFlags) subjects(cfg *config.Config) []subject {
+	var inquiry sources.Inquiry
+	var all []subject
+	for _, s := range cfg.Sources {
+		users := usersOf(s.Source, cfg.Renewers)
+		look := func(ctx context.Context) []sources.Finding {
+			found := inquiry.Look(ctx, s.Source, requestsOf(users))
+			if f.issue {
+				found = append(found, tryOut(ctx, users)...)
+			}
+			return found
+		}
+		all = append(all, subject{outcome{Name: s.Name, Place: s.Place}, look})
+	}
+	for _, r := range cfg.Renewers {
+		for _, s := range r.Sinks {
+			look := func(ctx context.Context) []sources.Finding { return lookAtSink(ctx, s) }
+			all = append(all, subject{outcome{Name: "token " + r.Name}, look})
+		}
+	}
+	return all
+}
+
+// usersOf are the renewers that the source issues for.
+func usersOf(s agent.Source, all []agent.Renewer) (users []agent.Renewer) {
+	for _, r := range all {
+		if r.Source == s {
+			users = append(users, r)
+		}
+	}
+	return users
+}
+
+func requestsOf(renewers []agent.Renewer) (all []agent.Request) {
+	for _, r := range renewers {
+		all = append(all, r.Request)
+	}
+	return all
+}
+
+// examine looks at all subjects, several at a time, and returns what was found, in
+// their order; show is given each outcome as soon as those before it are there.
+// While it takes long, a line on stderr says who is waited for.
+func examine(ctx context.Context, all []subject, show func(outcome), stderr io.Writer) []outcome {
+	done := beginAll(ctx, all)
+	told := time.NewTicker(sayEvery)
+	defer told.Stop()
+	outcomes := []outcome{}
+	for i := 0; i < len(all); {
+		select {
+		case s := <-done[i]:
+			if len(s.Findings) > 0 {
+				outcomes = append(outcomes, s)
+				show(s)
+			}
+			i++
+		case <-told.C:
+			fmt.Fprintf(stderr, "tokenagent: %d of %d looked at; waiting for %s\n", i, len(all), plain(all[i].Name))
+		}
+	}
+	return outcomes
+}
+
+// beginAll begins to look at the subjects. Each has a channel to which it sends once.
+func beginAll(ctx context.Context, all []subject) []chan outcome {
+	done := make([]chan outcome, len(all))
+	for i := range done {
+		done[i] = make(chan outcome, 1)
+	}
+	go func() {
+		room := make(chan struct{}, examinedAtOnce)
+		for i, s := range all {
+			room <- struct{}{} // at the latest when ctx is done
+			go func() {
+				s.Findings = lookUntil(ctx, sourceGrace, s.look)
+				done[i] <- s.outcome
+				<-room
+			}()
+		}
+	}()
+	return done
+}
+
+// lookUntil is what look finds before ctx is done, or the grace after that: a
+// source that is interrupted while it uses its refresh token must come to an end,
+// or the next one is lost. A look that hangs, as in a folder whose server is
+// gone, is left to itself.
+func lookUntil(ctx context.Context, grace time.Duration, look func(context.Context) []sources.Finding) []sources.Finding {
+	if ctx.Err() != nil {
+		return late("not looked at, for the time was over; give more with --timeout")
+	}
+	found := make(chan []sources.Finding, 1)
+	go func() { found <- look(ctx) }()
+	select {
+	case f := <-found:
+		return f
+	case <-ctx.Done():
+	}
+	select {
+	case f := <-found:
+		return f
+	case <-time.After(grace):
+		return late("none in time; see what hangs, or give more with --timeout")
+	}
+}
+
+func late(text string) []sources.Finding {
+	return []sources.Finding{{Mark: sources.Wrong, Transient: true, About: "answer", Text: text}}
+}

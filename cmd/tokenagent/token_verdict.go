@@ -1,0 +1,94 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tokenagent/tokenagent/agent/profile"
+)
+
+// The verdicts on a token.
+const (
+	verdictValid   = "valid"
+	verdictInvalid = "not valid"
+	verdictOpen    = "not verified" // nobody can tell now
+)
+
+// A verification is what verify says of a token.
+type verification struct {
+	Verdict  string `json:"verdict"`             // valid, not valid or not verified
+	Reason   string `json:"reason,omitempty"`    // why it is not valid
+	Signed   bool   `json:"signed"`              // by its issuer; false: it is not, or that was not found out
+	KeysFrom string `json:"keys_from,omitempty"` // the file or address of what the signature was held against
+	reading
+}
+
+func newVerification(t profile.Token, now time.Time) verification {
+	return verification{Verdict: verdictOpen, reading: newReading(t, profile.Detect(t), now)}
+}
+
+// refused is the verification of a token that is good for nothing, for one reason.
+func (v verification) refused(verdict, format string, args ...any) verification {
+	v.Verdict, v.Reason = verdict, fmt.Sprintf(format, args...)
+	return v
+}
+
+// judged is the verification of a token whose signature is good: it is valid
+// unless there is a problem that verifiers refuse it for.
+func (v verification) judged() verification {
+	v.Verdict = verdictValid
+	if i := slices.IndexFunc(v.Problems, func(p problem) bool { return !p.Warning }); i >= 0 {
+		p := v.Problems[i]
+		return v.refused(verdictInvalid, "%s", profile.Problem{Claim: p.Claim, Text: p.Text})
+	}
+	return v
+}
+
+// print writes the verification for people: the verdict on the first line.
+func (v verification) print(w io.Writer) error {
+	var lines strings.Builder
+	if v.Reason != "" {
+		fmt.Fprintf(&lines, "%s: %s\n\n", v.Verdict, plain(v.Reason))
+	} else {
+		fmt.Fprintf(&lines, "%s: %s\n\n", v.Verdict, v.title())
+	}
+	v.printFacts(&lines)
+	v.printProblems(&lines)
+	_, err := io.WriteString(w, lines.String())
+	return err
+}
+
+// printFacts writes who signed the token, and what for. Unless its signature is
+// good, that is only what the token says.
+func (v verification) printFacts(w io.Writer) {
+	signed := "signed by"
+	if !v.Signed {
+		signed = "says of itself that it is signed by"
+	}
+	fmt.Fprintf(w, "%s %s, with the key %s (%s)", signed, v.claim("iss"), parameter(v.Header, "kid"), parameter(v.Header, "alg"))
+	if v.KeysFrom != "" {
+		fmt.Fprintf(w, " of %s", plain(v.KeysFrom))
+	}
+	fmt.Fprintln(w)
+	for _, name := range []string{"sub", "aud", "scope"} {
+		if v.Claims[name] != nil {
+			fmt.Fprintf(w, "  %-5s  %s\n", name, v.claim(name))
+		}
+	}
+	if !v.Expires.IsZero() {
+		fmt.Fprintf(w, "  %-5s  %s\n", "exp", v.explainTime("exp", v.Claims["exp"]))
+	}
+}
+
+func (v verification) claim(name string) string { return parameter(v.Claims, name) }
+
+// parameter is the value of that name, on one line.
+func parameter(values map[string]any, name string) string {
+	if value, there := values[name]; there {
+		return shown(value)
+	}
+	return "(none)"
+}

@@ -1,0 +1,90 @@
+package sources
+
+import (
+	"cmp"
+	"context"
+	"crypto"
+	"errors"
+	"os/exec"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/sources/issuer"
+)
+
+// inquire says whether verifiers find the key where they look for it: in what
+// the issuer publishes.
+func (s *localKey) inquire(ctx context.Context, q *Inquiry, requests []agent.Request) []Finding {
+	if !strings.HasPrefix(s.issuer, "https://") || s.key.IsZero() || !anybodyVerifies(requests) {
+		return nil
+	}
+	r := q.report(ctx, q.server(issuer.Address{Issuer: s.issuer}), issuer.Client{})
+	found := append([]Finding{s.published(r)}, connectionFound(r, time.Now())...)
+	if !publicly(requests) && found[0].Mark == Wrong {
+		found[0].Mark, found[0].Transient = Warning, false // those who verify it may have the key from elsewhere
+	}
+	return found
+}
+
+// anybodyVerifies reports whether somebody may look for the key that the tokens
+// are signed with: ClusterCockpit has it in its own configuration.
+func anybodyVerifies(requests []agent.Request) bool {
+	return slices.ContainsFunc(requests, func(r agent.Request) bool { return r.Profile != "clustercockpit" })
+}
+
+// publicly reports whether there are tokens of a profile whose verifiers look for
+// the key nowhere else.
+func publicly(requests []agent.Request) bool {
+	return slices.ContainsFunc(requests, func(r agent.Request) bool { return r.Profile == "wlcg" || r.Profile == "scitokens" })
+}
+
+// published compares the key with what the issuer publishes.
+func (s *localKey) published(r issuer.Report) Finding {
+	const about, mend = "published key", "publish what tokenagent key public prints of it, and wait as long as verifiers keep the old keys"
+	switch {
+	case r.MetadataErr != nil:
+		return failed(about, r.MetadataErr)
+	case r.KeysErr != nil:
+		return failed(about, r.KeysErr)
+	case r.KeysURL == "":
+		return wrong(about, "the issuer's metadata names no jwks_uri, so nobody can find the keys; name one there")
+	}
+	i := slices.IndexFunc(r.Keys, func(k issuer.Key) bool { return k.ID == s.header.keyID })
+	if i < 0 {
+		return wrong(about, "%s is not in %s, so verifiers refuse its tokens; there is %s; %s", s.header.keyID, r.KeysURL, cmp.Or(keyNames(r.Keys), "none"), mend)
+	}
+	public := s.key.Public().(interface{ Equal(crypto.PublicKey) bool }) // as every public key is, see crypto.PublicKey
+	switch k := r.Keys[i]; {
+	case !public.Equal(k.Public):
+		return wrong(about, "%s has another key under the name %s, so verifiers refuse its tokens; give this one another key_id, and %s", r.KeysURL, k.ID, mend)
+	case k.Algorithm != "" && k.Algorithm != s.header.algorithm:
+		return wrong(about, "%s says that %s signs with %s, and here it signs with %s; make both the same", r.KeysURL, k.ID, k.Algorithm, s.header.algorithm)
+	}
+	return fine(about, "%s is in %s", s.header.keyID, r.KeysURL)
+}
+
+// inquire says what lies in the file now.
+func (s fileCopy) inquire(ctx context.Context, _ *Inquiry, _ []agent.Request) []Finding {
+	t, err := s.Issue(ctx, agent.Request{})
+	switch {
+	case err != nil:
+		return []Finding{failed("file", err)}
+	case t.Expires.IsZero():
+		return []Finding{fine("file", "a token lies in %s that does not say when it expires", s.Path)}
+	}
+	return []Finding{fine("file", "a token lies in %s that expires at %s", s.Path, t.Expires.UTC().Format(time.RFC3339))}
+}
+
+// inquire says whether the program is there.
+func (s *command) inquire(context.Context, *Inquiry, []agent.Request) []Finding {
+	path := s.program.Args[0]
+	if _, err := exec.LookPath(path); err != nil {
+		if e, ok := errors.AsType[*exec.Error](err); ok {
+			err = e.Err
+		}
+		return []Finding{wrong("program", "%v; install it, or correct the path", pathFirst(path, err))}
+	}
+	return []Finding{fine("program", "%s is there; --issue runs it", path)}
+}
