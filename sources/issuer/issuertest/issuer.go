@@ -47,6 +47,7 @@ type Behaviour struct {
 
 	// These answer in its place, unless they are nil.
 	ServeToken, ServeMetadata, ServeKeys http.HandlerFunc
+	ServeOAuth                           http.HandlerFunc // at OAuthPath, where otherwise nothing is
 }
 
 // A Request is one that an Issuer was sent.
@@ -260,6 +261,8 @@ func (i *Issuer) parts(how Behaviour, path string) (part, http.HandlerFunc) {
 		return i.serveToken, how.ServeToken
 	case DevicePath:
 		return i.serveDevice, nil
+	case OAuthPath:
+		return nil, how.ServeOAuth
 	default:
 		return nil, nil
 	}

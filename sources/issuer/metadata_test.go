@@ -1,0 +1,162 @@
+package issuer_test
+
+import (
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/sources/issuer"
+	"github.com/tokenagent/tokenagent/sources/issuer/issuertest"
+)
+
+func TestMetadataIsWhatTheIssuerSays(t *testing.T) {
+	i := issuertest.Start(t)
+	i.Change(func(b *issuertest.Behaviour) {
+		b.Metadata = func(m map[string]any) {
+			m["mtls_endpoint_aliases"] = map[string]any{"token_endpoint": "https://mtls.example/token"}
+			m["scopes_supported"] = nil
+		}
+	})
+	got, err := serverOf(i).Metadata(t.Context())
+	want := issuer.Metadata{
+		Issuer: i.URL, TokenEndpoint: i.URL + "/token", TLSTokenEndpoint: "https://mtls.example/token", JWKSURI: i.URL + "/jwks", DeviceEndpoint: i.URL + "/device",
+		GrantTypes:  []string{"client_credentials", "refresh_token", "urn:ietf:params:oauth:grant-type:token-exchange", "urn:ietf:params:oauth:grant-type:device_code"},
+		AuthMethods: issuer.Auths(),
+	}
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Errorf("%v\n%s", err, diff)
+	}
+}
+
+func TestMetadataIsAskedForOnce(t *testing.T) {
+	i := issuertest.Start(t)
+	s := serverOf(i)
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() {
+			if _, err := s.Metadata(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if got := len(i.Requests()); got != 1 {
+		t.Errorf("it was asked for %d times", got)
+	}
+}
+
+// Of a simple issuer on a web server that does not know what the file is.
+func TestMetadataNeedsNoContentType(t *testing.T) {
+	i := issuertest.Start(t)
+	i.Change(func(b *issuertest.Behaviour) {
+		b.ServeMetadata = func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/octet-stream")
+			w.Write([]byte(`{"issuer":"` + i.URL + `"}`))
+		}
+	})
+	if _, err := serverOf(i).Metadata(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestMetadataIsFoundWhereRFC8414HasIt(t *testing.T) {
+	i := issuertest.Start(t)
+	i.Change(func(b *issuertest.Behaviour) {
+		b.ServeMetadata = http.NotFound
+		b.ServeOAuth = func(w http.ResponseWriter, r *http.Request) {
+			issuertest.Reply(w, http.StatusOK, map[string]any{"issuer": i.URL, "token_endpoint": i.URL + "/token"})
+		}
+	})
+	if _, err := serverOf(i).Token(t.Context(), robot, clientCredentials("a")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestFaultsOfMetadata(t *testing.T) {
+	const none = "there is none, neither at ISSUER/.well-known/openid-configuration nor at ISSUER/.well-known/oauth-authorization-server; check issuer, or set token_endpoint"
+	metadata := func(change func(i *issuertest.Issuer, m map[string]any)) func(*issuertest.Issuer) issuertest.Behaviour {
+		return func(i *issuertest.Issuer) issuertest.Behaviour {
+			return issuertest.Behaviour{Metadata: func(m map[string]any) { change(i, m) }}
+		}
+	}
+	serve := func(serve http.HandlerFunc) func(*issuertest.Issuer) issuertest.Behaviour {
+		return func(*issuertest.Issuer) issuertest.Behaviour { return issuertest.Behaviour{ServeMetadata: serve} }
+	}
+	for name, c := range map[string]struct {
+		how  func(*issuertest.Issuer) issuertest.Behaviour
+		kind agent.Kind
+		text string
+	}{
+		"nowhere":         {serve(http.NotFound), agent.Transient, none},
+		"busy":            {serve(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(429) }), agent.Transient, "429 Too Many Requests at ISSUER/.well-known/openid-configuration; the issuer or something before it is overloaded or down"},
+		"other issuer":    {metadata(func(i *issuertest.Issuer, m map[string]any) { m["issuer"] = i.URL + "/" }), agent.Configuration, `it says that its issuer is "ISSUER/"; write just that, to the slash at its end, or ask whom you mean`},
+		"no issuer":       {metadata(func(_ *issuertest.Issuer, m map[string]any) { delete(m, "issuer") }), agent.Transient, "it names no issuer, so it is no metadata"},
+		"issuer a number": {metadata(func(_ *issuertest.Issuer, m map[string]any) { m["issuer"] = 5 }), agent.Transient, "issuer: it is no string"},
+		"grants a word":   {metadata(func(_ *issuertest.Issuer, m map[string]any) { m["grant_types_supported"] = "a" }), agent.Transient, "grant_types_supported: it is no list of strings"},
+		"scopes numbers":  {metadata(func(_ *issuertest.Issuer, m map[string]any) { m["scopes_supported"] = []int{5} }), agent.Transient, "scopes_supported: it is no list of strings"},
+		"no endpoint":     {metadata(func(_ *issuertest.Issuer, m map[string]any) { delete(m, "token_endpoint") }), agent.Configuration, "it names no token_endpoint; set token_endpoint, if the issuer has one"},
+		"to http":         {serve(http.RedirectHandler("http://127.0.0.1/", 302).ServeHTTP), agent.Transient, "it redirects to http://127.0.0.1, which is not https and not followed"},
+		"to another":      {serve(http.RedirectHandler("https://other.example/", 302).ServeHTTP), agent.Transient, "it redirects to another host, https://other.example, which is not followed"},
+		"in a circle":     {serve(http.RedirectHandler("/.well-known/openid-configuration", 302).ServeHTTP), agent.Transient, "it redirects more than 3 times"},
+		"page":            {serve(func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("<html>")) }), agent.Transient, "its answer is text/html and no JSON; see whether that is the issuer, or a page of something between"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			i := issuertest.Start(t)
+			i.Change(func(b *issuertest.Behaviour) { *b = c.how(i) })
+			_, err := serverOf(i).Token(t.Context(), robot, clientCredentials("a"))
+			wantFault(t, err, i, c.kind, "issuer ISSUER: metadata: "+c.text)
+		})
+	}
+}
+
+func TestARedirectOnTheSameHostIsFollowed(t *testing.T) {
+	i := issuertest.Start(t)
+	i.Change(func(b *issuertest.Behaviour) {
+		b.ServeMetadata = http.RedirectHandler(issuertest.OAuthPath, http.StatusFound).ServeHTTP
+		b.ServeOAuth = func(w http.ResponseWriter, r *http.Request) {
+			issuertest.Reply(w, http.StatusOK, map[string]any{"issuer": i.URL})
+		}
+	})
+	if _, err := serverOf(i).Metadata(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// An endpoint that the metadata names is no better than one that a person names.
+func TestAnEndpointWithoutTLSIsNotAsked(t *testing.T) {
+	i := issuertest.Start(t)
+	plain := strings.Replace(i.URL, "https", "http", 1) + "/token"
+	i.Change(func(b *issuertest.Behaviour) { b.Metadata = func(m map[string]any) { m["token_endpoint"] = plain } })
+	_, err := serverOf(i).Token(t.Context(), robot, clientCredentials("a"))
+	wantFault(t, err, i, agent.Configuration, "issuer ISSUER: "+plain+": it is http, over which secrets and tokens can be read on the way; only https is allowed, on the loopback interface too")
+	if got := len(i.Requests(issuertest.TokenPath)); got != 0 {
+		t.Error("it was asked")
+	}
+}
+
+func TestCheckURL(t *testing.T) {
+	for text, want := range map[string]string{
+		"https://iam.example.org/":      "",
+		"https://iam.example.org:8443/": "",
+		"https://[::1]/realms/x":        "",
+		"":                              "https://",
+		"iam.example.org":               "https://",
+		"iam.example.org:443":           "no URL",
+		"http://localhost/":             "only https is allowed",
+		"https:///token":                "names no host",
+		"https://a:b@host/":             "user or password",
+		"https://host/#a":               "fragment",
+		"https://host/%zz":              "no URL",
+		"ftp://host/":                   "https://",
+	} {
+		err := issuer.CheckURL(text)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q in it", text, err, want)
+		}
+	}
+}

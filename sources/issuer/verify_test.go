@@ -1,0 +1,234 @@
+package issuer_test
+
+import (
+	"crypto"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/profile"
+	"github.com/tokenagent/tokenagent/sources/issuer"
+	"github.com/tokenagent/tokenagent/sources/issuer/issuertest"
+	"github.com/tokenagent/tokenagent/sources/keys"
+)
+
+// wantFault reports an error that is not the fault of that kind with that text, in
+// which ISSUER stands for the test's.
+func wantFault(t *testing.T, err error, i *issuertest.Issuer, kind agent.Kind, text string) {
+	t.Helper()
+	f, ok := errors.AsType[*agent.Fault](err)
+	if !ok {
+		t.Fatalf("got %v, which is no fault", err)
+	}
+	text = strings.ReplaceAll(text, "ISSUER", i.URL)
+	if f.Kind != kind || err.Error() != text {
+		t.Errorf("got %s: %v\nwant %s: %s", f.Kind, err, kind, text)
+	}
+}
+
+// signed is a JWT of the issuer, signed with a new key for the algorithm that is
+// published under its id or not.
+func signed(t *testing.T, i *issuertest.Issuer, algorithm, typ string, publish bool, claims map[string]any) string {
+	t.Helper()
+	key, err := keys.Generate(algorithm)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if publish {
+		i.Publish(jose.JSONWebKey{Key: crypto.PublicKey(key.Public()), KeyID: key.ID(), Algorithm: algorithm, Use: "sig"})
+	}
+	options := &jose.SignerOptions{}
+	if typ != "" {
+		options.WithType(jose.ContentType(typ))
+	}
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.SignatureAlgorithm(algorithm), Key: jose.JSONWebKey{Key: key.Private(), KeyID: key.ID()}}, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := json.Marshal(claims)
+	if err != nil {
+		t.Fatal(err)
+	}
+	jws, err := signer.Sign(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := jws.CompactSerialize()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func TestEveryAlgorithmIsVerified(t *testing.T) {
+	i := issuertest.Start(t)
+	for _, algorithm := range keys.Algorithms() {
+		s := serverOf(i)
+		text := signed(t, i, algorithm, "JWT", true, map[string]any{"iss": i.URL, "sub": "robot"})
+		got, err := s.Verify(t.Context(), agent.NewSecret(text))
+		if err != nil || got.Claims["sub"] != "robot" || got.Header["alg"] != algorithm {
+			t.Errorf("%s: %v, %v", algorithm, got, err)
+		}
+		forged := signed(t, i, algorithm, "JWT", false, map[string]any{"iss": i.URL, "sub": "robot"})
+		if _, err := s.Verify(t.Context(), agent.NewSecret(forged)); err == nil {
+			t.Errorf("%s: a token of another key was accepted", algorithm)
+		}
+	}
+}
+
+func TestAKeyThatIsNotKnownHasThemReadAgain(t *testing.T) {
+	i := issuertest.Start(t)
+	s := serverOf(i)
+	verify := func() error {
+		_, err := s.Verify(t.Context(), agent.NewSecret(i.Sign(map[string]any{"iss": i.URL})))
+		return err
+	}
+	read := func() int { return len(i.Requests(issuertest.KeysPath)) }
+	for range 3 {
+		if err := verify(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if read() != 1 {
+		t.Errorf("the keys were read %d times for one key", read())
+	}
+	i.RotateKey(t, true)
+	if err := verify(); err != nil || read() != 2 {
+		t.Errorf("after a rotation: %v, the keys were read %d times", err, read())
+	}
+}
+
+func TestAKeyThatIsNotPublishedYetMayCome(t *testing.T) {
+	i := issuertest.Start(t)
+	i.RotateKey(t, false)
+	text := agent.NewSecret(i.Sign(map[string]any{"iss": i.URL}))
+	_, err := serverOf(i).Verify(t.Context(), text)
+	decoded, _ := profile.Decode(text.Reveal())
+	wantFault(t, err, i, agent.Transient, "issuer ISSUER: keys at ISSUER/jwks: the key \""+decoded.Header["kid"].(string)+"\" that signed the token is not among them yet; the issuer must publish it")
+}
+
+func TestTheLastGoodKeysAreKept(t *testing.T) {
+	i := issuertest.Start(t)
+	s := serverOf(i)
+	old := agent.NewSecret(i.Sign(map[string]any{"iss": i.URL}))
+	if _, err := s.Verify(t.Context(), old); err != nil {
+		t.Fatal(err)
+	}
+	i.Change(func(b *issuertest.Behaviour) {
+		b.ServeKeys = func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", "90")
+			http.Error(w, "SECRET", http.StatusServiceUnavailable)
+		}
+	})
+	if _, err := s.Verify(t.Context(), old); err != nil {
+		t.Error(err)
+	}
+	i.RotateKey(t, true)
+	_, err := s.Verify(t.Context(), agent.NewSecret(i.Sign(map[string]any{"iss": i.URL})))
+	wantFault(t, err, i, agent.Transient, "issuer ISSUER: keys at ISSUER/jwks: 503 Service Unavailable at ISSUER/jwks; the issuer or something before it is overloaded or down")
+	if f, _ := errors.AsType[*agent.Fault](err); f.RetryAfter.Seconds() != 90 {
+		t.Errorf("its Retry-After is %v", f.RetryAfter)
+	}
+	if _, err := s.Verify(t.Context(), old); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestKeysThatCannotBeRead(t *testing.T) {
+	i := issuertest.Start(t)
+	for text, want := range map[string]string{
+		`{}`:                      "what lies there is no set of keys (JWKS, RFC 7517)",
+		`{"keys":{}}`:             "what lies there is no set of keys (JWKS, RFC 7517)",
+		`{"keys":[{"kty":"EC"}]}`: "what lies there is no set of keys (JWKS, RFC 7517)",
+		`[]`:                      "its answer with status 200 cannot be used: it is no JSON object",
+		`{"keys":[],"keys":[]}`:   "its answer with status 200 cannot be used: a name occurs twice in an object",
+		`<html>`:                  "its answer with status 200 cannot be used: it is no valid JSON",
+	} {
+		i.Change(func(b *issuertest.Behaviour) {
+			b.ServeKeys = func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte(text)) }
+		})
+		_, err := serverOf(i).Verify(t.Context(), agent.NewSecret(i.Sign(map[string]any{"iss": i.URL})))
+		if strings.HasPrefix(text, "<") { // of which net/http tells the type
+			want = "its answer is text/html and no JSON; see whether that is the issuer, or a page of something between"
+		}
+		wantFault(t, err, i, agent.Transient, "issuer ISSUER: keys at ISSUER/jwks: "+want)
+	}
+}
+
+func TestATokenThatNoKeyCanVouchFor(t *testing.T) {
+	i := issuertest.Start(t)
+	s := serverOf(i)
+	part := func(v any) string {
+		data, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return base64.RawURLEncoding.EncodeToString(data)
+	}
+	made := func(header, claims map[string]any) string {
+		return part(header) + "." + part(claims) + "." + base64.RawURLEncoding.EncodeToString([]byte(rand.Text()))
+	}
+	good := map[string]any{"iss": i.URL}
+	const none = "alg: it is not signed, so anybody could have made it; the issuer must sign it"
+	const shared = "alg: it is signed with a shared secret (HS256 and its kin), which nobody else can verify; have the issuer sign with RS256 or ES256, or set verify = false"
+	genuine := i.Sign(good)
+	for name, c := range map[string]struct{ text, want string }{
+		"none":         {made(map[string]any{"alg": "none"}, good), none},
+		"None":         {made(map[string]any{"alg": "None"}, good), none},
+		"no alg":       {made(map[string]any{"typ": "JWT"}, good), none},
+		"alg a number": {made(map[string]any{"alg": 5}, good), none},
+		"HS256":        {made(map[string]any{"alg": "HS256"}, good), shared},
+		"HS512":        {made(map[string]any{"alg": "HS512"}, good), shared},
+		"RSA1_5":       {made(map[string]any{"alg": "RSA1_5"}, good), "alg: it is none that can be verified; allowed are RS256, RS384, RS512, ES256, ES384, ES512, PS256, PS384, PS512, EdDSA"},
+		"logout":       {made(map[string]any{"alg": "ES256", "typ": "logout+jwt"}, good), `typ: it is "logout+jwt", which is no access token's; allowed are JWT, at+jwt or none`},
+		"slash":        {made(map[string]any{"alg": "ES256"}, map[string]any{"iss": i.URL + "/"}), `iss: it is "ISSUER/", another than the issuer that was asked; they must be equal, to the slash at the end`},
+		"no iss":       {made(map[string]any{"alg": "ES256"}, map[string]any{}), `iss: it is "", another than the issuer that was asked; they must be equal, to the slash at the end`},
+		"opaque":       {"opaque", "it is no JWT; that is three parts of base64url with dots between them"},
+		"line end":     {genuine + "\n", "signature: it is no base64url without padding (RFC 7515)"},
+	} {
+		_, err := s.Verify(t.Context(), agent.NewSecret(c.text))
+		wantFault(t, err, i, agent.Configuration, "issuer ISSUER: token: "+c.want)
+		if opaque := errors.Is(err, profile.ErrNoJWT); opaque != (name == "opaque") {
+			t.Errorf("%s: it is taken for opaque: %v", name, opaque)
+		}
+	}
+	if got := len(i.Requests()); got != 0 {
+		t.Errorf("the issuer was asked %d times for what it cannot answer", got)
+	}
+	parts := strings.Split(genuine, ".")
+	_, err := s.Verify(t.Context(), agent.NewSecret(parts[0]+"."+part(map[string]any{"iss": i.URL, "sub": "root"})+"."+parts[2]))
+	wantFault(t, err, i, agent.Configuration, "issuer ISSUER: keys at ISSUER/jwks: none of them has signed the token; see whether it comes from this issuer")
+}
+
+func TestTypesOfAnAccessToken(t *testing.T) {
+	i := issuertest.Start(t)
+	s := serverOf(i)
+	for _, typ := range []string{"", "JWT", "jwt", "at+jwt", "application/at+jwt", "AT+JWT"} {
+		text := signed(t, i, "ES256", typ, true, map[string]any{"iss": i.URL})
+		if _, err := s.Verify(t.Context(), agent.NewSecret(text)); err != nil {
+			t.Errorf("typ %q: %v", typ, err)
+		}
+	}
+}
+
+func TestWhereTheKeysAre(t *testing.T) {
+	i := issuertest.Start(t)
+	text := agent.NewSecret(i.Sign(map[string]any{"iss": "https://some.example"}))
+	alone := issuer.NewServer(issuer.Address{TokenEndpoint: i.URL + "/token", JWKSURI: i.URL + "/jwks", CAFile: i.CAFile})
+	if _, err := alone.Verify(t.Context(), text); err != nil {
+		t.Error(err)
+	}
+	if got := len(i.Requests(issuertest.MetadataPath)); got != 0 {
+		t.Error("the metadata was read, though jwks_uri is set")
+	}
+	i.Change(func(b *issuertest.Behaviour) { b.Metadata = func(m map[string]any) { delete(m, "jwks_uri") } })
+	_, err := serverOf(i).Verify(t.Context(), agent.NewSecret(i.Sign(map[string]any{"iss": i.URL})))
+	wantFault(t, err, i, agent.Configuration, "issuer ISSUER: metadata: it names no jwks_uri, so no signature can be verified; set jwks_uri, or verify = false")
+}
