@@ -105,7 +105,7 @@ func (s *refreshToken) inspect(b *config.Block) {
 		err = nil
 	}
 	if err != nil {
-		b.Warn("", "no refresh token", fmt.Sprintf("%v; to get one: %s", err, s.login))
+		b.Warn("", "the stored refresh token cannot be read", fmt.Sprintf("%v; to get a new one: %s", err, s.login))
 		return
 	}
 	_, err = s.counts(stored)

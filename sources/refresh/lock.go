@@ -28,19 +28,22 @@ type Lock struct {
 }
 
 // Lock waits for the right to use the token, for a minute at most, and makes the
-// folder if it is missing. The error begins with a path, and says who holds the
-// lock, or what is wrong with the folder.
+// folder if it is missing. Who waits longest comes first, so that an agent with a
+// thousand tokens to fetch lets a person with a login in. The error begins with a
+// path, and says who holds the lock, or what is wrong with the folder.
 func (s *Store) Lock(ctx context.Context) (*Lock, error) {
 	if err := s.folder(); err != nil {
 		return nil, err
 	}
-	file, err := os.OpenFile(s.lock, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+	deadline := time.Now().Add(patience)
+	next, err := s.flock(ctx, s.queue, deadline)
 	if err != nil {
-		return nil, wrap(s.lock, err)
+		return nil, err
 	}
-	if err := flock(ctx, file); err != nil {
-		file.Close()
-		return nil, wrap(s.lock, err)
+	defer next.Close()
+	file, err := s.flock(ctx, s.lock, deadline)
+	if err != nil {
+		return nil, err
 	}
 	l := &Lock{s, file}
 	l.sign()
@@ -53,26 +56,42 @@ func (s *Store) Lock(ctx context.Context) (*Lock, error) {
 // of somebody else, who could not write into it.
 func (s *Store) folder() error {
 	warnings, err := s.file().Check()
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) { // nobody else's folder was on the way
 		folder := filepath.Dir(s.path)
 		if err := os.MkdirAll(folder, 0o700); err != nil {
 			return wrap(folder, err)
 		}
 		warnings, err = s.file().Check()
 	}
-	if foreign, ok := errors.AsType[*safefile.Foreign](err); ok {
-		return fmt.Errorf("%w; run this as that user, or name another state_dir", foreign)
-	}
 	if err == nil && len(warnings) > 0 && os.Geteuid() == 0 {
 		err = errors.New(warnings[0])
+	}
+	return advised(err)
+}
+
+// advised is err, with what to do about somebody else's folder.
+func advised(err error) error {
+	if foreign, ok := errors.AsType[*safefile.Foreign](err); ok {
+		return fmt.Errorf("%w; run this as that user, or name another state_dir", foreign)
 	}
 	return err
 }
 
-// flock takes the lock of the file, which goes with its descriptor.
-func flock(ctx context.Context, file *os.File) error {
+// flock opens the file and takes its lock, which goes with the descriptor.
+func (s *Store) flock(ctx context.Context, path string, deadline time.Time) (*os.File, error) {
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+	if err != nil {
+		return nil, wrap(path, err)
+	}
+	if err := s.await(ctx, file, deadline); err != nil {
+		file.Close()
+		return nil, wrap(path, err)
+	}
+	return file, nil
+}
+
+func (s *Store) await(ctx context.Context, file *os.File, deadline time.Time) error {
 	const shortest, longest = time.Millisecond, 50 * time.Millisecond
-	deadline := time.Now().Add(patience)
 	for wait := shortest; ; wait = min(2*wait, longest) {
 		err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		switch {
@@ -81,11 +100,11 @@ func flock(ctx context.Context, file *os.File) error {
 		case !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR):
 			return fmt.Errorf("lock it: %w", err)
 		case time.Now().After(deadline):
-			return fmt.Errorf("%s uses the refresh token for longer than %v; if that one hangs, end it", holder(file), patience)
+			return fmt.Errorf("%s uses the refresh token for longer than %v; if that one hangs, end it", s.holder(), patience)
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("waiting for %s, which uses the refresh token: %w", holder(file), ctx.Err())
+			return fmt.Errorf("waiting for %s, which uses the refresh token: %w", s.holder(), ctx.Err())
 		case <-time.After(wait):
 		}
 	}
@@ -98,11 +117,10 @@ func (l *Lock) sign() {
 	}
 }
 
-// holder is who has the lock of the file, as sign has it.
-func holder(file *os.File) string {
-	text := make([]byte, 20)
-	n, _ := file.ReadAt(text, 0)
-	switch pid, _ := strconv.Atoi(strings.TrimSpace(string(text[:n]))); pid {
+// holder is who has the lock, as sign has it.
+func (s *Store) holder() string {
+	text, _ := os.ReadFile(s.lock)
+	switch pid, _ := strconv.Atoi(strings.TrimSpace(string(text))); pid {
 	case 0:
 		return "another process"
 	case os.Getpid():

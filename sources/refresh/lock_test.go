@@ -115,6 +115,38 @@ func TestWhoWaitsForTheLockGetsItAtItsRelease(t *testing.T) {
 	check(t, <-got)
 }
 
+// An agent with a thousand tokens to fetch takes the lock again at once.
+func TestWhoWaitsIsNotOvertakenForEver(t *testing.T) {
+	s := NewStore(t.TempDir(), "cilogon")
+	ctx, end := context.WithCancel(t.Context())
+	var agent sync.WaitGroup
+	defer agent.Wait()
+	defer end()
+	begun := make(chan struct{}, 1)
+	agent.Go(func() {
+		for ctx.Err() == nil {
+			l, err := s.Lock(ctx)
+			if err != nil {
+				return // it ended meanwhile
+			}
+			select {
+			case begun <- struct{}{}:
+			default:
+			}
+			time.Sleep(20 * time.Millisecond) // the issuer answers
+			l.Release()
+		}
+	})
+	<-begun
+	for range 3 {
+		waiting, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		l, err := s.Lock(waiting)
+		cancel()
+		check(t, err)
+		l.Release()
+	}
+}
+
 func TestWhoHoldsTheLockIsNamed(t *testing.T) {
 	s := NewStore(t.TempDir(), "cilogon")
 	l := hold(t, s)
@@ -227,7 +259,7 @@ func TestADiskThatIsReadOnlyIsSeenBeforeTheTokenIsUsed(t *testing.T) {
 	hold(t, s).Release()
 	check(t, unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""))
 	_, err := s.Lock(t.Context())
-	wantError(t, err, s.lock+": ", "read-only file system")
+	wantError(t, err, s.queue+": ", "read-only file system")
 }
 
 func TestAFolderThatMayNotBeWrittenIsSeenBeforeTheTokenIsUsed(t *testing.T) {

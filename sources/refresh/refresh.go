@@ -68,8 +68,9 @@ func sum(salt, content []byte) []byte {
 
 // A Store is where the refresh token of one source is kept.
 type Store struct {
-	path string // of the file
-	lock string // the file that is locked, for the other one is replaced
+	path  string // of the file
+	lock  string // the file that is locked, for the other one is replaced
+	queue string // is locked by who is the next to have the lock
 }
 
 const (
@@ -81,7 +82,7 @@ const (
 // whose path is absolute. Nothing is made or read yet.
 func NewStore(stateDir, name string) *Store {
 	base := filepath.Join(stateDir, folderName, url.PathEscape(name))
-	return &Store{path: base + ".json", lock: base + ".lock"}
+	return &Store{path: base + ".json", lock: base + ".lock", queue: base + ".queue"}
 }
 
 // Path is the file that the token is stored in.
@@ -97,7 +98,7 @@ func CheckName(name string) string {
 func (s *Store) Read() (Token, error) {
 	content, err := s.file().Read()
 	if err != nil {
-		return Token{}, err
+		return Token{}, advised(err)
 	}
 	t, err := parse(content)
 	if err != nil {

@@ -83,7 +83,7 @@ func TestOnlyTheAgentsUserGetsAtIt(t *testing.T) {
 
 func TestEachSourceHasAFileOfItsOwn(t *testing.T) {
 	dir := t.TempDir()
-	names := []string{"cilogon", "cilogon.json", "cilogon.lock", "..", "a/b", "a%2Fb", "ä b"}
+	names := []string{"cilogon", "cilogon.json", "cilogon.lock", "cilogon.queue", "..", "a/b", "a%2Fb", "ä b"}
 	for _, name := range names {
 		if problem := CheckName(name); problem != "" {
 			t.Errorf("%s: %s", name, problem)
@@ -170,7 +170,7 @@ func TestWhatAKilledProcessLeftIsSweptAway(t *testing.T) {
 	for _, e := range entries {
 		names = append(names, e.Name())
 	}
-	if diff := cmp.Diff([]string{others, "cilogon.lock"}, names); diff != "" {
+	if diff := cmp.Diff([]string{others, "cilogon.lock", "cilogon.queue"}, names); diff != "" {
 		t.Error(diff)
 	}
 }
