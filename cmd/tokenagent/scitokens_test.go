@@ -67,7 +67,7 @@ func TestScitokensCppRefusesBadTokens(t *testing.T) {
 		because string // what the program says
 		command []string
 	}{
-		{"tampered", "Invalid signature", []string{"scitokens-verify", tampered(t, token)}},
+		{"tampered", "Invalid signature", []string{"scitokens-verify", tampered(t, token, "condor:/READ", "condor:/WRITE")}},
 		{"expired", "token expired", []string{"scitokens-verify", issuer.expired(t, token)}},
 		{"for another audience", "'aud' claim verification failed", []string{"scitokens-list-access", token, issuer.url, "other.example.org:9619"}},
 		{"of another issuer", "issuer is not in list of allowed issuers", []string{"scitokens-list-access", token, issuer.url + "/", "ce.example.org:9619"}},
@@ -206,15 +206,15 @@ func (i *simpleIssuer) expired(t *testing.T, token string) string {
 	return text
 }
 
-// tampered is token with more power than it was signed with.
-func tampered(t *testing.T, token string) string {
+// tampered is token with another scope in the place of the one it was signed with.
+func tampered(t *testing.T, token, scope, other string) string {
 	t.Helper()
 	parts := strings.Split(token, ".")
 	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
 	if err != nil {
 		t.Fatal(err)
 	}
-	more := strings.Replace(string(payload), "condor:/READ", "condor:/WRITE", 1)
+	more := strings.Replace(string(payload), scope, other, 1)
 	if more == string(payload) {
 		t.Fatalf("nothing to tamper with in %s", payload)
 	}
