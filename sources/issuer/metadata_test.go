@@ -102,7 +102,7 @@ func TestFaultsOfMetadata(t *testing.T) {
 		"to http":         {serve(http.RedirectHandler("http://127.0.0.1/", 302).ServeHTTP), agent.Transient, "it redirects to http://127.0.0.1, which is not https and not followed"},
 		"to another":      {serve(http.RedirectHandler("https://other.example/", 302).ServeHTTP), agent.Transient, "it redirects to another host, https://other.example, which is not followed"},
 		"in a circle":     {serve(http.RedirectHandler("/.well-known/openid-configuration", 302).ServeHTTP), agent.Transient, "it redirects more than 3 times"},
-		"page":            {serve(func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("<html>")) }), agent.Transient, "its answer is text/html and no JSON; see whether that is the issuer, or a page of something between"},
+		"page":            {serve(func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("<html>")) }), agent.Transient, "its answer is an HTML page and no JSON; see whether that is the issuer, or a page of something between"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -194,12 +194,19 @@ func isJSON(kind string, req *http.Request) bool {
 	return strings.HasPrefix(media, "application/") && strings.HasSuffix(media, "+json")
 }
 
+// kindOfContent names a Content-Type in our own words, since it may hold anything.
 func kindOfContent(kind string) string {
-	media, _, err := mime.ParseMediaType(kind)
-	if err != nil || len(media) > 60 {
-		return "of no known content type"
+	media, _, _ := mime.ParseMediaType(kind)
+	switch media {
+	case "text/html", "application/xhtml+xml":
+		return "an HTML page"
+	case "text/plain":
+		return "plain text"
+	case "application/x-www-form-urlencoded":
+		return "a form"
+	default:
+		return "of another type"
 	}
-	return media
 }
 
 // decodeObject reads the body: one JSON object in which no name occurs twice, of

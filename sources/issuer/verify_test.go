@@ -156,7 +156,7 @@ func TestKeysThatCannotBeRead(t *testing.T) {
 		})
 		_, err := serverOf(i).Verify(t.Context(), agent.NewSecret(i.Sign(map[string]any{"iss": i.URL})))
 		if strings.HasPrefix(text, "<") { // of which net/http tells the type
-			want = "its answer is text/html and no JSON; see whether that is the issuer, or a page of something between"
+			want = "its answer is an HTML page and no JSON; see whether that is the issuer, or a page of something between"
 		}
 		wantFault(t, err, i, agent.Transient, "issuer ISSUER: keys at ISSUER/jwks: "+want)
 	}

@@ -47,6 +47,7 @@ type Behaviour struct {
 
 	// These answer in its place, unless they are nil.
 	ServeToken, ServeMetadata, ServeKeys http.HandlerFunc
+	ServeDevice                          http.HandlerFunc
 	ServeOAuth                           http.HandlerFunc // at OAuthPath, where otherwise nothing is
 }
 
@@ -260,7 +261,7 @@ func (i *Issuer) parts(how Behaviour, path string) (part, http.HandlerFunc) {
 	case TokenPath:
 		return i.serveToken, how.ServeToken
 	case DevicePath:
-		return i.serveDevice, nil
+		return i.serveDevice, how.ServeDevice
 	case OAuthPath:
 		return nil, how.ServeOAuth
 	default:
