@@ -2,17 +2,21 @@
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 BUILT    ?= $(shell git log -1 --format=%ct 2>/dev/null)
 PREFIX   ?= /usr/local
+DIST     ?= dist
+ZSH      ?= $(PREFIX)/share/zsh/site-functions
 FUZZTIME ?= 5s
+RELEASE  := $(shell awk '/^Version:/ { print $$2 }' packaging/rpm/tokenagent.spec)
+export SOURCE_DATE_EPOCH ?= $(or $(BUILT),$(shell date -u -d "$$(awk '/^[*] / { print $$2, $$3, $$4, $$5; exit }' packaging/rpm/tokenagent.spec)" +%s))
 RACE     := $(if $(shell command -v gcc),-race)
 
-.PHONY: help build run test race fuzz soak lint bench cover install clean
+.PHONY: help build run test race fuzz soak lint bench cover man install rpm deb clean
 .DEFAULT_GOAL := help
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 
-build: ## bin/tokenagent, one static binary
-	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION) -X main.built=$(BUILT)' -o bin/ ./cmd/tokenagent
+build: ## bin/tokenagent, one static binary; the same source gives the same bytes
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -buildid= -X main.version=$(VERSION) -X main.built=$(BUILT)' -o bin/ ./cmd/tokenagent
 
 run: build ## a token kept fresh before your eyes, in .quickstart
 	bin/tokenagent init quickstart .quickstart
@@ -29,8 +33,8 @@ fuzz: ## FUZZTIME (5s) of every fuzz target
 	.ci/fuzz $(FUZZTIME)
 
 soak: ## the long kills, restarts and races: half an hour
-	TOKENAGENT_KILLS=4000 TOKENAGENT_RESTARTS=1000 TOKENAGENT_RACE_SECONDS=120 go test -count=1 -timeout 90m -v \
-		-run 'Killed|RestartsAsk|NoSwap' ./cmd/tokenagent ./sinks/safefile
+	TOKENAGENT_KILLS=4000 TOKENAGENT_RESTARTS=1000 TOKENAGENT_RACE_SECONDS=120 TOKENAGENT_COLD_BUILD=1 go test -count=1 -timeout 90m -v \
+		-run 'Killed|RestartsAsk|NoSwap|RPM' ./cmd/tokenagent ./sinks/safefile
 
 lint: ## gofmt, vet and staticcheck
 	@files=$$(gofmt -l .) && test -z "$$files" || { echo "not as gofmt writes it:" $$files; exit 1; }
@@ -42,8 +46,19 @@ bench: ## every benchmark
 cover: ## the share of the code that the tests run, in coverage.out
 	go test -coverprofile=coverage.out ./... && go tool cover -func=coverage.out | tail -n 1
 
-install: ## what build made, into $(DESTDIR)$(PREFIX)/bin
-	install -D -m 0755 bin/tokenagent '$(DESTDIR)$(PREFIX)/bin/tokenagent'
+man: build ## the manual pages and the shells' completions, in bin
+	rm -rf bin/man bin/completions && mkdir -p bin/man bin/completions
+	bin/tokenagent man bin/man
+	for shell in bash zsh fish; do bin/tokenagent completion $$shell > bin/completions/$$shell || exit 1; done
+
+install: ## what build and man made, the units of systemd and a configuration to begin with, into $(DESTDIR)$(PREFIX)
+	DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' ZSH='$(ZSH)' packaging/install
+
+rpm: ## source and binary RPM, in dist; RPMFLAGS goes to rpmbuild
+	mkdir -p '$(DIST)' && packaging/rpm/build $(RELEASE) '$(DIST)' $(RPMFLAGS)
+
+deb: ## Debian package of the same files, in dist
+	mkdir -p '$(DIST)' && packaging/deb/build $(RELEASE) '$(DIST)'
 
 clean: ## removes what the others made
-	rm -rf bin coverage.out .quickstart
+	rm -rf bin dist coverage.out .quickstart

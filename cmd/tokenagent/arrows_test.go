@@ -48,6 +48,7 @@ var foreign = map[string][]string{
 	"github.com/robfig/cron/v3":        {"agent", "agent/config"},
 	"github.com/sirupsen/logrus":       {"agent", "cmd/tokenagent"},
 	"github.com/spf13/cobra":           {"cmd/tokenagent"},
+	"github.com/spf13/pflag":           {"cmd/tokenagent"},
 	"github.com/zclconf/go-cty":        {"agent/config"},
 	"golang.org/x/oauth2":              {"sources/issuer"},
 	"golang.org/x/sync":                {"sources/issuer"},
