@@ -213,7 +213,7 @@ func isOffered(word string, said []string) bool {
 	name, path, _ := strings.Cut(word, ":")
 	return slices.ContainsFunc(said, func(s string) bool {
 		general, above, _ := strings.Cut(s, ":")
-		below := path == above || strings.HasPrefix(path, strings.TrimSuffix(above, "/")+"/")
+		below := strings.HasPrefix(path+"/", strings.TrimSuffix(above, "/")+"/")
 		return word == s || general == name && path != "" && (above == "" || below)
 	})
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -35,10 +36,10 @@ func (s outcome) print(w io.Writer) {
 	fmt.Fprintln(&text, title)
 	width := 0
 	for _, f := range s.Findings {
-		width = max(width, len(f.About))
+		width = max(width, len(plain(f.About)))
 	}
 	for _, f := range s.Findings {
-		fmt.Fprintf(&text, "  %-7s  %-*s  %s\n", f.Mark, width, f.About, plain(f.Text))
+		fmt.Fprintf(&text, "  %-7s  %-*s  %s\n", f.Mark, width, plain(f.About), plain(f.Text))
 	}
 	io.WriteString(w, text.String())
 }
@@ -140,7 +141,7 @@ func beginAll(ctx context.Context, all []subject) []chan outcome {
 // gone, is left to itself.
 func lookUntil(ctx context.Context, grace time.Duration, look func(context.Context) []sources.Finding) []sources.Finding {
 	if ctx.Err() != nil {
-		return late("not looked at, for the time was over; give more with --timeout")
+		return late(ctx, "not looked at, for the time was over; give more with --timeout")
 	}
 	found := make(chan []sources.Finding, 1)
 	go func() { found <- look(ctx) }()
@@ -153,10 +154,14 @@ func lookUntil(ctx context.Context, grace time.Duration, look func(context.Conte
 	case f := <-found:
 		return f
 	case <-time.After(grace):
-		return late("none in time; see what hangs, or give more with --timeout")
+		return late(ctx, "none in time; see what hangs, or give more with --timeout")
 	}
 }
 
-func late(text string) []sources.Finding {
+// late is the Finding of what ctx has ended.
+func late(ctx context.Context, text string) []sources.Finding {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		text = "interrupted"
+	}
 	return []sources.Finding{{Mark: sources.Wrong, Transient: true, About: "answer", Text: text}}
 }

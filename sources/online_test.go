@@ -1,0 +1,256 @@
+package sources
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/sources/issuer"
+	"github.com/tokenagent/tokenagent/sources/issuer/issuertest"
+	"github.com/tokenagent/tokenagent/sources/keys"
+)
+
+// lines are the findings as a person reads them.
+func lines(all []Finding) string {
+	var text strings.Builder
+	for _, f := range all {
+		passing := ""
+		if f.Transient {
+			passing = " (transient)"
+		}
+		fmt.Fprintf(&text, "%s%s %s: %s\n", f.Mark, passing, f.About, f.Text)
+	}
+	return text.String()
+}
+
+func wantFound(t *testing.T, all []Finding, want ...string) {
+	t.Helper()
+	text := lines(all)
+	for _, w := range want {
+		if !strings.Contains(text, w) {
+			t.Errorf("no finding %q in:\n%s", w, text)
+		}
+	}
+}
+
+// looked is what an Inquiry finds of the one source of the blocks.
+func looked(t *testing.T, dir, text string) []Finding {
+	t.Helper()
+	cfg, faults := load(t, dir, text, false)
+	if faults.HasErrors() {
+		t.Fatal(faults)
+	}
+	var q Inquiry
+	return q.Look(t.Context(), cfg.Sources[0].Source, []agent.Request{cfg.Renewers[0].Request})
+}
+
+// clientOf are the attributes of a client of the issuer.
+func clientOf(i *issuertest.Issuer) []string {
+	return []string{fmt.Sprintf("issuer = %q", i.URL), fmt.Sprintf("ca_file = %q", i.CAFile), theClient, theSecret}
+}
+
+func TestAnInquiryComparesTheGrantOfEachKind(t *testing.T) {
+	t.Parallel()
+	i := issuertest.Start(t)
+	i.Change(func(b *issuertest.Behaviour) {
+		b.Metadata = func(m map[string]any) { m["grant_types_supported"] = []string{"password"} }
+	})
+	for kind, more := range map[string]string{
+		"client_credentials": "",
+		"token_exchange":     `subject_token_file = "DIR/subject"`,
+	} {
+		found := looked(t, secrets(t), fetched(kind, append(clientOf(i), more)...))
+		grant := map[string]string{"client_credentials": "client_credentials", "token_exchange": tokenExchangeGrant}[kind]
+		wantFound(t, found, "fault grant type: "+grant+" is not offered, but password; have the issuer allow it")
+	}
+}
+
+func TestAnInquiryLooksForTheSubjectToken(t *testing.T) {
+	t.Parallel()
+	i := issuertest.Start(t)
+	dir := secrets(t)
+	text := fetched("token_exchange", append(clientOf(i), `subject_token_file = "DIR/subject"`)...)
+	wantFound(t, looked(t, dir, text), "ok subject token: one lies in "+dir+"/subject")
+	if err := os.Remove(filepath.Join(dir, "subject")); err != nil {
+		t.Fatal(err)
+	}
+	wantFound(t, looked(t, dir, text), "fault (transient) subject token: subject token "+dir+"/subject: no such file")
+}
+
+func TestAnInquiryLooksForTheRefreshToken(t *testing.T) {
+	r := newRobot(t)
+	look := func() []Finding {
+		var q Inquiry
+		return q.Look(t.Context(), r.refreshToken, nil)
+	}
+	wantFound(t, look(), "ok refresh token: one lies in "+r.dir+"/first", "ok grant type: refresh_token is offered")
+	if err := os.Remove(filepath.Join(r.dir, "first")); err != nil {
+		t.Fatal(err)
+	}
+	wantFound(t, look(), "fault refresh token: ")
+}
+
+func TestAnInquiryOfAClientWithoutAuthenticationOnlyWarns(t *testing.T) {
+	t.Parallel()
+	i := issuertest.Start(t)
+	i.Change(func(b *issuertest.Behaviour) {
+		b.Metadata = func(m map[string]any) {
+			m["token_endpoint_auth_methods_supported"] = []string{"client_secret_basic"}
+		}
+	})
+	text := fetched("client_credentials", append(clientOf(i)[:3], `client_auth = "none"`)...)
+	wantFound(t, looked(t, secrets(t), text), "warning client authentication: none is not offered, but client_secret_basic")
+}
+
+func TestAnInquiryNeedsNoMetadataWhereTheBlockNamesAll(t *testing.T) {
+	t.Parallel()
+	i := issuertest.Start(t)
+	i.Change(func(b *issuertest.Behaviour) { b.ServeMetadata = http.NotFound })
+	all := append(clientOf(i),
+		fmt.Sprintf("token_endpoint = %q", i.URL+issuertest.TokenPath),
+		fmt.Sprintf("jwks_uri = %q", i.URL+issuertest.KeysPath))
+	wantFound(t, looked(t, secrets(t), fetched("client_credentials", all...)),
+		"warning metadata: issuer "+i.URL+": metadata: there is none", "the block names all that it would tell",
+		"ok token endpoint: ", "ok keys: 1 key at ")
+}
+
+func TestAnInquiryLooksAtTheFileOfATokenAndAtTheProgram(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "token"), "opaque\n", 0o600)
+	write(t, filepath.Join(dir, "program"), "#!/bin/sh\n", 0o700)
+	for text, want := range map[string]string{
+		fetched("file", `path = "DIR/token"`):              "ok file: a token lies in " + dir + "/token that does not say when it expires\n",
+		fetched("file", `path = "DIR/gone"`):               "fault (transient) file: " + dir + "/gone: no such file",
+		fetched("command", `command = ["DIR/program"]`):    "ok program: " + dir + "/program is there; --issue runs it\n",
+		fetched("command", `command = ["DIR/nowhere/at"]`): "fault program: " + dir + "/nowhere/at: no such file or directory; install it, or correct the path\n",
+	} {
+		wantFound(t, looked(t, dir, text), want)
+	}
+}
+
+// signer is a local key that the issuer knows, or not.
+func signer(t *testing.T, issuerURL string) (*localKey, keys.Key) {
+	t.Helper()
+	key := generated(t, "ES256").WithID("2026-11")
+	s, err := newLocalKey(key, issuerURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, key
+}
+
+// inquired is what is found of the key whose issuer's certificate is trusted, for
+// a token of that profile.
+func inquired(ctx context.Context, s *localKey, i *issuertest.Issuer, profile string) []Finding {
+	trusting := issuer.NewServer(issuer.Address{Issuer: i.URL, CAFile: i.CAFile})
+	q := Inquiry{servers: map[issuer.Address]*issuer.Server{{Issuer: i.URL}: trusting}}
+	return q.Look(ctx, s, []agent.Request{{Profile: profile}})
+}
+
+func TestAnInquiryComparesALocalKeyWithWhatIsPublished(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name    string
+		publish func(keys.Key) []jose.JSONWebKey
+		profile string
+		want    string
+	}{
+		{"it is there", func(k keys.Key) []jose.JSONWebKey {
+			return []jose.JSONWebKey{{Key: k.Public(), KeyID: k.ID(), Algorithm: "ES256", Use: "sig"}}
+		}, "wlcg", "ok published key: 2026-11 is in "},
+		{"it is not", nil, "wlcg", "fault published key: 2026-11 is not in "},
+		{"it is not, and perhaps nobody minds", nil, "", "warning published key: 2026-11 is not in "},
+		{"another has its name", func(keys.Key) []jose.JSONWebKey {
+			return []jose.JSONWebKey{{Key: generated(t, "ES256").Public(), KeyID: "2026-11"}}
+		}, "scitokens", "has another key under the name 2026-11, so verifiers refuse its tokens"},
+		{"it is for another algorithm", func(k keys.Key) []jose.JSONWebKey {
+			return []jose.JSONWebKey{{Key: k.Public(), KeyID: k.ID(), Algorithm: "ES384"}}
+		}, "scitokens", "says that 2026-11 signs with ES384, and here it signs with ES256; make both the same"},
+	} {
+		i := issuertest.Start(t)
+		s, key := signer(t, i.URL)
+		if tt.publish != nil {
+			i.Publish(tt.publish(key)...)
+		}
+		found := inquired(t.Context(), s, i, tt.profile)
+		if !strings.Contains(lines(found[:1]), tt.want) {
+			t.Errorf("%s: %swant %s", tt.name, lines(found), tt.want)
+		}
+		wantFound(t, found, "certificate: that of 127.0.0.1")
+		if asked := i.Requests(issuertest.TokenPath); len(asked) > 0 {
+			t.Errorf("%s: the token endpoint of a key of ours was asked", tt.name)
+		}
+	}
+}
+
+func TestAnInquiryOfALocalKeyWhoseIssuerIsDown(t *testing.T) {
+	t.Parallel()
+	i := issuertest.Start(t)
+	s, _ := signer(t, i.URL)
+	i.Stop()
+	wantFound(t, inquired(t.Context(), s, i, "wlcg"), "fault (transient) published key: ")
+	wantFound(t, inquired(t.Context(), s, i, ""), "warning published key: ")
+}
+
+func TestAnInquiryAsksNobodyAboutAKeyThatNobodyLooksFor(t *testing.T) {
+	i := issuertest.Start(t)
+	for url, profile := range map[string]string{i.URL: "clustercockpit", "cm.example.org": "", "": ""} {
+		s, _ := signer(t, url)
+		if found := inquired(t.Context(), s, i, profile); found != nil {
+			t.Errorf("%q, %q: %s", url, profile, lines(found))
+		}
+	}
+	if asked := i.Requests(); len(asked) > 0 {
+		t.Errorf("asked %v", asked)
+	}
+}
+
+func TestCertificateFindings(t *testing.T) {
+	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	for left, want := range map[time.Duration]string{
+		time.Hour:            "warning certificate: that of iam ends 2026-11-22, in less than a day (CN=iam); have it renewed before that\n",
+		30 * time.Hour:       "warning certificate: that of iam ends 2026-11-23, in 1 day (CN=iam); have it renewed before that\n",
+		14*24*time.Hour - 1:  "warning certificate: that of iam ends 2026-12-06, in 13 days (CN=iam); have it renewed before that\n",
+		14 * 24 * time.Hour:  "ok certificate: that of iam is good until 2026-12-06, in 14 days\n",
+		300 * 24 * time.Hour: "ok certificate: that of iam is good until 2027-09-18, in 300 days\n",
+	} {
+		if got := lines([]Finding{certificateFound(issuer.Certificate{Host: "iam", Ends: now.Add(left), Subject: "CN=iam"}, now)}); got != want {
+			t.Errorf("%v: %swant %s", left, got, want)
+		}
+	}
+}
+
+func TestClockFindings(t *testing.T) {
+	for skew, want := range map[time.Duration]string{
+		0:                 "ok clock: this host's and the issuer's agree",
+		3 * time.Second:   "warning clock: this host's is 3s ahead of the issuer's, which matters to verifiers; set it",
+		-90 * time.Second: "warning clock: this host's is 1m30s behind the issuer's",
+		mostSkew:          "fault clock: this host's is 5 minutes or more ahead of the issuer's, more than can be made up for",
+		-mostSkew:         "fault clock: this host's is 5 minutes or more behind the issuer's",
+	} {
+		wantFound(t, []Finding{clockFound(skew)}, want)
+	}
+}
+
+func TestAScopeIsOfferedByItsNameOrByAPathAboveIt(t *testing.T) {
+	said := []string{"openid", "storage.read:/", "storage.create", "storage.modify:/data/", "compute.read"}
+	for word, want := range map[string]bool{
+		"openid": true, "compute.read": true, "storage.read:/": true, "storage.read:/a/b": true,
+		"storage.create:/x": true, "storage.modify:/data/x": true, "storage.modify:/data": true,
+		"storage.modify:/database": false, "storage.modify:/": false, "storage.stage:/": false, "compute": false, "open": false,
+		"storage.read": false,
+	} {
+		if got := isOffered(word, said); got != want {
+			t.Errorf("%s: %v, want %v", word, got, want)
+		}
+	}
+}
