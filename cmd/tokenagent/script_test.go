@@ -72,9 +72,13 @@ const longest = 20 * time.Second // that anything in a script may take
 
 // eventually waits until done reports true; the test is a *testing.T or a script.
 func eventually(ts interface{ Fatalf(string, ...any) }, what string, done func() bool) {
-	for end := time.Now().Add(longest); !done(); time.Sleep(5 * time.Millisecond) {
+	eventuallyWithin(ts, longest, what, done)
+}
+
+func eventuallyWithin(ts interface{ Fatalf(string, ...any) }, long time.Duration, what string, done func() bool) {
+	for end := time.Now().Add(long); !done(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
-			ts.Fatalf("%s did not come within %v", what, longest)
+			ts.Fatalf("%s did not come within %v", what, long)
 		}
 	}
 }

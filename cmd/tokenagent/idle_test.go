@@ -1,0 +1,95 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tokenagent/tokenagent/sources/issuer/issuertest"
+)
+
+// mostIdle is how many bytes of memory the agent may have in use while it has
+// nothing to do, with a thousand tokens that it fetched.
+const mostIdle = 60 << 20
+
+// A thousand fetched tokens are kept in little memory. They are of several issuers,
+// as one would be asked for 200 s: TOKENAGENT_IDLE_ISSUERS=1 does so.
+func TestAThousandFetchedTokensAreKeptInLittleMemory(t *testing.T) {
+	t.Parallel()
+	const tokens = 1000
+	issuers := count(t, "TOKENAGENT_IDLE_ISSUERS", 50)
+	s := newSite(t, "")
+	put(t, s.path("secret"), "s3cret")
+	ca := issuertest.NewCA(t)
+	var text strings.Builder
+	for n := range issuers {
+		i := issuertest.StartWith(t, ca, nil)
+		fmt.Fprintf(&text, `
+source "client_credentials" "i%[1]d" {
+  issuer             = %[2]q
+  ca_file            = %[3]q
+  client_id          = "robot"
+  client_secret_file = "${path.config}/secret"
+}
+token "t%[1]d" {
+  for_each = toset([for n in range(%[4]d) : "n${n}"])
+  source   = source.client_credentials.i%[1]d
+  audience = ["https://${each.key}.example.org"]
+  scope    = ["storage.read:/"]
+
+  sink "file" {
+    path = "${path.config}/tokens/%[1]d-${each.key}"
+  }
+}
+`, n, i.URL, ca.File, tokens/issuers)
+	}
+	check(t, os.Mkdir(s.path("tokens"), 0o700))
+	put(t, s.path("site.hcl"), siteHead+text.String())
+	s.start(t, "env", "PATH="+buildProgram(t)+":"+os.Getenv("PATH"))
+	eventuallyWithin(t, time.Duration(tokens/issuers)*300*time.Millisecond+30*time.Second, "tokens in all files", func() bool {
+		files, err := filepath.Glob(s.path("tokens/*"))
+		return err == nil && len(files) == tokens
+	})
+	s.settled(t)
+	var used int64
+	eventuallyWithin(t, 30*time.Second, "an agent at rest", func() bool {
+		used = memoryOf(t, s.agent.Process.Pid)
+		return used <= mostIdle
+	})
+	t.Logf("%d MB for %d tokens of %d issuers", used>>20, tokens, issuers)
+}
+
+// buildProgram builds the program as it is shipped, for that of the tests has the
+// race detector and the tests in it, and returns its folder.
+func buildProgram(t *testing.T) string {
+	t.Helper()
+	folder := t.TempDir()
+	build := exec.Command("go", "build", "-o", folder, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return folder
+}
+
+var resident = regexp.MustCompile(`(?m)^VmRSS:\s+(\d+) kB$`)
+
+// memoryOf is the resident memory of a process, in bytes (proc(5)).
+func memoryOf(t *testing.T, pid int) int64 {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	check(t, err)
+	found := resident.FindSubmatch(status)
+	if found == nil {
+		t.Fatal("the kernel does not say how much memory the agent has in use")
+	}
+	kilobytes, err := strconv.ParseInt(string(found[1]), 10, 64)
+	check(t, err)
+	return kilobytes << 10
+}
