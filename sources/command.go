@@ -26,6 +26,7 @@ import (
 //	}
 type command struct {
 	program        program.Program
+	user           string // as it is named; "": the agent's own
 	env            []string
 	assumeLifetime time.Duration // zero: the token says it
 }
@@ -50,7 +51,7 @@ func decodeCommand(b *config.Block) agent.Source {
 		b.Fault("timeout", "the timeout is out of range", fmt.Sprintf(`it is at most "%.0fs"; run what takes longer by itself, and copy what it writes with source "file"`, mostTimeout.Seconds()))
 	}
 	p, ok := program.New(b, set.Command, min(set.Timeout, mostTimeout), set.User)
-	s := &command{program: p, assumeLifetime: set.AssumeLifetime}
+	s := &command{program: p, user: set.User, assumeLifetime: set.AssumeLifetime}
 	if ok && !b.DefinitionsOnly() {
 		s.env = homeOf(p.User)
 	}
@@ -69,6 +70,9 @@ func homeOf(u *program.User) []string {
 	}
 	return []string{"HOME=" + u.Home, "USER=" + u.Name}
 }
+
+// RunsAs is the user that the block names, also where nobody has looked it up.
+func (s *command) RunsAs() string { return s.user }
 
 // Check returns what no token can have of what is asked for.
 func (s *command) Check(req agent.Request) []profile.Problem { return unattainable("", req) }

@@ -41,7 +41,7 @@ func newRoot() *cobra.Command {
 		&cobra.Group{ID: "tools", Title: "One token, one key, one configuration:"},
 	)
 	inGroup(root, "agent", newRun(), newOnce(), newCheck(), newStatus(), newRefresh(), newReload())
-	inGroup(root, "tools", newToken(), newKey(), newDoctor(), newInit(), newExec(), newLogin())
+	inGroup(root, "tools", newToken(), newKey(), newDoctor(), newInit(), newSystemdDropin(), newExec(), newLogin())
 	root.AddCommand(newVersion(), newMan())
 	return root
 }
