@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net/url"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -55,7 +54,7 @@ func decodeRefreshToken(b *config.Block) agent.Source {
 	if !b.Decode(&set) {
 		return nil
 	}
-	s := &refreshToken{asker: set.asker(b), file: set.RefreshTokenFile, login: loginCommand(b), turn: make(chan struct{}, 1)}
+	s := &refreshToken{asker: set.asker(b), file: set.RefreshTokenFile, login: b.Command("login", b.Name()), turn: make(chan struct{}, 1)}
 	if dir := b.StateDir(); dir != "" {
 		s.store = refresh.NewStore(dir, b.Name())
 	}
@@ -67,31 +66,6 @@ func decodeRefreshToken(b *config.Block) agent.Source {
 		s.inspect(b)
 	}
 	return s
-}
-
-// loginCommand is what a person types to get the source of the block a new
-// refresh token.
-func loginCommand(b *config.Block) string {
-	words := []string{"tokenagent", "login", b.Name()}
-	if !slices.Equal(b.Paths(), config.DefaultPaths()) {
-		for _, path := range b.Paths() {
-			if abs, err := filepath.Abs(path); err == nil {
-				path = abs
-			}
-			words = append(words, "--config", path)
-		}
-	}
-	for i, word := range words {
-		if strings.ContainsFunc(word, needsQuotes) {
-			words[i] = "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
-		}
-	}
-	return strings.Join(words, " ")
-}
-
-// needsQuotes reports whether a shell may take r for something else than itself.
-func needsQuotes(r rune) bool {
-	return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+./:@%,=", r)
 }
 
 // inspect reports a source that could issue no token now.

@@ -94,6 +94,7 @@ func loadKept(t *testing.T, dir, text string, definitions bool) (*config.Config,
 	return config.Load([]string{path}, config.Kinds{Sources: Kinds}, config.Environment{
 		Getenv:      func(string) string { return "" },
 		StateDir:    func(config.Settings) string { return filepath.Join(dir, "state") },
+		Command:     func(_ config.Settings, args ...string) string { return "HERE " + strings.Join(args, " ") },
 		Definitions: definitions,
 	})
 }
@@ -201,7 +202,7 @@ func TestTheRotatedRefreshTokenIsStoredBeforeAnythingElse(t *testing.T) {
 func TestARefusedRefreshTokenNamesTheLoginThatMends(t *testing.T) {
 	r := newRobot(t)
 	r.provide(t, "refresh-revoked")
-	login := "tokenagent login cilogon --config " + filepath.Join(r.dir, "tokenagent.hcl")
+	const login = "to get a new one: HERE login cilogon"
 	r.refuses(t, agent.Configuration, "refresh token "+r.file, "invalid_grant", login)
 	r.provide(t, r.issuer.Refresh())
 	r.mustIssue(t)
@@ -219,17 +220,6 @@ func TestARefusedRefreshTokenNamesTheLoginThatMends(t *testing.T) {
 	if _, err := r.Issue(t.Context(), r.req); strings.Contains(err.Error(), "login") {
 		t.Errorf("%q names a login that mends nothing", err)
 	}
-}
-
-func TestTheCommandThatMendsCanBeTyped(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "it's here")
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	text := strings.NewReplacer("ISSUER", "https://iam.example.org", `  ca_file            = "CA"`, "", `  refresh_token_file = "DIR/first"`, "").Replace(robotBlocks)
-	_, faults := loadKept(t, dir, text, false)
-	want := `tokenagent login cilogon --config '` + strings.ReplaceAll(dir, "'", `'\''`) + `/tokenagent.hcl'`
-	wantOneFault(t, faults, "no refresh token yet: there is no refresh token yet; to get one: "+want)
 }
 
 func TestAChangedFileCountsAndThenWhatCameOfIt(t *testing.T) {
@@ -270,7 +260,7 @@ func TestAStoredTokenOfAnotherIssuerOrClientDoesNotCount(t *testing.T) {
 	r.text = strings.Replace(own, `"robot"`, `"another"`, 1)
 	r.text = strings.Replace(r.text, `  refresh_token_file = "DIR/first"`, "", 1)
 	r.load(t)
-	r.refuses(t, agent.Configuration, r.store.Path(), r.issuer.URL, `for the client "robot"`, `as "another"`, "tokenagent login cilogon")
+	r.refuses(t, agent.Configuration, r.store.Path(), r.issuer.URL, `for the client "robot"`, `as "another"`, "HERE login cilogon")
 	r.wantUses(t, 1)
 
 	elsewhere := issuertest.Start(t)
@@ -287,7 +277,7 @@ func TestWithoutARefreshTokenALoginIsNamed(t *testing.T) {
 	r := newRobot(t)
 	r.text = strings.Replace(r.text, `  refresh_token_file = "DIR/first"`, "", 1)
 	r.load(t)
-	r.refuses(t, agent.Configuration, "there is no refresh token yet", "tokenagent login cilogon")
+	r.refuses(t, agent.Configuration, "there is no refresh token yet", "HERE login cilogon")
 	r.wantUses(t, 0)
 }
 
@@ -413,7 +403,7 @@ func TestAStoredTokenThatCannotBeReadNamesTheLogin(t *testing.T) {
 	r := newRobot(t)
 	r.mustIssue(t)
 	writeSecret(t, r.store.Path(), "refresh-torn")
-	r.refuses(t, agent.Configuration, r.store.Path(), "no stored refresh token", "tokenagent login cilogon")
+	r.refuses(t, agent.Configuration, r.store.Path(), "no stored refresh token", "HERE login cilogon")
 	r.wantUses(t, 1)
 }
 
@@ -468,7 +458,7 @@ token "t" {
 		"missing file":  {"a", `refresh_token_file = "DIR/none"`, "", "no usable refresh token: refresh token DIR/none: no such file or directory"},
 		"empty file":    {"a", `refresh_token_file = "DIR/file"`, "\n", "no usable refresh token: refresh token DIR/file: one line of printable"},
 		"several lines": {"a", `refresh_token_file = "DIR/file"`, "one\ntwo\n", "no usable refresh token: refresh token DIR/file: one line of printable"},
-		"none":          {"a", "", "", "no refresh token yet: there is no refresh token yet; to get one: tokenagent login a --config DIR/tokenagent.hcl"},
+		"none":          {"a", "", "", "no refresh token yet: there is no refresh token yet; to get one: HERE login a"},
 		"long name":     {strings.Repeat("n", 200), "", "", "no file can have the name of this source: "},
 	} {
 		t.Run(name, func(t *testing.T) {

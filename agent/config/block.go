@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
@@ -83,6 +84,7 @@ type Environment struct {
 	Discovery            string                            // path.discovery: the WLCG path of the agent's own user
 	Knob                 func(name string) (string, error) // what condor_config_val NAME prints; nil where HTCondor is not installed
 	Definitions          bool                              // look at no key, secret, user or folder
+	Command              func(Settings, ...string) string  // see Block.Command; nil: the program's name and the arguments
 	StateDir             func(Settings) string             // the folder for what is kept across restarts, for an agent block that says so; nil or "": none
 	DigestKey            func(Settings) []byte             // key of every Renewer's Digest, for an agent block that says so; nil: none
 }
@@ -134,9 +136,14 @@ func (b *Block) StateDir() string {
 	return b.load.env.StateDir(b.load.settings)
 }
 
-// Paths are the files and folders that are loaded, as Load was given them: for a
-// decoder that tells which command to run with the same configuration.
-func (b *Block) Paths() []string { return b.load.paths }
+// Command is what a person types into a shell to run this program with the
+// arguments, on the same configuration.
+func (b *Block) Command(args ...string) string {
+	if b.load.env.Command == nil {
+		return strings.Join(append([]string{"tokenagent"}, args...), " ")
+	}
+	return b.load.env.Command(b.load.settings, args...)
+}
 
 // Shared is what several blocks of one load share, such as what was found out
 // about the machine: make is called once for each key.

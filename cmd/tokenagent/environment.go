@@ -66,6 +66,13 @@ func stateFolder(s config.Settings) string {
 		return s.StateDir
 	case folderFrom("STATE_DIRECTORY") != "":
 		return folderFrom("STATE_DIRECTORY")
+	}
+	return usualState()
+}
+
+// usualState is where an agent remembers that nobody has told where.
+func usualState() string {
+	switch {
 	case os.Geteuid() == 0:
 		return "/var/lib/tokenagent"
 	case folderFrom("XDG_STATE_HOME") != "":

@@ -72,7 +72,7 @@ func (l *login) run(ctx context.Context, name string) error {
 	tokens := slices.DeleteFunc(slices.Clone(cfg.Renewers), func(r agent.Renewer) bool { return r.Source != chosen.Source })
 	file, err := chosen.Source.(sources.LoginSource).Login(ctx, l.request(tokens), l.show)
 	if err != nil {
-		return fmt.Errorf("%s: %w", chosen.Name, err)
+		return fmt.Errorf("%s: %w%s", chosen.Name, err, l.hint(err))
 	}
 	fmt.Fprintf(l.out, "the refresh token is stored: %s\n", file)
 	return l.tell(ctx, cfg.Settings, tokens)
@@ -122,6 +122,14 @@ func (l *login) request(tokens []agent.Renewer) (all agent.Request) {
 	slices.Sort(all.Audience)
 	all.Scope, all.Audience = slices.Compact(all.Scope), slices.Compact(all.Audience)
 	return all
+}
+
+// hint is what else to try when the issuer does not give what it was asked for.
+func (l *login) hint(err error) string {
+	if denied, ok := errors.AsType[*issuer.Denied](err); ok && denied.Code == "invalid_scope" && l.offline {
+		return ", or leave offline_access out with --offline-access=false"
+	}
+	return ""
 }
 
 // show tells the person where to go.

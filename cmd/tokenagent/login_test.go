@@ -5,15 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/tokenagent/tokenagent/agent/config"
 	"github.com/tokenagent/tokenagent/sources/issuer/issuertest"
 	"github.com/tokenagent/tokenagent/sources/refresh"
 )
@@ -139,6 +142,33 @@ func TestLoginBringsARunningAgentItsTokens(t *testing.T) {
 	}
 }
 
+// What an agent of systemd names is typed in a shell that knows nothing of its folders.
+func TestACommandThatIsNamedCanBeTyped(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "it's here")
+	check(t, os.Mkdir(dir, 0o700))
+	t.Chdir(dir)
+	quoted := "'" + strings.ReplaceAll(dir, "'", `'\''`)
+	t.Setenv("STATE_DIRECTORY", "")
+	for _, c := range []struct {
+		state, set string
+		configs    []string
+		want       string
+	}{
+		{"", "", nil, "tokenagent login 'other iam'"},
+		{"", "", []string{"a.hcl", "/etc/b"}, "tokenagent login 'other iam' --config " + quoted + "/a.hcl' --config /etc/b"},
+		{"/var/lib/tokenagent/site:/other", "", nil, "STATE_DIRECTORY=/var/lib/tokenagent/site tokenagent login 'other iam'"},
+		{"/var/lib/tokenagent/site", "/state", nil, "tokenagent login 'other iam'"},
+		{usualState(), "", nil, "tokenagent login 'other iam'"},
+		{dir, "", nil, "STATE_DIRECTORY=" + quoted + "' tokenagent login 'other iam'"},
+	} {
+		t.Setenv("STATE_DIRECTORY", c.state)
+		from := place{configs: c.configs}
+		if got := from.command(config.Settings{StateDir: c.set}, "login", "other iam"); got != c.want {
+			t.Errorf("got  %s\nwant %s", got, c.want)
+		}
+	}
+}
+
 func TestLoginAsksForWhatAllItsTokensNeed(t *testing.T) {
 	t.Parallel()
 	s := newLoginSite(t)
@@ -180,6 +210,12 @@ func TestALoginThatFailsStoresNothing(t *testing.T) {
 	s := newLoginSite(t)
 	s.issuer.Change(func(b *issuertest.Behaviour) { b.NoRefresh = true })
 	s.wantLogin(t, exitFailed, []string{"cilogon"}, "gave no refresh token", "offline_access")
+	s.issuer.Change(func(b *issuertest.Behaviour) {
+		b.ServeToken = func(w http.ResponseWriter, _ *http.Request) {
+			issuertest.Refuse(w, http.StatusBadRequest, "invalid_scope")
+		}
+	})
+	s.wantLogin(t, exitFailed, []string{"cilogon"}, "source.refresh_token.cilogon: ", "invalid_scope", "--offline-access=false")
 	if _, err := s.store().Read(); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("stored is %v", err)
 	}

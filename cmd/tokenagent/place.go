@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -65,7 +67,28 @@ func (p *place) refuse(faults config.Faults) error {
 
 // read is load for those who tell errors and warnings in their own way.
 func (p *place) read(definitions bool) (*config.Config, config.Faults) {
-	return config.Load(p.paths(), kinds, environment(definitions, p.key))
+	env := environment(definitions, p.key)
+	env.Command = p.command
+	return config.Load(p.paths(), kinds, env)
+}
+
+// command is what a person types into a shell to run this program with the
+// arguments, on this configuration and what its agent keeps.
+func (p *place) command(s config.Settings, args ...string) string {
+	words := append([]string{"tokenagent"}, args...)
+	for _, path := range p.configs {
+		if abs, err := filepath.Abs(path); err == nil {
+			path = abs
+		}
+		words = append(words, "--config", path)
+	}
+	for i, word := range words {
+		words[i] = shellWord(word)
+	}
+	if dir := folderFrom("STATE_DIRECTORY"); dir != "" && s.StateDir == "" && dir != usualState() {
+		words = slices.Insert(words, 0, "STATE_DIRECTORY="+shellWord(dir)) // systemd has set it, and no person's shell has
+	}
+	return strings.Join(words, " ")
 }
 
 func textOf(faults config.Faults) string {
