@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -409,6 +410,42 @@ func TestCheckOnlineRefusesFlagsThatMakeNoSense(t *testing.T) {
 		var out, complaints bytes.Buffer
 		if code := run(append([]string{"check"}, flags...), strings.NewReader(""), &out, &complaints); code != exitUsage || out.Len() > 0 {
 			t.Errorf("%v: exit %d, %s", flags, code, &out)
+		}
+	}
+}
+
+// What a reader of the section types, at a client of a real issuer; and what is
+// shown to them beside it.
+func TestTheCommandsBeforeTheFirstStartRun(t *testing.T) {
+	section := sections(readFile(t, filepath.Join(root, "docs/operating.md")))["Before the first start"]
+	s := newOnlineSite(t, issuertest.Start(t))
+	s.issuer.Change(func(b *issuertest.Behaviour) {
+		b.Claims = func(_ url.Values, claims map[string]any) { claims["aud"] = "https://se.example.org" }
+	})
+	s.token["lifetime"] = `"1h"`
+	text := "source \"client_credentials\" \"iam\" {\n" + written(s.source) + "}\n" +
+		"token \"robot\" {\n" + written(s.token) + "sink \"file\" {\npath = \"${path.config}/tokens/robot\"\ncreate_dir = true\n}\n}\n"
+	writeFile(t, s.path("tokenagent.hcl"), []byte(text))
+	var all strings.Builder
+	commands := strings.Split(strings.TrimSpace(strings.Join(fenced(section, "sh"), "")), "\n")
+	if len(commands) < 6 {
+		t.Fatalf("found %q", commands)
+	}
+	for _, line := range commands {
+		words := strings.Fields(line)
+		c := exec.Command(words[0], words[1:]...)
+		c.Dir = s.folder
+		c.Env = append(os.Environ(), "SSL_CERT_FILE="+s.issuer.CAFile, "STATE_DIRECTORY="+s.path("state"), "RUNTIME_DIRECTORY="+s.path("run"), "GORACE=atexit_sleep_ms=0")
+		out, err := c.CombinedOutput()
+		if err != nil {
+			t.Errorf("%s: %v\n%s", line, err, out)
+		}
+		all.Write(out)
+	}
+	for line := range strings.Lines(fenced(section, "")[0]) {
+		words := regexp.MustCompile(`^  (ok|warning) +([a-z]+( [a-z]+)?)  `).FindString(line)
+		if words == "" && strings.HasPrefix(line, " ") || !strings.Contains(all.String(), words) {
+			t.Errorf("nothing like this is printed: %s", line)
 		}
 	}
 }
