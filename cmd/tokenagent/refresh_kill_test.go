@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -53,6 +54,38 @@ func TestAKilledAgentNeverLosesARefreshTokenThatItHasStored(t *testing.T) {
 		t.Errorf("of %d agents %d were killed after they had stored what came, and %d before; want some of both", kills, kept, lost)
 	}
 	t.Logf("of %d agents %d were killed after they had stored what came, and %d before", kills, kept, lost)
+}
+
+// What a kill cannot show, a power failure would: each is brought to the disk before
+// the next may be seen.
+func TestTheRefreshTokenIsOnTheDiskBeforeItsAccessTokenIsSeen(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("only root sees which files an undumpable process writes")
+	}
+	r := newRefreshSite(t)
+	r.renewFamily(t)
+	calls := r.path("calls")
+	strace := []string{"strace", "-f", "-y", "-o", calls, "-e", "trace=fsync,renameat,renameat2"}
+	requirePart(t, strace[0], "-o", "/dev/null", "true")
+	if out, err := r.command(strace, "once").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	text, err := os.ReadFile(calls)
+	check(t, err)
+	rest := string(text)
+	for _, call := range []string{
+		`fsync\(\d+<[^>]*/refresh/\.tokenagent\.cilogon\.json\.[^>]*>`,
+		`renameat\w*\(.*"cilogon\.json"`,
+		`fsync\(\d+<[^>]*/state/refresh>`,
+		`renameat\w*\(.*"token"`,
+	} {
+		at := regexp.MustCompile(call).FindStringIndex(rest)
+		if at == nil {
+			t.Fatalf("%s does not come after what it should:\n%s", call, text)
+		}
+		rest = rest[at[1]:]
+	}
 }
 
 // A strictIssuer gives a new refresh token at each use, numbered, and ends the
