@@ -1,11 +1,9 @@
 package issuertest
 
 import (
-	"crypto/sha256"
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -24,41 +22,17 @@ type OIDCProvider struct {
 func StartOIDCProvider(t testing.TB, testdata string) *OIDCProvider {
 	t.Helper()
 	need(t, "", "node", "--version")
-	folder, from := t.TempDir(), filepath.Join(testdata, "oidc-provider")
-	if err := os.Symlink(modules(t, from), filepath.Join(folder, "node_modules")); err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range must(filepath.Glob(filepath.Join(from, "*.mjs")))(t) {
-		write(t, filepath.Join(folder, filepath.Base(path)), read(t, path))
-	}
-	p := &OIDCProvider{keyFile: filepath.Join(folder, "client.pem")}
+	files := []string{"package.json", "package-lock.json", "server.mjs", "node18.mjs", "node18-hooks.mjs", "node18-crypto.mjs"}
+	folder := made(t, filepath.Join(testdata, "oidc-provider"), files, func(folder string) {
+		need(t, folder, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+	})
+	p := &OIDCProvider{keyFile: filepath.Join(t.TempDir(), "client.pem")}
 	key := newKey(t)
 	writePEM(t, p.keyFile, "PRIVATE KEY", must(x509.MarshalPKCS8PrivateKey(key))(t))
 	public := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: must(x509.MarshalPKIXPublicKey(key.Public()))(t)})
 	p.Real = startReal(t, exec.Command("node", filepath.Join(folder, "server.mjs")), map[string]string{"publicKey": string(public)})
 	p.certFile, p.certKeyFile = p.CA.Files(t, func(c *x509.Certificate) { c.DNSNames = []string{"robot.example.org"} })
 	return p
-}
-
-// modules is a folder with what the lock file in from names, kept from one test to
-// the next in the user's cache.
-func modules(t testing.TB, from string) string {
-	t.Helper()
-	lock := read(t, filepath.Join(from, "package-lock.json"))
-	cache := filepath.Join(must(os.UserCacheDir())(t), "tokenagent-tests")
-	kept := filepath.Join(cache, fmt.Sprintf("oidc-provider-%x", sha256.Sum256([]byte(lock))))
-	if _, err := os.Stat(kept); err != nil {
-		if err := os.MkdirAll(cache, 0o700); err != nil {
-			t.Fatal(err)
-		}
-		fresh := must(os.MkdirTemp(cache, "new-"))(t)
-		defer os.RemoveAll(fresh)
-		write(t, filepath.Join(fresh, "package-lock.json"), lock)
-		write(t, filepath.Join(fresh, "package.json"), read(t, filepath.Join(from, "package.json")))
-		need(t, fresh, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
-		os.Rename(fresh, kept) // fails where another test was faster, which is as good
-	}
-	return filepath.Join(kept, "node_modules")
 }
 
 // Client are the lines of a source block by which its client with that way of

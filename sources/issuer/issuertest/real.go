@@ -3,6 +3,7 @@ package issuertest
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -32,9 +33,10 @@ const secret = `a b:c%d+e&f=g/~"\`
 // testdata is the path of sources/testdata.
 func StartZitadel(t testing.TB, testdata string) *Real {
 	t.Helper()
-	program := filepath.Join(t.TempDir(), "zitadel")
-	need(t, filepath.Join(testdata, "zitadel"), "go", "build", "-o", program, ".")
-	return startReal(t, exec.Command(program), nil)
+	folder := made(t, filepath.Join(testdata, "zitadel"), []string{"main.go", "go.mod", "go.sum"}, func(folder string) {
+		need(t, folder, "go", "build", "-o", "zitadel", ".")
+	})
+	return startReal(t, exec.Command(filepath.Join(folder, "zitadel")), nil)
 }
 
 // startReal runs a program that is told the setup of an issuer, with more, in its
@@ -89,6 +91,34 @@ func (r *Real) Block(client, auth string) string {
 
 func (r *Real) block(client, auth string) string {
 	return fmt.Sprintf("  issuer = %q\n  ca_file = %q\n  client_id = %q\n  client_auth = %q\n", r.URL, r.CA.File, client, auth)
+}
+
+// made is a folder with copies of these files of the folder from, and with what is
+// made there of them. It is kept in the user's cache for as long as they stay the
+// same.
+func made(t testing.TB, from string, files []string, do func(folder string)) string {
+	t.Helper()
+	texts, sum := map[string]string{}, sha256.New()
+	for _, name := range files {
+		texts[name] = read(t, filepath.Join(from, name))
+		fmt.Fprintf(sum, "%q %q\n", name, texts[name])
+	}
+	cache := filepath.Join(must(os.UserCacheDir())(t), "tokenagent-tests")
+	kept := filepath.Join(cache, fmt.Sprintf("%s-%x", filepath.Base(from), sum.Sum(nil)))
+	if _, err := os.Stat(kept); err == nil {
+		return kept
+	}
+	if err := os.MkdirAll(cache, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	fresh := must(os.MkdirTemp(cache, "new-"))(t)
+	defer os.RemoveAll(fresh)
+	for name, text := range texts {
+		write(t, filepath.Join(fresh, name), text)
+	}
+	do(fresh)
+	os.Rename(fresh, kept) // fails where another test was faster, which is as good
+	return kept
 }
 
 // need runs a command in dir that a Real cannot be had without. Where it fails the
