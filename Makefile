@@ -7,9 +7,11 @@ ZSH      ?= $(PREFIX)/share/zsh/site-functions
 FUZZTIME ?= 5s
 RELEASE  := $(shell awk '/^Version:/ { print $$2 }' packaging/rpm/tokenagent.spec)
 export SOURCE_DATE_EPOCH ?= $(or $(BUILT),$(shell date -u -d "$$(awk '/^[*] / { print $$2, $$3, $$4, $$5; exit }' packaging/rpm/tokenagent.spec)" +%s))
+IMAGE    ?= localhost/tokenagent:$(VERSION)
+ARCHIVE  ?= bin/tokenagent-image.tar
 RACE     := $(if $(shell command -v gcc),-race)
 
-.PHONY: help build run test race fuzz soak lint bench cover man install rpm deb clean
+.PHONY: help build run test race fuzz soak lint bench cover image man install rpm deb clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -45,6 +47,9 @@ bench: ## every benchmark
 
 cover: ## the share of the code that the tests run, in coverage.out
 	go test -coverprofile=coverage.out ./... && go tool cover -func=coverage.out | tail -n 1
+
+image: build ## bin/tokenagent-image.tar, a container image; by buildah, without an engine or a registry
+	packaging/container/build bin/tokenagent '$(ARCHIVE)' '$(IMAGE)' '$(or $(BUILT),0)'
 
 man: build ## the manual pages and the shells' completions, in bin
 	rm -rf bin/man bin/completions && mkdir -p bin/man bin/completions

@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"runtime"
 	"syscall"
+	_ "time/tzdata" // for CRON_TZ where there are no time zones: in a container
 
 	"golang.org/x/sys/unix"
 )
