@@ -62,17 +62,25 @@ func readKey(member any) (Key, bool) {
 // Keys are those of the issuer that can verify a signature, asked for now, and
 // where they are. Its errors are faults.
 func (s *Server) Keys(ctx context.Context) (keys []Key, address string, err error) {
-	if address = s.address.JWKSURI; address == "" {
-		m, err := s.Metadata(ctx)
-		if err != nil {
-			return nil, "", err
-		}
-		if address = m.JWKSURI; address == "" {
-			return nil, "", s.faultIn("metadata", misconfigured("it names no jwks_uri, so nobody can verify its tokens"))
-		}
+	address, err = s.keysAddress(ctx)
+	switch {
+	case err != nil:
+		return nil, "", err
+	case address == "":
+		return nil, "", s.faultIn("metadata", misconfigured("it names no jwks_uri, so nobody can verify its tokens"))
 	}
 	keys, _, err = s.readKeys(ctx, address)
 	return keys, address, err
+}
+
+// keysAddress is where the keys are: as configured, or else as the metadata says;
+// "" where that says nothing.
+func (s *Server) keysAddress(ctx context.Context) (string, error) {
+	if s.address.JWKSURI != "" {
+		return s.address.JWKSURI, nil
+	}
+	m, err := s.Metadata(ctx)
+	return m.JWKSURI, err
 }
 
 func (s *Server) readKeys(ctx context.Context, address string) ([]Key, *reply, error) {
@@ -108,7 +116,10 @@ func VerifyWith(keys []Key, token agent.Secret) error {
 			candidates.PublicKeys = append(candidates.PublicKeys, k.Public)
 		}
 	}
-	if len(candidates.PublicKeys) == 0 {
+	switch {
+	case len(keys) == 0:
+		return errors.New("there is no key to verify it with; the issuer must publish its keys")
+	case len(candidates.PublicKeys) == 0:
 		return fmt.Errorf("the key %q that it says it is signed with is not among them; the issuer must publish it", cut(id))
 	}
 	if _, err := candidates.VerifySignature(context.Background(), token.Reveal()); err != nil {

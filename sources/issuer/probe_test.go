@@ -148,7 +148,7 @@ func TestVerifyWithTakesTheKeyThatTheTokenNames(t *testing.T) {
 		want        string // "": it is verified
 	}{
 		{"good", good, keys, ""},
-		{"none is there", good, nil, "is not among them"},
+		{"none is there", good, nil, "there is no key to verify it with"},
 		{"the key has another name", good, renamed, "is not among them"},
 		{"the key has no name", good, unnamed, "is not among them"},
 		{"another's", other.Sign(map[string]any{"iss": i.URL}), keys, "is not among them"},
