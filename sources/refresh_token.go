@@ -268,7 +268,7 @@ func (s *refreshToken) keep(lock *refresh.Lock, stored, next refresh.Token) erro
 
 // notKept is the error of a token that could not be stored.
 func (s *refreshToken) notKept(err error) error {
-	return writingFault(fmt.Errorf("the issuer gave a new refresh token, which is kept in memory, for it could not be stored; do not end this process before: %w", err))
+	return writingFault(fmt.Errorf("the issuer gave a new refresh token, which this process has only in memory until it can be stored, so let it run: %w", err))
 }
 
 func writingFault(err error) error {

@@ -361,8 +361,8 @@ func TestWhatCouldNotBeStoredIsStoredBeforeAnythingElse(t *testing.T) {
 	fill := r.onSmallDisk(t)
 	r.mustIssue(t)
 	r.issuer.Change(func(b *issuertest.Behaviour) { b.Answer = func(url.Values, map[string]any) { fill() } })
-	r.refuses(t, agent.Writing, "kept in memory", "no space left on device", r.store.Path())
-	r.refuses(t, agent.Writing, "kept in memory", "no space left on device")
+	r.refuses(t, agent.Writing, "only in memory", "no space left on device", r.store.Path())
+	r.refuses(t, agent.Writing, "only in memory", "no space left on device")
 	r.wantUses(t, 2)
 
 	// Nobody else uses the one that is used up.
