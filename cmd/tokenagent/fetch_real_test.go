@@ -194,6 +194,46 @@ token "other" {
 	s.stop(t)
 }
 
+func TestManyTokensAreAskedForWithinTheIssuersLimit(t *testing.T) {
+	t.Parallel()
+	p := issuertest.StartOIDCProvider(t, realParts)
+	s := newSite(t, fmt.Sprintf(`
+source "client_credentials" "it" {
+%s  audience_parameter = "resource"
+}
+locals {
+  services = { for n in range(10) : "s${n}" => "https://s${n}.example.org" }
+}
+token "one" {
+  for_each = local.services
+  source   = source.client_credentials.it
+  audience = [each.value]
+  sink "file" {
+    path = "${path.config}/one-${each.key}"
+  }
+}
+token "same" {
+  for_each = local.services
+  source   = source.client_credentials.it
+  audience = [each.value]
+  sink "file" {
+    path = "${path.config}/same-${each.key}"
+  }
+}
+`, p.Client("client_secret_post")))
+	types(t, 0, "once", "--config", s.path("site.hcl"))
+	asked := p.Asked(t)
+	if len(asked) != 10 {
+		t.Fatalf("it was asked %d times for 10 tokens, each of which two files hold", len(asked))
+	}
+	if took := asked[len(asked)-1].Sub(asked[0]); took < 1700*time.Millisecond { // 9 fifths of a second, and what the network takes
+		t.Errorf("it was asked 10 times within %v", took)
+	}
+	if readFile(t, s.path("one-s3")) != readFile(t, s.path("same-s3")) {
+		t.Error("the two files hold different tokens")
+	}
+}
+
 // types runs a command as a person types it, which must end with that code, and
 // returns all that it says.
 func types(t *testing.T, code int, args ...string) string {
