@@ -11,16 +11,18 @@
 # CILogon replace it at each use: do not copy it to a second machine, log in there.
 
 source "refresh_token" "cilogon" {
-  issuer             = "https://cilogon.org"                      # CHANGE: as its metadata says it, to the last slash
-  client_id          = "cilogon:/client_id/0123456789abcdef"      # CHANGE: as the issuer registered the client
-  client_secret_file = "/etc/tokenagent/secrets/cilogon"          # CHANGE: owned by root or tokenagent's user, mode 0600
-  # refresh_token_file = "/etc/tokenagent/secrets/cilogon.refresh" # one that you have already, in the place of a login
+  issuer             = "https://cilogon.org"                 # CHANGE: as its metadata says it, to the last slash
+  client_id          = "cilogon:/client_id/0123456789abcdef" # CHANGE: as the issuer registered the client
+  client_secret_file = "/etc/tokenagent/secrets/cilogon"     # CHANGE: owned by root or tokenagent's user, mode 0600
+
+  # One that you have already, in the place of a login:
+  # refresh_token_file = "/etc/tokenagent/secrets/cilogon.refresh"
 }
 
 token "robot" {
   source   = source.refresh_token.cilogon
   profile  = "wlcg"
-  audience = ["https://wlcg.cern.ch/jwt/v1/any"]     # CHANGE: the service that it is for
+  audience = ["https://wlcg.cern.ch/jwt/v1/any"]         # CHANGE: the service that it is for
   scope    = ["storage.read:/", "storage.modify:/robot"] # CHANGE: what it allows; the login asks for it too
 
   sink "file" {
