@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -160,6 +161,9 @@ func TestFailureIsLoggedOnceThenHourlyAndItsEndWithItsLength(t *testing.T) {
 		}
 		if count("token not renewed") != 1 || count("token still not renewed") != 2 || count("works again") != 1 || len(lines) != 6 {
 			t.Errorf("log:\n%s", out.String())
+		}
+		if !slices.ContainsFunc(lines, func(l string) bool { return strings.Contains(l, "works again") && strings.Contains(l, "renew_at=") }) {
+			t.Errorf("what happens next is not told:\n%s", out.String())
 		}
 		if !strings.Contains(out.String(), `outage="3h`) && !strings.Contains(out.String(), "outage=3h") {
 			t.Errorf("the length of the outage is not told:\n%s", out.String())

@@ -99,15 +99,15 @@ func (a *Agent) issued(d *duty, o outcome) {
 	case o.err != nil:
 		a.askFailed(d, faultOf(o.err, Transient))
 	case e.copies() && o.token.Secret.Equal(e.token.Secret): // it has not changed
-		a.recovered(d)
 		a.schedule(d, e.atMost(e.Schedule.Next(o.token), a.now))
+		a.recovered(d)
 	case !d.forced && e.expiry().After(a.now) && sooner(o.token, e.token, a.now):
-		a.recovered(d)
 		a.schedule(d, e.atMost(a.now.Add(e.token.Expires.Sub(a.now)/2), a.now))
-	default:
 		a.recovered(d)
+	default:
 		e.token, e.unheard = o.token, 0
 		a.schedule(d, e.atMost(e.Schedule.Next(e.token), a.now))
+		a.recovered(d)
 		a.sayShortLife(e)
 		a.sayNote(e)
 		for _, s := range e.sinks() {

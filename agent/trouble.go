@@ -62,14 +62,19 @@ func (a *Agent) logFailure(d *duty, first, again string) {
 	log.Error(words)
 }
 
-// recovered ends the duty's trouble, with a line that tells how long it was.
+// recovered ends the duty's trouble, with a line that tells how long it was and
+// when the source, if it is that, is asked next.
 func (a *Agent) recovered(d *duty) {
 	if d.trouble.failures == 0 {
 		return
 	}
-	a.about(d).WithFields(logrus.Fields{
+	log := a.about(d).WithFields(logrus.Fields{
 		"failures": d.trouble.failures, "outage": a.now.Sub(d.trouble.since).Round(time.Second),
-	}).Info("works again")
+	})
+	if d.sink == nil {
+		log = log.WithField("renew_at", stamp(d.due))
+	}
+	log.Info("works again")
 	d.trouble = trouble{}
 }
 
