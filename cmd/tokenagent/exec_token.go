@@ -78,9 +78,10 @@ func (o *ownToken) first(ctx context.Context, timeout time.Duration, heard <-cha
 	}
 }
 
-// betweenLooks is how often it is looked whether the first token is there, when
-// it was not had at once.
-const betweenLooks = time.Second
+const (
+	betweenLooks = time.Second // until it is looked again whether the first token is there
+	mostWrites   = 3           // failures to write it in a row: a new folder of one's own is not full for long
+)
 
 // had waits until the token is there, or has failed for a reason that waiting
 // does not mend.
@@ -97,7 +98,7 @@ func (o *ownToken) had(ctx context.Context) error {
 		}
 		if f := all[0].Failing; f != nil {
 			why = f.Error
-			if f.Kind == agent.Configuration.String() {
+			if f.Kind == agent.Configuration.String() || f.Kind == agent.Writing.String() && f.Failures >= mostWrites {
 				break
 			}
 		}
