@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -17,6 +18,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tokenagent/tokenagent/sources"
@@ -150,7 +152,7 @@ func TestCheckOnlineFindsWhatIsWrongWithTheIssuer(t *testing.T) {
 		{"the token endpoint is down", func(b *issuertest.Behaviour) { b.ServeToken = serves(502, "") }, 1, `fault +token endpoint .*502 Bad Gateway`},
 		{"the token endpoint is a page", func(b *issuertest.Behaviour) {
 			b.ServeToken = func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>Welcome!</html>") }
-		}, 1, `fault +token endpoint .*text/html and no JSON`},
+		}, 1, `fault +token endpoint .*an HTML page and no JSON`},
 		{"an unknown token endpoint", func(b *issuertest.Behaviour) { b.ServeToken = http.NotFound }, 0, `ok +token endpoint`}, // as oidc-provider answers a GET
 		{"the keys are down", func(b *issuertest.Behaviour) { b.ServeKeys = serves(500, "") }, 1, `fault +keys .*500`},
 		{"no set of keys", func(b *issuertest.Behaviour) { b.ServeKeys = serves(200, `{"keys":"none"}`) }, 1, `fault +keys .*no set of keys`},
@@ -448,4 +450,48 @@ func TestTheCommandsBeforeTheFirstStartRun(t *testing.T) {
 			t.Errorf("nothing like this is printed: %s", line)
 		}
 	}
+}
+
+// The key that a token block of ours is signed with, before and after its public half
+// is published.
+func TestCheckOnlineLooksForTheSigningKeyAmongThePublished(t *testing.T) {
+	t.Parallel()
+	i := issuertest.Start(t)
+	folder := t.TempDir()
+	key := filepath.Join(folder, "key.pem")
+	succeed(t, "key", "create", key)
+	writeFile(t, filepath.Join(folder, "site.hcl"), fmt.Appendf(nil, `
+source "local_key" "site" {
+  issuer   = %q
+  key_file = "${path.config}/key.pem"
+}
+token "robot" {
+  source   = source.local_key.site
+  profile  = "wlcg"
+  subject  = "robot"
+  audience = [%q]
+  scope    = ["storage.read:/data"]
+  sink "file" {
+    path = "${path.config}/robot"
+  }
+}
+`, i.URL, service))
+	look := func() (string, error) {
+		c := exec.Command("tokenagent", "check", "--online", "--config", "site.hcl")
+		c.Dir, c.Env = folder, append(os.Environ(), "SSL_CERT_FILE="+i.CAFile, "GORACE=atexit_sleep_ms=0")
+		out, err := c.Output()
+		return string(out), err
+	}
+	out, err := look()
+	if e, ok := errors.AsType[*exec.ExitError](err); !ok || e.ExitCode() != exitConfiguration {
+		t.Errorf("%v, want exit %d", err, exitConfiguration)
+	}
+	wantLines(t, out, `^  fault    published key +[\w-]+ is not in `+i.URL+`/jwks, so verifiers refuse its tokens; there is \w+ ES256; publish what tokenagent key public prints`)
+
+	var published jose.JSONWebKey
+	check(t, published.UnmarshalJSON([]byte(succeed(t, "key", "public", "--format", "jwk", key))))
+	i.Publish(published)
+	out, err = look()
+	check(t, err)
+	wantLines(t, out, `^  ok       published key +[\w-]+ is in `+i.URL+`/jwks$`)
 }
