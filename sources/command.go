@@ -33,6 +33,7 @@ type command struct {
 
 const (
 	commandTimeout = 30 * time.Second
+	leastTimeout   = time.Second
 	mostTimeout    = 100 * time.Second // the Agent gives up a source after two minutes
 )
 
@@ -47,10 +48,11 @@ func decodeCommand(b *config.Block) agent.Source {
 		return nil
 	}
 	judgeAssumed(b, set.AssumeLifetime)
-	if set.Timeout > mostTimeout {
-		b.Fault("timeout", "the timeout is out of range", fmt.Sprintf(`it is at most "%.0fs"; run what takes longer by itself, and copy what it writes with source "file"`, mostTimeout.Seconds()))
+	if set.Timeout < leastTimeout || set.Timeout > mostTimeout {
+		b.Fault("timeout", "the timeout is out of range", `it is at least "1s" and at most "100s"; run what takes longer by itself, and copy what it writes with source "file"`)
+		set.Timeout = commandTimeout
 	}
-	p, ok := program.New(b, set.Command, min(set.Timeout, mostTimeout), set.User)
+	p, ok := program.New(b, set.Command, set.Timeout, set.User)
 	s := &command{program: p, user: set.User, assumeLifetime: set.AssumeLifetime}
 	if ok && !b.DefinitionsOnly() {
 		s.env = homeOf(p.User)

@@ -159,7 +159,7 @@ func TestFaultsOfACommand(t *testing.T) {
 		"a name":              {[]string{`command = ["vault"]`}, []string{"2: the program has no absolute path"}},
 		"a token":             {[]string{`command = ["/bin/echo", "eyJhbGciOiJub25lIn0.e30."]`}, []string{"2: there is a token in the command"}},
 		"a moment":            {[]string{run, `timeout = "0s"`}, []string{`3: the timeout is out of range; it is at least "1s"`}},
-		"longer than a try":   {[]string{run, `timeout = "2m"`}, []string{`3: the timeout is out of range; it is at most "100s"; run what takes longer by itself, and copy what it writes with source "file"`}},
+		"longer than a try":   {[]string{run, `timeout = "2m"`}, []string{`3: the timeout is out of range; it is at least "1s" and at most "100s"; run what takes longer by itself, and copy what it writes with source "file"`}},
 		"nobody":              {[]string{run, `user = "nobody-of-that-name"`}, []string{"3: unknown user"}},
 		"a life of a moment":  {[]string{run, `assume_lifetime = "1s"`}, []string{"3: assume_lifetime is out of range"}},
 		"an issuer":           {[]string{run, `issuer = "https://iam.example.org"`}, []string{"3: unknown attribute issuer"}},

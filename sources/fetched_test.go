@@ -115,6 +115,9 @@ func TestTokenExchangeWithoutItsSubjectAsksNobody(t *testing.T) {
 	if strings.Contains(err.Error(), "a secret") {
 		t.Errorf("%q quotes the file", err)
 	}
+	write(t, subject, signed(t, map[string]any{"exp": time.Now().Add(-time.Minute).Unix()}), 0o600)
+	_, err = r.Source.Issue(t.Context(), r.Request)
+	wantFault(t, err, agent.Transient, "subject token "+subject+": it expired at ", "see to what keeps the file")
 	if n := len(i.Requests(issuertest.TokenPath)); n != 0 {
 		t.Errorf("it was asked %d times", n)
 	}
@@ -229,59 +232,64 @@ func keeping(t *testing.T, r agent.Renewer) (*agent.Agent, *quietLog, *recording
 	return a, lines, sink
 }
 
+// claiming has the issuer say something else in its tokens; nil: nothing.
+func claiming(name string, value any) func(*issuertest.Behaviour) {
+	return func(b *issuertest.Behaviour) {
+		b.Claims = func(_ url.Values, claims map[string]any) { set(claims, name, value) }
+	}
+}
+
+// answering has the issuer say something else in its answers.
+func answering(name string, value any) func(*issuertest.Behaviour) {
+	return func(b *issuertest.Behaviour) {
+		b.Answer = func(_ url.Values, answer map[string]any) { set(answer, name, value) }
+	}
+}
+
+// opaque does so, and has the issuer give tokens that say nothing.
+func opaque(name string, value any) func(*issuertest.Behaviour) {
+	return func(b *issuertest.Behaviour) {
+		b.Opaque = true
+		answering(name, value)(b)
+	}
+}
+
+func set(members map[string]any, name string, value any) {
+	if members[name] = value; value == nil {
+		delete(members, name)
+	}
+}
+
 // Each way in which what came back is not what was asked for has its class and its
 // one line in the log, and the token that was there stays.
 func TestWhatCameBackIsNotInstalledUnlessItIsAsAsked(t *testing.T) {
-	hour := time.Now().Add(time.Hour).Unix()
-	claims := func(name string, value any) func(*issuertest.Behaviour) {
-		return func(b *issuertest.Behaviour) {
-			b.Claims = func(_ url.Values, c map[string]any) {
-				if c[name] = value; value == nil {
-					delete(c, name)
-				}
-			}
-		}
-	}
-	answer := func(changes map[string]any) func(*issuertest.Behaviour) {
-		return func(b *issuertest.Behaviour) {
-			b.Answer = func(_ url.Values, a map[string]any) {
-				for name, value := range changes {
-					if a[name] = value; value == nil {
-						delete(a, name)
-					}
-				}
-			}
-		}
-	}
-	opaque := func(changes map[string]any) func(*issuertest.Behaviour) {
-		return func(b *issuertest.Behaviour) { b.Opaque = true; answer(changes)(b) }
-	}
+	none := map[string]any{"exp": time.Now().Add(time.Hour).Unix(), "aud": "https://storage.example.org", "scope": "storage.read:/ compute.read"}
 	for name, c := range map[string]struct {
 		change func(*issuertest.Behaviour)
 		lines  []string
 		kind   agent.Kind
 		want   string
 	}{
-		"a scope less, as the answer says": {answer(map[string]any{"scope": "storage.read:/"}), nil, agent.Configuration, `the issuer gave the scope \"storage.read:/\", and \"compute.read\" was asked for too; have the issuer grant it to this client, or write on_narrowed = \"warn\"`},
-		"a scope less, as the token says":  {claims("scope", "compute.read"), nil, agent.Configuration, `the token's scope: it is \"compute.read\"; storage.read:/ was asked for too; have the issuer grant it`},
-		"no scope in the token":            {claims("scope", nil), nil, agent.Configuration, `the token's scope: it is missing; storage.read:/ compute.read was asked for too`},
-		"another audience":                 {claims("aud", "https://other.example.org"), nil, agent.Configuration, `the token's aud: it is \"https://other.example.org\"; https://storage.example.org was asked for too`},
-		"no audience":                      {claims("aud", nil), nil, agent.Configuration, `the token's aud: it is missing; https://storage.example.org was asked for too`},
-		"an opaque one with less scope":    {opaque(map[string]any{"scope": "compute.read"}), nil, agent.Configuration, `the issuer gave the scope \"compute.read\", and \"storage.read:/\" was asked for too`},
-		"another issuer":                   {claims("iss", "https://other.example.org"), nil, agent.Configuration, `iss: `},
-		"another issuer, not verified":     {claims("iss", "https://other.example.org"), []string{`verify = false`}, agent.Configuration, `the token is of the issuer \"https://other.example.org\"`},
-		"no signature":                     {answer(map[string]any{"access_token": unsigned(map[string]any{"exp": hour})}), nil, agent.Configuration, `alg: `},
-		"no signature, not verified":       {answer(map[string]any{"access_token": unsigned(map[string]any{"exp": hour, "aud": "https://storage.example.org", "scope": "storage.read:/ compute.read"})}), []string{`verify = false`}, agent.Configuration, `alg: the token is not signed`},
-		"an end in milliseconds":           {claims("exp", time.Now().UnixMilli()), nil, agent.Configuration, `looks like milliseconds`},
-		"an end in the past":               {claims("exp", time.Now().Add(-time.Minute).Unix()), nil, agent.Configuration, `exp must be later than iat`},
-		"an end too soon":                  {claims("exp", time.Now().Add(10*time.Second).Unix()), nil, agent.Transient, `too soon to be of use`},
-		"no end":                           {opaque(map[string]any{"expires_in": nil}), nil, agent.Configuration, `nothing says when the token expires, neither expires_in of the answer nor a claim exp; write assume_lifetime`},
-		"an end at once":                   {opaque(map[string]any{"expires_in": 0}), nil, agent.Configuration, `nothing says when the token expires`},
-		"a negative life":                  {answer(map[string]any{"expires_in": -1}), nil, agent.Transient, `expires_in`},
-		"a life of centuries":              {answer(map[string]any{"expires_in": 1e10}), nil, agent.Transient, `expires_in`},
-		"a life in words":                  {answer(map[string]any{"expires_in": "an hour"}), nil, agent.Transient, `expires_in`},
-		"a newline":                        {answer(map[string]any{"access_token": "opaque\ntoken"}), nil, agent.Transient, `access_token: it holds a line end`},
-		"a JWT that is none":               {answer(map[string]any{"access_token": "a.b.c"}), []string{`verify = false`}, agent.Configuration, `the token that came back: header: `},
+		"a scope less, as the answer says": {answering("scope", "storage.read:/"), nil, agent.Configuration, `the issuer gave the scope \"storage.read:/\", and \"compute.read\" was asked for too; have the issuer grant it to this client, or write on_narrowed = \"warn\"`},
+		"a scope less, as the token says":  {claiming("scope", "compute.read"), nil, agent.Configuration, `the token's scope: it is \"compute.read\"; storage.read:/ was asked for too; have the issuer grant it`},
+		"no scope in the token":            {claiming("scope", nil), nil, agent.Configuration, `the token's scope: it is missing; storage.read:/ compute.read was asked for too`},
+		"another audience":                 {claiming("aud", "https://other.example.org"), nil, agent.Configuration, `the token's aud: it is \"https://other.example.org\"; https://storage.example.org was asked for too`},
+		"no audience":                      {claiming("aud", nil), nil, agent.Configuration, `the token's aud: it is missing; https://storage.example.org was asked for too`},
+		"an opaque one with less scope":    {opaque("scope", "compute.read"), nil, agent.Configuration, `the issuer gave the scope \"compute.read\", and \"storage.read:/\" was asked for too`},
+		"another issuer":                   {claiming("iss", "https://other.example.org"), nil, agent.Configuration, `iss: `},
+		"another issuer, not verified":     {claiming("iss", "https://other.example.org"), []string{`verify = false`}, agent.Configuration, `the token is of the issuer \"https://other.example.org\"`},
+		"no signature":                     {answering("access_token", unsigned(none)), nil, agent.Configuration, `alg: `},
+		"no signature, not verified":       {answering("access_token", unsigned(none)), []string{`verify = false`}, agent.Configuration, `alg: the token is not signed`},
+		"an end in milliseconds":           {claiming("exp", time.Now().UnixMilli()), nil, agent.Configuration, `looks like milliseconds`},
+		"an end in the past":               {claiming("exp", time.Now().Add(-time.Minute).Unix()), nil, agent.Configuration, `exp must be later than iat`},
+		"an end too soon":                  {func(b *issuertest.Behaviour) { b.Lifetime = 5 * time.Second }, nil, agent.Transient, `too soon to be of use`},
+		"no end":                           {opaque("expires_in", nil), nil, agent.Configuration, `nothing says when the token expires, neither expires_in of the answer nor a claim exp; write assume_lifetime`},
+		"an end at once":                   {opaque("expires_in", 0), nil, agent.Configuration, `nothing says when the token expires`},
+		"a negative life":                  {answering("expires_in", -1), nil, agent.Transient, `expires_in`},
+		"a life of centuries":              {answering("expires_in", 1e10), nil, agent.Transient, `expires_in`},
+		"a life in words":                  {answering("expires_in", "an hour"), nil, agent.Transient, `expires_in`},
+		"a newline":                        {answering("access_token", "opaque\ntoken"), nil, agent.Transient, `access_token: it holds a line end`},
+		"a JWT that is none":               {answering("access_token", "a.b.c"), []string{`verify = false`}, agent.Configuration, `the token that came back: header: `},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

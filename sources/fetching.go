@@ -238,8 +238,7 @@ func parameterTexts(v any) (texts []string, ok bool) {
 // inspect reports files of the client and a ca_file that cannot be used.
 func (f *fetching) inspect(b *config.Block) {
 	if err := f.client().Check(); err != nil {
-		attr := err.Error()[:strings.IndexAny(err.Error()+" ", " :")]
-		b.Fault(attr, "no usable client", err.Error())
+		b.Fault(f.fileIn(err.Error()), "no usable client", err.Error())
 	}
 	if f.CAFile == "" {
 		return
@@ -247,6 +246,19 @@ func (f *fetching) inspect(b *config.Block) {
 	if err := checkCAs(f.CAFile); err != nil {
 		b.Fault("ca_file", "no usable CA", err.Error())
 	}
+}
+
+// fileIn is the attribute of the client's file that the text names first; "" for none.
+func (f *fetching) fileIn(text string) (attr string) {
+	first := len(text)
+	for name, path := range map[string]string{
+		"client_secret_file": f.ClientSecretFile, "client_key_file": f.ClientKeyFile, "client_cert_file": f.ClientCertFile,
+	} {
+		if at := strings.Index(text, path); path != "" && at >= 0 && at < first {
+			attr, first = name, at
+		}
+	}
+	return attr
 }
 
 // mostCAs is more than the bundle of any system.

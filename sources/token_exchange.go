@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"time"
 
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/config"
@@ -82,7 +83,8 @@ func (s tokenExchange) Issue(ctx context.Context, req agent.Request) (agent.Toke
 	return s.token(ctx, req, answer)
 }
 
-// subjectToken is what lies in the file now.
+// subjectToken is what lies in the file now. One that is no token any more is not
+// sent: an issuer would take it for the fault of the client.
 func (s tokenExchange) subjectToken() (agent.Secret, error) {
 	data, _, err := readFollowed(s.file)
 	if err != nil {
@@ -91,6 +93,9 @@ func (s tokenExchange) subjectToken() (agent.Secret, error) {
 	text, err := tokenIn(data)
 	if err != nil {
 		return agent.Secret{}, transientFault(fmt.Errorf("subject token %s: %w; see to what keeps the file", s.file, err))
+	}
+	if expires, err := expiryIn(text); err == nil && !expires.IsZero() && !expires.After(time.Now()) {
+		return agent.Secret{}, transientFault(fmt.Errorf("subject token %s: it expired at %s; see to what keeps the file", s.file, expires.UTC().Format(time.RFC3339)))
 	}
 	return text, nil
 }

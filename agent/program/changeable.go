@@ -24,7 +24,7 @@ func changeable(path string, user uint32) string {
 	for _, way := range []string{path, resolved(path)} {
 		for ; way != "/" && way != "."; way = filepath.Dir(way) {
 			if problem := openTo(way, user); problem != "" {
-				return fmt.Sprintf("%s, and with it what %s runs; chown it to root and chmod go-w, or run the hook as a user of its own", problem, name(user))
+				return fmt.Sprintf("%s, and with it what %s runs; chown it to root and chmod go-w, or run it as a user of its own", problem, name(user))
 			}
 		}
 	}
