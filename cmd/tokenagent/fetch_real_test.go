@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -115,15 +116,10 @@ func TestAgentGoesOnWhateverItsIssuerDoes(t *testing.T) {
 		t.Errorf("it was asked again after %v", waited)
 	}
 	s.stop(t)
-	log := s.log(t)
-	for _, never := range []string{"not-the-one", strings.TrimSpace(good), "The service is busy"} {
-		if strings.Contains(log, never) {
-			t.Errorf("the log shows %s", never)
-		}
-	}
-	if n := strings.Count(log, "works again"); n != 3 {
+	if n := strings.Count(s.log(t), "works again"); n != 3 {
 		t.Errorf("it worked again %d times", n)
 	}
+	shownNowhere(t, s, "not-the-one", strings.TrimSpace(readFile(t, p.SecretFile)), strings.TrimSpace(good), "The service is busy")
 }
 
 func TestLoginGivesTokensUntilSomebodyElseUsesThem(t *testing.T) {
@@ -162,6 +158,7 @@ func TestLoginGivesTokensUntilSomebodyElseUsesThem(t *testing.T) {
 	_, mend, _ := strings.Cut(failing, "tokenagent login ")
 	logIn(t, p, append([]string{"login", "--scope", "openid"}, strings.Fields(mend)...)...)
 	recovers(t, s)
+	shownNowhere(t, s, stolen, strings.TrimSpace(readFile(t, s.path("robot"))))
 }
 
 func TestATokenIsExchangedForAnother(t *testing.T) {
@@ -281,6 +278,23 @@ func failsAs(t *testing.T, s *site, kind, because string) string {
 		t.Error("the token in place is another")
 	}
 	return tokens[0].Failing.Error
+}
+
+// shownNowhere demands that neither the log nor what is remembered across restarts
+// holds one of the secrets.
+func shownNowhere(t *testing.T, s *site, secrets ...string) {
+	t.Helper()
+	files, err := filepath.Glob(s.path("state/*"))
+	check(t, err)
+	for _, path := range append(files, s.path("log")) {
+		info, err := os.Stat(path)
+		check(t, err)
+		for _, secret := range secrets {
+			if !info.IsDir() && strings.Contains(readFile(t, path), secret) {
+				t.Errorf("%s shows %s", path, secret)
+			}
+		}
+	}
 }
 
 // logIn runs a login, and is the person whom it tells where to go.

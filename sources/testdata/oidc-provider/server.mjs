@@ -29,7 +29,7 @@ const usual = {
   scope: 'storage.read:/ storage.modify:/ compute.read compute.create', // all that is granted; other words are dropped in silence
   omit: [], // members that are left out of token responses
 };
-let ways = usual;
+let ways = { ...usual };
 
 const asked = []; // when token requests came, in milliseconds since 1970
 const newKey = (kid, alg, kind, options) => ({ ...generateKeyPairSync(kind, options).privateKey.export({ format: 'jwk' }), kid, alg, use: 'sig' });
@@ -120,8 +120,8 @@ provider.registerGrantType(EXCHANGE, async (ctx) => {
   const token = new provider.AccessToken({
     client: ctx.oidc.client, accountId: subject.payload.sub, gty: 'token_exchange', resourceServer: new provider.ResourceServer(target, resourceServer()),
   });
-  token.scope = params.scope.split(' ').filter((word) => token.resourceServer.scopes.has(word)).join(' ');
-  ctx.body = {
+  token.scope = params.scope?.split(' ').filter((word) => token.resourceServer.scopes.has(word)).join(' ') || undefined;
+  ctx.body = { // what is undefined is left out
     access_token: await token.save(), issued_token_type: ACCESS_TOKEN, token_type: token.tokenType, expires_in: token.expiration, scope: token.scope,
   };
 }, ['subject_token', 'subject_token_type', 'requested_token_type', 'resource', 'audience', 'scope']);
