@@ -56,7 +56,7 @@ func (s *site) execute(t *testing.T, script string, before ...string) *exec.Cmd 
 // ended waits for the end of c, which must have this exit code and leave nothing behind.
 func (s *site) ended(t *testing.T, c *exec.Cmd, code int) {
 	t.Helper()
-	err := c.Wait()
+	err := c.Wait() // or it was waited for already
 	if got := c.ProcessState.ExitCode(); got != code {
 		t.Errorf("it ends with %v, want exit code %d", err, code)
 	}
@@ -169,6 +169,30 @@ until [ -e "$1/enough" ]; do sleep 0.5 & wait; done; exit 3`)
 	}
 }
 
+// Ctrl-Z stops the whole job for its shell, and fg lets all of it go on.
+func TestJobControlOfTheShellWorks(t *testing.T) {
+	t.Parallel()
+	s := execSite(t)
+	keyboard, terminal := openTerminal(t)
+	job := s.execute(t, `echo ready >"$1/ready"; until [ -e "$1/enough" ]; do sleep 0.05; done; exit 3`,
+		"bash", "-c", `set -m; "${@:2}"; echo $? >"$1/stopped"; fg; echo $? >"$1/ended"`, "bash", s.folder)
+	job.Stdin, job.Stdout, job.Stderr = terminal, terminal, terminal
+	job.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Pdeathsig: syscall.SIGKILL}
+	check(t, job.Start())
+	terminal.Close()
+	s.written(t, "ready")
+	_, err := keyboard.Write([]byte{'Z' - '@'})
+	check(t, err)
+	if code := s.written(t, "stopped"); code != fmt.Sprintf("%d\n", 128+syscall.SIGTSTP) {
+		t.Errorf("to its shell the job ends with %s", code)
+	}
+	put(t, s.path("enough"), "")
+	if code := s.written(t, "ended"); code != "3\n" {
+		t.Errorf("after fg the job ends with %s", code)
+	}
+	s.ended(t, job, 0)
+}
+
 // openTerminal makes a terminal, and the keyboard before it.
 func openTerminal(t *testing.T) (keyboard, terminal *os.File) {
 	t.Helper()
@@ -219,6 +243,21 @@ func TestCommandIsNotStartedWithoutAToken(t *testing.T) {
 	}
 	if left, _ := os.ReadDir(folder); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
+	}
+}
+
+// As root, below a folder of somebody else, who could put another in its place.
+func TestFolderThatCannotBeTrustedIsSaidSoon(t *testing.T) {
+	t.Parallel()
+	needRoot(t)
+	s := execSite(t)
+	others := s.mkdir(t, "others", somebody, 0o700)
+	c := s.execute(t, "exit 9")
+	c.Env = append(c.Env, "XDG_RUNTIME_DIR=", "TMPDIR="+others)
+	said, _ := c.CombinedOutput()
+	s.ended(t, c, 4)
+	if want := "others belongs to uid 54321, not to root; the command was not started\n"; !strings.HasSuffix(string(said), want) {
+		t.Errorf("it says %s", said)
 	}
 }
 
