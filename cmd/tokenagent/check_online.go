@@ -66,9 +66,10 @@ func (f *checkFlags) subjects(cfg *config.Config) []subject {
 		}
 		all = append(all, subject{outcome{Name: s.Name, Place: s.Place}, look})
 	}
+	var folders folders
 	for _, r := range cfg.Renewers {
 		for _, s := range r.Sinks {
-			look := func(ctx context.Context) []sources.Finding { return lookAtSink(ctx, s) }
+			look := func(ctx context.Context) []sources.Finding { return folders.lookAt(ctx, s) }
 			all = append(all, subject{outcome{Name: "token " + r.Name}, look})
 		}
 	}
@@ -126,7 +127,10 @@ func beginAll(ctx context.Context, all []subject) []chan outcome {
 		for i, s := range all {
 			room <- struct{}{} // at the latest when ctx is done
 			go func() {
-				s.Findings = lookUntil(ctx, sourceGrace, s.look)
+				found, ended := lookUntil(ctx, sourceGrace, s.look)
+				if s.Findings = found; !ended {
+					s.Findings = late(ctx)
+				}
 				done[i] <- s.outcome
 				<-room
 			}()
@@ -139,27 +143,28 @@ func beginAll(ctx context.Context, all []subject) []chan outcome {
 // source that is interrupted while it uses its refresh token must come to an end,
 // or the next one is lost. A look that hangs, as in a folder whose server is
 // gone, is left to itself.
-func lookUntil(ctx context.Context, grace time.Duration, look func(context.Context) []sources.Finding) []sources.Finding {
+func lookUntil(ctx context.Context, grace time.Duration, look func(context.Context) []sources.Finding) (found []sources.Finding, ended bool) {
 	if ctx.Err() != nil {
-		return late(ctx, "not looked at, for the time was over; give more with --timeout")
+		return nil, false
 	}
-	found := make(chan []sources.Finding, 1)
-	go func() { found <- look(ctx) }()
+	result := make(chan []sources.Finding, 1)
+	go func() { result <- look(ctx) }()
 	select {
-	case f := <-found:
-		return f
+	case found = <-result:
+		return found, true
 	case <-ctx.Done():
 	}
 	select {
-	case f := <-found:
-		return f
+	case found = <-result:
+		return found, true
 	case <-time.After(grace):
-		return late(ctx, "none in time; see what hangs, or give more with --timeout")
+		return nil, false
 	}
 }
 
-// late is the Finding of what ctx has ended.
-func late(ctx context.Context, text string) []sources.Finding {
+// late is the Finding of what had come to no end when ctx was done.
+func late(ctx context.Context) []sources.Finding {
+	text := "none in time; see what hangs, or give more with --timeout"
 	if errors.Is(ctx.Err(), context.Canceled) {
 		text = "interrupted"
 	}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -19,37 +20,72 @@ import (
 // never does.
 const sinkPatience = 5 * time.Second
 
-// lookAtSink says what lies in the sink, and whether it can be written there. Whose
+// folders are those that sinks write to. One that does not answer is waited for
+// once, however many sinks write there.
+type folders struct {
+	mu   sync.Mutex
+	hung map[string]bool
+}
+
+// lookAt says what lies in the sink, and whether it can be written there. Whose
 // the folders are was judged when the configuration was loaded.
-func lookAtSink(ctx context.Context, s agent.Sink) []sources.Finding {
-	path := "sink"
-	if l, ok := s.(agent.Located); ok {
-		path = l.Path()
+func (f *folders) lookAt(ctx context.Context, s agent.Sink) []sources.Finding {
+	l, located := s.(agent.Located)
+	if !located {
+		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, sinkPatience)
+	path, folder := l.Path(), filepath.Dir(l.Path())
+	if f.hangs(folder) {
+		return []sources.Finding{unanswered(path)}
+	}
+	patient, cancel := context.WithTimeout(ctx, sinkPatience)
 	defer cancel()
-	return lookUntil(ctx, 0, func(ctx context.Context) []sources.Finding {
-		if f, ok := folderFault(path); ok {
-			return []sources.Finding{f}
+	found, ended := lookUntil(patient, 0, func(ctx context.Context) []sources.Finding {
+		if fault, ok := folderFault(path); ok {
+			return []sources.Finding{fault}
 		}
 		return []sources.Finding{whatLies(inFile(ctx, s), path, time.Now())}
 	})
+	switch {
+	case ended:
+		return found
+	case ctx.Err() == nil:
+		f.hang(folder)
+	}
+	return []sources.Finding{unanswered(path)}
 }
 
-// folderFault is the Finding of a file that could not be written; false when
-// nothing is seen that would keep it from being written.
+func (f *folders) hangs(folder string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.hung[folder]
+}
+
+func (f *folders) hang(folder string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.hung == nil {
+		f.hung = map[string]bool{}
+	}
+	f.hung[folder] = true
+}
+
+func unanswered(path string) sources.Finding {
+	return sources.Finding{Mark: sources.Wrong, Transient: true, About: path,
+		Text: "the folder does not answer; is the server behind it gone?"}
+}
+
+// folderFault is the Finding of a file that could not be written, or whose folder
+// is not there; false when there is more to look at.
 func folderFault(path string) (sources.Finding, bool) {
 	folder := filepath.Dir(path)
-	if !filepath.IsAbs(folder) {
-		return sources.Finding{}, false // not a file
-	}
 	err := writable(folder)
 	f := sources.Finding{Mark: sources.Wrong, About: path}
 	switch {
 	case err == nil:
 		return f, false
 	case errors.Is(err, fs.ErrNotExist):
-		f.Mark, f.Text = sources.Warning, "the folder "+folder+" is not there; make it, unless create_dir does"
+		return fine(path, "nothing lies there yet, nor is there its folder"), true // what check has to say of that, it has said
 	case errors.Is(err, unix.EROFS):
 		f.Text = "the file system of " + folder + " is read-only; mount it otherwise, or choose another folder"
 	case errors.Is(err, fs.ErrPermission):
@@ -65,14 +101,15 @@ func folderFault(path string) (sources.Finding, bool) {
 // may do what it may not.
 func writable(folder string) error {
 	var system unix.Statfs_t
-	if err := unix.Statfs(folder, &system); err != nil {
-		return err
-	}
-	if system.Flags&unix.ST_RDONLY != 0 {
+	err := unix.Statfs(folder, &system)
+	asRoot := os.Geteuid() == 0
+	switch {
+	case err == nil && system.Flags&unix.ST_RDONLY != 0:
 		return unix.EROFS
-	}
-	if os.Geteuid() == 0 {
+	case asRoot && errors.Is(err, fs.ErrPermission):
 		return nil
+	case err != nil || asRoot:
+		return err
 	}
 	return unix.Faccessat(unix.AT_FDCWD, folder, unix.W_OK|unix.X_OK, unix.AT_EACCESS)
 }

@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -114,5 +117,33 @@ func stopInTime(t *testing.T, s *site) {
 	s.stop(t)
 	if took := time.Since(began); took > 10*time.Second {
 		t.Errorf("it took %v to stop", took)
+	}
+}
+
+func TestCheckOnlineWaitsForAFolderThatHangsOnce(t *testing.T) {
+	t.Parallel()
+	var names []string
+	for n := range 30 {
+		names = append(names, fmt.Sprint(n))
+	}
+	s := newSite(t, goodToken+`
+token "hanging" {
+  for_each = toset(["`+strings.Join(names, `", "`)+`"])
+  source   = source.local_key.site
+  subject  = each.key
+  sink "file" {
+    path = "${path.config}/hanging/deep/${each.key}"
+  }
+}
+`)
+	hangingFolder(t, s)
+	begun := time.Now()
+	out, err := s.command(nil, "check", "--online").Output()
+	if e, ok := errors.AsType[*exec.ExitError](err); !ok || e.ExitCode() != exitFailed {
+		t.Errorf("%v, want exit %d", err, exitFailed)
+	}
+	wantLines(t, string(out), `^  ok       .*/good +nothing lies there yet$`, `^  fault    .*/hanging/deep/29 +the folder does not answer; is the server behind it gone\?$`)
+	if took := time.Since(begun); took > 2*sinkPatience+longest/2 {
+		t.Errorf("it took %v", took)
 	}
 }
