@@ -30,6 +30,12 @@ func (p *probe) asked() bool { return p.live || p.ready }
 // ask asks the agent. Whatever keeps it from answering in time is, to a probe,
 // no agent.
 func (p *probe) ask(ctx context.Context, from *place, names []string) error {
+	switch {
+	case p.live && p.ready:
+		return usage("--live and --ready are asked one at a time")
+	case p.live && len(names) > 0:
+		return usage("--live is about the agent, not about a token such as %q; --ready takes names", names[0])
+	}
 	ctx, cancel := context.WithTimeout(ctx, probeLimit)
 	defer cancel()
 	client, err := from.client()

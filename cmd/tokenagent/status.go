@@ -58,13 +58,10 @@ not tell where its agent answers, or none answers. Of probes: 5 no agent answers
 				}
 				return errors.Join(found.print(c.OutOrStdout(), asJSON), notValid(found.Tokens))
 			}
-			if probe.asked() {
-				switch {
-				case asJSON || watch || probe.live && probe.ready:
-					return usage("--live and --ready are asked one at a time, and without --json or --watch")
-				case probe.live && len(names) > 0:
-					return usage("--live is about the agent, not about a token such as %q; --ready takes names", names[0])
-				}
+			switch {
+			case probe.asked() && (asJSON || watch):
+				return usage("--live and --ready answer by the exit code, without --json or --watch")
+			case probe.asked():
 				return probe.ask(c.Context(), &from, names)
 			}
 			if !watch {
