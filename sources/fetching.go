@@ -249,13 +249,14 @@ func (f *fetching) inspect(b *config.Block) {
 }
 
 // fileIn is the attribute of the client's file that the text names first; "" for none.
-func (f *fetching) fileIn(text string) (attr string) {
-	first := len(text)
+func (f *fetching) fileIn(text string) string {
+	attr, first, longest := "", len(text), 0
 	for name, path := range map[string]string{
 		"client_secret_file": f.ClientSecretFile, "client_key_file": f.ClientKeyFile, "client_cert_file": f.ClientCertFile,
 	} {
-		if at := strings.Index(text, path); path != "" && at >= 0 && at < first {
-			attr, first = name, at
+		at := strings.Index(text, path)
+		if path != "" && at >= 0 && (at < first || at == first && len(path) > longest) { // /x/robot is in /x/robot.pem
+			attr, first, longest = name, at, len(path)
 		}
 	}
 	return attr

@@ -215,6 +215,20 @@ func TestWhatIsSurelyNotMeantIsWarnedOf(t *testing.T) {
 	}
 }
 
+func TestAClientsFaultIsShownAtTheFileThatItIsAbout(t *testing.T) {
+	f := &fetching{ClientSecretFile: "/x/robot.secret", ClientKeyFile: "/x/robot", ClientCertFile: "/x/robot.pem"}
+	for text, want := range map[string]string{
+		"/x/robot.secret: it is empty":              "client_secret_file",
+		"key /x/robot: it is no key":                "client_key_file",
+		"/x/robot.pem: it does not fit to /x/robot": "client_cert_file",
+		"unknown client_auth":                       "",
+	} {
+		if got := f.fileIn(text); got != want {
+			t.Errorf("%s: got %q, want %q", text, got, want)
+		}
+	}
+}
+
 // On a build host there is neither a secret nor a user, and nobody asks for them.
 func TestDefinitionsOfFetchingSourcesNeedNoFile(t *testing.T) {
 	for kind, lines := range map[string][]string{

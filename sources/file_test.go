@@ -167,7 +167,7 @@ func TestFilesThatHoldNoTokenAreRefused(t *testing.T) {
 func TestWhatIsNoFileIsRefusedAtOnce(t *testing.T) {
 	dir := t.TempDir()
 	path := func(name string) string { return filepath.Join(dir, name) }
-	if err := errors.Join(unix.Mkfifo(path("fifo"), 0o600), os.Mkdir(path("folder"), 0o700), os.Symlink("/dev/zero", path("device")), os.Symlink("loop", path("loop"))); err != nil {
+	if err := errors.Join(unix.Mkfifo(path("fifo"), 0o600), os.Mkdir(path("folder"), 0o700), os.Symlink("/dev/null", path("device")), os.Symlink("loop", path("loop"))); err != nil {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct {
