@@ -2,9 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"os"
@@ -169,14 +166,7 @@ func (f *verifyFlags) sharedKey(text agent.Secret, t profile.Token, alg string) 
 	if err != nil {
 		return unverifiable{err}
 	}
-	end := strings.LastIndexByte(text.Reveal(), '.')
-	given, err := base64.RawURLEncoding.DecodeString(text.Reveal()[end+1:])
-	if err != nil {
-		return errors.New("its signature is no base64url")
-	}
-	mac := hmac.New(sha256.New, key.Signing())
-	mac.Write([]byte(text.Reveal()[:end]))
-	if !hmac.Equal(given, mac.Sum(nil)) {
+	if !key.Signed(text.Reveal()) {
 		return fmt.Errorf("it is not signed with the key in %s; the pool that made it has another under the name %s", f.keyFile, plain(kid))
 	}
 	return nil

@@ -2,10 +2,13 @@ package keys
 
 import (
 	"crypto/hkdf"
+	"crypto/hmac"
 	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 )
 
 // PoolKey is the name of the key that HTCondor gives every pool; what is signed
@@ -80,6 +83,18 @@ func (k CondorKey) Signing() []byte {
 		return nil
 	}
 	return []byte(*k.signing)
+}
+
+// Signed reports whether the token, a JWT in compact form, is signed with the key
+// by HS256 (RFC 7515 section 5.2). The zero CondorKey has signed none.
+func (k CondorKey) Signed(token string) bool {
+	end := strings.LastIndexByte(token, '.')
+	if k.IsZero() || end < 0 {
+		return false
+	}
+	mac := hmac.New(sha256.New, k.Signing())
+	mac.Write([]byte(token[:end]))
+	return hmac.Equal([]byte(token[end+1:]), []byte(base64.RawURLEncoding.EncodeToString(mac.Sum(nil))))
 }
 
 // String is what may be shown: the algorithm and the kid.

@@ -75,6 +75,41 @@ func deriveByHand(content []byte, kid string) []byte {
 	return expand.Sum(nil)
 }
 
+func TestAKeyKnowsTheTokensThatHTCondorSignedWithIt(t *testing.T) {
+	var set struct {
+		Tokens []struct {
+			vector
+			Header, Payload, Signature string
+		}
+	}
+	if err := json.Unmarshal([]byte(testdata(t, "idtoken.json")), &set); err != nil || len(set.Tokens) == 0 {
+		t.Fatalf("%d tokens are there, %v", len(set.Tokens), err)
+	}
+	encode := base64.RawURLEncoding.EncodeToString
+	for _, v := range set.Tokens {
+		k, err := DeriveCondor(v.content(t), v.Kid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		signed := encode([]byte(v.Header)) + "." + encode([]byte(v.Payload))
+		if !k.Signed(signed + "." + v.Signature) {
+			t.Errorf("%s: the token is not known", v.Kid)
+		}
+		other, err := DeriveCondor([]byte("another"), v.Kid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if other.Signed(signed+"."+v.Signature) || (CondorKey{}).Signed(signed+"."+v.Signature) {
+			t.Errorf("%s: another key takes the token for its own", v.Kid)
+		}
+		for _, wrong := range []string{"", signed, signed + ".", signed + "." + v.Signature + "\n", signed + "x." + v.Signature} {
+			if k.Signed(wrong) {
+				t.Errorf("%s: %q is taken for a token", v.Kid, wrong)
+			}
+		}
+	}
+}
+
 func TestEveryByteOfTheFileIsKey(t *testing.T) {
 	seen := map[string]string{}
 	for _, content := range []string{"hello", "hello\n", "hello\r\n", " hello", "hello\x00", "hello\x00x", "Hello"} {
