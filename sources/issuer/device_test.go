@@ -17,6 +17,7 @@ import (
 // A person who lets the device in sees the code, and the refresh token comes: with
 // each way to prove who the client is, and a fresh assertion for each question.
 func TestADeviceIsLetIn(t *testing.T) {
+	t.Parallel()
 	i := issuertest.Start(t)
 	jwtKey, public := keyFile(t, "ES256")
 	for _, c := range []struct {

@@ -46,13 +46,13 @@ type Server struct {
 	wall    func() time.Time  // the time of day, which goes on while the host is suspended
 	room    chan struct{}
 	rate    *rate.Limiter
-	asked   singleflight.Group // for the metadata
+	asked   singleflight.Group // for metadata and keys
 
 	mu       sync.Mutex
 	lines    map[certificate]*line
 	seen     instant // when it was last asked
 	metadata known
-	keys     *keySet
+	keys     keyring
 	skew     time.Duration // see Answer
 }
 

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"github.com/go-jose/go-jose/v4"
@@ -84,10 +83,7 @@ func (s *Server) keysAddress(ctx context.Context) (string, error) {
 }
 
 func (s *Server) readKeys(ctx context.Context, address string) ([]Key, *reply, error) {
-	answer, err := get(ctx, s.client(certificate{}), address)
-	if err == nil && answer.status != http.StatusOK {
-		err = transient("%s; %s", statusText(answer.status), nextAfter(answer.status))
-	}
+	answer, err := s.fetch(ctx, address)
 	if err != nil {
 		return nil, nil, s.faultIn("keys at "+address, err)
 	}

@@ -50,15 +50,23 @@ func (s *Server) Metadata(ctx context.Context) (Metadata, error) {
 	if time.Now().Before(last.until) {
 		return last.Metadata, nil
 	}
-	fresh := s.asked.DoChan("metadata", func() (any, error) { return s.refresh(context.WithoutCancel(ctx)) })
+	return shared(ctx, s, "metadata", s.refresh)
+}
+
+// shared is what ask finds out, under that name, for all who want it at the same
+// time. Who gives up ends it for nobody else, so it ends by the bounds of its
+// requests.
+func shared[T any](ctx context.Context, s *Server, what string, ask func(context.Context) (T, error)) (T, error) {
+	var none T
+	answer := s.asked.DoChan(what, func() (any, error) { return ask(context.WithoutCancel(ctx)) })
 	select {
 	case <-ctx.Done():
-		return Metadata{}, s.faultIn("metadata", unreachable(context.Cause(ctx), s.bounds))
-	case got := <-fresh:
+		return none, s.faultIn(what, unreachable(context.Cause(ctx), s.bounds))
+	case got := <-answer:
 		if got.Err != nil {
-			return Metadata{}, got.Err
+			return none, got.Err
 		}
-		return got.Val.(Metadata), nil
+		return got.Val.(T), nil
 	}
 }
 
@@ -73,7 +81,7 @@ func (s *Server) refresh(ctx context.Context) (Metadata, error) {
 	case s.metadata.Issuer != "":
 		s.metadata.until = time.Now().Add(metadataAgain)
 	default:
-		return Metadata{}, s.faultIn("metadata", err)
+		return Metadata{}, patient(s.faultIn("metadata", err))
 	}
 	return s.metadata.Metadata, nil
 }
@@ -85,17 +93,17 @@ func (s *Server) discover(ctx context.Context) (Metadata, error) {
 	if err != nil {
 		return Metadata{}, err
 	}
-	object, err := s.fetch(ctx, first)
+	found, err := s.fetch(ctx, first)
 	if isMissing(err) {
-		object, err = s.fetch(ctx, second)
+		found, err = s.fetch(ctx, second)
 		if isMissing(err) {
-			return Metadata{}, patient(transient("there is none, neither at %s nor at %s; check issuer, or set token_endpoint", first, second))
+			return Metadata{}, transient("there is none, neither at %s nor at %s; check issuer, or set token_endpoint", first, second)
 		}
 	}
 	if err != nil {
 		return Metadata{}, err
 	}
-	return s.readMetadata(object)
+	return s.readMetadata(found.object)
 }
 
 // wellKnown are the addresses of an issuer's metadata: by OpenID Connect
@@ -157,37 +165,16 @@ func (s *Server) tokenEndpoint(ctx context.Context, c Client) (string, error) {
 	return m.TokenEndpoint, nil
 }
 
-// documents asks for metadata and keys, and takes for one only what comes with
-// status 200: those who ask through it would show the body of anything else.
-type documents struct{ asking }
+// leastPatience is how long to wait after a document that could not be had: the
+// attempt took two requests, one for the token or for each place of the metadata,
+// and the next may be no more than 12 a minute with them.
+const leastPatience = 15 * time.Second
 
-// RoundTrip is that of asking; all of its errors are faults, or wrap one.
-func (d documents) RoundTrip(req *http.Request) (*http.Response, error) {
-	resp, err := d.asking.RoundTrip(req)
-	if err != nil {
-		return nil, patient(unreachable(err, d.bounds))
-	}
-	if resp.StatusCode == http.StatusOK || resp.StatusCode/100 == 3 {
-		return resp, nil
-	}
-	f := transient("%s at %s; %s", statusText(resp.StatusCode), req.URL, nextAfter(resp.StatusCode))
-	f.RetryAfter = retryAfterOf(resp, time.Now())
-	if resp.StatusCode/100 == 4 && !unavailable(resp.StatusCode) {
-		return nil, missing{patient(f)}
-	}
-	return nil, patient(f)
-}
-
-// leastPatience is how long to wait after a document that could not be had: an
-// attempt then takes two requests, one for the token or for each place of the
-// metadata.
-const leastPatience = 10 * time.Second
-
-func patient(f *agent.Fault) *agent.Fault {
-	if f.Kind == agent.Transient {
+func patient(err error) error {
+	if f, ok := errors.AsType[*agent.Fault](err); ok && f.Kind == agent.Transient {
 		f.RetryAfter = max(f.RetryAfter, leastPatience)
 	}
-	return f
+	return err
 }
 
 // A missing is the fault of a document that is not where it could be.
@@ -201,28 +188,37 @@ func isMissing(err error) bool {
 	return ok
 }
 
-// fetch asks for a document: one JSON object.
-func (s *Server) fetch(ctx context.Context, address string) (map[string]any, error) {
+// fetch asks for a document, which comes with status 200: one JSON object.
+func (s *Server) fetch(ctx context.Context, address string) (*reply, error) {
+	r, err := get(ctx, s.client(certificate{}), address)
+	switch {
+	case err != nil:
+		return nil, err
+	case r.status == http.StatusOK:
+		return r, nil
+	}
+	f := transient("%s at %s; %s", statusText(r.status), address, nextAfter(r.status))
+	f.RetryAfter = r.retryAfter
+	if r.status/100 == 4 && !unavailable(r.status) {
+		return nil, missing{f}
+	}
+	return nil, f
+}
+
+// get asks for what lies at the address. An answer of any status is one.
+func get(ctx context.Context, client *http.Client, address string) (*reply, error) {
 	ctx, taken := withSlot(ctx)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
-		return nil, misconfigured("its address is none; check issuer")
+		return nil, misconfigured("its address is none that can be asked")
 	}
 	req.Header.Set("Accept", "application/json")
-	resp, err := s.documentClient().Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
-		return nil, err
+		return nil, unreachable(err, usual)
 	}
 	resp.Body.Close()
-	r := taken.Load()
-	if r == nil || r.status != http.StatusOK {
-		return nil, transient("%s at %s, which leads nowhere; check the address", statusText(resp.StatusCode), address)
-	}
-	return r.object, nil
-}
-
-func (s *Server) documentClient() *http.Client {
-	return &http.Client{Transport: documents{asking{s, certificate{}}}, CheckRedirect: checkRedirect}
+	return taken.Load(), nil
 }
 
 // cut is a text from elsewhere as an error can show it.

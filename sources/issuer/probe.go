@@ -93,22 +93,6 @@ func (r *Report) date(answer *reply) {
 	}
 }
 
-// get asks for what lies at the address. An answer of any status is one.
-func get(ctx context.Context, client *http.Client, address string) (*reply, error) {
-	ctx, taken := withSlot(ctx)
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
-	if err != nil {
-		return nil, misconfigured("it is no address that can be asked")
-	}
-	req.Header.Set("Accept", "application/json")
-	resp, err := client.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	resp.Body.Close()
-	return taken.Load(), nil
-}
-
 // chains are the certificates that the connections of requests were verified by.
 type chains struct {
 	mu  sync.Mutex

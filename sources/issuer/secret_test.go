@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/time/rate"
+
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/sources/issuer/issuertest"
 	"github.com/tokenagent/tokenagent/sources/keys"
@@ -81,6 +83,7 @@ func TestNoErrorHoldsASecret(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := NewServer(Address{TokenEndpoint: i.URL + "/token", CAFile: i.CAFile})
+			s.rate.SetLimit(rate.Inf)
 			for _, c := range clients {
 				var sent []string
 				i.Change(func(b *issuertest.Behaviour) {

@@ -57,6 +57,7 @@ func clientCredentials(scope string) issuer.Grant {
 }
 
 func TestEveryAuthenticationIsAccepted(t *testing.T) {
+	t.Parallel()
 	i := issuertest.Start(t)
 	const id, secret = "robot:1 / ü", "p%20ä:+s&w=d"
 	jwtKey, public := keyFile(t, "ES256")
@@ -173,39 +174,6 @@ func TestParametersGoAsTheyAre(t *testing.T) {
 	}
 	if len(sent) != 3 {
 		t.Error("the caller's parameters were changed")
-	}
-}
-
-func TestNoMoreThanTwoAtATimeAndFiveASecond(t *testing.T) {
-	i := issuertest.Start(t)
-	i.Change(func(b *issuertest.Behaviour) {
-		b.ServeToken = func(w http.ResponseWriter, r *http.Request) {
-			time.Sleep(300 * time.Millisecond) // so that more could be under way at a time
-			issuertest.Refuse(w, http.StatusBadRequest, "invalid_scope")
-		}
-	})
-	s := serverOf(i)
-	done := make(chan struct{})
-	for range 10 {
-		go func() {
-			s.Token(t.Context(), robot, clientCredentials("a"))
-			done <- struct{}{}
-		}()
-	}
-	for range 10 {
-		<-done
-	}
-	if got := i.MostAtOnce(); got > 2 {
-		t.Errorf("%d requests at a time", got)
-	}
-	seen := i.Requests()
-	for n := range seen[1:] {
-		if gap := seen[n+1].At.Sub(seen[n].At); gap < 150*time.Millisecond {
-			t.Errorf("a request came %v after the one before it", gap)
-		}
-	}
-	if metadata := len(i.Requests(issuertest.MetadataPath)); metadata != 1 {
-		t.Errorf("the metadata was asked for %d times", metadata)
 	}
 }
 

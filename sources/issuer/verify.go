@@ -2,7 +2,6 @@ package issuer
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strings"
 
@@ -33,12 +32,15 @@ func (s *Server) Verify(ctx context.Context, token agent.Secret) (profile.Token,
 	if err := s.checkHeader(t); err != nil {
 		return profile.Token{}, s.faultIn("token", err)
 	}
-	keys, err := s.keySet(ctx)
-	if err != nil {
+	address, err := s.keysAddress(ctx)
+	switch {
+	case err != nil:
 		return profile.Token{}, err
+	case address == "":
+		return profile.Token{}, s.faultIn("metadata", misconfigured("it names no jwks_uri, so no signature can be verified; set jwks_uri, or verify = false"))
 	}
-	if err := keys.verify(ctx, token.Reveal(), t); err != nil {
-		return profile.Token{}, s.faultIn("keys at "+keys.address, err)
+	if err := s.verifySignature(ctx, address, token, t); err != nil {
+		return profile.Token{}, err
 	}
 	return t, nil
 }
@@ -64,71 +66,66 @@ func (s *Server) checkHeader(t profile.Token) error {
 	return nil
 }
 
-// A keySet is the keys of an issuer, as go-oidc keeps them.
-type keySet struct {
+// A keyring is the keys of an issuer as they were last read.
+type keyring struct {
 	address string
-	remote  *oidc.RemoteKeySet
-	read    *slot // what was last read
+	keys    []Key
 }
 
-// keySet is the keys that the address names, or else the metadata.
-func (s *Server) keySet(ctx context.Context) (*keySet, error) {
-	address := s.address.JWKSURI
-	if address == "" {
-		m, err := s.Metadata(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if address = m.JWKSURI; address == "" {
-			return nil, s.faultIn("metadata", misconfigured("it names no jwks_uri, so no signature can be verified; set jwks_uri, or verify = false"))
-		}
-	}
+// verifySignature holds the token against the keys that are known, and then against
+// those that are read anew. A key that is not there yet may come, as when an issuer
+// has just begun to sign with it; a signature that is wrong stays so.
+func (s *Server) verifySignature(ctx context.Context, address string, token agent.Secret, t profile.Token) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.keys == nil || s.keys.address != address {
-		// The key set keeps the context for what it holds, not for when it ends.
-		shared, read := withSlot(context.Background())
-		remote := oidc.NewRemoteKeySet(oidc.ClientContext(shared, s.documentClient()), address)
-		s.keys = &keySet{address, remote, read}
-	}
-	return s.keys, nil
-}
-
-// verify holds the token against the keys. A key that is not there yet may come,
-// as when an issuer has just begun to sign with it; a signature that is wrong
-// stays so.
-func (k *keySet) verify(ctx context.Context, text string, t profile.Token) error {
-	_, err := k.remote.VerifySignature(ctx, text)
-	switch f, failed := errors.AsType[*agent.Fault](err); {
-	case err == nil:
+	ring := s.keys
+	s.mu.Unlock()
+	if ring.address == address && signedBy(ring.keys, token, t) {
 		return nil
-	case failed:
-		return f
-	case ctx.Err() != nil:
-		return unreachable(context.Cause(ctx), usual)
 	}
-	ids, isSet := k.ids()
+	keys, err := s.freshKeys(ctx, address)
+	if err != nil {
+		return err
+	}
+	if signedBy(keys, token, t) {
+		return nil
+	}
 	id, named := t.Header["kid"].(string)
-	switch {
-	case !isSet || strings.HasPrefix(err.Error(), "fetching keys"): // as go-oidc begins what it says of a set that it cannot read
-		return transient("what lies there is no set of keys (JWKS, RFC 7517)")
-	case named && !slices.Contains(ids, id):
-		return transient("the key %q that signed the token is not among them yet; the issuer must publish it", cut(id))
+	if named && len(withID(keys, id)) == 0 {
+		return patient(s.faultIn("keys at "+address, transient("the key %q that signed the token is not among them yet; the issuer must publish it", cut(id))))
 	}
-	return misconfigured("none of them has signed the token; see whether it comes from this issuer")
+	return s.faultIn("keys at "+address, misconfigured("none of them has signed the token; see whether it comes from this issuer"))
 }
 
-// ids are the kid of all keys; false where no set of keys was read.
-func (k *keySet) ids() (ids []string, isSet bool) {
-	r := k.read.Load()
-	if r == nil {
-		return nil, false
+// freshKeys are the keys as they are now; those known are kept where they cannot be
+// read. Several who want them ask once.
+func (s *Server) freshKeys(ctx context.Context, address string) ([]Key, error) {
+	return shared(ctx, s, "keys at "+address, func(ctx context.Context) ([]Key, error) {
+		keys, _, err := s.readKeys(ctx, address)
+		if err != nil {
+			return nil, patient(err)
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.keys = keyring{address, keys}
+		return keys, nil
+	})
+}
+
+// withID are the keys with that kid.
+func withID(keys []Key, id string) []Key {
+	return slices.DeleteFunc(slices.Clone(keys), func(k Key) bool { return k.ID != id })
+}
+
+// signedBy reports whether one of the keys has signed the token: one with its kid,
+// if it names one.
+func signedBy(keys []Key, token agent.Secret, t profile.Token) bool {
+	if id, named := t.Header["kid"].(string); named {
+		keys = withID(keys, id)
 	}
-	keys, isSet := r.object["keys"].([]any)
-	for _, key := range keys {
-		object, _ := key.(map[string]any)
-		id, _ := object["kid"].(string)
-		ids = append(ids, id)
+	var candidates oidc.StaticKeySet
+	for _, k := range keys {
+		candidates.PublicKeys = append(candidates.PublicKeys, k.Public)
 	}
-	return ids, isSet
+	_, err := candidates.VerifySignature(context.Background(), token.Reveal())
+	return err == nil
 }

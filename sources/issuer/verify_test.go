@@ -68,6 +68,7 @@ func signed(t *testing.T, i *issuertest.Issuer, algorithm, typ string, publish b
 }
 
 func TestEveryAlgorithmIsVerified(t *testing.T) {
+	t.Parallel()
 	i := issuertest.Start(t)
 	for _, algorithm := range keys.Algorithms() {
 		s := serverOf(i)
@@ -142,14 +143,14 @@ func TestTheLastGoodKeysAreKept(t *testing.T) {
 }
 
 func TestKeysThatCannotBeRead(t *testing.T) {
+	t.Parallel()
 	i := issuertest.Start(t)
 	for text, want := range map[string]string{
-		`{}`:                      "what lies there is no set of keys (JWKS, RFC 7517)",
-		`{"keys":{}}`:             "what lies there is no set of keys (JWKS, RFC 7517)",
-		`{"keys":[{"kty":"EC"}]}`: "what lies there is no set of keys (JWKS, RFC 7517)",
-		`[]`:                      "its answer with status 200 cannot be used: it is no JSON object",
-		`{"keys":[],"keys":[]}`:   "its answer with status 200 cannot be used: a name occurs twice in an object",
-		`<html>`:                  "its answer with status 200 cannot be used: it is no valid JSON",
+		`{}`:                    "it is no set of keys (JWKS, RFC 7517): it has no list named keys",
+		`{"keys":{}}`:           "it is no set of keys (JWKS, RFC 7517): it has no list named keys",
+		`[]`:                    "its answer with status 200 cannot be used: it is no JSON object",
+		`{"keys":[],"keys":[]}`: "its answer with status 200 cannot be used: a name occurs twice in an object",
+		`<html>`:                "its answer with status 200 cannot be used: it is no valid JSON",
 	} {
 		i.Change(func(b *issuertest.Behaviour) {
 			b.ServeKeys = func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte(text)) }
@@ -208,6 +209,7 @@ func TestATokenThatNoKeyCanVouchFor(t *testing.T) {
 }
 
 func TestTypesOfAnAccessToken(t *testing.T) {
+	t.Parallel()
 	i := issuertest.Start(t)
 	s := serverOf(i)
 	for _, typ := range []string{"", "JWT", "jwt", "at+jwt", "application/at+jwt", "AT+JWT"} {

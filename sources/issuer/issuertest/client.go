@@ -42,7 +42,7 @@ func (i *Issuer) asserted(how Behaviour, id string, form url.Values) bool {
 	if form.Get("client_assertion_type") != assertionType {
 		return false
 	}
-	jws, err := jose.ParseSigned(form.Get("client_assertion"), []jose.SignatureAlgorithm{
+	jws, err := jose.ParseSignedCompact(form.Get("client_assertion"), []jose.SignatureAlgorithm{
 		jose.ES256, jose.ES384, jose.ES512, jose.RS256, jose.RS384, jose.RS512, jose.PS256, jose.EdDSA,
 	})
 	if err != nil {
