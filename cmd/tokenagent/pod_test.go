@@ -146,7 +146,7 @@ func withImage(t *testing.T) podman {
 // command is podman in a mount namespace with the control groups as crun needs
 // them, also where they are mounted otherwise.
 func (p podman) command(args ...string) *exec.Cmd {
-	argv := []string{"-m", "sh", "-c", `umount -R /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec "$@"`, "sh",
+	argv := []string{"-m", "sh", "-c", `umount -R /sys/fs/cgroup 2>/dev/null; mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec "$@"`, "sh",
 		"podman", "--storage-driver", "vfs", "--root", p.storage + "/root", "--runroot", p.storage + "/run",
 		"--cgroup-manager", "cgroupfs", "--runtime", "crun"}
 	return exec.Command("unshare", append(argv, args...)...)
@@ -187,12 +187,16 @@ func (p *pod) volume(name string) string { return filepath.Join(p.folder, name) 
 // change all files of the volume at once.
 func (p *pod) project(t *testing.T, volume, name string, content []byte, mode os.FileMode) {
 	t.Helper()
-	check(t, os.Mkdir(filepath.Join(volume, "..2026"), 0o755))
-	p.ofGroup(t, filepath.Join(volume, "..2026"), 0o755)
-	check(t, os.WriteFile(filepath.Join(volume, "..2026", name), content, 0o600))
-	p.ofGroup(t, filepath.Join(volume, "..2026", name), mode)
-	check(t, os.Symlink("..2026", filepath.Join(volume, "..data")))
-	check(t, os.Symlink("..data/"+name, filepath.Join(volume, name)))
+	folder, err := os.MkdirTemp(volume, "..2026_")
+	check(t, err)
+	p.ofGroup(t, folder, 0o755)
+	check(t, os.WriteFile(filepath.Join(folder, name), content, 0o600))
+	p.ofGroup(t, filepath.Join(folder, name), mode)
+	check(t, os.Symlink(filepath.Base(folder), filepath.Join(volume, "..data_tmp")))
+	check(t, os.Rename(filepath.Join(volume, "..data_tmp"), filepath.Join(volume, "..data")))
+	if err := os.Symlink("..data/"+name, filepath.Join(volume, name)); !errors.Is(err, os.ErrExist) {
+		check(t, err)
+	}
 }
 
 // ofGroup gives it to the fsGroup, folders for all that is made in them too.
@@ -270,10 +274,7 @@ func TestImage(t *testing.T) {
 	if said := podman.must(t, "run", "--rm", "--cgroups=disabled", "--network=none", "--ulimit=nofile=1024:2048", "--ulimit=nproc=1024:1024", testImage, "version"); !strings.HasPrefix(said, "tokenagent ") {
 		t.Errorf("version: %s", said)
 	}
-	key, err := keys.Generate("ES256")
-	check(t, err)
-	pem, err := key.MarshalPEM()
-	check(t, err)
+	key, pem := newSigningKey(t)
 	t.Run("runs", func(t *testing.T) { // so that the containers go before the image
 		for _, uid := range []int{1_234_567, 0} {
 			t.Run(fmt.Sprintf("sidecar of uid %d", uid), func(t *testing.T) {
@@ -297,7 +298,7 @@ func TestImage(t *testing.T) {
 			p := readPod(t, "job.yaml")
 			p.podman = podman
 			p.layOut(t, readFile(t, filepath.Join(manifests, "tokenagent.hcl")), pem)
-			p.ofGroup(t, filepath.Join(p.volume("key"), "..2026/key.pem"), 0o444) // what a Secret has without defaultMode
+			p.project(t, p.volume("key"), "key.pem", pem, 0o444) // what a Secret has without defaultMode
 			out, err := podman.command(p.run(p.InitContainers[0], testImage)...).CombinedOutput()
 			if e, ok := errors.AsType[*exec.ExitError](err); !ok || e.ExitCode() != exitConfiguration || !strings.Contains(string(out), "defaultMode: 0440") {
 				t.Errorf("%v\n%s", err, out)
@@ -306,24 +307,53 @@ func TestImage(t *testing.T) {
 	})
 }
 
-// serves plays the life of the pod: the sidecar until its startup probe succeeds,
-// then the container that reads, and the end of both.
+func newSigningKey(t *testing.T) (key keys.Key, pem []byte) {
+	t.Helper()
+	key, err := keys.Generate("ES256")
+	check(t, err)
+	pem, err = key.MarshalPEM()
+	check(t, err)
+	return key, pem
+}
+
+// serves plays the life of the pod.
 func (p *pod) serves(t *testing.T, key keys.Key, image []string) {
 	t.Helper()
-	agent, main := p.InitContainers[0], p.Containers[0]
-	args := p.run(agent, testImage)
-	p.podman.must(t, append([]string{"run", "--detach"}, args[1:]...)...)
-	name := p.prefix + agent.Name
-	eventually(t, "success of the startup probe", func() bool {
-		return p.podman.command(append([]string{"exec", name}, agent.StartupProbe.Exec.Command...)...).Run() == nil
-	})
-	p.podman.must(t, append([]string{"exec", name}, agent.LivenessProbe.Exec.Command...)...)
+	p.starts(t)
+	p.isRead(t, key, image)
+	p.takesANewKey(t)
+	p.ends(t)
+}
 
+// starts runs the sidecar until its startup probe succeeds.
+func (p *pod) starts(t *testing.T) {
+	t.Helper()
+	agent := p.InitContainers[0]
+	p.podman.must(t, append([]string{"run", "--detach"}, p.run(agent, testImage)[1:]...)...)
+	eventually(t, "success of the startup probe", func() bool { return p.ask(agent.StartupProbe).Run() == nil })
+	if out, err := p.ask(agent.LivenessProbe).CombinedOutput(); err != nil {
+		t.Errorf("the liveness probe fails: %v\n%s", err, out)
+	}
+}
+
+func (p *pod) agentName() string { return p.prefix + p.InitContainers[0].Name }
+
+// ask makes a probe of the sidecar.
+func (p *pod) ask(probe podProbe) *exec.Cmd {
+	return p.podman.command(append([]string{"exec", p.agentName()}, probe.Exec.Command...)...)
+}
+
+// isRead runs the container beside the sidecar until it has seen three tokens.
+func (p *pod) isRead(t *testing.T, key keys.Key, image []string) {
+	t.Helper()
+	main := p.Containers[0]
 	main.Command = []string{"sh", "-c", seenTokens}
 	reads := p.podman.command(p.run(main, image...)...)
 	reads.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := reads.CombinedOutput()
-	check(t, err)
+	if err != nil {
+		t.Fatalf("the reader ends with %v:\n%s", err, out)
+	}
 	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
 	for _, line := range lines {
 		token, rest, _ := strings.Cut(line, " ")
@@ -337,8 +367,26 @@ func (p *pod) serves(t *testing.T, key keys.Key, image []string) {
 	if len(lines) != 3 {
 		t.Errorf("the reader saw %d tokens", len(lines))
 	}
-	p.podman.must(t, append([]string{"exec", name}, agent.ReadinessProbe.Exec.Command...)...)
+	if out, err := p.ask(p.InitContainers[0].ReadinessProbe).CombinedOutput(); err != nil {
+		t.Errorf("the readiness probe fails: %v\n%s", err, out)
+	}
+}
 
+// takesANewKey changes the Secret as the kubelet does.
+func (p *pod) takesANewKey(t *testing.T) {
+	t.Helper()
+	key, pem := newSigningKey(t)
+	p.project(t, p.volume("key"), "key.pem", pem, 0o440)
+	eventually(t, "a token of the new key", func() bool {
+		text, err := os.ReadFile(filepath.Join(p.volume("token"), "token"))
+		return err == nil && (&site{key: key}).judge(string(text)) == nil
+	})
+}
+
+// ends stops the sidecar as the kubelet does.
+func (p *pod) ends(t *testing.T) {
+	t.Helper()
+	name := p.agentName()
 	p.podman.must(t, "stop", "--time", "9", name)
 	if code := strings.TrimSpace(p.podman.must(t, "inspect", "--format", "{{.State.ExitCode}}", name)); code != "0" {
 		t.Errorf("stopped, it ends with exit code %s", code)
