@@ -86,11 +86,11 @@ func (s *Server) tlsConfig(c certificate) (sum [sha256.Size]byte, _ *tls.Config,
 	if s.address.CAFile != "" {
 		data, err := readPublic(s.address.CAFile)
 		if err != nil {
-			return sum, nil, at(s.address.CAFile, err)
+			return sum, nil, at("ca_file "+s.address.CAFile, err)
 		}
 		config.RootCAs = x509.NewCertPool()
 		if !config.RootCAs.AppendCertsFromPEM(data) {
-			return sum, nil, at(s.address.CAFile, errors.New("it holds no certificate in PEM; wanted are those of the authorities to trust"))
+			return sum, nil, at("ca_file "+s.address.CAFile, errors.New("it holds no certificate in PEM; wanted are those of the authorities to trust"))
 		}
 		read.Write(data)
 	}
