@@ -19,7 +19,7 @@ const firstProcess = 1
 // programs of sources, the command of exec) nobody else can reap.
 func asInit(arguments []string) error {
 	heard := hear()
-	main, err := start("/proc/self/exe", arguments, os.Environ())
+	main, err := startAgain(arguments)
 	if err != nil {
 		return fmt.Errorf("as the first process of a container it starts itself again: %w", err)
 	}
@@ -37,4 +37,13 @@ func asInit(arguments []string) error {
 			return ending(syscall.WaitStatus(status))
 		}
 	}
+}
+
+// startAgain starts this program, by its own name, which ps shows.
+func startAgain(arguments []string) (child, error) {
+	program, err := os.Executable()
+	if err != nil {
+		return child{}, err
+	}
+	return start(program, arguments, os.Environ())
 }
