@@ -177,11 +177,15 @@ func (a *asker) expiry(answer issuer.Answer, claims map[string]any) (time.Time, 
 	if !exp.IsZero() {
 		known = append(known, exp.Add(answer.Skew))
 	}
-	switch {
-	case len(known) > 0:
-		return slices.MinFunc(known, time.Time.Compare), nil
-	case a.assumeLifetime > 0:
-		return answer.Sent.Add(a.assumeLifetime), nil
+	if len(known) == 0 && a.assumeLifetime > 0 {
+		known = append(known, answer.Sent.Add(a.assumeLifetime))
+	}
+	if len(known) > 0 {
+		expires := slices.MinFunc(known, time.Time.Compare)
+		if expires.Sub(answer.Sent) > mostLife {
+			return time.Time{}, fmt.Errorf("the token expires in the year %d, more than ten years ahead, which is taken for an error (milliseconds?); have the issuer mend it", expires.Year())
+		}
+		return expires, nil
 	}
 	return time.Time{}, errors.New("nothing says when the token expires, neither expires_in of the answer nor a claim exp; write assume_lifetime in the source, such as the lifetime that the issuer's documentation tells")
 }

@@ -155,6 +155,8 @@ func TestExpiryIsTheEarlierOfWhatIsSaid(t *testing.T) {
 		"expires_in, whatever is assumed": {time.Hour, nil, 0, 20 * time.Minute, time.Hour, ""},
 		"nothing":                         {0, nil, 0, 0, 0, "nothing says when the token expires, neither expires_in of the answer nor a claim exp; write assume_lifetime"},
 		"milliseconds":                    {time.Hour, json.Number("1795348800000"), 0, time.Hour, 0, "this looks like milliseconds"},
+		"a century":                       {0, at(100 * 365 * 24 * time.Hour), 0, 0, 0, "the token expires in the year 2126, more than ten years ahead"},
+		"a century, but an hour":          {time.Hour, at(100 * 365 * 24 * time.Hour), 0, 0, time.Hour, ""},
 		"words":                           {time.Hour, "tomorrow", 0, time.Hour, 0, "the token's exp is no number of seconds"},
 		"an end before the beginning":     {0, json.Number("-1"), 0, 0, 0, "the token's exp is no number of seconds"},
 	} {

@@ -166,15 +166,14 @@ func (f *fetching) judgeAnswer(b *config.Block) {
 	}
 }
 
-// The bounds of assume_lifetime are those of a token block's lifetime.
 const (
 	leastAssumed = 30 * time.Second
-	mostAssumed  = 10 * 365 * 24 * time.Hour
+	mostLife     = 10 * 365 * 24 * time.Hour // of any token
 )
 
 // judgeAssumed reports an assume_lifetime out of bounds.
 func judgeAssumed(b *config.Block, d time.Duration) {
-	if b.Has("assume_lifetime") && (d < leastAssumed || d > mostAssumed) {
+	if b.Has("assume_lifetime") && (d < leastAssumed || d > mostLife) {
 		b.Fault("assume_lifetime", "assume_lifetime is out of range", `it is at least "30s" and at most ten years`)
 	}
 }
