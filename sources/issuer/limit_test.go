@@ -62,6 +62,8 @@ func within(times []time.Time, length time.Duration) int {
 // minute for a token, its share of metadata and keys with it.
 func (l *tally) check(t *testing.T, what string) {
 	t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if got := within(l.asked, time.Second); got > mostPerSecond {
 		t.Errorf("%s: %d requests within a second", what, got)
 	}
@@ -140,6 +142,7 @@ func keepFresh(t *testing.T, s *Server, verify func() bool, tokens int, length t
 	defer cancel()
 	agent.New(log, renewers).Run(ctx)
 	time.Sleep(2 * usual.total) // what several could have waited for goes on until its own end
+	synctest.Wait()
 }
 
 // What an answer can say.
