@@ -3,6 +3,7 @@ package sources
 import (
 	"context"
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -167,6 +168,11 @@ func TestFilesThatHoldNoTokenAreRefused(t *testing.T) {
 func TestWhatIsNoFileIsRefusedAtOnce(t *testing.T) {
 	dir := t.TempDir()
 	path := func(name string) string { return filepath.Join(dir, name) }
+	socket, err := net.Listen("unix", path("socket"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
 	if err := errors.Join(unix.Mkfifo(path("fifo"), 0o600), os.Mkdir(path("folder"), 0o700), os.Symlink("/dev/null", path("device")), os.Symlink("loop", path("loop"))); err != nil {
 		t.Fatal(err)
 	}
@@ -177,6 +183,7 @@ func TestWhatIsNoFileIsRefusedAtOnce(t *testing.T) {
 		"gone":   {agent.Transient, "no such file or directory; it is read as soon as something writes it"},
 		"fifo":   {agent.Configuration, "it is no regular file, so it is not read"},
 		"folder": {agent.Configuration, "it is no regular file"},
+		"socket": {agent.Configuration, "it is no regular file"},
 		"device": {agent.Configuration, "it is no regular file"},
 		"loop":   {agent.Transient, "too many levels of symbolic links"},
 	} {

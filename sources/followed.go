@@ -49,6 +49,9 @@ var errIrregular = errors.New("it is no regular file, so it is not read")
 // errors begin with the path.
 func readRegular(path string, most int64) ([]byte, fs.FileInfo, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
+	if errors.Is(err, syscall.ENXIO) { // a socket
+		err = errIrregular
+	}
 	if err != nil {
 		return nil, nil, pathFirst(path, err)
 	}

@@ -34,13 +34,15 @@ token "collector" {
 
 # htgettoken: a robot with a Kerberos keytab at HTVault (kinit -k keeps its ticket, or
 # k5start). -q keeps all but the token off the standard output; --minsecs is half
-# of the life of the tokens, so that Vault does not give an old one again.
+# of the life of the tokens, so that Vault does not give an old one again. What it
+# stores lies in /run/robot, which has to be opened in a drop-in of the agent's unit:
+# ReadWritePaths=/run/robot
 
 source "command" "htvault" {
   command = [
     "/usr/bin/env", "KRB5CCNAME=FILE:/run/robot/krb5cc",
     "/usr/bin/htgettoken", "-q", "-a", "htvault.example.org", "-i", "cms", "-r", "robot", "--nooidc",
-    "--minsecs=5400", "-o", "/dev/stdout",
+    "--vaulttokenfile=/run/robot/vault-token", "--configdir=/run/robot/htgettoken", "--minsecs=5400", "-o", "/dev/stdout",
   ]
   timeout = "1m"
   user    = "robot"
