@@ -1,6 +1,10 @@
 package agent
 
-import "strings"
+import (
+	"context"
+	"strings"
+	"time"
+)
 
 // A Renewer ties a source to the sinks that its tokens go to: one token block,
 // or one instance of a block with for_each.
@@ -17,6 +21,23 @@ type Renewer struct {
 	RemoveExpired bool                        // a token that has expired is taken away, as in a directory where it would hide a good one
 	DeleteRemoved bool                        // the files go when the Renewer does
 	Digest        string                      // equal for equal definitions, signing key included; see Agent.Replace
+}
+
+// Issue asks the source once, for who wants a token without keeping it fresh, and
+// gives none that the Agent would not install. Its errors are those of the source,
+// or say why.
+func (r Renewer) Issue(ctx context.Context) (Token, error) {
+	t, err := r.Source.Issue(ctx, r.Request)
+	if err == nil && r.Accept != nil {
+		err = r.Accept(t)
+	}
+	if err == nil {
+		err = admit(t, time.Now())
+	}
+	if err != nil {
+		return Token{}, err
+	}
+	return t, nil
 }
 
 // Selects reports whether selector, as a person types it, names this Renewer:

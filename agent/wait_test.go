@@ -92,3 +92,23 @@ func TestOneThatExpiresSoonerDoesNotReplaceAGoodOne(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatTheAgentWouldNotInstallIsNotIssued(t *testing.T) {
+	refused := errors.New("not as asked")
+	for name, c := range map[string]struct {
+		r    Renewer
+		want error // nil: any
+	}{
+		"not accepted":     {Renewer{Source: &fakeSource{life: time.Hour}, Accept: func(Token) error { return refused }}, refused},
+		"about to expire":  {Renewer{Source: &fakeSource{life: time.Second}}, nil},
+		"the source fails": {Renewer{Source: &fakeSource{fail: func(time.Time) error { return refused }}}, refused},
+	} {
+		got, err := c.r.Issue(t.Context())
+		if err == nil || c.want != nil && !errors.Is(err, c.want) || !got.IsZero() {
+			t.Errorf("%s: got %v, %v", name, got, err)
+		}
+	}
+	if _, err := (Renewer{Source: &fakeSource{life: time.Hour}}).Issue(t.Context()); err != nil {
+		t.Error(err)
+	}
+}

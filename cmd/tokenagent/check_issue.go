@@ -20,10 +20,7 @@ func tryOut(ctx context.Context, users []agent.Renewer) []sources.Finding {
 		return []sources.Finding{fine("token", "no token block uses this source, so it was not asked for one")}
 	}
 	r := users[0]
-	t, err := r.Source.Issue(ctx, r.Request)
-	if err == nil && r.Accept != nil {
-		err = r.Accept(t)
-	}
+	t, err := r.Issue(ctx)
 	if err != nil {
 		return []sources.Finding{{
 			Mark: sources.Wrong, Transient: sources.IsTransient(err),

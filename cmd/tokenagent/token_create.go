@@ -115,10 +115,7 @@ func isYAML(path string) bool {
 
 // issue asks the source once, and accepts what the agent would accept.
 func issue(ctx context.Context, r agent.Renewer) (agent.Secret, error) {
-	t, err := r.Source.Issue(ctx, r.Request)
-	if err == nil && r.Accept != nil {
-		err = r.Accept(t)
-	}
+	t, err := r.Issue(ctx)
 	if err != nil {
 		return agent.Secret{}, fmt.Errorf("token %s: %w", r.Name, err)
 	}
