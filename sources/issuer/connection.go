@@ -2,6 +2,7 @@ package issuer
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -10,6 +11,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"syscall"
 	"time"
@@ -67,6 +69,7 @@ func (b bounds) transport(config *tls.Config) *http.Transport {
 	dialer := &net.Dialer{Timeout: b.connect, KeepAlive: 15 * time.Second}
 	return &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
+		OnProxyConnectResponse: checkProxy,
 		DialContext:            dialer.DialContext,
 		TLSClientConfig:        config,
 		TLSHandshakeTimeout:    b.tls,
@@ -76,6 +79,15 @@ func (b bounds) transport(config *tls.Config) *http.Transport {
 		MaxResponseHeaderBytes: 64 << 10,
 		DisableCompression:     true,
 	}
+}
+
+// checkProxy is an error unless the proxy gives the connection that was asked for:
+// net/http says no more of that than the status text.
+func checkProxy(_ context.Context, _ *url.URL, _ *http.Request, answer *http.Response) error {
+	if answer.StatusCode == http.StatusOK {
+		return nil
+	}
+	return transient("the proxy that https_proxy names refuses the connection with %s; check it, and whether it lets this host there", statusText(answer.StatusCode))
 }
 
 // tlsConfig is how to trust the issuer and who we are, with a sum of the files

@@ -124,7 +124,7 @@ func (s *Server) authorize(ctx context.Context, c Client, parameters url.Values)
 
 // device reads the answer (RFC 8628 section 3.2).
 func (r *reply) device(asked demand) (Device, error) {
-	if _, refused := r.object["error"]; refused || !r.ok() {
+	if r.refuses() {
 		return Device{}, r.refusal(asked)
 	}
 	m := reader{object: r.object}

@@ -225,6 +225,8 @@ func TestExpiresInThatSaysWhen(t *testing.T) {
 	i := issuertest.Start(t)
 	for text, want := range map[string]time.Duration{
 		``:                     0,
+		`,"error":null`:        0,
+		`,"error":""`:          0,
 		`,"expires_in":null`:   0,
 		`,"expires_in":0`:      0,
 		`,"expires_in":"0"`:    0,
@@ -316,6 +318,24 @@ func TestAServerThatWantsACertificateSaysSo(t *testing.T) {
 	defer server.Close()
 	wants(t, ask(t, Address{TokenEndpoint: server.URL, CAFile: ca.File}), "", agent.Configuration,
 		"token endpoint "+server.URL+": it refused the client's certificate (tls: certificate required); check client_cert_file and client_auth")
+}
+
+func TestFaultsOfAProxy(t *testing.T) {
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusProxyAuthRequired) }))
+	address, err := url.Parse(proxy.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func() error {
+		through := hurried.transport(nil)
+		through.Proxy = http.ProxyURL(address)
+		req := httptest.NewRequest(http.MethodGet, "https://iam.example.org/", nil)
+		_, err := through.RoundTrip(req)
+		return unreachable(err, hurried)
+	}
+	wants(t, ask(), "", agent.Transient, "the proxy that https_proxy names refuses the connection with 407 Proxy Authentication Required; check it, and whether it lets this host there")
+	proxy.Close()
+	wants(t, ask(), "", agent.Transient, "connection refused at the proxy that https_proxy names; see whether it is up, and the port is right")
 }
 
 // What a resolver says, and a network without a way, cannot be had everywhere.

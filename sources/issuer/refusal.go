@@ -102,6 +102,13 @@ type demand struct {
 	proof    proof
 }
 
+// refuses reports whether the answer gives no token. Some servers say so with status
+// 200, and others give tokens beside an error that is null.
+func (r *reply) refuses() bool {
+	code := r.object["error"]
+	return !r.ok() || code != nil && code != ""
+}
+
 // refusal is the fault of an answer that gives no token.
 func (r *reply) refusal(d demand) *agent.Fault {
 	code, _ := r.object["error"].(string)

@@ -81,7 +81,7 @@ func (r *reply) answer(err error, d demand) (Answer, error) {
 	if r == nil {
 		return Answer{}, transient("the token request could not be made; check the address")
 	}
-	if _, refused := r.object["error"]; refused || !r.ok() {
+	if r.refuses() {
 		return Answer{}, r.refusal(d)
 	}
 	return r.token(d.grant.Type)

@@ -102,10 +102,10 @@ func lost(err error) *agent.Fault {
 func placeOf(err error) string {
 	e, ok := errors.AsType[*net.OpError](err)
 	switch {
+	case ok && e.Op == "proxyconnect":
+		return " at the proxy that https_proxy names"
 	case !ok || e.Addr == nil:
 		return ""
-	case e.Op == "proxyconnect":
-		return " at the proxy that https_proxy names"
 	}
 	return " at " + e.Addr.String()
 }
@@ -135,5 +135,5 @@ func timedOut(err error, b bounds) *agent.Fault {
 
 func isDial(err error) bool {
 	e, ok := errors.AsType[*net.OpError](err)
-	return ok && e.Op == "dial"
+	return ok && (e.Op == "dial" || e.Op == "proxyconnect")
 }
