@@ -8,7 +8,8 @@ FUZZTIME ?= 5s
 RELEASE  := $(shell awk '/^Version:/ { print $$2 }' packaging/rpm/tokenagent.spec)
 export SOURCE_DATE_EPOCH ?= $(or $(BUILT),$(shell date -u -d "$$(awk '/^[*] / { print $$2, $$3, $$4, $$5; exit }' packaging/rpm/tokenagent.spec)" +%s))
 IMAGE    ?= localhost/tokenagent:$(VERSION)
-ARCHIVE  ?= bin/tokenagent-image.tar
+BIN      := bin
+ARCHIVE  ?= $(BIN)/tokenagent-image.tar
 RACE     := $(if $(shell command -v gcc),-race)
 
 .PHONY: help build run test race fuzz soak lint bench cover image man install rpm deb clean
@@ -18,11 +19,11 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 
 build: ## bin/tokenagent, one static binary; the same source gives the same bytes
-	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -buildid= -X main.version=$(VERSION) -X main.built=$(BUILT)' -o bin/ ./cmd/tokenagent
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -buildid= -X main.version=$(VERSION) -X main.built=$(BUILT)' -o $(BIN)/ ./cmd/tokenagent
 
 run: build ## a token kept fresh before your eyes, in .quickstart
-	bin/tokenagent init quickstart .quickstart
-	exec bin/tokenagent run --config .quickstart/tokenagent.hcl
+	$(BIN)/tokenagent init quickstart .quickstart
+	exec $(BIN)/tokenagent run --config .quickstart/tokenagent.hcl
 
 test: ## all that CI checks but fuzzing; installs what it needs as root on Debian
 	.ci/packages
@@ -49,12 +50,12 @@ cover: ## the share of the code that the tests run, in coverage.out
 	go test -coverprofile=coverage.out ./... && go tool cover -func=coverage.out | tail -n 1
 
 image: build ## bin/tokenagent-image.tar, a container image; by buildah, without an engine or a registry
-	packaging/container/build bin/tokenagent '$(ARCHIVE)' '$(IMAGE)' '$(or $(BUILT),0)'
+	packaging/container/build $(BIN)/tokenagent '$(ARCHIVE)' '$(IMAGE)' '$(or $(BUILT),0)'
 
 man: build ## the manual pages and the shells' completions, in bin
-	rm -rf bin/man bin/completions && mkdir -p bin/man bin/completions
-	bin/tokenagent man bin/man
-	for shell in bash zsh fish; do bin/tokenagent completion $$shell > bin/completions/$$shell || exit 1; done
+	rm -rf $(BIN)/man $(BIN)/completions && mkdir -p $(BIN)/man $(BIN)/completions
+	$(BIN)/tokenagent man $(BIN)/man
+	for shell in bash zsh fish; do $(BIN)/tokenagent completion $$shell > $(BIN)/completions/$$shell || exit 1; done
 
 install: ## what build and man made, the units of systemd and a configuration to begin with, into $(DESTDIR)$(PREFIX)
 	DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' ZSH='$(ZSH)' packaging/install

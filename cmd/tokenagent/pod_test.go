@@ -131,16 +131,25 @@ func withImage(t *testing.T) podman {
 	requirePart(t, "crun", "--version")
 	requirePart(t, "/bin/busybox", "true")
 	folder := t.TempDir()
-	archive := filepath.Join(folder, "image.tar")
-	build := exec.Command("make", "-C", root, "image", "IMAGE="+testImage, "ARCHIVE="+archive)
-	build.Env = append(os.Environ(), "MAKEFLAGS=")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("make image: %v\n%s", err, out)
+	archive := makeImage(t, filepath.Join(folder, "image.tar"))
+	again := makeImage(t, filepath.Join(folder, "again.tar"))
+	if readFile(t, archive) != readFile(t, again) {
+		t.Error("the same sources make another image")
 	}
 	p := podman{filepath.Join(folder, "storage")}
 	p.must(t, "load", "--quiet", "--input", archive)
 	t.Cleanup(func() { p.must(t, "rm", "--force", "--all", "--time", "0") })
 	return p
+}
+
+func makeImage(t *testing.T, archive string) string {
+	t.Helper()
+	build := exec.Command("make", "-C", root, "image", "IMAGE="+testImage, "ARCHIVE="+archive, "BIN="+filepath.Dir(archive), "VERSION=test", "BUILT=1700000000")
+	build.Env = append(os.Environ(), "MAKEFLAGS=")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("make image: %v\n%s", err, out)
+	}
+	return archive
 }
 
 // command is podman in a mount namespace with the control groups as crun needs
