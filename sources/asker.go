@@ -37,8 +37,8 @@ func (a *asker) Issuer() string { return a.server.Name() }
 // Files are those with the client's secrets, and the CAs.
 func (a *asker) Files() []string { return a.files }
 
-// Lenient reports whether a scope or audience that is less than asked for passes.
-func (a *asker) Lenient() bool { return a.lenient }
+// Judges says that token holds scope and audience against the request.
+func (a *asker) Judges() bool { return true }
 
 // tokenExchangeGrant is the grant type of RFC 8693.
 const tokenExchangeGrant = "urn:ietf:params:oauth:grant-type:token-exchange"
@@ -208,7 +208,8 @@ func expiryClaim(claims map[string]any) (time.Time, error) {
 
 // narrowed says in what scope and audience of the token are less than req asked
 // for; "" when they are not. An issuer that gives another scope must say so in its
-// answer (RFC 6749 section 5.1), and many say it in the token alone.
+// answer (RFC 6749 section 5.1), and many say it in the token alone. A token of no
+// profile may leave its scope to the answer.
 func narrowed(req agent.Request, answer issuer.Answer, decoded profile.Token) string {
 	var texts []string
 	missing := lacking(req.Scope, answer.Scope)
@@ -219,7 +220,11 @@ func narrowed(req agent.Request, answer issuer.Answer, decoded profile.Token) st
 	if decoded.Claims == nil {
 		return strings.Join(texts, "; ")
 	}
-	for _, p := range profile.Matches(decoded, agent.Request{Audience: req.Audience, Scope: req.Scope}) {
+	asked := agent.Request{Audience: req.Audience, Scope: req.Scope}
+	if _, there := decoded.Claims["scope"]; !there && answer.ScopeSaid && req.Profile == "" {
+		asked.Scope = nil
+	}
+	for _, p := range profile.Matches(decoded, asked) {
 		if p.Claim != "scope" || !said {
 			texts = append(texts, "the token's "+p.String())
 		}

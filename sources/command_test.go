@@ -199,5 +199,5 @@ var (
 	_ agent.Follower = tokenExchange{}
 	_ agent.Remote   = clientCredentials{}
 	_ agent.Remote   = tokenExchange{}
-	_ config.Lenient = clientCredentials{}
+	_ config.Judge   = clientCredentials{}
 )

@@ -268,14 +268,20 @@ func zitadelKnowsItsClient(t *testing.T, z *issuertest.Real) {
 	}
 }
 
-// Only the answer says the scope, so no reader can tell it from the token.
+// Only the answer says the scope. That is enough for a token of no profile; a
+// reader of a WLCG token looks for it there.
 func zitadelSaysNoScope(t *testing.T, z *issuertest.Real) {
 	block, scope := z.Block("robot", "client_secret_basic"), `  scope = ["storage.read:/"]`+"\n"
-	_, err := ask(t, definition(t, "client_credentials", block, scope))
-	refused(t, err, agent.Configuration, `on_narrowed = "warn"`)
-	token, err := ask(t, definition(t, "client_credentials", block+"  on_narrowed = \"warn\"\n", scope))
-	if err != nil || !strings.Contains(token.Note, "storage.read:/") {
+	token, err := ask(t, definition(t, "client_credentials", block, scope))
+	if err != nil || token.Note != "" {
 		t.Errorf("got %v with the note %q", err, token.Note)
+	}
+	wlcg := scope + `  profile = "wlcg"` + "\n" + zitadelAudience
+	_, err = ask(t, definition(t, "client_credentials", block, wlcg))
+	refused(t, err, agent.Configuration, "scope")
+	token, err = ask(t, definition(t, "client_credentials", block+"  on_narrowed = \"warn\"\n", wlcg))
+	if err == nil {
+		t.Errorf("a WLCG token without a scope is taken, with the note %q", token.Note)
 	}
 }
 

@@ -67,10 +67,11 @@ type Profiled interface {
 	Profile() string
 }
 
-// A Lenient source lets pass a token whose scope or audience is not what was asked
-// for, and says so in its Note.
-type Lenient interface {
-	Lenient() bool
+// A Judge is a source that holds the audience and scope of its tokens against the
+// Request by itself, with what its issuer says of them beside the token; what it
+// lets pass it says in the Note.
+type Judge interface {
+	Judges() bool
 }
 
 // An Environment is all that a configuration may know of the machine that it is

@@ -267,12 +267,12 @@ func inPlace(s agent.Secret) (agent.Token, error) {
 }
 
 // accept is what a finished token must fulfil to be installed: it is what was
-// asked for, as far as it can be read and its source does not let pass what
-// differs, and what its profile demands.
+// asked for, as far as it can be read and its source has not judged that, and what
+// its profile demands.
 func accept(req agent.Request, from agent.Source) func(agent.Token) error {
-	lenient, _ := from.(Lenient)
+	judge, _ := from.(Judge)
 	let := func(p profile.Problem) bool {
-		return lenient != nil && lenient.Lenient() && (p.Claim == "aud" || p.Claim == "scope")
+		return judge != nil && judge.Judges() && (p.Claim == "aud" || p.Claim == "scope")
 	}
 	return func(t agent.Token) error {
 		decoded, err := profile.Decode(t.Secret.Reveal())
