@@ -131,10 +131,11 @@ func withImage(t *testing.T) podman {
 	requirePart(t, "crun", "--version")
 	requirePart(t, "/bin/busybox", "true")
 	folder := t.TempDir()
-	archive := makeImage(t, filepath.Join(folder, "image.tar"))
-	again := makeImage(t, filepath.Join(folder, "again.tar"))
+	archive, again := filepath.Join(folder, "image.tar"), filepath.Join(folder, "again.tar")
+	build(t, "make", "-C", root, "image", "IMAGE="+testImage, "ARCHIVE="+archive, "BIN="+folder, "VERSION=test", "BUILT=1700000000")
+	build(t, root+"/packaging/container/build", filepath.Join(folder, "tokenagent"), again, testImage, "1700000000")
 	if readFile(t, archive) != readFile(t, again) {
-		t.Error("the same sources make another image")
+		t.Error("the same program makes another image")
 	}
 	p := podman{filepath.Join(folder, "storage")}
 	p.must(t, "load", "--quiet", "--input", archive)
@@ -142,14 +143,13 @@ func withImage(t *testing.T) podman {
 	return p
 }
 
-func makeImage(t *testing.T, archive string) string {
+func build(t *testing.T, program string, args ...string) {
 	t.Helper()
-	build := exec.Command("make", "-C", root, "image", "IMAGE="+testImage, "ARCHIVE="+archive, "BIN="+filepath.Dir(archive), "VERSION=test", "BUILT=1700000000")
-	build.Env = append(os.Environ(), "MAKEFLAGS=")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("make image: %v\n%s", err, out)
+	c := exec.Command(program, args...)
+	c.Env = append(os.Environ(), "MAKEFLAGS=")
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", program, err, out)
 	}
-	return archive
 }
 
 // command is podman in a mount namespace with the control groups as crun needs
