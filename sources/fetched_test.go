@@ -256,6 +256,12 @@ func opaque(name string, value any) func(*issuertest.Behaviour) {
 	}
 }
 
+// unscoped has it say no scope, neither in the token nor in its answers.
+func unscoped(b *issuertest.Behaviour) {
+	claiming("scope", nil)(b)
+	answering("scope", nil)(b)
+}
+
 func set(members map[string]any, name string, value any) {
 	if members[name] = value; value == nil {
 		delete(members, name)
@@ -274,7 +280,7 @@ func TestWhatCameBackIsNotInstalledUnlessItIsAsAsked(t *testing.T) {
 	}{
 		"a scope less, as the answer says": {answering("scope", "storage.read:/"), nil, agent.Configuration, `the issuer gave the scope \"storage.read:/\", and \"compute.read\" was asked for too; have the issuer grant it to this client, or write on_narrowed = \"warn\"`},
 		"a scope less, as the token says":  {claiming("scope", "compute.read"), nil, agent.Configuration, `the token's scope: it is \"compute.read\"; storage.read:/ was asked for too; have the issuer grant it`},
-		"no scope in the token":            {claiming("scope", nil), nil, agent.Configuration, `the token's scope: it is missing; storage.read:/ compute.read was asked for too`},
+		"no scope said at all":             {unscoped, nil, agent.Configuration, `the token's scope: it is missing; storage.read:/ compute.read was asked for too`},
 		"another audience":                 {claiming("aud", "https://other.example.org"), nil, agent.Configuration, `the token's aud: it is \"https://other.example.org\"; https://storage.example.org was asked for too`},
 		"no audience":                      {claiming("aud", nil), nil, agent.Configuration, `the token's aud: it is missing; https://storage.example.org was asked for too`},
 		"an opaque one with less scope":    {opaque("scope", "compute.read"), nil, agent.Configuration, `the issuer gave the scope \"compute.read\", and \"storage.read:/\" was asked for too`},
