@@ -215,7 +215,7 @@ func (a *Agent) lookLater(d *duty) {
 		return
 	}
 	a.lookSlot = later(a.lookSlot.Add(lookSpacing), a.now.Add(betweenLooks))
-	due := a.lookSlot
+	due := a.lookSlot.Truncate(lookRound).Add(lookRound) // several at once: each by itself would wake the process
 	if d.touched {
 		due, d.touched = a.now.Add(betweenTouches), false
 	}
