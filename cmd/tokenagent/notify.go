@@ -18,7 +18,7 @@ import (
 const (
 	firstPass   = time.Minute      // after which the daemon is ready whatever has become of it
 	extension   = 2 * time.Minute  // that systemd is asked for again and again until the daemon is ready
-	readyAgain  = time.Second      // between two looks at what require_all waits for
+	lookAgain   = time.Second      // between two looks at what is about to change
 	statusEvery = 30 * time.Second // at most, between two looks at what the status line tells
 )
 
@@ -159,19 +159,29 @@ func (d *daemon) notify(ctx context.Context) {
 		return
 	}
 	d.manager.becomeReady()
-	again := time.NewTicker(d.manager.between())
-	defer again.Stop()
 	for {
-		if tokens, err := d.agent.Status(ctx); err == nil {
-			d.manager.status(statusLine(tokens, !d.refusedSince().IsZero(), time.Now()))
-		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-d.manager.changed:
-		case <-again.C:
+		case <-time.After(d.tellStatus(ctx)):
 		}
 	}
+}
+
+// tellStatus tells the status line, and how long it is good for: not for long
+// while a token is due, as what comes of that is not known yet.
+func (d *daemon) tellStatus(ctx context.Context) time.Duration {
+	tokens, err := d.agent.Status(ctx)
+	if err != nil {
+		return d.manager.between()
+	}
+	now := time.Now()
+	d.manager.status(statusLine(tokens, !d.refusedSince().IsZero(), now))
+	if next := nextRenewal(tokens); !next.IsZero() && !next.After(now) {
+		return min(lookAgain, d.manager.between())
+	}
+	return d.manager.between()
 }
 
 // untilReady returns when who starts after the agent finds its tokens: after the
@@ -194,7 +204,7 @@ func (d *daemon) untilReady(ctx context.Context) error {
 		d.manager.wait(why)
 		select {
 		case <-ctx.Done():
-		case <-time.After(readyAgain):
+		case <-time.After(lookAgain):
 		}
 	}
 	return ctx.Err()
@@ -203,7 +213,6 @@ func (d *daemon) untilReady(ctx context.Context) error {
 // statusLine says how the tokens are: "12 tokens valid, 1 failing; next renewal 14:05".
 func statusLine(tokens []agent.Status, refused bool, now time.Time) string {
 	var valid, expired, missing, failing, hooks int
-	var next time.Time
 	for _, t := range tokens {
 		switch t.State {
 		case agent.Valid:
@@ -217,9 +226,6 @@ func statusLine(tokens []agent.Status, refused bool, now time.Time) string {
 			failing++
 		}
 		hooks += len(t.Hooks)
-		if !t.Renew.IsZero() && (next.IsZero() || t.Renew.Before(next)) {
-			next = t.Renew
-		}
 	}
 	line := plural(valid, "token") + " valid"
 	for _, part := range []struct {
@@ -233,13 +239,23 @@ func statusLine(tokens []agent.Status, refused bool, now time.Time) string {
 	if hooks > 0 {
 		line += ", " + plural(hooks, "hook") + " failing"
 	}
-	if !next.IsZero() {
+	if next := nextRenewal(tokens); !next.IsZero() {
 		line += "; next renewal " + clockTime(next, now)
 	}
 	if refused {
 		line += "; the configuration on disk is refused, tokenagent check says why"
 	}
 	return line
+}
+
+// nextRenewal is when the first of the tokens is due; zero for none.
+func nextRenewal(tokens []agent.Status) (next time.Time) {
+	for _, t := range tokens {
+		if !t.Renew.IsZero() && (next.IsZero() || t.Renew.Before(next)) {
+			next = t.Renew
+		}
+	}
+	return next
 }
 
 // clockTime is a time of today as 14:05, any other with its day, and "now" for

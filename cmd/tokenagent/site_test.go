@@ -49,7 +49,13 @@ const somebody = 54321
 // source.local_key.site. Its path is short enough for a socket.
 func newSite(t *testing.T, tokens string) *site {
 	t.Helper()
-	folder, err := os.MkdirTemp("", "tokenagent-")
+	return newSiteIn(t, "", tokens)
+}
+
+// newSiteIn is newSite in a folder of that parent; "": where temporary files are.
+func newSiteIn(t *testing.T, parent, tokens string) *site {
+	t.Helper()
+	folder, err := os.MkdirTemp(parent, "tokenagent-")
 	check(t, err)
 	s := &site{folder: folder}
 	t.Cleanup(func() {
