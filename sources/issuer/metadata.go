@@ -167,8 +167,9 @@ func (s *Server) tokenEndpoint(ctx context.Context, c Client) (string, error) {
 
 // leastPatience is how long to wait after a document that could not be had: the
 // attempt took two requests, one for the token or for each place of the metadata,
-// and the next may be no more than 12 a minute with them.
-const leastPatience = 15 * time.Second
+// and no token is to cause more than 12 a minute, also when so little remains of it
+// that only half of this is waited for.
+const leastPatience = 20 * time.Second
 
 func patient(err error) error {
 	if f, ok := errors.AsType[*agent.Fault](err); ok && f.Kind == agent.Transient {
