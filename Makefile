@@ -37,7 +37,7 @@ fuzz: ## FUZZTIME (5s) of every fuzz target
 
 soak: ## the long kills, restarts and races: half an hour
 	TOKENAGENT_KILLS=4000 TOKENAGENT_RESTARTS=1000 TOKENAGENT_RACE_SECONDS=120 TOKENAGENT_COLD_BUILD=1 go test -count=1 -timeout 90m -v \
-		-run 'Killed|RestartsAsk|NoSwap|RPM' ./cmd/tokenagent ./sinks/safefile
+		-run 'Killed|RestartsAsk|NoSwap|Packages' ./cmd/tokenagent ./sinks/safefile
 
 lint: ## gofmt, vet and staticcheck
 	@files=$$(gofmt -l .) && test -z "$$files" || { echo "not as gofmt writes it:" $$files; exit 1; }

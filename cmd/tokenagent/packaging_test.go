@@ -23,7 +23,7 @@ const (
 	ourConfig = "etc/tokenagent/tokenagent.hcl"
 )
 
-func TestRPM(t *testing.T) {
+func TestPackages(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can install into a root file system")
 	}
@@ -36,14 +36,13 @@ func TestRPM(t *testing.T) {
 	source := nextRelease(t, filepath.Join(dist, "tokenagent-0.1.0-1.src.rpm"))
 	next := filepath.Join(source, "dist")
 	buildPackages(t, source, next, "rpm")
-	first, second := filepath.Join(dist, firstRPM), filepath.Join(next, nextRPM)
+	first, second, deb := filepath.Join(dist, firstRPM), filepath.Join(next, nextRPM), filepath.Join(next, firstDeb)
 
 	t.Run("rpmlint finds no fault", func(t *testing.T) { lintRPM(t, dist) })
 	t.Run("the same source gives the same bytes", func(t *testing.T) {
 		sameBinary(t, first, second)
 		sameRPMs(t, dist)
 	})
-	t.Run("a newcomer has a token that HTCondor uses", func(t *testing.T) { followTheInstallPage(t, first) })
 	t.Run("installed, upgraded, removed", func(t *testing.T) {
 		r := newRPMRoot(t)
 		r.install(t, first)
@@ -53,23 +52,34 @@ func TestRPM(t *testing.T) {
 	t.Run("the Debian package has the same files", func(t *testing.T) {
 		requirePart(t, "dpkg-deb", "--version")
 		buildPackages(t, source, next, "deb")
-		sameFiles(t, filepath.Join(next, firstDeb), second)
+		sameFiles(t, deb, second)
+	})
+	t.Run("a newcomer has a token that HTCondor uses", func(t *testing.T) {
+		requirePart(t, "systemd-nspawn", "--version")
+		m := newcomer(t)
+		m.lives(t, release{"rpm --nodeps -i", first}, release{"rpm --nodeps -U", second}, "rpm -e")
+		m.lives(t, release{"dpkg --force-depends -i", deb}, release{"dpkg --force-depends -i", deb}, "dpkg -r")
 	})
 }
 
-// buildPackages is `make rpm` or `make deb` in a source tree. %check runs the
-// tests of one small package: those of all run anyway. Both trees share the cache
-// of compiled packages unless TOKENAGENT_COLD_BUILD=1, as in `make soak`.
+// buildPackages is `make rpm` or `make deb` in a source tree, other than ours
+// without a network. %check runs the tests of one small package: those of all run
+// anyway. Both trees share the cache of compiled packages unless
+// TOKENAGENT_COLD_BUILD=1, as in `make soak`.
 func buildPackages(t *testing.T, tree, dist, target string) {
 	t.Helper()
-	c := exec.Command("make", target, "DIST="+dist, "RPMFLAGS=--define 'tests ./agent/profile'")
-	c.Dir = tree
-	c.Env = append(os.Environ(), "SOURCE_DATE_EPOCH=1795355422")
-	if tree != root && os.Getenv("TOKENAGENT_COLD_BUILD") == "1" {
-		c.Env = append(c.Env, "GOCACHE="+t.TempDir())
+	args := []string{"make", target, "DIST=" + dist, "RPMFLAGS=--define 'tests ./agent/profile'"}
+	env := append(os.Environ(), "SOURCE_DATE_EPOCH=1795355422")
+	if tree != root {
+		args = append([]string{"unshare", "--net"}, args...)
+		if os.Getenv("TOKENAGENT_COLD_BUILD") == "1" {
+			env = append(env, "GOCACHE="+t.TempDir())
+		}
 	}
+	c := exec.Command(args[0], args[1:]...)
+	c.Dir, c.Env = tree, env
 	if out, err := c.CombinedOutput(); err != nil {
-		t.Fatalf("make %s in %s: %v\n%s", target, tree, err, out)
+		t.Fatalf("%q in %s: %v\n%s", args, tree, err, out)
 	}
 }
 
@@ -228,7 +238,7 @@ func (r rpmRoot) keepsWhatTheAdministratorWrote(t *testing.T, next string) {
 
 func (r rpmRoot) remove(t *testing.T) {
 	mine := readFile(t, r.path(ourConfig))
-	if asked := r.rpm(t, "-e", "tokenagent"); !strings.Contains(asked, "disable --now tokenagent.service tokenagent@*.service") {
+	if asked := r.rpm(t, "-e", "tokenagent"); !strings.Contains(asked, "disable --now tokenagent.service\n") || !strings.Contains(asked, "stop tokenagent@*.service\n") {
 		t.Errorf("the removal asked systemctl for %q; want that what runs is stopped", asked)
 	}
 	if got := readFile(t, r.path(ourConfig+".rpmsave")); got != mine {
@@ -247,43 +257,99 @@ func (r rpmRoot) remove(t *testing.T) {
 	}
 }
 
-// followTheInstallPage does what the page says, on a machine whose HTCondor is
-// two programs that tell its trust domain and take note of a reconfig. What the
-// service does at its start is here its first pass.
-func followTheInstallPage(t *testing.T, rpm string) {
-	page := sections(readFile(t, filepath.Join(root, "docs/install.md")))["From dnf to a token that HTCondor uses"]
-	typed, config := fenced(page, "sh"), fenced(page, "hcl")
-	if len(typed) != 3 || len(config) != 1 {
-		t.Fatalf("the page has %d commands and %d configurations", len(typed), len(config))
-	}
-	if lines := strings.Count(typed[0]+config[0]+typed[1], "\n"); lines > 10 {
-		t.Errorf("a newcomer types %d lines", lines)
-	}
-	if typed[0] != "sudo dnf install ./"+firstRPM+"\n" || typed[1] != "sudo systemctl enable --now tokenagent\n" {
-		t.Errorf("the page installs by %q and starts by %q", typed[0], typed[1])
-	}
+// newcomer is a machine without tokenagent; of HTCondor it has a key, and two
+// programs that tell the trust domain and take note of a reconfig.
+func newcomer(t *testing.T) machine {
+	t.Helper()
+	m := bootMachine(t)
+	m.run(t, "sh", "-e", "-c", `
+		rm -r /usr/bin/tokenagent /usr/lib/systemd/*/tokenagent* /etc/systemd/system/tokenagent* /etc/tokenagent /etc/condor/passwords.d/*
+		systemctl daemon-reload
+		(umask 077 && head -c 64 /dev/urandom >/etc/condor/passwords.d/ap1)
+		printf '#!/bin/sh\n[ $1 = TRUST_DOMAIN ] && echo cm.example.org || { echo Not defined: $1; exit 1; }\n' >/usr/bin/condor_config_val
+		printf '#!/bin/sh\ntouch /run/reconfigured\n' >/usr/sbin/condor_reconfig
+		chmod +x /usr/bin/condor_config_val /usr/sbin/condor_reconfig`)
+	return m
+}
 
-	r := newRPMRoot(t)
-	r.rpm(t, "-i", rpm)
-	writeFile(t, r.path("etc/tokenagent/conf.d/pool.hcl"), []byte(config[0]))
-	shell(t, r.dir, `mkdir -p etc/condor/passwords.d etc/condor/tokens.d usr/sbin && chmod 0700 etc/condor/tokens.d
-		(umask 077 && head -c 64 /dev/urandom >etc/condor/passwords.d/ap1)
-		printf '#!/bin/sh\n[ $1 = TRUST_DOMAIN ] && echo cm.example.org || { echo Not defined: $1; exit 1; }\n' >bin/condor_config_val
-		printf '#!/bin/sh\necho condor_reconfig >>/asked\n' >usr/sbin/condor_reconfig
-		chmod +x bin/condor_config_val usr/sbin/condor_reconfig`)
-	os.Remove(r.path("asked"))
-	r.run(t, "tokenagent", "once")
-	if asked := readFile(t, r.path("asked")); asked != "condor_reconfig\n" {
-		t.Errorf("HTCondor was asked %q; want one reconfig", asked)
+// A release is how a package comes to a machine, and with which command.
+type release struct{ command, file string }
+
+// lives installs a package, does what the newcomer's page says, and upgrades and
+// removes the package.
+func (m machine) lives(t *testing.T, first, second release, remove string) {
+	commands, config := installPage(t)
+	m.run(t, "sh", "-c", "rm -rf /etc/condor/tokens.d/* /var/lib/tokenagent /run/reconfigured") // of another package
+	m.installs(t, first)
+	if state, _ := m.try("systemctl", "is-enabled", "tokenagent"); state != "disabled\n" {
+		t.Errorf("after the installation the service is %s", state)
 	}
-	said := ""
-	for line := range strings.Lines(typed[2]) {
-		said += r.run(t, strings.Fields(strings.TrimPrefix(line, "sudo "))...)
-	}
+	writeFile(t, m.path("/etc/tokenagent/conf.d/pool.hcl"), []byte(config))
+	said := m.run(t, "sh", "-e", "-c", "sudo() { \"$@\"; }\n"+commands)
 	for _, want := range []string{`schedd +valid`, `10-pool +used`} {
 		if !regexp.MustCompile(want).MatchString(said) {
 			t.Errorf("status and doctor do not say %q:\n%s", want, said)
 		}
+	}
+	eventually(t, "the reconfig of HTCondor", func() bool { return exists(m.path("/run/reconfigured")) })
+	m.survives(t, config, second, remove)
+}
+
+// survives upgrades and removes the package while its service and another agent
+// run. A good token and the configuration stay as they are.
+func (m machine) survives(t *testing.T, config string, second release, remove string) {
+	writeFile(t, m.path("/etc/tokenagent/second.hcl"), []byte(strings.Replace(config, "10-pool", "20-second", 1)))
+	m.run(t, "systemctl", "start", "tokenagent@second")
+	token := readFile(t, m.path("/etc/condor/tokens.d/10-pool"))
+	units := []string{"tokenagent", "tokenagent@second"}
+	before := map[string]string{}
+	for _, unit := range units {
+		before[unit] = m.property(t, unit, "MainPID")
+	}
+	m.installs(t, second)
+	for _, unit := range units {
+		if after := m.property(t, unit, "MainPID"); after == before[unit] || after == "0" {
+			t.Errorf("the upgrade left process %s of %s running, as %s", before[unit], unit, after)
+		}
+		m.wantStatus(t, unit, "1 token valid; next renewal .*")
+	}
+	m.run(t, append(strings.Fields(remove), "tokenagent")...)
+	for _, unit := range units {
+		if state, _ := m.try("systemctl", "is-active", unit); state != "inactive\n" {
+			t.Errorf("after the removal %s is %s", unit, state)
+		}
+	}
+	if readFile(t, m.path("/etc/condor/tokens.d/10-pool")) != token {
+		t.Error("upgrade and removal did not leave a good token alone")
+	}
+	if got := readFile(t, m.path("/etc/tokenagent/conf.d/pool.hcl")); got != config {
+		t.Errorf("of the configuration is left %q", got)
+	}
+}
+
+// installPage is what the newcomer's page has typed behind the installation: the
+// commands, and the configuration. With the installation it is ten lines at most,
+// not counting those that only look.
+func installPage(t *testing.T) (commands, config string) {
+	t.Helper()
+	page := sections(readFile(t, filepath.Join(root, "docs/install.md")))["From dnf to a token that HTCondor uses"]
+	typed, configs := fenced(page, "sh"), fenced(page, "hcl")
+	if len(typed) != 3 || len(configs) != 1 || typed[0] != "sudo dnf install ./"+firstRPM+"\n" {
+		t.Fatalf("the page has the commands %q and %d configurations", typed, len(configs))
+	}
+	if lines := strings.Count(typed[0]+configs[0]+typed[1], "\n"); lines > 10 {
+		t.Errorf("a newcomer types %d lines", lines)
+	}
+	return typed[1] + typed[2], configs[0]
+}
+
+// installs copies a package into the machine and runs the command on it.
+func (m machine) installs(t *testing.T, r release) {
+	t.Helper()
+	there := "/root/" + filepath.Base(r.file)
+	writeFile(t, m.path(there), []byte(readFile(t, r.file)))
+	if out := m.run(t, append(strings.Fields(r.command), there)...); strings.Contains(out, "scriptlet failed") {
+		t.Fatalf("%s %s:\n%s", r.command, there, out)
 	}
 }
 
