@@ -40,7 +40,6 @@ var arrows = map[string][]string{
 // the folders below it. What is not here is no dependency of tokenagent.
 var foreign = map[string][]string{
 	"github.com/agext/levenshtein":     {"agent/config"},
-	"github.com/coreos/go-oidc/v3":     {"sources/issuer"},
 	"github.com/coreos/go-systemd/v22": {"cmd/tokenagent"},
 	"github.com/fsnotify/fsnotify":     {"cmd/tokenagent"},
 	"github.com/go-jose/go-jose/v4":    {"sources", "sources/issuer", "sources/keys"},

@@ -3,7 +3,7 @@
 // 6749, 8628, 8693), and holds what comes back against its keys (RFC 7517).
 //
 // Token requests are made by golang.org/x/oauth2, and signatures verified by
-// go-oidc. The answers are read here, as strictly as anything that a stranger
+// go-jose. The answers are read here, as strictly as anything that a stranger
 // sends. Nothing is tried twice. Every error is an *agent.Fault of one line that
 // says what to do next, and holds neither a secret nor the body of an answer.
 package issuer
