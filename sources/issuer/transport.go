@@ -2,6 +2,7 @@ package issuer
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -120,7 +121,7 @@ func (s *Server) enter(ctx context.Context) (leave func(), err error) {
 	}
 	if err := s.rate.Wait(ctx); err != nil {
 		<-s.room
-		return nil, context.Cause(ctx)
+		return nil, cmp.Or(context.Cause(ctx), context.DeadlineExceeded) // it is refused at once where the turn comes after the deadline
 	}
 	return func() { <-s.room }, nil
 }
