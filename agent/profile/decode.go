@@ -88,7 +88,7 @@ func decodeOne(data []byte, what string) (any, error) {
 	}
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.UseNumber()
-	v, err := decodeValue(dec)
+	v, err := decodeValue(dec, deepest)
 	if err != nil {
 		return nil, err
 	}
@@ -98,24 +98,31 @@ func decodeOne(data []byte, what string) (any, error) {
 	return v, nil
 }
 
+// deepest is how far values may lie within each other: a stranger's megabyte of
+// brackets would take hundreds of megabytes of stack.
+const deepest = 100
+
 // decodeValue reads the next value; unlike Decoder.Decode it refuses an object
 // that says a name twice, of which two readers may take different ones.
-func decodeValue(dec *json.Decoder) (any, error) {
+func decodeValue(dec *json.Decoder, deep int) (any, error) {
 	token, err := dec.Token()
 	if err != nil {
 		return nil, errors.New("it is no valid JSON")
 	}
-	switch token {
-	case json.Delim('{'):
-		return decodeMembers(dec)
-	case json.Delim('['):
-		return decodeElements(dec)
+	_, opens := token.(json.Delim)
+	switch {
+	case opens && deep == 0:
+		return nil, fmt.Errorf("its values lie more than %d deep within each other", deepest)
+	case token == json.Delim('{'):
+		return decodeMembers(dec, deep-1)
+	case token == json.Delim('['):
+		return decodeElements(dec, deep-1)
 	default:
 		return token, nil
 	}
 }
 
-func decodeMembers(dec *json.Decoder) (any, error) {
+func decodeMembers(dec *json.Decoder, deep int) (any, error) {
 	object := map[string]any{}
 	for dec.More() {
 		key, err := dec.Token()
@@ -126,17 +133,17 @@ func decodeMembers(dec *json.Decoder) (any, error) {
 		if _, twice := object[name]; twice {
 			return nil, errors.New("a name occurs twice in an object")
 		}
-		if object[name], err = decodeValue(dec); err != nil {
+		if object[name], err = decodeValue(dec, deep); err != nil {
 			return nil, err
 		}
 	}
 	return object, decodeEnd(dec)
 }
 
-func decodeElements(dec *json.Decoder) (any, error) {
+func decodeElements(dec *json.Decoder, deep int) (any, error) {
 	list := []any{}
 	for dec.More() {
-		v, err := decodeValue(dec)
+		v, err := decodeValue(dec, deep)
 		if err != nil {
 			return nil, err
 		}

@@ -50,6 +50,7 @@ var undecodable = map[string]struct{ text, want string }{
 	"two objects":          {jwt(`{}`, `{}{}`), "claims: something follows the JSON object"},
 	"a name twice":         {jwt(`{}`, `{"aud":"a","aud":"b"}`), "claims: a name occurs twice in an object"},
 	"a name twice, nested": {jwt(`{}`, `{"x":[{"a":1,"\u0061":2}]}`), "claims: a name occurs twice in an object"},
+	"very deep":            {jwt(`{}`, `{"x":`+strings.Repeat("[", deepest)+strings.Repeat("]", deepest)+"}"), "claims: its values lie more than 100 deep within each other"},
 	"not UTF-8":            {jwt(`{}`, "{\"a\":\"\xff\"}"), "claims: it is not UTF-8"},
 	"nothing in it":        {"..", "header: it is no valid JSON"},
 	"too large":            {strings.Repeat("a", MaxSize+1), "it has 16383 bytes; readers take at most 16382"},
