@@ -94,13 +94,31 @@ func redact(text string, cut bool) string {
 		}
 		return covered + redact(text[len(first):], false)
 	}
-	text = unbroken.ReplaceAllStringFunc(text, func(found string) string {
-		if lines := strings.Fields(found); isSecret(strings.Join(lines, "")) && slices.ContainsFunc(lines, isOdd) {
-			return covered
+	var spans [][]int // both are looked for in what was printed: covering one could hide the other's name
+	for _, at := range unbroken.FindAllStringIndex(text, -1) {
+		if lines := strings.Fields(text[at[0]:at[1]]); isSecret(strings.Join(lines, "")) && slices.ContainsFunc(lines, isOdd) {
+			spans = append(spans, at) // lines of mere words are lines, and no part of anything
 		}
-		return found // lines of mere words are lines, and no part of anything
-	})
-	return named.ReplaceAllString(text, "${1}"+covered)
+	}
+	for _, at := range named.FindAllStringSubmatchIndex(text, -1) {
+		spans = append(spans, []int{at[3], at[1]})
+	}
+	return cover(text, spans)
+}
+
+// cover replaces the spans, each from one byte to before another, and each stretch
+// of spans that meet as one.
+func cover(text string, spans [][]int) string {
+	slices.SortFunc(spans, slices.Compare)
+	var out strings.Builder
+	shown := 0
+	for _, at := range spans {
+		if at[0] > shown || shown == 0 {
+			out.WriteString(text[shown:at[0]] + covered)
+		}
+		shown = max(shown, at[1])
+	}
+	return out.String() + text[shown:]
 }
 
 // isOdd reports whether the run is a JWT, or not made of words as paths and the

@@ -36,6 +36,10 @@ func TestSecretsAreCovered(t *testing.T) {
 		`{"client_secret": "a,b!c", "token":""}`: `{"client_secret": "[secret]", "token":""}`,
 		"MY_KEY = 'correcthorse'":                "MY_KEY = '[secret]'",
 
+		// The name of the second secret is taken for a line of the first.
+		jwt + "\npassword=hunter2abc":              "[secret]=[secret]",
+		"token=" + jwt + "\npassword: hunter2\nx": "token=[secret]: [secret]\nx",
+
 		// What is to be read stays.
 		"key: /etc/tokenagent/keys/site.pem: too open":            "",
 		"at /usr/lib/x86\nFailed to\nunderstand\nConfiguration":   "",
