@@ -32,6 +32,7 @@ type outcome struct {
 	warnings   []string        // see Warner
 	first      bool            // no acceptable token lay in the sink before
 	owed       []Owed          // the hooks that were recorded before the write
+	retry      time.Time       // of a source that failed: when it is asked again
 	then       func()          // of what was done aside: what is left to do in the loop
 	err        error
 }
@@ -45,6 +46,9 @@ const (
 func (a *Agent) begin(d *duty) {
 	d.set(a.now)
 	d.lane.running++
+	if d.again = !d.trouble.last.IsZero(); d.again {
+		d.lane.again++
+	}
 	a.active++
 	a.young = append(a.young, d)
 	if d.path != "" {
@@ -257,6 +261,9 @@ func (a *Agent) finish(o outcome) {
 	}
 	d := o.duty
 	d.lane.running--
+	if d.again {
+		d.lane.again--
+	}
 	d.lane.moved = a.now
 	if i := slices.Index(a.young, d); i >= 0 {
 		a.young = slices.Delete(a.young, i, i+1)
@@ -285,10 +292,13 @@ func (a *Agent) finishAsk(d *duty, o outcome) {
 	if o.err == nil {
 		o.err = admit(o.token, a.now)
 	}
-	twins := d.twins
+	together := append([]*duty{d}, d.twins...)
 	d.twins = nil
-	a.conclude(d, o)
-	for _, t := range twins {
+	if o.err != nil {
+		o.retry = a.retry(together, faultOf(o.err, Transient))
+	}
+	a.answered(d, o)
+	for _, t := range together {
 		a.conclude(t, o)
 	}
 	if o.err == nil {
@@ -297,7 +307,6 @@ func (a *Agent) finishAsk(d *duty, o outcome) {
 			a.conclude(t, o)
 		}
 	}
-	a.answered(d, o)
 }
 
 // conclude takes in what came of an attempt for one duty.

@@ -41,6 +41,7 @@ type duty struct {
 	deadline time.Time // the entry's expiry when the duty fell due
 	awaited  bool      // somebody waited for it then
 	twins    []*duty   // what the running ask does as well, see twin
+	again    bool      // the source is asked again, after a failure
 
 	owed     bool      // the entry's token is not in the sink yet
 	tried    bool      // the entry's token was put, or could not be
@@ -97,7 +98,7 @@ func (a *Agent) issued(d *duty, o outcome) {
 	e := d.entry
 	switch {
 	case o.err != nil:
-		a.askFailed(d, faultOf(o.err, Transient))
+		a.askFailed(d, faultOf(o.err, Transient), o.retry)
 	case e.copies() && o.token.Secret.Equal(e.token.Secret): // it has not changed
 		a.schedule(d, e.atMost(e.Schedule.Next(o.token), a.now))
 		a.recovered(d)
@@ -117,10 +118,10 @@ func (a *Agent) issued(d *duty, o outcome) {
 	}
 }
 
-func (a *Agent) askFailed(d *duty, f *Fault) {
+func (a *Agent) askFailed(d *duty, f *Fault, retry time.Time) {
 	d.trouble.add(f, a.now)
-	remaining := d.entry.expiry().Sub(a.now)
-	a.schedule(d, a.now.Add(askWait(f, d.trouble.alike, remaining)))
+	d.trouble.last = a.now
+	a.schedule(d, retry)
 	a.logFailure(d, "token not renewed", "token still not renewed")
 }
 

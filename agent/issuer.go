@@ -12,8 +12,11 @@ import (
 type issuer struct {
 	name    string
 	paced   time.Time // it is asked nothing before, to keep the pace
-	closed  time.Time // nor before, because of what it said or because it does not answer
-	trouble trouble   // its transient failures in a row, over all its tokens
+	closed  time.Time // nor before, as it asked for
+	probed  time.Time // nor before, because it does not answer
+	gave    time.Time // when it last gave a token
+	trouble trouble   // its transient failures since then, over all its tokens
+	row     int       // how many of them tell that it does not answer
 }
 
 const (
@@ -22,10 +25,13 @@ const (
 )
 
 // silent reports whether the issuer does not answer, and is probed only.
-func (i *issuer) silent() bool { return i.trouble.failures >= fallsSilent }
+func (i *issuer) silent() bool { return i.row >= fallsSilent }
 
 // opens is when it may be asked next.
-func (i *issuer) opens() time.Time { return later(i.paced, i.closed) }
+func (i *issuer) opens() time.Time { return later(i.paced, later(i.closed, i.probed)) }
+
+// knock has it asked again without a wait.
+func (i *issuer) knock() { i.closed, i.probed = time.Time{}, time.Time{} }
 
 // room is how many requests there may be at a time, of those that its lane has.
 func (i *issuer) room(most int) int {
@@ -37,7 +43,11 @@ func (i *issuer) room(most int) int {
 
 // shift moves its times after the clock was set by step.
 func (i *issuer) shift(step time.Duration) {
-	i.paced, i.closed = i.paced.Add(step), i.closed.Add(step)
+	for _, at := range []*time.Time{&i.paced, &i.closed, &i.probed, &i.gave} {
+		if !at.IsZero() {
+			*at = at.Add(step)
+		}
+	}
 	i.trouble.shift(step)
 }
 
@@ -45,52 +55,78 @@ func (i *issuer) shift(step time.Duration) {
 // token can bear, and not at all where it was asked for.
 func (i *issuer) admit(d *duty, now time.Time) {
 	if d.asked {
-		i.closed = time.Time{}
+		i.knock()
 		return
 	}
-	i.closed = earlier(i.closed, now.Add(retryAfter(i.closed.Sub(now), d.deadline.Sub(now))))
+	remaining := d.deadline.Sub(now)
+	i.closed = earlier(i.closed, now.Add(retryAfter(i.closed.Sub(now), remaining)))
+	i.probed = earlier(i.probed, now.Add(longestWait(remaining)))
 }
 
-// answered takes in what came of asking an issuer.
+// answered takes in what came of asking an issuer, before the token does. A fault
+// that only a person can mend tells nothing of the issuer: it may not even have
+// been asked.
 func (a *Agent) answered(d *duty, o outcome) {
-	i := d.lane.issuer
-	if i == nil {
+	if d.lane.issuer == nil {
 		return
 	}
 	f := faultOf(o.err, Transient)
-	if o.err == nil || f.Kind != Transient {
+	switch {
+	case o.err == nil:
 		a.answersAgain(d.lane)
-		return
+	case f.Kind == Transient:
+		a.unanswered(d, f)
 	}
-	i.trouble.add(f, a.now)
-	remaining := mostUrgent(d).Sub(a.now)
-	i.closed = later(i.closed, a.now.Add(retryAfter(f.RetryAfter, remaining)))
-	if i.silent() {
-		i.closed = later(i.closed, a.now.Add(askWait(f, i.trouble.failures-fallsSilent+1, remaining)))
-		a.logSilence(d.lane)
-		a.failAlong(d.lane, f)
-	}
-	a.reopen(d.lane)
 }
 
-// mostUrgent is the first expiry among the tokens of the duty and of those that
-// wait behind it.
-func mostUrgent(d *duty) time.Time {
-	if d.lane.ready.Len() == 0 {
-		return d.deadline
+// unanswered closes an issuer for as long as it asked for, or as it does not answer.
+func (a *Agent) unanswered(d *duty, f *Fault) {
+	l, i := d.lane, d.lane.issuer
+	i.trouble.add(f, a.now)
+	if i.silent() || !i.gaveSince(d.trouble.last) {
+		i.row++
 	}
-	return earlier(d.deadline, d.lane.ready.first().deadline)
+	if f.RetryAfter > 0 {
+		i.closed = later(i.closed, a.now.Add(l.least(d, a.now, func(remaining time.Duration) time.Duration {
+			return retryAfter(f.RetryAfter, remaining)
+		})))
+	}
+	if i.silent() {
+		i.probed = a.now.Add(backoff(i.row-fallsSilent+1, l.least(d, a.now, longestWait)))
+		a.logSilence(l)
+		a.failAlong(l, f)
+	}
+	if i.shut(a.now) {
+		l.dismiss()
+	}
+	a.reopen(l)
+}
+
+// gaveSince reports whether the issuer has given a token since another failed, at
+// that time. When that one fails again it is not because the issuer is down.
+func (i *issuer) gaveSince(failed time.Time) bool { return !failed.IsZero() && failed.Before(i.gave) }
+
+// shut reports whether it is to be left alone for longer than anybody waits.
+func (i *issuer) shut(now time.Time) bool { return i.silent() || i.closed.Sub(now) > firstWait }
+
+// least is the shortest of the waits that the duty, and those that are due, can bear.
+func (l *lane) least(d *duty, now time.Time, wait func(remaining time.Duration) time.Duration) time.Duration {
+	least := wait(d.deadline.Sub(now))
+	for _, r := range l.ready.items {
+		least = min(least, wait(r.deadline.Sub(now)))
+	}
+	return least
 }
 
 // answersAgain ends the issuer's trouble: what failed because of it is asked again.
 func (a *Agent) answersAgain(l *lane) {
 	i, was := l.issuer, l.issuer.trouble
 	silent := i.silent()
-	i.trouble = trouble{}
+	i.trouble, i.row, i.gave = trouble{}, 0, a.now
 	if !silent {
 		return
 	}
-	i.closed = time.Time{}
+	i.knock()
 	a.log.WithFields(logrus.Fields{
 		"issuer": i.name, "failures": was.failures, "outage": a.now.Sub(was.since).Round(time.Second), "waiting": l.ready.Len(),
 	}).Info("issuer answers again; its tokens are renewed, the most urgent first")
@@ -102,8 +138,15 @@ func (a *Agent) answersAgain(l *lane) {
 	a.reopen(l)
 }
 
-// failAlong has the tokens that wait for a silent issuer know: those whose readers
-// have none fail with it, and nobody waits for them any more.
+// dismiss has nobody wait for the tokens that wait for the issuer.
+func (l *lane) dismiss() {
+	for _, d := range l.ready.items {
+		d.entry.dismiss()
+	}
+}
+
+// failAlong has the tokens that wait for a silent issuer, and whose readers have
+// none, fail with it.
 func (a *Agent) failAlong(l *lane, f *Fault) {
 	for _, d := range l.ready.items {
 		if d.trouble.failures == 0 && !d.deadline.After(a.now) {
@@ -112,14 +155,13 @@ func (a *Agent) failAlong(l *lane, f *Fault) {
 			a.logFailure(d, "token not renewed", "token still not renewed")
 			a.noticeFailure(d.entry, failed)
 		}
-		d.entry.dismiss()
 	}
 }
 
 // logSilence writes one line when an issuer falls silent, and one an hour.
 func (a *Agent) logSilence(l *lane) {
 	i := l.issuer
-	if i.trouble.failures > fallsSilent && a.now.Sub(i.trouble.said) < betweenLogLines {
+	if i.row > fallsSilent && a.now.Sub(i.trouble.said) < betweenLogLines {
 		return
 	}
 	i.trouble.said = a.now
@@ -132,23 +174,32 @@ func (a *Agent) logSilence(l *lane) {
 func (a *Agent) knock() {
 	for _, l := range a.lanes {
 		if l.issuer != nil {
-			l.issuer.closed = time.Time{}
+			l.issuer.knock()
 			a.reopen(l)
 		}
 	}
 }
 
-// waits is the trouble of the issuer that a due ask waits for; nil when it does not.
-func (d *duty) waits() *trouble {
-	if d.turn == 0 || d.lane.issuer == nil || !d.lane.issuer.silent() {
+// waits says why a due ask waits for its issuer; nil when it does not.
+func (d *duty) waits(now time.Time) *Failing {
+	if d.turn == 0 || d.lane.issuer == nil || !d.lane.issuer.shut(now) {
 		return nil
 	}
-	return &d.lane.issuer.trouble
+	i := d.lane.issuer
+	f := i.trouble.failing(d.nextAt())
+	switch {
+	case f == nil:
+	case i.silent():
+		f.Error = "its issuer does not answer: " + f.Error
+	default:
+		f.Error = "its issuer asked to be left alone: " + f.Error
+	}
+	return f
 }
 
 // nextAt is when the duty is tried next.
 func (d *duty) nextAt() time.Time {
-	if d.waits() != nil {
+	if d.turn != 0 && d.lane.issuer != nil {
 		return later(d.due, d.lane.issuer.opens())
 	}
 	return d.due

@@ -4,6 +4,7 @@ import (
 	"path"
 	"reflect"
 	"runtime"
+	"slices"
 	"time"
 )
 
@@ -13,6 +14,7 @@ import (
 type lane struct {
 	room    int          // how many duties may run at a time
 	running int          // how many do
+	again   int          // how many of them have failed before
 	ready   queue[*duty] // those that are due, most urgent first
 	moved   time.Time    // when a duty last ended
 	openAt  int          // place in Agent.open
@@ -113,13 +115,27 @@ func (a *Agent) dispatch() {
 	a.dropStuck()
 	for a.open.Len() > 0 && len(a.young) < poolRoom {
 		l := a.open.first()
-		d := l.ready.next()
+		d := l.next()
 		if l.issuer != nil {
 			l.issuer.paced = a.now.Add(pace)
 		}
 		a.begin(d)
 		a.reopen(l)
 	}
+}
+
+// next takes from the lane what is to be started: the most urgent. But what fails
+// for reasons of its own, and may well be that, must not keep the others from an
+// issuer that would answer them. So those that fail are asked for one at a time,
+// and every second probe is for the one whose last attempt is the longest ago.
+func (l *lane) next() *duty {
+	d, i := l.ready.first(), l.issuer
+	fails := i != nil && !d.trouble.last.IsZero() && !d.awaited
+	if fails && (l.again > 0 || i.silent() && i.row%2 == 0) {
+		d = slices.MinFunc(l.ready.items, func(d, e *duty) int { return d.begun.Compare(e.begun) })
+	}
+	l.ready.take(d)
+	return d
 }
 
 // dropStuck takes from the pool those that have run for longer than stuckAfter.

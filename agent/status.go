@@ -54,9 +54,8 @@ type Failing struct {
 func (e *entry) status(now time.Time) Status {
 	s := Status{Name: e.Name, State: Valid, Required: e.Required, Renew: e.ask().nextAt(), Sinks: []SinkStatus{}}
 	s.Failing = e.ask().failing()
-	if t := e.ask().waits(); s.Failing == nil && t != nil {
-		s.Failing = t.failing(e.ask().nextAt())
-		s.Failing.Error = "its issuer does not answer: " + s.Failing.Error
+	if s.Failing == nil {
+		s.Failing = e.ask().waits(now)
 	}
 	for _, d := range e.sinks() {
 		one := SinkStatus{Path: d.path, State: d.state(now), Expires: d.inPlace.Expires, Failing: d.failing()}

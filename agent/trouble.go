@@ -13,6 +13,7 @@ type trouble struct {
 	since    time.Time
 	failures int
 	alike    int       // how many of them, to the last, were of that kind
+	last     time.Time // when a source was last asked in vain
 	said     time.Time // when it was last logged
 	expired  bool      // it was said that the token expired meanwhile
 }
@@ -29,9 +30,17 @@ func (t *trouble) add(f *Fault, now time.Time) {
 	t.alike++
 }
 
+// nth is which failure in a row of its kind the fault would be, from 1.
+func (t *trouble) nth(f *Fault) int {
+	if t.failures > 0 && t.kind == f.Kind {
+		return t.alike + 1
+	}
+	return 1
+}
+
 // shift moves its times after the clock was set by step.
 func (t *trouble) shift(step time.Duration) {
-	for _, at := range []*time.Time{&t.since, &t.said} {
+	for _, at := range []*time.Time{&t.since, &t.last, &t.said} {
 		if !at.IsZero() {
 			*at = at.Add(step)
 		}

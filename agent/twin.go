@@ -51,15 +51,27 @@ func (a *Agent) others(d *duty) (all []*duty) {
 	return all
 }
 
-// gather starts the twins that are due together with the ask.
+// gather starts the twins that are due, or wait after a failure, together with the ask.
 func (a *Agent) gather(d *duty) {
-	d.twins = slices.DeleteFunc(a.others(d), func(t *duty) bool { return t.turn == 0 })
+	d.twins = slices.DeleteFunc(a.others(d), func(t *duty) bool { return t.turn == 0 && t.trouble.failures == 0 })
 	for _, t := range d.twins {
+		a.timers.take(t)
 		t.lane.ready.take(t)
 		t.doing = asking
 		t.set(a.now)
 	}
 	a.reopen(d.lane)
+}
+
+// retry is when those that have asked together, in vain, ask again together: as
+// soon as the first of them would alone.
+func (a *Agent) retry(together []*duty, f *Fault) time.Time {
+	first := never
+	for _, d := range together {
+		remaining := d.entry.expiry().Sub(a.now)
+		first = earlier(first, a.now.Add(askWait(f, d.trouble.nth(f), remaining)))
+	}
+	return first
 }
 
 // soon are the twins that would be due before long, and get the token too.
@@ -91,7 +103,7 @@ func (a *Agent) followed(e *entry) {
 		ask.touched = true
 	case e.copies() || ask.trouble.failures > 0:
 		if i := ask.lane.issuer; i != nil {
-			i.closed = time.Time{}
+			i.knock()
 		}
 		a.scheduleAt(ask, later(a.now, ask.begun.Add(betweenTouches)))
 	}

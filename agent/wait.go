@@ -35,13 +35,21 @@ func askWait(f *Fault, n int, remaining time.Duration) time.Duration {
 	if f.Kind == Configuration && n > quickTries {
 		return between(leastSlowWait, mostSlowWait)
 	}
-	longest := expiredCap
+	return max(backoff(n, longestWait(remaining)), retryAfter(f.RetryAfter, remaining))
+}
+
+// longestWait is how long a token of which remaining is left may wait after any failure.
+func longestWait(remaining time.Duration) time.Duration {
 	if remaining > 0 {
-		longest = min(max(remaining/10, leastValidCap), mostValidCap)
+		return min(max(remaining/10, leastValidCap), mostValidCap)
 	}
+	return expiredCap
+}
+
+// backoff is a random wait after the nth failure in a row, up to the longest.
+func backoff(n int, longest time.Duration) time.Duration {
 	wait := doubled(firstWait, n, longest)
-	wait = between(wait/2, wait)
-	return max(wait, retryAfter(f.RetryAfter, remaining))
+	return between(wait/2, wait)
 }
 
 // retryAfter is the part of what the issuer asked for that the token can bear:

@@ -1,0 +1,218 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A failingSource is one whose own requests the issuer never answers with a token.
+type failingSource struct {
+	*issuerSource
+	takes time.Duration
+	err   error
+}
+
+func (s *failingSource) Issue(ctx context.Context, _ Request) (Token, error) {
+	select {
+	case <-time.After(s.takes):
+	case <-ctx.Done():
+	}
+	return Token{}, s.err
+}
+
+// lost are n tokens of the issuer that it never gives.
+func lost(i *fakeIssuer, n int, takes time.Duration, err error) (renewers []Renewer) {
+	for k := range n {
+		name := fmt.Sprint("lost", k)
+		source := &failingSource{&issuerSource{fakeIssuer: i, name: name}, takes, err}
+		renewers = append(renewers, Renewer{Name: name, Source: source, Sinks: []Sink{&expirySink{}}})
+	}
+	return renewers
+}
+
+func TestTokensThatAlwaysFailKeepNoOtherFromTheIssuer(t *testing.T) {
+	for _, takes := range []time.Duration{300 * time.Millisecond, 30 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			i := &fakeIssuer{life: time.Hour, takes: 300 * time.Millisecond}
+			renewers, sinks := crowd(i, 60, "host")
+			started(t, silent(), append(renewers, lost(i, 12, takes, errDown)...)...)
+			time.Sleep(10 * time.Hour)
+			for k, s := range sinks {
+				if s.expired() > 0 {
+					t.Fatalf("with requests of %v: token %d was expired for %v", takes, k, s.expired())
+				}
+			}
+			i.set(func() { i.fail = func(time.Time) error { return errDown } })
+			time.Sleep(4 * time.Hour)
+			i.set(func() { i.fail = nil })
+			time.Sleep(10 * time.Minute) // two probes
+			for k, s := range sinks {
+				if s.token().Expired(time.Now()) {
+					t.Errorf("with requests of %v: token %d is expired 10 min after an outage", takes, k)
+				}
+			}
+		})
+	}
+}
+
+func TestAFaultThatAPersonMendsDoesNotEndTheSilenceOfItsIssuer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, text := recording()
+		i := &fakeIssuer{life: time.Hour, fail: func(time.Time) error { return errDown }}
+		renewers, _ := crowd(i, 100, "host")
+		unread := &Fault{Kind: Configuration, Err: errors.New("client_secret_file: permission denied")}
+		started(t, log, append(renewers, lost(i, 10, 0, unread)...)...)
+		time.Sleep(10 * time.Hour)
+		if n := strings.Count(text(), "issuer answers again"); n != 0 {
+			t.Errorf("said %d times that the issuer answers again", n)
+		}
+		if n := strings.Count(text(), "issuer does not answer"); n < 10 || n > 11 {
+			t.Errorf("said %d times in ten hours that it does not", n)
+		}
+	})
+}
+
+func TestOneThatHasExpiredHoldsUpNoneThatHasLittleLeft(t *testing.T) {
+	for _, f := range []*Fault{errDown, {Kind: Transient, RetryAfter: 24 * time.Hour, Err: errors.New("429")}} {
+		for left := 60 * time.Second; left <= 2*time.Minute; left += 5 * time.Second {
+			synctest.Test(t, func(t *testing.T) {
+				i, sink := &fakeIssuer{life: time.Hour, takes: time.Second}, &expirySink{}
+				good := Renewer{Name: "good", Source: &issuerSource{fakeIssuer: i, name: "good"}, Sinks: []Sink{sink}}
+				started(t, silent(), append(lost(i, 1, time.Second, errDown), good)...)
+				time.Sleep(29 * time.Minute)
+				back := sink.token().Expires.Add(-left)
+				i.set(func() {
+					i.fail = func(now time.Time) error {
+						if now.Before(back) {
+							return f
+						}
+						return nil
+					}
+				})
+				time.Sleep(40 * time.Minute)
+				if sink.expired() > 0 {
+					t.Errorf("the issuer came back %v before the expiry (%v); expired for %v", left, f, sink.expired())
+				}
+			})
+		}
+	}
+}
+
+func TestASilentIssuerIsProbedAsTheMostUrgentTokenNeeds(t *testing.T) {
+	for range 10 {
+		synctest.Test(t, func(t *testing.T) {
+			i := &fakeIssuer{life: 24 * time.Hour}
+			renewers, _ := crowd(i, 20, "host")
+			for k := range renewers {
+				renewers[k].Schedule.At = 0.05 // at 72 min, with almost a day left
+			}
+			late := Renewer{Name: "late", Source: &issuerSource{fakeIssuer: i, name: "late", life: 160 * time.Minute}, Sinks: []Sink{&expirySink{}}, Schedule: Schedule{At: 0.9375}}
+			started(t, silent(), append(renewers, late)...)
+			time.Sleep(65 * time.Minute)
+			i.set(func() { i.fail = func(time.Time) error { return errDown } })
+			time.Sleep(85*time.Minute + 5*time.Second) // 10 min are left to it
+			asked := len(i.asked())
+			time.Sleep(time.Minute)
+			if len(i.asked()) == asked {
+				t.Error("not probed within a tenth of what was left")
+			}
+		})
+	}
+}
+
+func TestRefreshOfSeveralComesBackThoughTheIssuerAsksForTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := &fakeIssuer{life: time.Hour}
+		renewers, _ := crowd(i, 3, "host")
+		a := started(t, silent(), renewers...)
+		time.Sleep(time.Minute)
+		i.set(func() {
+			i.fail = func(time.Time) error {
+				return &Fault{Kind: Transient, RetryAfter: 10 * time.Minute, Err: errors.New("429")}
+			}
+		})
+		begin := time.Now()
+		all := must(a.Refresh(t.Context()))
+		if took := time.Since(begin); took > 10*time.Second {
+			t.Errorf("it took %v", took)
+		}
+		for _, s := range all {
+			if s.Failing == nil || !strings.Contains(s.Failing.Error, "429") || time.Until(s.Failing.Retry) < 5*time.Minute {
+				t.Errorf("%s fails with %+v", s.Name, s.Failing)
+			}
+		}
+	})
+}
+
+func TestTwinsThatFailAreAskedForOnce(t *testing.T) {
+	for kind, most := range map[Kind]int{Configuration: 12, Transient: 75} {
+		synctest.Test(t, func(t *testing.T) {
+			i := &fakeIssuer{life: time.Hour}
+			shared := &issuerSource{fakeIssuer: i, name: "shared"}
+			var renewers []Renewer
+			for k := range 100 {
+				name := fmt.Sprint(k)
+				renewers = append(renewers, Renewer{Name: name, Source: shared, Sinks: []Sink{&expirySink{}}, Schedule: Schedule{Jitter: Jitter("host", name)}})
+			}
+			a := started(t, silent(), renewers...)
+			time.Sleep(time.Minute)
+			i.set(func() { i.fail = func(time.Time) error { return &Fault{Kind: kind, Err: errors.New("no")} } })
+			time.Sleep(3 * time.Hour)
+			asked := len(i.asked())
+			time.Sleep(time.Hour)
+			if n := len(i.asked()) - asked; n > most {
+				t.Errorf("%v: asked %d times in an hour", kind, n)
+			}
+			i.set(func() { i.fail = nil })
+			must(a.Refresh(t.Context(), "7"))
+			time.Sleep(time.Second)
+			for _, s := range must(a.Status(t.Context())) {
+				if s.State != Valid || s.Failing != nil {
+					t.Errorf("%v: %s is %s, though a twin was given its token", kind, s.Name, s.State)
+				}
+			}
+		})
+	}
+}
+
+func TestTwinsFromTheFutureAreReplacedThoughTheFirstAttemptFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		clock, i := &steppedClock{}, &fakeIssuer{life: 12 * time.Hour}
+		shared := clockedIssuer{&issuerSource{fakeIssuer: i}, clock}
+		a, b := &fakeSink{path: "/t/a"}, &fakeSink{path: "/t/b"}
+		clock.started(t, nil, Renewer{Name: "a", Source: shared, Sinks: []Sink{a}}, Renewer{Name: "b", Source: shared, Sinks: []Sink{b}})
+		i.set(func() {
+			i.fail = func(time.Time) error {
+				if len(i.asked()) == 2 {
+					return errDown
+				}
+				return nil
+			}
+		})
+		clock.step(-3 * time.Hour)
+		time.Sleep(2 * time.Minute)
+		for _, s := range []*fakeSink{a, b} {
+			if got, _ := s.holds(); got.Issued.After(clock.now()) {
+				t.Errorf("%s: the token is of %v ahead", s.path, got.Issued.Sub(clock.now()))
+			}
+		}
+	})
+}
+
+// A clockedIssuer stamps its tokens by a clock that can be set.
+type clockedIssuer struct {
+	*issuerSource
+	clock *steppedClock
+}
+
+func (s clockedIssuer) Issue(ctx context.Context, r Request) (Token, error) {
+	sent := s.clock.now()
+	t, err := s.issuerSource.Issue(ctx, r)
+	t.Issued, t.Expires = sent, sent.Add(s.fakeIssuer.life)
+	return t, err
+}
