@@ -20,8 +20,8 @@ import (
 //	}
 //
 // The file holds a token in any format of the file sink; of several lines the
-// first counts. It is read again when it changes, and every minute while nothing
-// says when its token expires.
+// first counts. It is read again when it changes, and once a minute besides, for a
+// file server (NFS) tells of no change.
 type fileCopy struct {
 	Path           string        `hcl:"path,path"`
 	AssumeLifetime time.Duration `hcl:"assume_lifetime,optional"`

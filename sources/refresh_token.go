@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -62,10 +63,26 @@ func decodeRefreshToken(b *config.Block) agent.Source {
 		b.Fault("", "no file can have the name of this source", "its refresh token is kept in a file of that name; "+problem)
 		return s
 	}
+	s.judgeFile(b)
 	if !b.DefinitionsOnly() {
 		s.inspect(b)
 	}
 	return s
+}
+
+// A refreshFile is the path of a refresh_token_file.
+type refreshFile string
+
+// judgeFile warns of a file that another source begins with too.
+func (s *refreshToken) judgeFile(b *config.Block) {
+	if s.file == "" {
+		return
+	}
+	first := b.Shared(refreshFile(filepath.Clean(s.file)), func() any { return b.Name() })
+	if first != b.Name() {
+		b.Warn("refresh_token_file", "two sources begin with one refresh token",
+			fmt.Sprintf("source.refresh_token.%s begins with it too, and an issuer that rotates them takes the second use for theft and ends both; let one source serve the tokens of both, or log in for each", first))
+	}
 }
 
 // inspect reports a source that could issue no token now.
@@ -85,10 +102,18 @@ func (s *refreshToken) inspect(b *config.Block) {
 	_, err = s.counts(stored)
 	switch unread, ok := errors.AsType[*unreadFile](err); {
 	case ok:
-		b.Fault("refresh_token_file", "no usable refresh token", unread.Error())
+		b.Fault("refresh_token_file", "no usable refresh token", unread.Error()+s.instead(unread))
 	case err != nil:
 		b.Warn("", "no refresh token yet", err.Error())
 	}
+}
+
+// instead says what else to do where the file is not there.
+func (s *refreshToken) instead(unread error) string {
+	if !errors.Is(unread, fs.ErrNotExist) {
+		return ""
+	}
+	return "; write one there, or leave the attribute out and get one with " + s.login
 }
 
 var errNoFolder = errors.New("the issuer may replace it at each use, so it is kept in the state folder, and there is none; set state_dir in the agent block")

@@ -453,7 +453,7 @@ token "t" {
 }
 `
 	for name, c := range map[string]struct{ source, file, content, want string }{
-		"missing file":  {"a", `refresh_token_file = "DIR/none"`, "", "no usable refresh token: refresh token DIR/none: no such file or directory"},
+		"missing file":  {"a", `refresh_token_file = "DIR/none"`, "", "no usable refresh token: refresh token DIR/none: no such file or directory; write one there, or leave the attribute out and get one with HERE login a"},
 		"empty file":    {"a", `refresh_token_file = "DIR/file"`, "\n", "no usable refresh token: refresh token DIR/file: one line of printable"},
 		"several lines": {"a", `refresh_token_file = "DIR/file"`, "one\ntwo\n", "no usable refresh token: refresh token DIR/file: one line of printable"},
 		"none":          {"a", "", "", "no refresh token yet: there is no refresh token yet; to get one: HERE login a"},
@@ -466,6 +466,15 @@ token "t" {
 			wantOneFault(t, faults, strings.ReplaceAll(c.want, "DIR", dir))
 		})
 	}
+}
+
+func TestTwoSourcesWithOneFileAreWarnedOf(t *testing.T) {
+	dir := t.TempDir()
+	writeSecret(t, filepath.Join(dir, "first"), "refresh-1")
+	text := strings.NewReplacer("ISSUER", "https://iam.example.org", `  ca_file            = "CA"`, "").Replace(robotBlocks)
+	another := strings.NewReplacer("cilogon", "another", "storage\"", "other\"", "DIR/first", "DIR/./first").Replace(text)
+	_, faults := loadKept(t, dir, text+another, false)
+	wantOneFault(t, faults, "two sources begin with one refresh token: source.refresh_token.cilogon begins with it too")
 }
 
 func TestWithoutAStateFolderARefreshTokenIsNoUse(t *testing.T) {

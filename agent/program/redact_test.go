@@ -37,7 +37,7 @@ func TestSecretsAreCovered(t *testing.T) {
 		"MY_KEY = 'correcthorse'":                "MY_KEY = '[secret]'",
 
 		// The name of the second secret is taken for a line of the first.
-		jwt + "\npassword=hunter2abc":              "[secret]=[secret]",
+		jwt + "\npassword=hunter2abc":             "[secret]=[secret]",
 		"token=" + jwt + "\npassword: hunter2\nx": "token=[secret]: [secret]\nx",
 
 		// What is to be read stays.
