@@ -181,10 +181,15 @@ func (a *Agent) lookedAt(d *duty, o outcome) {
 	}
 }
 
-// bringForward makes an ask due now, unless it waits after a failure.
+// bringForward makes an ask due now. One that waits, after a failure or for its
+// issuer, waits no longer than its readers can without what was lost.
 func (a *Agent) bringForward(ask *duty) {
-	if ask.trouble.failures == 0 && ask.due.After(a.now) && !ask.running {
+	switch {
+	case ask.running:
+	case ask.trouble.failures == 0:
 		a.schedule(ask, a.now)
+	case ask.trouble.kind == Transient:
+		a.schedule(ask, earlier(ask.due, a.now.Add(longestWait(ask.entry.expiry().Sub(a.now)))))
 	}
 }
 

@@ -180,6 +180,33 @@ func TestTwinsThatFailAreAskedForOnce(t *testing.T) {
 	}
 }
 
+func TestATokenThatIsLostWhileItWaitsForItsIssuerWaitsNoLonger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk, i := &fakeDisk{}, &fakeIssuer{life: 24 * time.Hour}
+		records := &fakeRecords{disk: disk}
+		set := func() []Renewer {
+			return append(onDisk(disk, &issuerSource{fakeIssuer: i, name: "a"}, "a"), onDisk(disk, &issuerSource{fakeIssuer: i, name: "b"}, "b")...)
+		}
+		runFor(t, time.Minute, records, set()...)
+		i.set(func() {
+			i.fail = func(time.Time) error {
+				return &Fault{Kind: Transient, RetryAfter: 24 * time.Hour, Err: errors.New("429")}
+			}
+		})
+		a := restarted(t, records, set()...) // so that neither is in memory
+		time.Sleep(17 * time.Hour)           // both are due, and wait for hours
+		i.set(func() { i.fail = nil })
+		disk.put("/t/a", "")
+		disk.put("/t/b", "")
+		time.Sleep(5 * time.Minute)
+		for _, s := range must(a.Status(t.Context())) {
+			if s.State != Valid {
+				t.Errorf("%s is %s, and renewed only in %v", s.Name, s.State, time.Until(s.Renew))
+			}
+		}
+	})
+}
+
 func TestTwinsFromTheFutureAreReplacedThoughTheFirstAttemptFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		clock, i := &steppedClock{}, &fakeIssuer{life: 12 * time.Hour}
