@@ -86,6 +86,19 @@ func (m *reader) text(name string) string {
 	return text
 }
 
+// mostAddress is more characters than any address has that somebody made up.
+const mostAddress = 2000
+
+// address is the text of a URL, which consists of visible ASCII characters (RFC
+// 3986 section 2) and so can be shown to anybody; "" where it is null or not there.
+func (m *reader) address(name string) string {
+	text := m.text(name)
+	if len(text) > mostAddress || strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		m.fault(name, fmt.Errorf("it is no URL of at most %d visible ASCII characters (RFC 3986)", mostAddress))
+	}
+	return text
+}
+
 // texts are the strings of a list; nil where it is null or not there.
 func (m *reader) texts(name string) []string {
 	value := m.object[name]

@@ -129,15 +129,15 @@ func (r *reply) device(asked demand) (Device, error) {
 	}
 	m := reader{object: r.object}
 	d := Device{
-		UserCode:    printable(m.text("user_code")),
-		URI:         m.text("verification_uri"),
-		URIComplete: m.text("verification_uri_complete"),
+		UserCode:    cut(m.text("user_code")),
+		URI:         m.address("verification_uri"),
+		URIComplete: m.address("verification_uri_complete"),
 		Expires:     r.sent.Add(m.seconds("expires_in")),
 		code:        m.text("device_code"),
 		interval:    max(m.seconds("interval"), 0),
 	}
 	if d.URI == "" {
-		d.URI = m.text("verification_url") // as some wrote it before the RFC
+		d.URI = m.address("verification_url") // as some wrote it before the RFC
 	}
 	if d.interval == 0 {
 		d.interval = leastPoll
@@ -147,9 +147,14 @@ func (r *reply) device(asked demand) (Device, error) {
 		return Device{}, transient("its answer is no device authorization: %w", m.err)
 	case d.code == "" || d.UserCode == "" || d.URI == "" || !d.Expires.After(r.sent):
 		return Device{}, transient("its answer is no device authorization: it lacks device_code, user_code, verification_uri or expires_in")
+	case !isPage(d.URI) || d.URIComplete != "" && !isPage(d.URIComplete):
+		return Device{}, transient("its answer is no device authorization: a verification_uri does not begin with https://, and a person is to give a password there")
 	}
 	return d, nil
 }
+
+// isPage reports whether it is the address of a page that nobody on the way has made.
+func isPage(address string) bool { return strings.HasPrefix(address, "https://") }
 
 // cloned is a copy that can be added to.
 func cloned(parameters url.Values) url.Values {

@@ -58,6 +58,12 @@ func TestADeviceIsLetIn(t *testing.T) {
 }
 
 func TestADeviceThatIsNotLetIn(t *testing.T) {
+	const page = "issuer ISSUER: its answer is no device authorization: a verification_uri does not begin with https://, and a person is to give a password there"
+	device := func(address string) issuertest.Behaviour {
+		return issuertest.Behaviour{ServeDevice: func(w http.ResponseWriter, _ *http.Request) {
+			issuertest.Reply(w, 200, map[string]any{"device_code": "a", "user_code": "A", "verification_uri": address, "expires_in": 60})
+		}}
+	}
 	for name, c := range map[string]struct {
 		how  issuertest.Behaviour
 		kind agent.Kind
@@ -75,6 +81,10 @@ func TestADeviceThatIsNotLetIn(t *testing.T) {
 			issuertest.Reply(w, 200, map[string]any{"user_code": "A"})
 		}}, agent.Transient,
 			"issuer ISSUER: its answer is no device authorization: it lacks device_code, user_code, verification_uri or expires_in"},
+		"page of a thief": {device("http://iam.example/activate"), agent.Transient, page},
+		"no page":         {device("javascript:alert(1)"), agent.Transient, page},
+		"what a terminal obeys": {device("https://iam.example/\x1b[2J"), agent.Transient,
+			"issuer ISSUER: its answer is no device authorization: verification_uri: it is no URL of at most 2000 visible ASCII characters (RFC 3986)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

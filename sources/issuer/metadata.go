@@ -127,15 +127,18 @@ func (s *Server) readMetadata(object map[string]any) (Metadata, error) {
 	m := reader{object: object}
 	found := Metadata{
 		Issuer:         m.text("issuer"),
-		TokenEndpoint:  m.text("token_endpoint"),
-		JWKSURI:        m.text("jwks_uri"),
-		DeviceEndpoint: m.text("device_authorization_endpoint"),
+		TokenEndpoint:  m.address("token_endpoint"),
+		JWKSURI:        m.address("jwks_uri"),
+		DeviceEndpoint: m.address("device_authorization_endpoint"),
 		GrantTypes:     m.texts("grant_types_supported"),
 		AuthMethods:    m.texts("token_endpoint_auth_methods_supported"),
 		Scopes:         m.texts("scopes_supported"),
 	}
 	if aliases, ok := object["mtls_endpoint_aliases"].(map[string]any); ok {
-		found.TLSTokenEndpoint, _ = aliases["token_endpoint"].(string)
+		a := reader{object: aliases}
+		if found.TLSTokenEndpoint = a.address("token_endpoint"); a.err != nil {
+			m.fault("mtls_endpoint_aliases", a.err)
+		}
 	}
 	switch {
 	case m.err != nil:

@@ -98,11 +98,16 @@ func TestFaultsOfMetadata(t *testing.T) {
 		"issuer a number": {metadata(func(_ *issuertest.Issuer, m map[string]any) { m["issuer"] = 5 }), agent.Transient, "issuer: it is no string"},
 		"grants a word":   {metadata(func(_ *issuertest.Issuer, m map[string]any) { m["grant_types_supported"] = "a" }), agent.Transient, "grant_types_supported: it is no list of strings"},
 		"scopes numbers":  {metadata(func(_ *issuertest.Issuer, m map[string]any) { m["scopes_supported"] = []int{5} }), agent.Transient, "scopes_supported: it is no list of strings"},
-		"no endpoint":     {metadata(func(_ *issuertest.Issuer, m map[string]any) { delete(m, "token_endpoint") }), agent.Configuration, "it names no token_endpoint; set token_endpoint, if the issuer has one"},
-		"to http":         {serve(http.RedirectHandler("http://127.0.0.1/", http.StatusFound).ServeHTTP), agent.Transient, "it redirects to http://127.0.0.1, which is not https and not followed"},
-		"to another":      {serve(http.RedirectHandler("https://other.example/", http.StatusFound).ServeHTTP), agent.Transient, "it redirects to another host, https://other.example, which is not followed"},
-		"in a circle":     {serve(http.RedirectHandler("/.well-known/openid-configuration", http.StatusFound).ServeHTTP), agent.Transient, "it redirects more than 3 times"},
-		"page":            {serve(func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("<html>")) }), agent.Transient, "its answer is an HTML page and no JSON; see whether that is the issuer, or a page of something between"},
+		"line end":        {metadata(func(_ *issuertest.Issuer, m map[string]any) { m["jwks_uri"] = "https://x.example/\nlevel=info" }), agent.Transient, "jwks_uri: it is no URL of at most 2000 visible ASCII characters (RFC 3986)"},
+		"turned text":     {metadata(func(_ *issuertest.Issuer, m map[string]any) { m["token_endpoint"] = "https://x.example/\u202e" }), agent.Transient, "token_endpoint: it is no URL of at most 2000 visible ASCII characters (RFC 3986)"},
+		"long alias": {metadata(func(_ *issuertest.Issuer, m map[string]any) {
+			m["mtls_endpoint_aliases"] = map[string]any{"token_endpoint": "https://x.example/" + strings.Repeat("a", 2000)}
+		}), agent.Transient, "mtls_endpoint_aliases: token_endpoint: it is no URL of at most 2000 visible ASCII characters (RFC 3986)"},
+		"no endpoint": {metadata(func(_ *issuertest.Issuer, m map[string]any) { delete(m, "token_endpoint") }), agent.Configuration, "it names no token_endpoint; set token_endpoint, if the issuer has one"},
+		"to http":     {serve(http.RedirectHandler("http://127.0.0.1/", http.StatusFound).ServeHTTP), agent.Transient, "it redirects to http://127.0.0.1, which is not https and not followed"},
+		"to another":  {serve(http.RedirectHandler("https://other.example/", http.StatusFound).ServeHTTP), agent.Transient, "it redirects to another host, https://other.example, which is not followed"},
+		"in a circle": {serve(http.RedirectHandler("/.well-known/openid-configuration", http.StatusFound).ServeHTTP), agent.Transient, "it redirects more than 3 times"},
+		"page":        {serve(func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("<html>")) }), agent.Transient, "its answer is an HTML page and no JSON; see whether that is the issuer, or a page of something between"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
