@@ -3,6 +3,7 @@ package issuer
 import (
 	"context"
 	"crypto"
+	"crypto/rsa"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/profile"
+	"github.com/tokenagent/tokenagent/sources/keys"
 )
 
 // A Key is the public half of a key that tokens are signed with.
@@ -30,10 +32,17 @@ func ParseKeys(jwks []byte) ([]Key, error) {
 	return readKeySet(object)
 }
 
+// mostKeys is how many keys a set may have: far more than an issuer needs, and few
+// enough to try them all with a token that names none.
+const mostKeys = 200
+
 func readKeySet(object map[string]any) ([]Key, error) {
 	list, ok := object["keys"].([]any)
 	if !ok {
 		return nil, errors.New("it is no set of keys (JWKS, RFC 7517): it has no list named keys")
+	}
+	if len(list) > mostKeys {
+		return nil, fmt.Errorf("it has %d keys; a set that can be used has at most %d", len(list), mostKeys)
 	}
 	keys := []Key{}
 	for _, member := range list {
@@ -54,6 +63,9 @@ func readKey(member any) (Key, bool) {
 		return Key{}, false
 	}
 	k = k.Public() // whoever publishes the private half has other worries
+	if weak, ok := k.Key.(*rsa.PublicKey); ok && weak.N.BitLen() < keys.LeastRSA {
+		return Key{}, false // RFC 7518 section 3.3
+	}
 	return Key{k.KeyID, k.Algorithm, k.Key}, k.Key != nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/go-jose/go-jose/v4"
 
@@ -68,6 +69,8 @@ func (s *Server) checkHeader(t profile.Token) error {
 		return misconfigured("alg: it is none that can be verified; allowed are %s", allowedAlgorithms())
 	case !slices.Contains(types, strings.ToLower(kind)):
 		return misconfigured("typ: it is %q, which is no access token's; allowed are JWT, at+jwt or none", cut(kind))
+	case t.Header["crit"] != nil || t.Header["b64"] != nil:
+		return misconfigured("crit: it has extensions that a reader must understand (RFC 7515 section 4.1.11), and those of tokens understand none; have the issuer leave them out")
 	case s.address.Issuer != "" && iss != s.address.Issuer:
 		return misconfigured("iss: it is %q, another than the issuer that was asked; they must be equal, to the slash at the end", cut(iss))
 	}
@@ -78,6 +81,7 @@ func (s *Server) checkHeader(t profile.Token) error {
 type keyring struct {
 	address string
 	keys    []Key
+	until   time.Time // then they are read again, since one may have been withdrawn
 }
 
 // verifySignature holds the token against the keys that are known, and then against
@@ -87,14 +91,17 @@ func (s *Server) verifySignature(ctx context.Context, address string, token agen
 	s.mu.Lock()
 	ring := s.keys
 	s.mu.Unlock()
-	if ring.address == address && signedBy(ring.keys, token, t) {
+	fits := ring.address == address && signedBy(ring.keys, token, t)
+	if fits && time.Now().Before(ring.until) {
 		return nil
 	}
 	keys, err := s.freshKeys(ctx, address)
-	if err != nil {
+	switch {
+	case err != nil && fits:
+		return nil
+	case err != nil:
 		return err
-	}
-	if signedBy(keys, token, t) {
+	case signedBy(keys, token, t):
 		return nil
 	}
 	id, named := t.Header["kid"].(string)
@@ -109,12 +116,13 @@ func (s *Server) verifySignature(ctx context.Context, address string, token agen
 func (s *Server) freshKeys(ctx context.Context, address string) ([]Key, error) {
 	return shared(ctx, s, "keys at "+address, func(ctx context.Context) ([]Key, error) {
 		keys, _, err := s.readKeys(ctx, address)
-		if err != nil {
-			return nil, patient(err)
-		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.keys = keyring{address, keys}
+		if err != nil {
+			s.keys.until = time.Now().Add(metadataAgain)
+			return nil, patient(err)
+		}
+		s.keys = keyring{address, keys, time.Now().Add(metadataLife)}
 		return keys, nil
 	})
 }

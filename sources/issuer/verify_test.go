@@ -3,6 +3,8 @@ package issuer_test
 import (
 	"crypto"
 	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -146,8 +148,9 @@ func TestKeysThatCannotBeRead(t *testing.T) {
 	t.Parallel()
 	i := issuertest.Start(t)
 	for text, want := range map[string]string{
-		`{}`:                    "it is no set of keys (JWKS, RFC 7517): it has no list named keys",
-		`{"keys":{}}`:           "it is no set of keys (JWKS, RFC 7517): it has no list named keys",
+		`{}`:          "it is no set of keys (JWKS, RFC 7517): it has no list named keys",
+		`{"keys":{}}`: "it is no set of keys (JWKS, RFC 7517): it has no list named keys",
+		`{"keys":[1` + strings.Repeat(",1", 200) + `]}`: "it has 201 keys; a set that can be used has at most 200",
 		`[]`:                    "its answer with status 200 cannot be used: it is no JSON object",
 		`{"keys":[],"keys":[]}`: "its answer with status 200 cannot be used: a name occurs twice in an object",
 		`<html>`:                "its answer with status 200 cannot be used: it is no valid JSON",
@@ -179,6 +182,7 @@ func TestATokenThatNoKeyCanVouchFor(t *testing.T) {
 	good := map[string]any{"iss": i.URL}
 	const none = "alg: it is not signed, so anybody could have made it; the issuer must sign it"
 	const shared = "alg: it is signed with a shared secret (HS256 and its kin), which nobody else can verify; have the issuer sign with RS256 or ES256, or set verify = false"
+	const extended = "crit: it has extensions that a reader must understand (RFC 7515 section 4.1.11), and those of tokens understand none; have the issuer leave them out"
 	genuine := i.Sign(good)
 	for name, c := range map[string]struct{ text, want string }{
 		"none":         {made(map[string]any{"alg": "none"}, good), none},
@@ -191,6 +195,8 @@ func TestATokenThatNoKeyCanVouchFor(t *testing.T) {
 		"logout":       {made(map[string]any{"alg": "ES256", "typ": "logout+jwt"}, good), `typ: it is "logout+jwt", which is no access token's; allowed are JWT, at+jwt or none`},
 		"slash":        {made(map[string]any{"alg": "ES256"}, map[string]any{"iss": i.URL + "/"}), `iss: it is "ISSUER/", another than the issuer that was asked; they must be equal, to the slash at the end`},
 		"no iss":       {made(map[string]any{"alg": "ES256"}, map[string]any{}), `iss: it is "", another than the issuer that was asked; they must be equal, to the slash at the end`},
+		"crit":         {made(map[string]any{"alg": "ES256", "crit": []string{"b64"}, "b64": true}, good), extended},
+		"b64":          {made(map[string]any{"alg": "ES256", "b64": false}, good), extended},
 		"opaque":       {"opaque", "it is no JWT; that is three parts of base64url with dots between them"},
 		"line end":     {genuine + "\n", "signature: it is no base64url without padding (RFC 7515)"},
 	} {
@@ -206,6 +212,29 @@ func TestATokenThatNoKeyCanVouchFor(t *testing.T) {
 	parts := strings.Split(genuine, ".")
 	_, err := s.Verify(t.Context(), agent.NewSecret(parts[0]+"."+part(map[string]any{"iss": i.URL, "sub": "root"})+"."+parts[2]))
 	wantFault(t, err, i, agent.Configuration, "issuer ISSUER: keys at ISSUER/jwks: none of them has signed the token; see whether it comes from this issuer")
+}
+
+// RFC 7518 section 3.3 has nobody use a key that can be broken.
+func TestAWeakKeyVouchesForNothing(t *testing.T) {
+	private, err := rsa.GenerateKey(rand.Reader, 1024)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := issuertest.Start(t)
+	i.Publish(jose.JSONWebKey{Key: &private.PublicKey, KeyID: "weak"})
+	digest := sha256.Sum256([]byte(weakToken(i)))
+	signature, err := rsa.SignPKCS1v15(nil, private, crypto.SHA256, digest[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = serverOf(i).Verify(t.Context(), agent.NewSecret(weakToken(i)+"."+base64.RawURLEncoding.EncodeToString(signature)))
+	wantFault(t, err, i, agent.Transient, `issuer ISSUER: keys at ISSUER/jwks: the key "weak" that signed the token is not among them yet; the issuer must publish it`)
+}
+
+// weakToken is a token of the issuer without its signature.
+func weakToken(i *issuertest.Issuer) string {
+	part := base64.RawURLEncoding.EncodeToString
+	return part([]byte(`{"alg":"RS256","kid":"weak"}`)) + "." + part([]byte(`{"iss":"`+i.URL+`"}`))
 }
 
 func TestTypesOfAnAccessToken(t *testing.T) {

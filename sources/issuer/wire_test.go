@@ -11,7 +11,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
+
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/sources/keys"
 )
 
 // A wire answers requests in place of connections, so that hours pass in no time.
@@ -77,6 +80,59 @@ func TestMetadataIsReadRarelyAndTheLastGoodIsKept(t *testing.T) {
 		time.Sleep(time.Second)
 		wants(4)
 	})
+}
+
+func TestAKeyThatIsWithdrawnVouchesForNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		published, down := true, false
+		public, text := signedByExample(t)
+		s := serverOver(func(req *http.Request) (*http.Response, error) {
+			switch {
+			case req.URL.Path != "/jwks":
+				return exampleMetadata(req), nil
+			case down:
+				return respond(req, http.StatusServiceUnavailable, nil), nil
+			case published:
+				return respond(req, http.StatusOK, map[string]any{"keys": []any{public}}), nil
+			}
+			return respond(req, http.StatusOK, map[string]any{"keys": []any{}}), nil
+		})
+		wants := func(good bool) {
+			t.Helper()
+			if _, err := s.Verify(t.Context(), text); (err == nil) != good {
+				t.Errorf("got %v", err)
+			}
+		}
+		wants(true)
+		down = true
+		time.Sleep(metadataLife)
+		wants(true) // the last good are kept
+		published, down = false, false
+		time.Sleep(metadataAgain)
+		wants(false)
+	})
+}
+
+// signedByExample is a token of the example, and the key that has signed it.
+func signedByExample(t *testing.T) (public jose.JSONWebKey, text agent.Secret) {
+	t.Helper()
+	key, err := keys.Generate("ES256")
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: key.Private()}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	jws, err := signer.Sign([]byte(`{"iss":"` + example + `"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := jws.CompactSerialize()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return jose.JSONWebKey{Key: key.Public()}, agent.NewSecret(token)
 }
 
 func TestWhoGivesUpDoesNotEndWhatOthersWaitFor(t *testing.T) {
