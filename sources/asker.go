@@ -158,7 +158,7 @@ func (a *asker) unverified(text agent.Secret) (profile.Token, error) {
 		return decoded, configurationFault(fmt.Errorf("the token that came back: %w", err))
 	}
 	if iss, there := decoded.Claims["iss"]; there && a.issuer != "" && iss != a.issuer {
-		return decoded, configurationFault(fmt.Errorf("the token is of the issuer %q, and %q was asked; the attribute issuer is byte for byte what its tokens say", iss, a.issuer))
+		return decoded, configurationFault(fmt.Errorf("the token is of the issuer %s, and %q was asked; the attribute issuer is byte for byte what its tokens say", quoted(fmt.Sprint(iss)), a.issuer))
 	}
 	return decoded, nil
 }
@@ -215,7 +215,7 @@ func narrowed(req agent.Request, answer issuer.Answer, decoded profile.Token) st
 	missing := lacking(req.Scope, answer.Scope)
 	said := answer.ScopeSaid && len(missing) > 0
 	if said {
-		texts = append(texts, fmt.Sprintf("the issuer gave the scope %q, and %q was asked for too", strings.Join(answer.Scope, " "), strings.Join(missing, " ")))
+		texts = append(texts, fmt.Sprintf("the issuer gave the scope %s, and %q was asked for too", quoted(strings.Join(answer.Scope, " ")), strings.Join(missing, " ")))
 	}
 	if decoded.Claims == nil {
 		return strings.Join(texts, "; ")

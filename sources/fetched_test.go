@@ -284,6 +284,8 @@ func TestWhatCameBackIsNotInstalledUnlessItIsAsAsked(t *testing.T) {
 		"another audience":                 {claiming("aud", "https://other.example.org"), nil, agent.Configuration, `the token's aud: it is \"https://other.example.org\"; https://storage.example.org was asked for too`},
 		"no audience":                      {claiming("aud", nil), nil, agent.Configuration, `the token's aud: it is missing; https://storage.example.org was asked for too`},
 		"an opaque one with less scope":    {opaque("scope", "compute.read"), nil, agent.Configuration, `the issuer gave the scope \"compute.read\", and \"storage.read:/\" was asked for too`},
+		"a scope without end":              {answering("scope", strings.Repeat("a", 1<<19)), nil, agent.Configuration, `the issuer gave the scope \"` + strings.Repeat("a", 160) + `…\", and`},
+		"an issuer without end":            {claiming("iss", strings.Repeat("a", 9000)), []string{`verify = false`}, agent.Configuration, `the token is of the issuer \"` + strings.Repeat("a", 160) + `…\", and`},
 		"another issuer":                   {claiming("iss", "https://other.example.org"), nil, agent.Configuration, `iss: `},
 		"another issuer, not verified":     {claiming("iss", "https://other.example.org"), []string{`verify = false`}, agent.Configuration, `the token is of the issuer \"https://other.example.org\"`},
 		"no signature":                     {answering("access_token", unsigned(none)), nil, agent.Configuration, `alg: `},

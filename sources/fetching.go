@@ -1,12 +1,11 @@
 package sources
 
 import (
-	"crypto/x509"
-	"errors"
 	"fmt"
 	"maps"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -47,7 +46,7 @@ func (f *fetching) asker(b *config.Block) *asker {
 	if f.judgeClient(b) && !b.DefinitionsOnly() {
 		f.inspect(b)
 	}
-	address := issuer.Address{Issuer: f.Issuer, TokenEndpoint: f.TokenEndpoint, JWKSURI: f.JWKSURI, CAFile: f.CAFile}
+	address := f.address()
 	return &asker{
 		server:         b.Shared(address, func() any { return issuer.NewServer(address) }).(*issuer.Server),
 		client:         f.client(),
@@ -59,6 +58,10 @@ func (f *fetching) asker(b *config.Block) *asker {
 		assumeLifetime: f.AssumeLifetime,
 		files:          f.files(),
 	}
+}
+
+func (f *fetching) address() issuer.Address {
+	return issuer.Address{Issuer: f.Issuer, TokenEndpoint: f.TokenEndpoint, JWKSURI: f.JWKSURI, CAFile: f.CAFile}
 }
 
 func (f *fetching) client() issuer.Client {
@@ -156,6 +159,15 @@ func authsWith(attr string) []string {
 	return slices.DeleteFunc(slices.Clone(issuer.Auths()), func(auth string) bool { return !slices.Contains(clientFiles[auth], attr) })
 }
 
+// quoted is a text of an issuer's as an error shows it, which may be of any length.
+func quoted(text string) string {
+	const most = 160 // characters
+	if runes := []rune(text); len(runes) > most {
+		text = string(runes[:most]) + "…"
+	}
+	return strconv.Quote(text)
+}
+
 func quotedList(words []string) string { return `"` + strings.Join(words, `", "`) + `"` }
 
 // judgeAnswer reports what is wrong with what is to be made of answers.
@@ -239,10 +251,7 @@ func (f *fetching) inspect(b *config.Block) {
 	if err := f.client().Check(); err != nil {
 		b.Fault(f.fileIn(err.Error()), "no usable client", err.Error())
 	}
-	if f.CAFile == "" {
-		return
-	}
-	if err := checkCAs(f.CAFile); err != nil {
+	if err := f.address().Check(); err != nil {
 		b.Fault("ca_file", "no usable CA", err.Error())
 	}
 }
@@ -259,18 +268,4 @@ func (f *fetching) fileIn(text string) string {
 		}
 	}
 	return attr
-}
-
-// mostCAs is more than the bundle of any system.
-const mostCAs = 4 << 20
-
-func checkCAs(path string) error {
-	data, _, err := readRegular(path, mostCAs)
-	if err != nil {
-		return err
-	}
-	if !x509.NewCertPool().AppendCertsFromPEM(data) {
-		return fmt.Errorf("%s: %w", path, errors.New("there is no certificate in it; PEM is wanted, -----BEGIN CERTIFICATE-----"))
-	}
-	return nil
 }

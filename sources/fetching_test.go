@@ -128,7 +128,7 @@ func TestFaultsOfWhatAsksAnIssuer(t *testing.T) {
 		"keys in the clear":              {[]string{theIssuer, `jwks_uri = "http://iam.example.org/jwk"`}, []string{`5: jwks_uri is no https URL`}},
 		"an authority":                   {[]string{theIssuer, `ca_file = "DIR/ca.pem"`}, nil},
 		"no such authority":              {[]string{theIssuer, `ca_file = "DIR/gone.pem"`}, []string{`5: no usable CA; DIR/gone.pem: no such file or directory`}},
-		"an authority that is none":      {[]string{theIssuer, `ca_file = "DIR/text"`}, []string{`5: no usable CA; DIR/text: there is no certificate in it; PEM is wanted`}},
+		"an authority that is none":      {[]string{theIssuer, `ca_file = "DIR/text"`}, []string{`5: no usable CA; DIR/text: it holds no certificate in PEM; wanted are those of the authorities to trust`}},
 		"a folder of authorities":        {[]string{theIssuer, `ca_file = "DIR"`}, []string{`5: no usable CA; DIR: it is no regular file`}},
 		"a relative path":                {[]string{theIssuer, `ca_file = "ca.pem"`}, []string{`5: ca_file is a relative path`}},
 		"parameters":                     {[]string{theIssuer, `parameters = { lifetime = "7200", resource = ["https://a", "https://b"] }`}, nil},

@@ -96,14 +96,11 @@ func (s *Server) tlsConfig(c certificate) (sum [sha256.Size]byte, _ *tls.Config,
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	var read bytes.Buffer
 	if s.address.CAFile != "" {
-		data, err := readPublic(s.address.CAFile)
+		authorities, data, err := readAuthorities(s.address.CAFile)
 		if err != nil {
-			return sum, nil, at("ca_file "+s.address.CAFile, err)
+			return sum, nil, fmt.Errorf("ca_file %w", err)
 		}
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(data) {
-			return sum, nil, at("ca_file "+s.address.CAFile, errors.New("it holds no certificate in PEM; wanted are those of the authorities to trust"))
-		}
+		config.RootCAs = authorities
 		read.Write(data)
 	}
 	if c != (certificate{}) {
@@ -115,6 +112,30 @@ func (s *Server) tlsConfig(c certificate) (sum [sha256.Size]byte, _ *tls.Config,
 		read.Write(data)
 	}
 	return sha256.Sum256(read.Bytes()), config, nil
+}
+
+// Check is an error unless CAFile, where it is set, can be read and holds
+// certificates. It begins with the file.
+func (a Address) Check() error {
+	if a.CAFile == "" {
+		return nil
+	}
+	_, _, err := readAuthorities(a.CAFile)
+	return err
+}
+
+// readAuthorities reads the certificates of those to trust; data is what the file
+// holds.
+func readAuthorities(path string) (authorities *x509.CertPool, data []byte, err error) {
+	data, err = readPublic(path)
+	if err != nil {
+		return nil, nil, at(path, err)
+	}
+	authorities = x509.NewCertPool()
+	if !authorities.AppendCertsFromPEM(data) {
+		return nil, nil, at(path, errors.New("it holds no certificate in PEM; wanted are those of the authorities to trust"))
+	}
+	return authorities, data, nil
 }
 
 // load reads the certificate and its key; data is what both files hold.
@@ -135,8 +156,8 @@ func (c certificate) load() (pair tls.Certificate, data []byte, err error) {
 }
 
 // mostPublic is how many bytes a file of certificates may have: those of all
-// authorities of a system have a quarter of it.
-const mostPublic = 1 << 20
+// authorities of a system, with all that is said of them, have half of it.
+const mostPublic = 4 << 20
 
 // readPublic reads a file of certificates; it never waits, not even at a FIFO.
 func readPublic(path string) ([]byte, error) {

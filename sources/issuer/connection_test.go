@@ -147,3 +147,20 @@ func TestAFileThatIsGoneIsAFaultOfTheConfiguration(t *testing.T) {
 		t.Errorf("the issuer was asked %d times", got)
 	}
 }
+
+// What check lets pass can be used: the bundle of a system, with all that some say
+// of each authority.
+func TestALargeBundleOfAuthoritiesIsOneToTrust(t *testing.T) {
+	i := issuertest.Start(t)
+	authority, err := os.ReadFile(i.CAFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := Address{Issuer: i.URL, CAFile: testFile(t, strings.Repeat("# of an authority\n", 100_000)+string(authority))}
+	if err := address.Check(); err != nil {
+		t.Error(err)
+	}
+	if _, err := NewServer(address).Metadata(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
