@@ -126,8 +126,7 @@ type shelf struct{}
 func (shelf) Put(context.Context, agent.Token) (bool, error) { return true, nil }
 
 // keepFresh runs an Agent over tokens of the Server for that long.
-func keepFresh(t *testing.T, s *Server, verify func() bool, tokens int, length time.Duration) {
-	t.Helper()
+func keepFresh(ctx context.Context, s *Server, verify func() bool, tokens int, length time.Duration) {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	var renewers []agent.Renewer
@@ -138,7 +137,7 @@ func keepFresh(t *testing.T, s *Server, verify func() bool, tokens int, length t
 			Schedule: agent.Schedule{Jitter: agent.Jitter("machine", name)}, Digest: name,
 		})
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), length)
+	ctx, cancel := context.WithTimeout(ctx, length)
 	defer cancel()
 	agent.New(log, renewers).Run(ctx)
 	time.Sleep(2 * usual.total) // what several could have waited for goes on until its own end
@@ -148,7 +147,6 @@ func keepFresh(t *testing.T, s *Server, verify func() bool, tokens int, length t
 // What an answer can say.
 var (
 	statuses    = []int{200, 302, 400, 401, 404, 408, 425, 429, 500, 503}
-	errorCodes  = []string{"", "invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope", "invalid_target", "access_denied", "expired_token", "authorization_pending", "slow_down", "server_error", "temporarily_unavailable", "quota_exceeded"}
 	retryAfters = []string{"", "0", "1", "120", "9999999999", "Thu, 01 Jan 1970 00:00:00 GMT", "Fri, 31 Dec 9999 23:59:59 GMT", "soon"}
 	lives       = []int{0, 1, 11, 30, 60, 300, 3600}
 )
@@ -189,7 +187,7 @@ func TestNoRefusalHasATokenAskedForTooOften(t *testing.T) {
 						}
 						return says(req, status, code, retryAfter), nil
 					}))
-					keepFresh(t, s, never, 1, 10*time.Minute)
+					keepFresh(t.Context(), s, never, 1, 10*time.Minute)
 					l.check(t, fmt.Sprintf("%d %q Retry-After %q", status, code, retryAfter))
 				})
 			}
@@ -215,7 +213,7 @@ func TestNoMissingDocumentHasATokenAskedForTooOften(t *testing.T) {
 						}
 						return exampleMetadata(req), nil
 					}))
-					keepFresh(t, s, func() bool { defer func() { had = true }(); return had }, 1, 2*time.Hour)
+					keepFresh(t.Context(), s, func() bool { defer func() { had = true }(); return had }, 1, 2*time.Hour)
 					l.check(t, fmt.Sprintf("no keys, %d, a token of %d s", status, life))
 				})
 			}
@@ -223,7 +221,7 @@ func TestNoMissingDocumentHasATokenAskedForTooOften(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			l := &tally{tokens: map[string][]time.Time{}}
 			s := serverOver(l.over(func(req *http.Request) (*http.Response, error) { return respond(req, status, nil), nil }))
-			keepFresh(t, s, never, 1, time.Hour)
+			keepFresh(t.Context(), s, never, 1, time.Hour)
 			l.check(t, fmt.Sprintf("no metadata, %d", status))
 		})
 	}
@@ -251,7 +249,7 @@ func TestNoIssuerIsAskedTooOften(t *testing.T) {
 				}
 				return c.answer(req)
 			}))
-			keepFresh(t, s, func() bool { return seed%2 == 0 }, tokens, time.Hour)
+			keepFresh(t.Context(), s, func() bool { return seed%2 == 0 }, tokens, time.Hour)
 			l.check(t, fmt.Sprintf("seed %d", seed))
 			if len(l.asked) < 5 {
 				t.Errorf("seed %d: it was asked %d times in an hour", seed, len(l.asked))

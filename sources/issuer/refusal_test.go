@@ -13,26 +13,31 @@ import (
 	"github.com/tokenagent/tokenagent/agent"
 )
 
-// The table of A.6: what each status says with each error code of RFC 6749, 8628,
-// 8693 and 8707, with one that no RFC knows, and with none.
-func TestEveryStatusAndErrorHasItsKind(t *testing.T) {
+// errorCodes are those of RFC 6749, 8628, 8693 and 8707, one that no RFC knows, and none.
+var errorCodes = []string{
+	"", "invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope",
+	"invalid_target", "access_denied", "expired_token", "authorization_pending", "slow_down", "server_error", "temporarily_unavailable", "quota_exceeded",
+}
+
+// kindsByStatus is the table of what each status says with each of errorCodes, in
+// their order.
+func kindsByStatus() map[int][]agent.Kind {
 	const t_, c_ = agent.Transient, agent.Configuration
-	codes := []string{
-		"", "invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope",
-		"invalid_target", "access_denied", "expired_token", "authorization_pending", "slow_down", "server_error", "temporarily_unavailable", "quota_exceeded",
-	}
-	if known := append(slices.Sorted(maps.Keys(oauthErrors)), "", "quota_exceeded"); len(codes) != len(known) {
-		t.Errorf("the table has %d codes, there are %d", len(codes), len(known))
-	}
-	// By what is asked for, in the order of codes.
-	person := []agent.Kind{t_, c_, c_, c_, c_, c_, c_, c_, c_, c_, t_, t_, t_, t_, t_}
-	always := slices.Repeat([]agent.Kind{t_}, len(codes))
-	for status, kinds := range map[int][]agent.Kind{
+	person := []agent.Kind{t_, c_, c_, c_, c_, c_, c_, c_, c_, c_, t_, t_, t_, t_, t_} // by what is asked for
+	always := slices.Repeat([]agent.Kind{t_}, len(errorCodes))
+	return map[int][]agent.Kind{
 		200: person, 204: person, 301: person, 302: person, 307: person, 400: person, 401: person, 402: person, 403: person, 404: person,
 		405: person, 407: person, 409: person, 410: person, 413: person, 415: person, 421: person, 422: person, 451: person,
 		408: always, 425: always, 429: always, 500: always, 501: always, 502: always, 503: always, 504: always, 507: always, 520: always, 599: always,
-	} {
-		for n, code := range codes {
+	}
+}
+
+func TestEveryStatusAndErrorHasItsKind(t *testing.T) {
+	if known := append(slices.Sorted(maps.Keys(oauthErrors)), "", "quota_exceeded"); len(errorCodes) != len(known) {
+		t.Errorf("the table has %d codes, there are %d", len(errorCodes), len(known))
+	}
+	for status, kinds := range kindsByStatus() {
+		for n, code := range errorCodes {
 			if got := classify(status, code); got != kinds[n] {
 				t.Errorf("%d %s: %s, want %s", status, code, got, kinds[n])
 			}

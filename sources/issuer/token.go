@@ -84,7 +84,8 @@ func (r *reply) answer(err error, d demand) (Answer, error) {
 	if r.refuses() {
 		return Answer{}, r.refusal(d)
 	}
-	return r.token(d.grant.Type)
+	a, err := r.token(d.grant.Type)
+	return a, postponed(err, r.retryAfter)
 }
 
 // prove is the client's proof for one request. Its audience is the issuer, which

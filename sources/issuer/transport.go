@@ -101,7 +101,7 @@ func (a asking) RoundTrip(req *http.Request) (*http.Response, error) {
 	defer resp.Body.Close()
 	r, body, err := a.read(resp, sent)
 	if err != nil {
-		return nil, err
+		return nil, postponed(err, retryAfterOf(resp, time.Now()))
 	}
 	a.note(r)
 	if taken, ok := req.Context().Value(slotKey{}).(*slot); ok {
@@ -146,6 +146,16 @@ func (s *Server) read(resp *http.Response, sent time.Time) (*reply, []byte, erro
 	}
 	r.object = object
 	return r, body, err
+}
+
+// postponed is the fault with the Retry-After of the answer that it is about, which
+// holds whatever else that says.
+func postponed(err error, retryAfter time.Duration) error {
+	f, ok := errors.AsType[*agent.Fault](err)
+	if !ok {
+		return err
+	}
+	return &agent.Fault{Kind: f.Kind, RetryAfter: retryAfter, Err: f.Err}
 }
 
 func newReply(resp *http.Response, sent, received time.Time) *reply {
