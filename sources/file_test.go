@@ -214,6 +214,40 @@ func TestALinkToAFileIsFollowed(t *testing.T) {
 	}
 }
 
+// Whoever owns a folder on the way may put a link to anybody's secret there, which
+// root would copy to a file that its owner can read.
+func TestNobodyHasAnothersSecretCopied(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give files away")
+	}
+	const user = 65534
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	write(t, path("secret"), "secret", 0o600)
+	write(t, path("public"), "public", 0o644)
+	err := errors.Join(
+		os.Mkdir(path("home"), 0o700), os.Symlink(path("secret"), path("home/link")), os.Symlink("../public", path("home/open")),
+		os.Symlink(dir, path("home/folder")), os.Symlink("home", path("way")), os.Symlink("secret", path("own")), os.Symlink("secret", path("theirs")),
+		os.Lchown(path("home"), user, user), os.Lchown(path("theirs"), user, user),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, path("home/token"), "token", 0o600)
+	if err := os.Chown(path("home/token"), user, user); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"home/link", "home/folder/secret", "way/link", "theirs"} {
+		_, err := fileCopy{Path: path(name)}.Issue(t.Context(), agent.Request{})
+		wantFault(t, err, agent.Configuration, path(name)+": user 65534 can put any file there by a link, and this one is not that user's")
+	}
+	for name, want := range map[string]string{"home/token": "token", "home/open": "public", "way/token": "token", "own": "secret"} {
+		if got := issue(t, fileCopy{Path: path(name)}, agent.Request{}); got.Secret.Reveal() != want {
+			t.Errorf("%s: got %q", name, got.Secret.Reveal())
+		}
+	}
+}
+
 func TestReadingAFileStopsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()

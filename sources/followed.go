@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/config"
 	"github.com/tokenagent/tokenagent/agent/profile"
@@ -33,7 +35,7 @@ func readFollowed(path string) (data []byte, info fs.FileInfo, err error) {
 		return nil, nil, transientFault(fmt.Errorf("%w; it is read as soon as something writes it", err))
 	case errors.Is(err, fs.ErrPermission):
 		return nil, nil, configurationFault(fmt.Errorf("%w; whoever runs tokenagent needs the permission to read it", err))
-	case errors.Is(err, errIrregular):
+	case errors.Is(err, errIrregular) || errors.As(err, new(*strangerError)):
 		return nil, nil, configurationFault(err)
 	}
 	return nil, nil, transientFault(err)
@@ -48,21 +50,11 @@ var errIrregular = errors.New("it is no regular file, so it is not read")
 // readRegular returns what is in a regular file of at most so many bytes. Its
 // errors begin with the path.
 func readRegular(path string, most int64) ([]byte, fs.FileInfo, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
-	if errors.Is(err, syscall.ENXIO) { // a socket
-		err = errIrregular
-	}
+	f, info, err := openRegular(path)
 	if err != nil {
 		return nil, nil, pathFirst(path, err)
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, nil, pathFirst(path, err)
-	}
-	if !info.Mode().IsRegular() {
-		return nil, nil, pathFirst(path, errIrregular)
-	}
 	data, err := io.ReadAll(io.LimitReader(f, most+1))
 	switch {
 	case err != nil:
@@ -72,6 +64,77 @@ func readRegular(path string, most int64) ([]byte, fs.FileInfo, error) {
 	}
 	return data, info, nil
 }
+
+// openRegular opens a regular file, and nothing else: there are devices that act
+// on being opened. Root does not open what a user could only have linked to.
+func openRegular(path string) (*os.File, fs.FileInfo, error) {
+	var keeper uint32
+	if os.Geteuid() == 0 {
+		var err error
+		if keeper, err = keeperOf(path); err != nil {
+			return nil, nil, err
+		}
+	}
+	found, err := os.OpenFile(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer found.Close()
+	info, err := found.Stat()
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case !info.Mode().IsRegular():
+		return nil, nil, errIrregular
+	case keeper != 0 && ownerOf(info) != keeper && info.Mode().Perm()&0o004 == 0:
+		return nil, nil, &strangerError{keeper}
+	}
+	f, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", found.Fd()))
+	return f, info, err
+}
+
+// A strangerError is that of a file that root does not read for a user.
+type strangerError struct{ keeper uint32 }
+
+func (e *strangerError) Error() string {
+	return fmt.Sprintf("user %d can put any file there by a link, and this one is not that user's; chown it, or keep it in a folder of root's", e.keeper)
+}
+
+// keeperOf is the first owner on the way along the path, which is absolute, who is
+// not root: that user decides what is found there. 0: root alone does.
+func keeperOf(path string) (user uint32, err error) {
+	at, ahead := "/", strings.Split(path, "/")
+	for links := 0; len(ahead) > 0; {
+		next := filepath.Join(at, ahead[0]) // at has no symlink, so ".." is what it seems
+		ahead = ahead[1:]
+		info, err := os.Lstat(next)
+		switch {
+		case err != nil:
+			return 0, err
+		case ownerOf(info) != 0:
+			return ownerOf(info), nil
+		case info.Mode()&fs.ModeSymlink == 0:
+			at = next
+			continue
+		case links == mostLinks:
+			return 0, unix.ELOOP
+		}
+		links++
+		to, err := os.Readlink(next)
+		if err != nil {
+			return 0, err
+		}
+		if filepath.IsAbs(to) {
+			at = "/"
+		}
+		ahead = append(strings.Split(to, "/"), ahead...)
+	}
+	return 0, nil
+}
+
+const mostLinks = 40 // that a path may go over, as for the kernel
+
+func ownerOf(info fs.FileInfo) uint32 { return info.Sys().(*syscall.Stat_t).Uid }
 
 // pathFirst is the error behind the path alone, without the operation that os
 // puts there.
