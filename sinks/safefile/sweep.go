@@ -32,7 +32,7 @@ const (
 // the lock of the folder, only what is older than 10 min goes.
 func (f *File) Sweep(ctx context.Context, ours func(name string) bool) (removed []string, err error) {
 	err = f.inFolder(walk{dry: true}, func(d *folder) error {
-		held, err := d.lock(ctx, 0)
+		held, err := d.lock(ctx, lockPatience)
 		if err != nil {
 			return err
 		}
