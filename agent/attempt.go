@@ -292,20 +292,14 @@ func (a *Agent) finishAsk(d *duty, o outcome) {
 	if o.err == nil {
 		o.err = admit(o.token, a.now)
 	}
-	together := append([]*duty{d}, d.twins...)
-	d.twins = nil
-	if o.err != nil {
-		o.retry = a.retry(together, faultOf(o.err, Transient))
-	}
+	together, soon := a.concerned(d, &o)
 	a.answered(d, o)
 	for _, t := range together {
 		a.conclude(t, o)
 	}
-	if o.err == nil {
-		for _, t := range a.soon(d, o.token) {
-			t.forced, t.asked = t.asked, false
-			a.conclude(t, o)
-		}
+	for _, t := range soon {
+		t.forced, t.asked = t.asked, false
+		a.conclude(t, o)
 	}
 }
 

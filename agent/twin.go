@@ -63,21 +63,36 @@ func (a *Agent) gather(d *duty) {
 	a.reopen(d.lane)
 }
 
-// retry is when those that have asked together, in vain, ask again together: as
-// soon as the first of them would alone.
-func (a *Agent) retry(together []*duty, f *Fault) time.Time {
-	first := never
-	for _, d := range together {
-		remaining := d.entry.expiry().Sub(a.now)
-		first = earlier(first, a.now.Add(askWait(f, d.trouble.nth(f), remaining)))
+// concerned are those that asked together, and the twins that would be due before
+// long: these get the token too, or fail too, and all are asked for again together.
+func (a *Agent) concerned(d *duty, o *outcome) (together, soon []*duty) {
+	together, d.twins = append([]*duty{d}, d.twins...), nil
+	if o.err == nil {
+		return together, a.soon(d, a.now.Add(share(o.token.Lifetime(), jitterShare)))
 	}
-	return first
+	o.retry = a.retry(together, o.err)
+	soon = slices.DeleteFunc(a.soon(d, o.retry), func(t *duty) bool { return t.asked }) // since: that deserves an answer of its own
+	o.retry = earlier(o.retry, a.retry(slices.Concat(together, soon), o.err))
+	return together, soon
 }
 
-// soon are the twins that would be due before long, and get the token too.
-func (a *Agent) soon(d *duty, t Token) []*duty {
-	until := a.now.Add(share(t.Lifetime(), jitterShare))
-	return slices.DeleteFunc(a.others(d), func(t *duty) bool { return t.due.After(until) })
+// soon are the twins that would be due by then.
+func (a *Agent) soon(d *duty, until time.Time) []*duty {
+	return slices.DeleteFunc(a.others(d), func(t *duty) bool { return t.due.After(until) || t.entry.unheard > 0 })
+}
+
+// retry is when they are asked for again: as soon as the first of them must, after
+// what is the same row of failures for all of them.
+func (a *Agent) retry(together []*duty, err error) time.Time {
+	f, n, first := faultOf(err, Transient), 0, never
+	for _, d := range together {
+		n = max(n, d.trouble.nth(f))
+	}
+	for _, d := range together {
+		remaining := d.entry.expiry().Sub(a.now)
+		first = earlier(first, a.now.Add(askWait(f, n, remaining)))
+	}
+	return first
 }
 
 // copies reports whether the entry's tokens are what lies in a file that something
