@@ -149,6 +149,31 @@ func TestRefreshOfSeveralComesBackThoughTheIssuerAsksForTime(t *testing.T) {
 	})
 }
 
+func TestWhatNobodyWaitsForAnyMoreGoesBehindTheMostUrgent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i, sink := &fakeIssuer{life: 24 * time.Hour, takes: 300 * time.Millisecond}, &expirySink{}
+		renewers, _ := crowd(i, 1000, "host")
+		urgent := Renewer{Name: "urgent", Source: &issuerSource{fakeIssuer: i, name: "urgent", life: time.Hour}, Sinks: []Sink{sink}}
+		a := started(t, silent(), append(renewers, urgent)...)
+		time.Sleep(20 * time.Minute)
+		i.set(func() { i.fail = func(time.Time) error { return errDown } })
+		must(a.Refresh(t.Context(), strings.Fields(names(renewers))...))
+		time.Sleep(time.Until(sink.token().Expires.Add(-time.Minute)))
+		i.set(func() { i.fail = nil })
+		time.Sleep(10 * time.Minute)
+		if sink.expired() > 0 {
+			t.Errorf("expired for %v behind a thousand that are good for a day", sink.expired())
+		}
+	})
+}
+
+func names(renewers []Renewer) (all string) {
+	for _, r := range renewers {
+		all += r.Name + " "
+	}
+	return all
+}
+
 func TestTwinsThatFailAreAskedForOnce(t *testing.T) {
 	for kind, most := range map[Kind]int{Configuration: 20, Transient: 180} {
 		synctest.Test(t, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"slices"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -138,10 +139,15 @@ func (a *Agent) answersAgain(l *lane) {
 	a.reopen(l)
 }
 
-// dismiss has nobody wait for the tokens that wait for the issuer.
+// dismiss has nobody wait for the tokens that wait for the issuer, so that they
+// go by their urgency alone.
 func (l *lane) dismiss() {
-	for _, d := range l.ready.items {
+	for _, d := range slices.Clone(l.ready.items) {
 		d.entry.dismiss()
+		if d.awaited {
+			d.awaited = false
+			l.ready.put(d)
+		}
 	}
 }
 
