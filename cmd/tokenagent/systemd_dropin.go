@@ -42,6 +42,7 @@ root cannot tell whose a file is.`,
 			if err != nil {
 				return err
 			}
+			unit = strings.TrimSuffix(unit, ".service") + ".service"
 			needs, err := needsOf(cfg, unit)
 			if err != nil {
 				return err

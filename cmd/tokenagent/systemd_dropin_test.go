@@ -144,10 +144,12 @@ token "a" {
 
 func TestSystemdDropinOfAnInstance(t *testing.T) {
 	text := `agent { state_dir = "/var/lib/tokenagent" }` + fmt.Sprintf(plainToken, "a", `sink "file" { path = "/tmp/a" }`)
-	got, stderr, code := dropin(t, text, "--unit", "tokenagent@site.service")
-	want := strings.ReplaceAll(dropinHead, "tokenagent.service", "tokenagent@site.service") // its own folder is another
-	if code != 0 || !strings.HasPrefix(got, want) || !strings.Contains(got, "\nReadWritePaths=-/var/lib/tokenagent\n") {
-		t.Errorf("exit code %d\n%s%s", code, got, stderr)
+	for _, unit := range []string{"tokenagent@site.service", "tokenagent@site"} { // systemctl takes both, drop-ins only the first
+		got, stderr, code := dropin(t, text, "--unit", unit)
+		want := strings.ReplaceAll(dropinHead, "tokenagent.service", "tokenagent@site.service") // its own folder is another
+		if code != 0 || !strings.HasPrefix(got, want) || !strings.Contains(got, "\nReadWritePaths=-/var/lib/tokenagent\n") {
+			t.Errorf("%s: exit code %d\n%s%s", unit, code, got, stderr)
+		}
 	}
 }
 
@@ -196,8 +198,9 @@ func TestDropinKnowsWhatTheUnitOpens(t *testing.T) {
 	}
 }
 
-// What differs between the two units is what has the instance's name, and that
-// the folders of the instances are kept.
+// What differs between the two units is what has the instance's name, that the
+// folders of the instances are kept, and that systemd 239 does not tell the agent
+// of them: without that all instances would take those of tokenagent.service.
 func TestTheTemplateIsTheUnitForAnInstance(t *testing.T) {
 	want := unitLines(t, "tokenagent.service")
 	want = slices.DeleteFunc(want, func(line string) bool { return line == "RuntimeDirectoryPreserve=yes" })
@@ -211,6 +214,8 @@ func TestTheTemplateIsTheUnitForAnInstance(t *testing.T) {
 			want[i] = name + "=" + strings.Replace(value, "bearer tokens", "bearer tokens of %i", 1)
 		}
 	}
+	after := slices.Index(want, "RuntimeDirectory=tokenagent/%i") + 1
+	want = slices.Insert(want, after, "Environment=STATE_DIRECTORY=/var/lib/tokenagent/%i RUNTIME_DIRECTORY=/run/tokenagent/%i")
 	if diff := cmp.Diff(want, unitLines(t, "tokenagent@.service")); diff != "" {
 		t.Error(diff)
 	}
