@@ -211,6 +211,9 @@ func (r rpmRoot) install(t *testing.T, rpm string) {
 	if got := r.run(t, "tokenagent", "version"); !strings.HasPrefix(got, "tokenagent 0.1.0 ") {
 		t.Errorf("it is %q", got)
 	}
+	if got := shell(t, r.dir, `cd usr/share/doc/tokenagent && find examples -type f | grep -c '^examples/[a-z-]*\.hcl$'; find . -name '*.go'`); !regexp.MustCompile(`^[1-9][0-9]+\n$`).MatchString(got) {
+		t.Errorf("its documents have so many examples, and these files of Go:\n%s", got)
+	}
 	for _, secret := range []string{"etc/tokenagent/keys", "etc/tokenagent/secrets"} {
 		if info, err := os.Stat(r.path(secret)); err != nil || info.Mode().Perm() != 0o700 {
 			t.Errorf("%s is not for root alone: %v, %v", secret, info, err)
