@@ -13,6 +13,7 @@ import (
 
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/agent/profile"
 	"github.com/tokenagent/tokenagent/sources/issuer"
 	"github.com/tokenagent/tokenagent/sources/keys"
 	"github.com/tokenagent/tokenagent/sources/refresh"
@@ -251,8 +252,8 @@ func readRefreshToken(path string) (string, error) {
 		return "", fmt.Errorf("refresh token %w", err)
 	}
 	text := strings.TrimRight(string(data), "\r\n")
-	if text == "" || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
-		return "", fmt.Errorf("refresh token %s: one line of printable ASCII characters is wanted (RFC 6749 appendix A.17)", path)
+	if text == "" || len(text) > profile.MaxSize || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return "", fmt.Errorf("refresh token %s: one line of printable ASCII characters is wanted, at most %d (RFC 6749 appendix A.17)", path, profile.MaxSize)
 	}
 	return text, nil
 }

@@ -456,6 +456,7 @@ token "t" {
 		"missing file":  {"a", `refresh_token_file = "DIR/none"`, "", "no usable refresh token: refresh token DIR/none: no such file or directory; write one there, or leave the attribute out and get one with HERE login a"},
 		"empty file":    {"a", `refresh_token_file = "DIR/file"`, "\n", "no usable refresh token: refresh token DIR/file: one line of printable"},
 		"several lines": {"a", `refresh_token_file = "DIR/file"`, "one\ntwo\n", "no usable refresh token: refresh token DIR/file: one line of printable"},
+		"no end":        {"a", `refresh_token_file = "DIR/file"`, strings.Repeat("a", 17_000), "no usable refresh token: refresh token DIR/file: one line of printable ASCII characters is wanted, at most 16382"},
 		"none":          {"a", "", "", "no refresh token yet: there is no refresh token yet; to get one: HERE login a"},
 		"long name":     {strings.Repeat("n", 200), "", "", "no file can have the name of this source: "},
 	} {

@@ -139,5 +139,9 @@ func parse(content []byte) (Token, error) {
 }
 
 func (t Token) content() ([]byte, error) {
-	return json.Marshal(document{version, t.Issuer, t.ClientID, t.Text.Reveal(), t.From, t.Stored})
+	var content bytes.Buffer
+	e := json.NewEncoder(&content)
+	e.SetEscapeHTML(false) // which could make it six times as long, and longer than is read back
+	err := e.Encode(document{version, t.Issuer, t.ClientID, t.Text.Reveal(), t.From, t.Stored})
+	return content.Bytes(), err
 }

@@ -69,6 +69,19 @@ func TestWhatIsKeptIsReadBack(t *testing.T) {
 	}
 }
 
+// An answer may hold a refresh token of 16 KiB, of any visible characters.
+func TestTheLongestTokenIsReadBack(t *testing.T) {
+	const longest = 16382
+	l := hold(t, NewStore(filepath.Join(t.TempDir(), "state"), "cilogon"))
+	for _, c := range []string{"<", "&", `"`, `\`, "~"} {
+		want := robot(strings.Repeat(c, longest))
+		check(t, l.Keep(want))
+		if got, err := l.Read(); err != nil || !got.Same(want) {
+			t.Errorf("%d times %s: got another one, and %v", longest, c, err)
+		}
+	}
+}
+
 func TestOnlyTheAgentsUserGetsAtIt(t *testing.T) {
 	s := NewStore(filepath.Join(t.TempDir(), "state"), "cilogon")
 	check(t, hold(t, s).Keep(robot("one")))
