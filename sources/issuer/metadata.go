@@ -58,7 +58,14 @@ func (s *Server) Metadata(ctx context.Context) (Metadata, error) {
 // requests.
 func shared[T any](ctx context.Context, s *Server, what string, ask func(context.Context) (T, error)) (T, error) {
 	var none T
-	answer := s.asked.DoChan(what, func() (any, error) { return ask(context.WithoutCancel(ctx)) })
+	answer := s.asked.DoChan(what, func() (_ any, err error) {
+		defer func() { // nobody above could catch it there, and it would end the whole agent; what was thrown may hold a secret
+			if recover() != nil {
+				err = s.faultIn(what, misconfigured("panic; please report this defect of tokenagent"))
+			}
+		}()
+		return ask(context.WithoutCancel(ctx))
+	})
 	select {
 	case <-ctx.Done():
 		return none, s.faultIn(what, unreachable(context.Cause(ctx), s.bounds))

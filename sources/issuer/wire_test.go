@@ -135,6 +135,15 @@ func signedByExample(t *testing.T) (public jose.JSONWebKey, text agent.Secret) {
 	return jose.JSONWebKey{Key: key.Public()}, agent.NewSecret(token)
 }
 
+func TestAPanicOverADocumentIsAFault(t *testing.T) {
+	s := serverOver(func(*http.Request) (*http.Response, error) { panic("SECRET") })
+	_, err := s.Metadata(t.Context())
+	wants(t, err, example, agent.Configuration, "issuer ISSUER: metadata: panic; please report this defect of tokenagent")
+	if len(s.room) > 0 {
+		t.Error("it still has its place")
+	}
+}
+
 func TestWhoGivesUpDoesNotEndWhatOthersWaitFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := serverOver(func(req *http.Request) (*http.Response, error) {
