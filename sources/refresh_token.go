@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/tokenagent/tokenagent/agent"
@@ -45,7 +46,36 @@ type refreshToken struct {
 // Until there is, nobody else may use what is stored, for that is used up.
 type unstored struct {
 	token refresh.Token
-	lock  *refresh.Lock
+
+	mu   sync.Mutex
+	lock *refresh.Lock // nil: it is stored by now
+}
+
+// store stores the token, and lets others use it.
+func (u *unstored) store() error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.lock == nil {
+		return nil
+	}
+	if err := u.lock.Keep(u.token); err != nil {
+		return err
+	}
+	u.lock.Release()
+	u.lock = nil
+	return nil
+}
+
+// insist stores the token as soon as there is room, also when a reload has taken its
+// source away: then nobody else would. It ends with that, or with the process.
+func (u *unstored) insist() {
+	const shortest, longest = time.Second, 30 * time.Second
+	for wait := shortest; ; wait = min(2*wait, longest) {
+		time.Sleep(wait)
+		if u.store() == nil {
+			return
+		}
+	}
 }
 
 func decodeRefreshToken(b *config.Block) agent.Source {
@@ -166,22 +196,20 @@ func (s *refreshToken) use(ctx context.Context, req agent.Request) (answer issue
 	return answer, s.keep(lock, stored, used.followed(answer))
 }
 
-// hold waits for the lock, or goes on with the one of a token that could not be
-// stored, when it can be now.
+// hold waits for the lock, after it has stored a token that could not be stored
+// before.
 func (s *refreshToken) hold(ctx context.Context) (*refresh.Lock, error) {
 	if s.store == nil {
 		return nil, configurationFault(errNoFolder)
 	}
-	if s.unstored == nil {
-		lock, err := s.store.Lock(ctx)
-		return lock, writingFault(err)
+	if s.unstored != nil {
+		if err := s.unstored.store(); err != nil {
+			return nil, s.notKept(err)
+		}
+		s.unstored = nil
 	}
-	lock := s.unstored.lock
-	if err := lock.Keep(s.unstored.token); err != nil {
-		return nil, s.notKept(err)
-	}
-	s.unstored = nil
-	return lock, nil
+	lock, err := s.store.Lock(ctx)
+	return lock, writingFault(err)
 }
 
 // ready returns what is stored and the token that counts, when its successor can
@@ -286,7 +314,8 @@ func (s *refreshToken) keep(lock *refresh.Lock, stored, next refresh.Token) erro
 		return nil
 	}
 	if err := lock.Keep(next); err != nil {
-		s.unstored = &unstored{next, lock}
+		s.unstored = &unstored{token: next, lock: lock}
+		go s.unstored.insist()
 		return s.notKept(err)
 	}
 	return nil

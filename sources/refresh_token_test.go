@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -382,6 +383,24 @@ func TestWhatCouldNotBeStoredIsStoredBeforeAnythingElse(t *testing.T) {
 		t.Error(err)
 	}
 	r.wantUses(t, 4)
+}
+
+func TestWhatCouldNotBeStoredOutlivesItsSource(t *testing.T) {
+	r := newRobot(t)
+	fill := r.onSmallDisk(t)
+	r.mustIssue(t)
+	r.issuer.Change(func(b *issuertest.Behaviour) { b.Strict, b.Answer = true, func(url.Values, map[string]any) { fill() } })
+	r.refuses(t, agent.Writing, "only in memory")
+	r.load(t) // as a reload does with another definition
+	for range 3 {
+		runtime.GC() // which would close the lock of a source that is gone
+	}
+	r.issuer.Change(func(b *issuertest.Behaviour) { b.Answer = nil })
+	if err := os.Remove(r.fullFile()); err != nil {
+		t.Fatal(err)
+	}
+	r.mustIssue(t)
+	r.wantUses(t, 3)
 }
 
 func TestTheStateFolderOfAnotherUserIsNamedBeforeTheTokenIsUsed(t *testing.T) {
