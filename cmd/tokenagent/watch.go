@@ -86,7 +86,7 @@ func newWatcher(log logrus.FieldLogger, changed func(), touched func(path string
 func (w *watcher) Seen() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	differing(w.seen)
+	differing(w.seen, slices.Collect(maps.Keys(w.seen)))
 }
 
 // Watch replaces what is watched by the list of a configuration that was read
@@ -95,13 +95,18 @@ func (w *watcher) Watch(l watchlist, since time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	folders := map[string]bool{}
-	for _, f := range slices.Concat(l.files, l.followed) {
+	answering, hanging := w.parted(l.followed)
+	for _, f := range slices.Concat(l.files, answering) {
 		for _, place := range places(f) {
 			folders[place] = true
 		}
 	}
 	w.seen = looks(w.seen, l.files, since)
-	w.follow = looks(w.follow, l.followed, since)
+	w.follow = looks(w.follow, answering, since)
+	for _, f := range hanging { // looked at when it answers
+		w.follow[f] = ""
+		folders[filepath.Dir(f)] = true
+	}
 	w.sinks = make(map[string]bool, len(l.sinks))
 	for _, s := range l.sinks {
 		w.sinks[s] = true
@@ -109,6 +114,19 @@ func (w *watcher) Watch(l watchlist, since time.Time) {
 	}
 	w.folders = slices.Sorted(maps.Keys(folders))
 	w.arm()
+}
+
+// parted tells the files whose folders answer from those whose folders hang, as
+// they may lie anywhere.
+func (w *watcher) parted(files []string) (answering, hanging []string) {
+	for _, f := range files {
+		if w.answers(filepath.Dir(f)) {
+			answering = append(answering, f)
+		} else {
+			hanging = append(hanging, f)
+		}
+	}
+	return answering, hanging
 }
 
 // looks are how the files look, those before as they were seen then.
@@ -176,7 +194,8 @@ func (w *watcher) event(e fsnotify.Event) bool {
 func (w *watcher) look() {
 	w.mu.Lock()
 	w.arm()
-	changed, touched := differing(w.seen), differing(w.follow)
+	followed, _ := w.parted(slices.Collect(maps.Keys(w.follow)))
+	changed, touched := differing(w.seen, slices.Collect(maps.Keys(w.seen))), differing(w.follow, followed)
 	w.mu.Unlock()
 	for _, f := range touched {
 		w.touched(f)
@@ -186,11 +205,11 @@ func (w *watcher) look() {
 	}
 }
 
-// differing are the files that are others than were seen; they are seen now.
-func differing(seen map[string]string) (all []string) {
-	for f, before := range seen {
+// differing are those of the files that are others than were seen; they are seen now.
+func differing(seen map[string]string, files []string) (all []string) {
+	for _, f := range files {
 		now := lookAt(f, time.Time{})
-		if now != before {
+		if now != seen[f] {
 			all = append(all, f)
 		}
 		seen[f] = now
