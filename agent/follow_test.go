@@ -90,7 +90,7 @@ func TestAFailingExchangeIsRepeatedWhenItsSubjectTokenChanges(t *testing.T) {
 		}
 		source.set(func() { source.err = nil })
 		a.Touched(t.Context(), "/run/upstream")
-		time.Sleep(2 * time.Second)
+		time.Sleep(6 * time.Second)
 		if s := must(a.Status(t.Context()))[0]; s.State != Valid {
 			t.Errorf("it is %s", s.State)
 		}
@@ -99,6 +99,20 @@ func TestAFailingExchangeIsRepeatedWhenItsSubjectTokenChanges(t *testing.T) {
 		time.Sleep(time.Second)
 		if source.times() != n {
 			t.Error("a good token was asked for again")
+		}
+	})
+}
+
+func TestASubjectTokenThatChangesAllTheTimeHasNoIssuerStormed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := &fakeFollower{err: &Fault{Kind: Transient, Err: errors.New("busy")}}
+		a := started(t, silent(), Renewer{Name: "a", Source: source, Sinks: []Sink{&fakeSink{path: "/a/token"}}})
+		for range 60 {
+			time.Sleep(time.Second)
+			a.Touched(t.Context(), "/run/upstream")
+		}
+		if n := source.times(); n > 13 {
+			t.Errorf("asked %d times in a minute", n)
 		}
 	})
 }

@@ -110,17 +110,20 @@ func (e *entry) atMost(due, now time.Time) time.Time {
 	return due
 }
 
-// followed has the entry's source read again a file that has changed.
+// followed has the entry's source read again a file that has changed: a copy at
+// once, but no more than once a second; what fails as soon as two attempts may be.
 func (a *Agent) followed(e *entry) {
 	ask := e.ask()
 	switch {
 	case ask.running:
 		ask.touched = true
-	case e.copies() || ask.trouble.failures > 0:
+	case e.copies():
+		a.scheduleAt(ask, later(a.now, ask.begun.Add(betweenTouches)))
+	case ask.trouble.failures > 0:
 		if i := ask.lane.issuer; i != nil {
 			i.knock()
 		}
-		a.scheduleAt(ask, later(a.now, ask.begun.Add(betweenTouches)))
+		a.schedule(ask, a.now)
 	}
 }
 
