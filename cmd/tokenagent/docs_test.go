@@ -115,6 +115,11 @@ func TestReadmeHasEveryCommand(t *testing.T) {
 		}
 	}
 	walk(newRoot())
+	for _, kind := range initKinds() {
+		if !strings.Contains(section, kind) {
+			t.Errorf("the row of init has no %s", kind)
+		}
+	}
 }
 
 func TestReadmeHasEveryExitCode(t *testing.T) {
