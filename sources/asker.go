@@ -125,7 +125,7 @@ func (a *asker) token(ctx context.Context, req agent.Request, answer issuer.Answ
 	}
 	t := agent.Token{Secret: answer.Access, Issued: answer.Sent}
 	if t.Expires, err = a.expiry(answer, decoded.Claims); err != nil {
-		return agent.Token{}, configurationFault(err)
+		return agent.Token{}, a.fault(err)
 	}
 	less := narrowed(req, answer, decoded)
 	switch {
@@ -133,9 +133,14 @@ func (a *asker) token(ctx context.Context, req agent.Request, answer issuer.Answ
 	case a.lenient:
 		t.Note = less
 	default:
-		return agent.Token{}, configurationFault(fmt.Errorf(`%s; have the issuer grant it to this client, or write on_narrowed = "warn" to take what it gives`, less))
+		return agent.Token{}, a.fault(fmt.Errorf(`%s; have the issuer grant it to this client, or write on_narrowed = "warn" to take what it gives`, less))
 	}
 	return t, nil
+}
+
+// fault says whose answer is not as it must be.
+func (a *asker) fault(err error) error {
+	return configurationFault(fmt.Errorf("%s: %w", a.server, err))
 }
 
 // read decodes the token, and verifies it unless that is turned off; an opaque one
@@ -155,10 +160,10 @@ func (a *asker) read(ctx context.Context, text agent.Secret) (decoded profile.To
 func (a *asker) unverified(text agent.Secret) (profile.Token, error) {
 	decoded, err := profile.Decode(text.Reveal())
 	if err != nil {
-		return decoded, configurationFault(fmt.Errorf("the token that came back: %w", err))
+		return decoded, a.fault(fmt.Errorf("the token that came back: %w", err))
 	}
 	if iss, there := decoded.Claims["iss"]; there && a.issuer != "" && iss != a.issuer {
-		return decoded, configurationFault(fmt.Errorf("the token is of the issuer %s, and %q was asked; the attribute issuer is byte for byte what its tokens say", quoted(fmt.Sprint(iss)), a.issuer))
+		return decoded, a.fault(fmt.Errorf("the token is of the issuer %s, and %q was asked; the attribute issuer is byte for byte what its tokens say", quoted(fmt.Sprint(iss)), a.issuer))
 	}
 	return decoded, nil
 }

@@ -129,7 +129,7 @@ func TestAnotherTypeThanWasRequestedIsRefused(t *testing.T) {
 	write(t, subject, "subject", 0o600)
 	r := asking(t, i, "token_exchange", []string{`subject_token_file = "` + subject + `"`, `requested_token_type = "urn:ietf:params:oauth:token-type:id_token"`}, "")
 	_, err := r.Source.Issue(t.Context(), r.Request)
-	wantFault(t, err, agent.Configuration, `the issuer gave a token of the type "urn:ietf:params:oauth:token-type:access_token", and requested_token_type is "urn:ietf:params:oauth:token-type:id_token"`)
+	wantFault(t, err, agent.Configuration, "issuer "+i.URL+": ", `the issuer gave a token of the type "urn:ietf:params:oauth:token-type:access_token", and requested_token_type is "urn:ietf:params:oauth:token-type:id_token"`)
 }
 
 func TestExpiryIsTheEarlierOfWhatIsSaid(t *testing.T) {
@@ -278,22 +278,22 @@ func TestWhatCameBackIsNotInstalledUnlessItIsAsAsked(t *testing.T) {
 		kind   agent.Kind
 		want   string
 	}{
-		"a scope less, as the answer says": {answering("scope", "storage.read:/"), nil, agent.Configuration, `the issuer gave the scope \"storage.read:/\", and \"compute.read\" was asked for too; have the issuer grant it to this client, or write on_narrowed = \"warn\"`},
+		"a scope less, as the answer says": {answering("scope", "storage.read:/"), nil, agent.Configuration, `: the issuer gave the scope \"storage.read:/\", and \"compute.read\" was asked for too; have the issuer grant it to this client, or write on_narrowed = \"warn\"`},
 		"a scope less, as the token says":  {claiming("scope", "compute.read"), nil, agent.Configuration, `the token's scope: it is \"compute.read\"; storage.read:/ was asked for too; have the issuer grant it`},
 		"no scope said at all":             {unscoped, nil, agent.Configuration, `the token's scope: it is missing; storage.read:/ compute.read was asked for too`},
 		"another audience":                 {claiming("aud", "https://other.example.org"), nil, agent.Configuration, `the token's aud: it is \"https://other.example.org\"; https://storage.example.org was asked for too`},
-		"no audience":                      {claiming("aud", nil), nil, agent.Configuration, `the token's aud: it is missing; https://storage.example.org was asked for too`},
+		"no audience":                      {claiming("aud", nil), nil, agent.Configuration, `: the token's aud: it is missing; https://storage.example.org was asked for too`},
 		"an opaque one with less scope":    {opaque("scope", "compute.read"), nil, agent.Configuration, `the issuer gave the scope \"compute.read\", and \"storage.read:/\" was asked for too`},
 		"a scope without end":              {answering("scope", strings.Repeat("a", 1<<19)), nil, agent.Configuration, `the issuer gave the scope \"` + strings.Repeat("a", 160) + `…\", and`},
 		"an issuer without end":            {claiming("iss", strings.Repeat("a", 9000)), []string{`verify = false`}, agent.Configuration, `the token is of the issuer \"` + strings.Repeat("a", 160) + `…\", and`},
 		"another issuer":                   {claiming("iss", "https://other.example.org"), nil, agent.Configuration, `iss: `},
-		"another issuer, not verified":     {claiming("iss", "https://other.example.org"), []string{`verify = false`}, agent.Configuration, `the token is of the issuer \"https://other.example.org\"`},
+		"another issuer, not verified":     {claiming("iss", "https://other.example.org"), []string{`verify = false`}, agent.Configuration, `: the token is of the issuer \"https://other.example.org\"`},
 		"no signature":                     {answering("access_token", unsigned(none)), nil, agent.Configuration, `alg: `},
 		"no signature, not verified":       {answering("access_token", unsigned(none)), []string{`verify = false`}, agent.Configuration, `alg: the token is not signed`},
 		"an end in milliseconds":           {claiming("exp", time.Now().UnixMilli()), nil, agent.Configuration, `looks like milliseconds`},
 		"an end in the past":               {claiming("exp", time.Now().Add(-time.Minute).Unix()), nil, agent.Configuration, `exp must be later than iat`},
 		"an end too soon":                  {func(b *issuertest.Behaviour) { b.Lifetime = 5 * time.Second }, nil, agent.Transient, `too soon to be of use`},
-		"no end":                           {opaque("expires_in", nil), nil, agent.Configuration, `nothing says when the token expires, neither expires_in of the answer nor a claim exp; write assume_lifetime`},
+		"no end":                           {opaque("expires_in", nil), nil, agent.Configuration, `: nothing says when the token expires, neither expires_in of the answer nor a claim exp; write assume_lifetime`},
 		"an end at once":                   {opaque("expires_in", 0), nil, agent.Configuration, `nothing says when the token expires`},
 		"a negative life":                  {answering("expires_in", -1), nil, agent.Transient, `expires_in`},
 		"a life of centuries":              {answering("expires_in", 1e10), nil, agent.Transient, `expires_in`},

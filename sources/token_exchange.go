@@ -78,7 +78,7 @@ func (s tokenExchange) Issue(ctx context.Context, req agent.Request) (agent.Toke
 		return agent.Token{}, err
 	}
 	if s.requested != "" && answer.IssuedTokenType != s.requested {
-		return agent.Token{}, configurationFault(fmt.Errorf("the issuer gave a token of the type %s, and requested_token_type is %q; have the issuer give that, or leave the attribute out", quoted(answer.IssuedTokenType), s.requested))
+		return agent.Token{}, s.fault(fmt.Errorf("the issuer gave a token of the type %s, and requested_token_type is %q; have the issuer give that, or leave the attribute out", quoted(answer.IssuedTokenType), s.requested))
 	}
 	return s.token(ctx, req, answer)
 }

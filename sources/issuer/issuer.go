@@ -76,8 +76,9 @@ func (s *Server) Name() string {
 	return s.address.TokenEndpoint
 }
 
-// where begins every error.
-func (s *Server) where() string {
+// String names the Server as every error begins: "issuer https://…", or else "token
+// endpoint https://…".
+func (s *Server) String() string {
 	if s.address.Issuer != "" {
 		return "issuer " + s.address.Issuer
 	}

@@ -103,7 +103,7 @@ func (s *Server) fault(err error) *agent.Fault { return s.faultIn("", err) }
 // faultIn says where the error is: in the part, such as "metadata", of what the
 // issuer serves.
 func (s *Server) faultIn(part string, err error) *agent.Fault {
-	where := s.where()
+	where := s.String()
 	if part != "" {
 		where += ": " + part
 	}
