@@ -74,6 +74,13 @@ func (c *Client) Heartbeat(ctx context.Context) (time.Time, error) {
 	return at, c.ask(ctx, http.MethodGet, "/heartbeat", nil, &at)
 }
 
+// Follows are the absolute paths, without symbolic links, of the files and folders
+// with the agent's configuration.
+func (c *Client) Follows(ctx context.Context) ([]string, error) {
+	var paths []string
+	return paths, c.ask(ctx, http.MethodGet, "/configuration", nil, &paths)
+}
+
 // Reload has the configuration read again. A configuration with faults is a
 // [*Refusal].
 func (c *Client) Reload(ctx context.Context) (agent.Replaced, error) {

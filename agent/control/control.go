@@ -6,6 +6,7 @@
 //	GET  /leftovers           files without a definition 200 [agent.Leftover]
 //	GET  /refused             when a configuration was   200 time, zero for none
 //	GET  /heartbeat           when the loop went round   200 time, zero for not yet
+//	GET  /configuration       what the agent follows     200 [string]
 //	POST /reload              reads the configuration    200 agent.Replaced
 //
 // Who may open the socket may use all of them; no token ever goes through it.
@@ -31,6 +32,7 @@ type Answers struct {
 	Refused   func() time.Time // since when the configuration on disk is refused; zero: it is the one in use
 	Leftovers func(ctx context.Context) ([]agent.Leftover, error)
 	Heartbeat func() time.Time // when the loop last went round; it must answer also when the loop hangs
+	Follows   func() []string  // the absolute paths, without symbolic links, of the files and folders with its configuration
 }
 
 // A Refusal is an answer that is no: what was asked cannot be done as long as

@@ -58,6 +58,7 @@ func TestBothEndsAgree(t *testing.T) {
 		Reload:    func(context.Context) (agent.Replaced, error) { return replaced, nil },
 		Refused:   func() time.Time { return refused },
 		Heartbeat: func() time.Time { return beat },
+		Follows:   func() []string { return []string{"/etc/tokenagent/tokenagent.hcl"} },
 		Leftovers: func(context.Context) ([]agent.Leftover, error) { return leftovers, nil },
 	})
 	for _, ask := range []func(context.Context, ...string) ([]agent.Status, error){c.Status, c.Refresh} {
@@ -77,6 +78,9 @@ func TestBothEndsAgree(t *testing.T) {
 	}
 	if got, err := c.Refused(t.Context()); err != nil || !got.Equal(refused) {
 		t.Errorf("Refused = %v, %v", got, err)
+	}
+	if got, err := c.Follows(t.Context()); err != nil || !slices.Equal(got, []string{"/etc/tokenagent/tokenagent.hcl"}) {
+		t.Errorf("Follows = %q, %v", got, err)
 	}
 	if got, err := c.Heartbeat(t.Context()); err != nil || !got.Equal(beat) {
 		t.Errorf("Heartbeat = %v, %v", got, err)

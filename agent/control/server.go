@@ -68,6 +68,9 @@ func routes(answers Answers) http.Handler {
 	mux.HandleFunc("GET /heartbeat", func(w http.ResponseWriter, r *http.Request) {
 		answer(w, answers.Heartbeat(), nil)
 	})
+	mux.HandleFunc("GET /configuration", func(w http.ResponseWriter, r *http.Request) {
+		answer(w, answers.Follows(), nil)
+	})
 	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, r *http.Request) {
 		replaced, err := answers.Reload(r.Context())
 		answer(w, replaced, err)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -97,10 +98,24 @@ func textOf(faults config.Faults) string {
 	return text.String()
 }
 
+// followed are the paths as everybody else finds them, too.
+func (p *place) followed() (all []string) {
+	for _, path := range p.paths() {
+		if abs, err := filepath.Abs(path); err == nil {
+			path = abs
+		}
+		if real, err := filepath.EvalSymlinks(path); err == nil {
+			path = real
+		}
+		all = append(all, path)
+	}
+	return all
+}
+
 // client asks the agent of this configuration. Of one with faults it may be
 // unknown where its agent answers; then the faults are the error, except for the
 // default configuration, whose agent is looked for in the default place.
-func (p *place) client() (*control.Client, error) {
+func (p *place) client(ctx context.Context) (*control.Client, error) {
 	if p.socket != "" { // the configuration does not matter, and may not be there
 		return control.NewClient(p.socket), nil
 	}
@@ -112,7 +127,32 @@ func (p *place) client() (*control.Client, error) {
 	if path == "" {
 		return nil, fmt.Errorf("%w: there is no folder for a control socket; set control in the agent block, or name a socket with --control", control.ErrNoAgent)
 	}
-	return control.NewClient(path), nil
+	client := control.NewClient(path)
+	if len(p.configs) > 0 && cfg.Settings.Control == "" {
+		if err := p.notAnother(ctx, client, path); err != nil {
+			return nil, err
+		}
+	}
+	return client, nil
+}
+
+// notAnother is the error where the agent that answers follows other files than
+// the named ones. That may be where the configuration does not say where its agent
+// answers, as that of tokenagent@site.service, which answers elsewhere.
+func (p *place) notAnother(ctx context.Context, client *control.Client, path string) error {
+	ctx, cancel := context.WithTimeout(ctx, probeLimit)
+	defer cancel()
+	theirs, err := client.Follows(ctx)
+	if err != nil {
+		return nil // as whoever asks next will find
+	}
+	for _, ours := range p.followed() {
+		if slices.ContainsFunc(theirs, func(their string) bool { return inside(ours, their) || inside(their, ours) }) {
+			return nil
+		}
+	}
+	return fmt.Errorf("control socket %s: %w for %s, only for %s; name the socket of the right one with --control (of tokenagent@NAME it is /run/tokenagent/NAME/control.sock)",
+		path, control.ErrNoAgent, strings.Join(p.configs, ", "), strings.Join(theirs, ", "))
 }
 
 // socketPath is where the agent of a configuration with these settings answers.

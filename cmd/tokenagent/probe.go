@@ -38,7 +38,7 @@ func (p *probe) ask(ctx context.Context, from *place, names []string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, probeLimit)
 	defer cancel()
-	client, err := from.client()
+	client, err := from.client(ctx)
 	if err == nil && p.live {
 		err = alive(ctx, client)
 	} else if err == nil {

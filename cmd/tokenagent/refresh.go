@@ -25,7 +25,7 @@ Exit codes: 0 all were written, 1 one was not, 2 there is no such NAME,
 		RunE: func(c *cobra.Command, names []string) error {
 			ctx, stop := untilSignal(c.Context())
 			defer stop()
-			client, err := from.client()
+			client, err := from.client(ctx)
 			if err != nil {
 				return err
 			}

@@ -24,7 +24,7 @@ Exit codes: 0 it is in use, 78 it has faults, 5 no agent answers.`,
   tokenagent reload --config .quickstart/tokenagent.hcl`,
 		Args: arguments(0, 0, ""),
 		RunE: func(c *cobra.Command, _ []string) error {
-			client, err := from.client()
+			client, err := from.client(c.Context())
 			if err != nil {
 				return err
 			}

@@ -187,6 +187,7 @@ func (d *daemon) answer(ctx context.Context, listener net.Listener) {
 		Leftovers: d.agent.Leftovers,
 		Refused:   d.refusedSince,
 		Heartbeat: d.agent.Heartbeat,
+		Follows:   d.from.followed,
 	})
 	if err != nil {
 		d.log.WithError(err).Error("the control socket answers no more; the tokens are kept fresh, SIGHUP reloads")

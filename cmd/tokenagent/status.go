@@ -115,7 +115,7 @@ func isTerminal(stream any) bool {
 // survey asks the agent for the states of the tokens; when none answers it
 // looks at their files.
 func (p *place) survey(ctx context.Context, names []string) (survey, error) {
-	client, err := p.client()
+	client, err := p.client(ctx)
 	if errors.Is(err, control.ErrNoAgent) {
 		return p.surveyFiles(ctx, names)
 	}
