@@ -286,6 +286,16 @@ func TestFolderOfTheTokenIsMadeWhereNobodyElseCanEnter(t *testing.T) {
 	}
 }
 
+func TestFileOfTheTokenIsFoundFromEveryFolder(t *testing.T) {
+	s := execSite(t)
+	c := s.execute(t, `cd / && cp "$BEARER_TOKEN_FILE" "$1/seen"`)
+	c.Dir = s.folder
+	c.Env = append(c.Env, "XDG_RUNTIME_DIR=", "TMPDIR=run")
+	check(t, c.Start())
+	s.ended(t, c, 0)
+	s.written(t, "seen")
+}
+
 // countZombies leaves processes without a parent, and then counts those that have
 // ended and that nobody has reaped.
 const countZombies = `

@@ -27,7 +27,11 @@ type ownToken struct {
 
 // keepOwn begins to keep the renewer's token fresh, in a new folder.
 func keepOwn(r agent.Renewer, log logrus.FieldLogger) (*ownToken, error) {
-	folder, err := os.MkdirTemp(ownFolders(), "tokenagent-exec-") // 0700
+	folders, err := filepath.Abs(ownFolders()) // the command may go to another folder
+	if err != nil {
+		return nil, err
+	}
+	folder, err := os.MkdirTemp(folders, "tokenagent-exec-") // 0700
 	if err != nil {
 		return nil, fmt.Errorf("a folder for the token: %w; set TMPDIR to one that this user can write", err)
 	}
