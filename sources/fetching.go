@@ -159,13 +159,16 @@ func authsWith(attr string) []string {
 	return slices.DeleteFunc(slices.Clone(issuer.Auths()), func(auth string) bool { return !slices.Contains(clientFiles[auth], attr) })
 }
 
-// quoted is a text of an issuer's as an error shows it, which may be of any length.
-func quoted(text string) string {
+// quoted is a text of an issuer's as an error shows it.
+func quoted(text string) string { return strconv.Quote(shortened(text)) }
+
+// shortened is a text of an issuer's, which may be of any length.
+func shortened(text string) string {
 	const most = 160 // characters
 	if runes := []rune(text); len(runes) > most {
 		text = string(runes[:most]) + "…"
 	}
-	return strconv.Quote(text)
+	return text
 }
 
 func quotedList(words []string) string { return `"` + strings.Join(words, `", "`) + `"` }

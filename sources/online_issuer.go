@@ -102,7 +102,7 @@ func keyNames(keys []issuer.Key) string {
 	const most = 5
 	var names []string
 	for _, k := range keys[:min(len(keys), most)] {
-		names = append(names, strings.TrimSpace(cmp.Or(k.ID, "without kid")+" "+k.Algorithm))
+		names = append(names, strings.TrimSpace(shortened(cmp.Or(k.ID, "without kid"))+" "+shortened(k.Algorithm)))
 	}
 	if len(keys) > most {
 		names = append(names, fmt.Sprintf("and %d more", len(keys)-most))
@@ -182,7 +182,7 @@ func offered(about, wanted string, said []string, mend string) Finding {
 	case slices.Contains(said, wanted):
 		return fine(about, "%s is offered", wanted)
 	}
-	return wrong(about, "%s is not offered, but %s; %s", wanted, strings.Join(said, ", "), mend)
+	return wrong(about, "%s is not offered, but %s; %s", wanted, shortened(strings.Join(said, ", ")), mend)
 }
 
 // scopesOf are the words that the requests ask for.

@@ -73,6 +73,21 @@ func TestAnInquiryComparesTheGrantOfEachKind(t *testing.T) {
 	}
 }
 
+func TestAnInquiryRepeatsNothingWithoutEnd(t *testing.T) {
+	t.Parallel()
+	i := issuertest.Start(t)
+	key := generated(t, "ES256")
+	i.Publish(jose.JSONWebKey{Key: key.Public(), KeyID: strings.Repeat("k", 100_000)})
+	i.Change(func(b *issuertest.Behaviour) {
+		b.Metadata = func(m map[string]any) { m["grant_types_supported"] = []string{strings.Repeat("g", 100_000)} }
+	})
+	for _, f := range looked(t, secrets(t), fetched("client_credentials", clientOf(i)...)) {
+		if len(f.Text) > 1000 {
+			t.Errorf("%s has %d bytes", f.About, len(f.Text))
+		}
+	}
+}
+
 func TestAnInquiryLooksForTheSubjectToken(t *testing.T) {
 	t.Parallel()
 	i := issuertest.Start(t)
