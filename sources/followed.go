@@ -34,11 +34,20 @@ func readFollowed(path string) (data []byte, info fs.FileInfo, err error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil, transientFault(fmt.Errorf("%w; it is read as soon as something writes it", err))
 	case errors.Is(err, fs.ErrPermission):
-		return nil, nil, configurationFault(fmt.Errorf("%w; whoever runs tokenagent needs the permission to read it", err))
+		return nil, nil, configurationFault(fmt.Errorf("%w; %s", err, whoReads(os.Geteuid())))
 	case errors.Is(err, errIrregular) || errors.As(err, new(*strangerError)):
 		return nil, nil, configurationFault(err)
 	}
 	return nil, nil, transientFault(err)
+}
+
+// whoReads says what the agent, as that user, needs to read a file. Root lacks it
+// where its capabilities are few.
+func whoReads(uid int) string {
+	if uid == 0 {
+		return "root reads it with CAP_DAC_READ_SEARCH: under systemd, CapabilityBoundingSet=CAP_DAC_READ_SEARCH in a drop-in, as tokenagent systemd-dropin prints it"
+	}
+	return "whoever runs tokenagent needs the permission to read it"
 }
 
 func transientFault(err error) error {

@@ -46,6 +46,7 @@ func TestUnderSystemd(t *testing.T) {
 		{"the sandbox is on", m.sandboxIsOn},
 		{"hooks do their work in the sandbox", m.hooksWork},
 		{"a closed folder names the drop-in", m.closedFolder},
+		{"a closed file names the drop-in", m.closedFile},
 		{"reload gives the verdict", m.reloadVerdict},
 		{"a stopped agent is killed and started again", m.watchdogKills},
 		{"require_all holds up who is behind", m.requireAllHolds},
@@ -174,6 +175,25 @@ func (m machine) closedFolder(t *testing.T) {
 	m.dropinOpens(t)
 	m.run(t, "systemctl", "restart", "tokenagent")
 	m.wantStatus(t, "tokenagent", `4 tokens valid; .*`)
+}
+
+// others is a token of another user's, which the template as shipped cannot read.
+const others = `
+source "file" "upstream" {
+  path = "/home/upstream/token"
+}
+token "copy" {
+  source = source.file.upstream
+  sink "file" { path = "/tmp/foreign" }
+}
+`
+
+func (m machine) closedFile(t *testing.T) {
+	put(t, m.path("/etc/tokenagent/foreign.hcl"), others)
+	m.run(t, "systemctl", "start", "tokenagent@foreign")
+	m.wantLogged(t, "tokenagent@foreign", "permission denied; root reads it with CAP_DAC_READ_SEARCH")
+	m.wantLogged(t, "tokenagent@foreign", "tokenagent systemd-dropin")
+	m.run(t, "systemctl", "stop", "tokenagent@foreign")
 }
 
 func (m machine) reloadVerdict(t *testing.T) {
