@@ -86,8 +86,8 @@ func TestFaultsOfAnAnswer(t *testing.T) {
 		kind  agent.Kind
 		text  string
 	}{
-		"never":            {hang, transient, "issuer ISSUER: no answer began within 1s"},
-		"slow":             {slow, transient, "issuer ISSUER: no complete answer in time, which is at most 2s"},
+		"never":            {hang, transient, "issuer ISSUER: no answer began within 1s; see whether the issuer is overloaded"},
+		"slow":             {slow, transient, "issuer ISSUER: no complete answer in time, which is at most 2s; see whether the issuer is overloaded, or the network slow"},
 		"reset":            {reset, transient, "issuer ISSUER: the connection ended before the answer was complete at HOST"},
 		"cut":              {truncated, transient, "issuer ISSUER: the connection ended before the answer was complete"},
 		"gzip":             {gzipped, transient, "issuer ISSUER: its answer is compressed, though nobody asked for that; see what stands between"},
@@ -289,7 +289,11 @@ func TestFaultsOfAConnection(t *testing.T) {
 	defer silent.Close()
 	address := "https://" + silent.Addr().String()
 	wants(t, ask(t, Address{Issuer: address}), address, agent.Transient,
-		"issuer ISSUER: metadata: no TLS handshake within 1s")
+		"issuer ISSUER: metadata: no TLS handshake within 1s; see whether the issuer is overloaded, and the port is right")
+
+	if err := ask(t, Address{Issuer: "https://iam.invalid"}); !strings.HasPrefix(err.Error(), "issuer https://iam.invalid: metadata: DNS ") { // RFC 6761 has nobody know it; a resolver may be missing too
+		t.Errorf("got %v", err)
+	}
 
 	plain := httptest.NewServer(http.NotFoundHandler())
 	defer plain.Close()

@@ -118,13 +118,13 @@ func timedOut(err error, b bounds) *agent.Fault {
 	case errors.Is(err, context.Canceled):
 		return &agent.Fault{Kind: agent.Transient, Err: context.Canceled}
 	case strings.Contains(text, "TLS handshake timeout"):
-		return transient("no TLS handshake within %s", b.tls)
+		return transient("no TLS handshake within %s; see whether the issuer is overloaded, and the port is right", b.tls)
 	case strings.Contains(text, "awaiting response headers"):
-		return transient("no answer began within %s", b.header)
+		return transient("no answer began within %s; see whether the issuer is overloaded", b.header)
 	case isDial(err) && isTimeout && wait.Timeout():
 		return transient("no connection within %s%s; see whether a firewall is between", b.connect, placeOf(err))
 	case errors.Is(err, context.DeadlineExceeded) || isTimeout && wait.Timeout():
-		return transient("no complete answer in time, which is at most %s", b.total)
+		return transient("no complete answer in time, which is at most %s; see whether the issuer is overloaded, or the network slow", b.total)
 	case strings.Contains(text, "HTTP response to HTTPS client"):
 		return transient("it does not speak TLS there; check the port")
 	case strings.Contains(text, "proxyconnect"):

@@ -181,7 +181,7 @@ func TestAnIssuerThatHangsIsWaitedForNoLonger(t *testing.T) {
 		start := time.Now()
 		_, err := s.Metadata(t.Context())
 		f, ok := errors.AsType[*agent.Fault](err)
-		if !ok || f.Kind != agent.Transient || err.Error() != "issuer "+example+": metadata: no complete answer in time, which is at most 30s" {
+		if !ok || f.Kind != agent.Transient || err.Error() != "issuer "+example+": metadata: no complete answer in time, which is at most 30s; see whether the issuer is overloaded, or the network slow" {
 			t.Errorf("got %v", err)
 		}
 		if took := time.Since(start); took != usual.total {
