@@ -33,7 +33,7 @@ func newExec() *cobra.Command {
 	var from place
 	var timeout time.Duration
 	c := &cobra.Command{
-		Use:   "exec [NAME] -- COMMAND [ARGUMENT…]",
+		Use:   "exec [flags] [NAME] -- COMMAND [ARGUMENT…]",
 		Short: "Run a command with a token that is kept fresh while it runs",
 		Long: `Run a command with BEARER_TOKEN_FILE, and keep the token in that file fresh while
 the command runs. NAME is the token's; it may be left out when there is but one.
