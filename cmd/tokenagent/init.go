@@ -31,7 +31,7 @@ is left as it is.
 KIND is one of: ` + strings.Join(initKinds(), ", ") + `.`,
 		Example: `  tokenagent init quickstart .quickstart   tokens of a minute, to watch
   tokenagent init local-key                print it
-  tokenagent init local-key /etc/tokenagent`,
+  tokenagent init local-key robot          write it, with a key, into the folder robot`,
 		Args:      arguments(1, 2, "KIND"),
 		ValidArgs: initKinds(),
 		RunE: func(c *cobra.Command, args []string) error {
