@@ -268,6 +268,18 @@ func set(members map[string]any, name string, value any) {
 	}
 }
 
+// What is told of the issuer's clock says when its token begins by ours.
+func TestATokenOfAnIssuerWhoseClockIsAheadHasBegun(t *testing.T) {
+	now := time.Now()
+	claims := map[string]any{"iat": json.Number(fmt.Sprint(now.Add(2 * time.Minute).Unix()))}
+	if err := checkBegun(issuer.Answer{Skew: -2 * time.Minute}, claims, now); err != nil {
+		t.Error(err)
+	}
+	if checkBegun(issuer.Answer{}, claims, now) == nil {
+		t.Error("a token of the future was taken")
+	}
+}
+
 // Each way in which what came back is not what was asked for has its class and its
 // one line in the log, and the token that was there stays.
 func TestWhatCameBackIsNotInstalledUnlessItIsAsAsked(t *testing.T) {
@@ -291,6 +303,8 @@ func TestWhatCameBackIsNotInstalledUnlessItIsAsAsked(t *testing.T) {
 		"no signature":                     {answering("access_token", unsigned(none)), nil, agent.Configuration, `alg: `},
 		"no signature, not verified":       {answering("access_token", unsigned(none)), []string{`verify = false`}, agent.Configuration, `alg: the token is not signed`},
 		"an end in milliseconds":           {claiming("exp", time.Now().UnixMilli()), nil, agent.Configuration, `looks like milliseconds`},
+		"a beginning in the future":        {claiming("nbf", time.Now().Add(30*time.Minute).Unix()), nil, agent.Transient, `the token is not valid before `},
+		"made in the future":               {claiming("iat", time.Now().Add(30*time.Minute).Unix()), nil, agent.Transient, `the token is not valid before `},
 		"an end in the past":               {claiming("exp", time.Now().Add(-time.Minute).Unix()), nil, agent.Configuration, `exp must be later than iat`},
 		"an end too soon":                  {func(b *issuertest.Behaviour) { b.Lifetime = 5 * time.Second }, nil, agent.Transient, `too soon to be of use`},
 		"no end":                           {opaque("expires_in", nil), nil, agent.Configuration, `: nothing says when the token expires, neither expires_in of the answer nor a claim exp; write assume_lifetime`},
