@@ -357,6 +357,44 @@ func TestWhatIsLessThanAskedForPassesWithAWarningIfThatIsWished(t *testing.T) {
 	}
 }
 
+func TestSourcesThatKnowOneIssuerOtherwiseShareItsLimits(t *testing.T) {
+	t.Parallel()
+	i := issuertest.Start(t)
+	const block = `
+source "client_credentials" "NAME" {
+  issuer      = "ISSUER"
+  MORE
+  ca_file     = "CA"
+  client_id   = "robot"
+  client_auth = "none"
+}
+token "NAME" {
+  source = source.client_credentials["NAME"]
+}
+`
+	text := ""
+	for name, more := range map[string]string{"a": "", "b": `jwks_uri = "ISSUER/jwks"`, "c": `token_endpoint = "ISSUER/token"`} {
+		text += strings.NewReplacer("NAME", name, "ISSUER", i.URL, "CA", i.CAFile).Replace(strings.Replace(block, "MORE", more, 1))
+	}
+	c, faults := load(t, t.TempDir(), text, false)
+	if faults.HasErrors() {
+		t.Fatal(faults)
+	}
+	var all sync.WaitGroup
+	for _, r := range c.Renewers {
+		all.Go(func() {
+			if _, err := r.Source.Issue(t.Context(), r.Request); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	asked := i.Requests()
+	if took, most := asked[len(asked)-1].At.Sub(asked[0].At), i.MostAtOnce(); len(asked) < 8 || took < time.Duration(len(asked)-1)*190*time.Millisecond || most > 2 {
+		t.Errorf("it was asked %d times within %v, %d at a time", len(asked), took, most)
+	}
+}
+
 func TestWhatIsMoreThanAskedForIsWelcome(t *testing.T) {
 	i := issuertest.Start(t)
 	i.Change(func(b *issuertest.Behaviour) {

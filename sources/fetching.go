@@ -48,7 +48,7 @@ func (f *fetching) asker(b *config.Block) *asker {
 	}
 	address := f.address()
 	return &asker{
-		server:         b.Shared(address, func() any { return issuer.NewServer(address) }).(*issuer.Server),
+		server:         serverAt(b, address),
 		client:         f.client(),
 		issuer:         f.Issuer,
 		audience:       f.AudienceParameter,
@@ -62,6 +62,19 @@ func (f *fetching) asker(b *config.Block) *asker {
 
 func (f *fetching) address() issuer.Address {
 	return issuer.Address{Issuer: f.Issuer, TokenEndpoint: f.TokenEndpoint, JWKSURI: f.JWKSURI, CAFile: f.CAFile}
+}
+
+// A firstServer is the key of the first Server of an issuer in a load.
+type firstServer string
+
+// serverAt is the Server that all sources with that address share. Those that know
+// the same issuer otherwise, such as by another ca_file, share its limits.
+func serverAt(b *config.Block, address issuer.Address) *issuer.Server {
+	return b.Shared(address, func() any {
+		s := issuer.NewServer(address)
+		s.ShareLimits(b.Shared(firstServer(s.Name()), func() any { return s }).(*issuer.Server))
+		return s
+	}).(*issuer.Server)
 }
 
 func (f *fetching) client() issuer.Client {

@@ -68,6 +68,10 @@ func NewServer(a Address) *Server {
 	}
 }
 
+// ShareLimits has both keep to the limits together, since they are at the same issuer
+// and differ only in how they know it. It is called before s asks anything.
+func (s *Server) ShareLimits(other *Server) { s.room, s.rate = other.room, other.rate }
+
 // Name is the issuer, or else the token endpoint: what agent.Remote wants.
 func (s *Server) Name() string {
 	if s.address.Issuer != "" {
