@@ -77,10 +77,7 @@ func alerted(alert string) *agent.Fault {
 // where it is something else.
 func lost(err error) *agent.Fault {
 	if e, ok := errors.AsType[*net.DNSError](err); ok {
-		if e.IsNotFound {
-			return transient("DNS knows no host %s; check the address, and this host's resolver", printable(e.Name))
-		}
-		return transient("DNS did not tell the address of %s; check this host's resolver", printable(e.Name))
+		return unnamed(e, throughProxy(err))
 	}
 	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
 		return transient("it does not speak TLS there; check the port")
@@ -98,11 +95,29 @@ func lost(err error) *agent.Fault {
 	return nil
 }
 
+// unnamed is the fault of a host whose address DNS did not tell.
+func unnamed(e *net.DNSError, proxy bool) *agent.Fault {
+	address := "the address"
+	if proxy {
+		address = "https_proxy, which names it"
+	}
+	if e.IsNotFound {
+		return transient("DNS knows no host %s; check %s, and this host's resolver", printable(e.Name), address)
+	}
+	return transient("DNS did not tell the address of %s; check this host's resolver", printable(e.Name))
+}
+
+// throughProxy reports whether the connection was to be one to a proxy.
+func throughProxy(err error) bool {
+	e, ok := errors.AsType[*net.OpError](err)
+	return ok && e.Op == "proxyconnect"
+}
+
 // placeOf is where a connection was to lead, and through what.
 func placeOf(err error) string {
 	e, ok := errors.AsType[*net.OpError](err)
 	switch {
-	case ok && e.Op == "proxyconnect":
+	case throughProxy(err):
 		return " at the proxy that https_proxy names"
 	case !ok || e.Addr == nil:
 		return ""
