@@ -156,8 +156,8 @@ func build(t *testing.T, program string, args ...string) {
 // them, also where they are mounted otherwise.
 func (p podman) command(args ...string) *exec.Cmd {
 	argv := []string{"-m", "sh", "-c", `umount -R /sys/fs/cgroup 2>/dev/null; mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec "$@"`, "sh",
-		"podman", "--storage-driver", "vfs", "--root", p.storage + "/root", "--runroot", p.storage + "/run",
-		"--cgroup-manager", "cgroupfs", "--runtime", "crun"}
+		"podman", "--storage-driver", "vfs", "--root", p.storage + "/root", "--runroot", p.storage + "/run", "--tmpdir", p.storage + "/tmp",
+		"--cgroup-manager", "cgroupfs", "--runtime", "crun", "--runtime-flag", "root=" + p.storage + "/crun"}
 	return exec.Command("unshare", append(argv, args...)...)
 }
 

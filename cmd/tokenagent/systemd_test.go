@@ -70,6 +70,31 @@ func (m machine) unitsAreRight(t *testing.T) {
 	for _, unit := range units {
 		m.run(t, "systemd-analyze", "security", "--offline=true", "--threshold="+strconv.Itoa(mostExposure), unit)
 	}
+	m.unitSays(t)
+}
+
+// unitSays compares what the other parts do not see, or hurry: what is shipped, as
+// systemd reads it. The template is the same unit (TestTheTemplateIsTheUnitForAnInstance).
+func (m machine) unitSays(t *testing.T) {
+	for name, want := range map[string]string{
+		"Type": "notify", "Restart": "always", "RestartUSec": "10s", "StartLimitIntervalUSec": "0",
+		"PrivateTmp": "no", "CapabilityBoundingSet": "cap_chown cap_setgid cap_setuid",
+		"ReadWritePaths": "-/tmp -/etc/condor/tokens.d -/etc/condor-ce/tokens.d", "Wants": "network-online.target",
+	} {
+		if got := m.property(t, "tokenagent", name); got != want {
+			t.Errorf("%s is %q, want %q", name, got, want)
+		}
+	}
+	for name, units := range map[string]string{
+		"Before": "condor.service condor-ce.service gwms-frontend.service",
+		"After":  "network-online.target time-sync.target nss-user-lookup.target",
+	} {
+		for unit := range strings.FieldsSeq(units) {
+			if got := m.property(t, "tokenagent", name); !slices.Contains(strings.Fields(got), unit) {
+				t.Errorf("%s is %q, without %s", name, got, unit)
+			}
+		}
+	}
 }
 
 func (m machine) dropinOpens(t *testing.T) {
@@ -107,6 +132,9 @@ func (m machine) orderedBehind(t *testing.T) {
 		if uid := info.Sys().(*syscall.Stat_t).Uid; uid != owner || info.Mode()&0o077 != 0 {
 			t.Errorf("%s belongs to %d and has the mode %v", path, uid, info.Mode())
 		}
+	}
+	if limit := m.property(t, "tokenagent", "WatchdogUSec"); limit != "2min" { // before the start it is unknown
+		t.Errorf("the watchdog waits for %s", limit)
 	}
 }
 
