@@ -90,6 +90,7 @@ func TestFaultsOfAnAnswer(t *testing.T) {
 		"slow":             {slow, transient, "issuer ISSUER: no complete answer in time, which is at most 2s; see whether the issuer is overloaded, or the network slow"},
 		"reset":            {reset, transient, "issuer ISSUER: the connection ended before the answer was complete at HOST"},
 		"cut":              {truncated, transient, "issuer ISSUER: the connection ended before the answer was complete"},
+		"another protocol": {switched, transient, "issuer ISSUER: its answer has the status 101 Switching Protocols, though nobody asked for that; see what stands between"},
 		"gzip":             {gzipped, transient, "issuer ISSUER: its answer is compressed, though nobody asked for that; see what stands between"},
 		"HTML":             {content("text/html; charset=utf-8", "<html>sign in"), transient, "issuer ISSUER: its answer is an HTML page and no JSON; see whether that is the issuer, or a page of something between"},
 		"form":             {content("application/x-www-form-urlencoded", "access_token=a&token_type=bearer"), transient, "issuer ISSUER: its answer is a form and no JSON; see whether that is the issuer, or a page of something between"},
@@ -167,6 +168,18 @@ func slow(w http.ResponseWriter, r *http.Request) {
 	http.NewResponseController(w).Flush()
 	<-r.Context().Done()
 	panic(http.ErrAbortHandler) // so that the answer never ends well
+}
+
+// switched leaves HTTP, and then says nothing.
+func switched(w http.ResponseWriter, _ *http.Request) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+	conn.SetReadDeadline(time.Now().Add(10 * hurried.total))
+	io.Copy(io.Discard, conn)
 }
 
 func truncated(w http.ResponseWriter, _ *http.Request) {

@@ -129,6 +129,9 @@ func (s *Server) enter(ctx context.Context) (leave func(), err error) {
 // read reads the answer. What a server says beside a status that refuses need not
 // be ours to understand: a proxy's page is taken for an empty body.
 func (s *Server) read(resp *http.Response, sent time.Time) (*reply, []byte, error) {
+	if resp.StatusCode == http.StatusSwitchingProtocols { // then nothing bounds what follows, and it may never end
+		return nil, nil, transient("its answer has the status %s, though nobody asked for that; see what stands between", statusText(resp.StatusCode))
+	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, s.bounds.body+1))
 	r := newReply(resp, sent, time.Now())
 	refused := !r.ok()
