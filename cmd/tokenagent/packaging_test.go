@@ -24,9 +24,7 @@ const (
 )
 
 func TestPackages(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("only root can install into a root file system")
-	}
+	requireRoot(t, "install into a root file system")
 	requirePart(t, "rpmbuild", "--version")
 	requirePart(t, "rpmlint", "--version")
 	requirePart(t, "busybox", "true")

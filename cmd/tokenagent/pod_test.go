@@ -125,7 +125,7 @@ const testImage = "localhost/tokenagent:test"
 // withImage has an image as make builds it.
 func withImage(t *testing.T) podman {
 	t.Helper()
-	needRoot(t)
+	requireRoot(t, "run containers without an engine")
 	requirePart(t, "buildah", "--version")
 	requirePart(t, "podman", "--version")
 	requirePart(t, "crun", "--version")

@@ -20,3 +20,15 @@ func requirePart(t *testing.T, program string, args ...string) {
 		t.Skipf("%s cannot be had here: %v", program, err)
 	}
 }
+
+// requireRoot is requirePart for a test that takes root to use its parts.
+func requireRoot(t *testing.T, to string) {
+	t.Helper()
+	switch {
+	case os.Geteuid() == 0:
+	case os.Getenv("TOKENAGENT_REQUIRE_REAL") == "1":
+		t.Fatalf("only root can %s, which is required here", to)
+	default:
+		t.Skipf("only root can %s", to)
+	}
+}

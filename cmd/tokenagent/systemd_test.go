@@ -28,9 +28,7 @@ const (
 // The units do what they are for under a real systemd, which is PID 1 of a
 // machine of the test's own.
 func TestUnderSystemd(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("only root can boot a machine")
-	}
+	requireRoot(t, "boot a machine")
 	requirePart(t, "systemd-nspawn", "--version")
 	requirePart(t, "unshare", "--mount", "--pid", "--fork", "mount", "-t", "tmpfs", "tmpfs", "/mnt")
 	requirePart(t, "nsenter", "--version")
