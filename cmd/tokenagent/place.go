@@ -101,6 +101,7 @@ func textOf(faults config.Faults) string {
 // followed are the paths as everybody else finds them, too.
 func (p *place) followed() (all []string) {
 	for _, path := range p.paths() {
+		path = strings.TrimSuffix(path, "/*.hcl") // which stands for the folder
 		if abs, err := filepath.Abs(path); err == nil {
 			path = abs
 		}

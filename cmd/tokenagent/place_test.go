@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -36,6 +37,9 @@ source "file" "f" { path = "${path.config}/f" }
 	})
 	check(t, os.Symlink(socket, filepath.Join(folder, "control.sock")))
 	t.Setenv("RUNTIME_DIRECTORY", folder)
+	if got := new(place).followed(); !slices.Equal(got, []string{"/etc/tokenagent/tokenagent.hcl", "/etc/tokenagent/conf.d"}) {
+		t.Errorf("by default %q is followed", got)
+	}
 	ask := func(args ...string) (code int, said string) {
 		var out bytes.Buffer
 		return report(&out, execute(append(args, "--config", ours), nil, &out, &out)), out.String()
