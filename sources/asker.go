@@ -127,7 +127,7 @@ func (a *asker) token(ctx context.Context, req agent.Request, answer issuer.Answ
 	if t.Expires, err = a.expiry(answer, decoded.Claims); err != nil {
 		return agent.Token{}, a.fault(err)
 	}
-	if err := checkBegun(answer, decoded.Claims, time.Now()); err != nil {
+	if err := checkBegun(decoded.Claims, time.Now().Add(-answer.Skew)); err != nil {
 		return agent.Token{}, transientFault(err)
 	}
 	less := narrowed(req, answer, decoded)
@@ -201,11 +201,12 @@ func (a *asker) expiry(answer issuer.Answer, claims map[string]any) (time.Time, 
 // mostEarly is how far ahead a token may be that its readers will take in a moment.
 const mostEarly = 10 * time.Second
 
-// checkBegun is an error where readers refuse the token for its nbf or iat, by our
-// clock, until long after now: the one that is in place serves them better.
-func checkBegun(answer issuer.Answer, claims map[string]any, now time.Time) error {
+// checkBegun is an error where readers refuse the token for its nbf or iat until
+// long after now, by the clock of who issued it: the one that is in place serves
+// them better.
+func checkBegun(claims map[string]any, now time.Time) error {
 	for _, name := range []string{"nbf", "iat"} {
-		if begins, ok := profile.Instant(claims[name]); ok && begins.Add(answer.Skew).Sub(now) > mostEarly {
+		if begins, ok := profile.Instant(claims[name]); ok && begins.Sub(now) > mostEarly {
 			return fmt.Errorf("the token is not valid before %s, as its %s says; see to the issuer's clock, and to this host's", begins.UTC().Format(time.RFC3339), name)
 		}
 	}

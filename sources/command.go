@@ -90,10 +90,10 @@ func (s *command) Issue(ctx context.Context, _ agent.Request) (agent.Token, erro
 	if err != nil {
 		return agent.Token{}, transientFault(s.about(err))
 	}
-	expires, err := expiryIn(text)
+	expires, err := expiryIn(text, time.Now())
 	switch {
 	case err != nil:
-		return agent.Token{}, configurationFault(s.about(err))
+		return agent.Token{}, about(s.printed(), err)
 	case expires.IsZero() && s.assumeLifetime == 0:
 		return agent.Token{}, configurationFault(s.about(errors.New("nothing says when the token expires; write assume_lifetime in the source")))
 	case expires.IsZero():
@@ -102,9 +102,9 @@ func (s *command) Issue(ctx context.Context, _ agent.Request) (agent.Token, erro
 	return agent.Token{Secret: text, Issued: sent, Expires: expires}, nil
 }
 
-func (s *command) about(err error) error {
-	return fmt.Errorf("what %s printed: %w", s.program.Args[0], err)
-}
+func (s *command) about(err error) error { return fmt.Errorf("%s: %w", s.printed(), err) }
+
+func (s *command) printed() string { return fmt.Sprintf("what %s printed", s.program.Args[0]) }
 
 // printedToken is the one line that a program printed.
 func printedToken(printed string) (agent.Secret, error) {

@@ -86,6 +86,7 @@ func TestCommandsThatPrintNoTokenAreRefused(t *testing.T) {
 		"opaque, and no life":      {"echo opaque", nil, agent.Configuration, "printed: nothing says when the token expires; write assume_lifetime in the source"},
 		"a JWT for ever":           {"echo " + jwt, nil, agent.Configuration, "printed: nothing says when the token expires"},
 		"half a JWT":               {"echo " + jwt[:strings.LastIndex(jwt, ".")], nil, agent.Transient, "printed: it begins like a JWT, but a part is missing"},
+		"not valid yet":            {"echo " + signed(t, map[string]any{"exp": time.Now().Add(2 * time.Hour).Unix(), "iat": time.Now().Add(time.Hour).Unix()}), nil, agent.Transient, "the token is not valid before "},
 		"an end in milliseconds":   {"echo " + signed(t, map[string]any{"exp": time.Now().UnixMilli()}), nil, agent.Configuration, "this looks like milliseconds"},
 	} {
 		t.Run(name, func(t *testing.T) {

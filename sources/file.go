@@ -58,9 +58,9 @@ func (s fileCopy) Issue(ctx context.Context, _ agent.Request) (agent.Token, erro
 	if err != nil {
 		return agent.Token{}, transientFault(fmt.Errorf("%s: %w; see to what keeps the file", s.Path, err))
 	}
-	expires, err := expiryIn(text)
+	expires, err := expiryIn(text, now)
 	if err != nil {
-		return agent.Token{}, configurationFault(fmt.Errorf("%s: %w", s.Path, err))
+		return agent.Token{}, about(s.Path, err)
 	}
 	if expires.IsZero() && s.AssumeLifetime > 0 {
 		expires = info.ModTime().Add(s.AssumeLifetime)
@@ -73,14 +73,28 @@ func (s fileCopy) Issue(ctx context.Context, _ agent.Request) (agent.Token, erro
 }
 
 // expiryIn is the claim exp of a JWT; the zero time where there is none, or where
-// the text is no JWT.
-func expiryIn(text agent.Secret) (time.Time, error) {
+// the text is no JWT. Its errors are faults, that of a JWT which readers do not take
+// yet a transient one.
+func expiryIn(text agent.Secret, now time.Time) (time.Time, error) {
 	decoded, err := profile.Decode(text.Reveal())
 	switch {
 	case errors.Is(err, profile.ErrNoJWT):
 		return time.Time{}, nil
 	case err != nil:
-		return time.Time{}, fmt.Errorf("the token in it: %w", err)
+		return time.Time{}, configurationFault(fmt.Errorf("the token in it: %w", err))
 	}
-	return expiryClaim(decoded.Claims)
+	if err := checkBegun(decoded.Claims, now); err != nil {
+		return time.Time{}, transientFault(err)
+	}
+	expires, err := expiryClaim(decoded.Claims)
+	if err != nil {
+		return time.Time{}, configurationFault(err)
+	}
+	return expires, nil
+}
+
+// about says what the fault is about.
+func about(what string, err error) error {
+	f, _ := errors.AsType[*agent.Fault](err)
+	return &agent.Fault{Kind: f.Kind, Err: fmt.Errorf("%s: %w", what, f.Err)}
 }

@@ -147,6 +147,7 @@ func TestFilesThatHoldNoTokenAreRefused(t *testing.T) {
 		"too long for a token":   {strings.Repeat("a", profile.MaxSize+1), agent.Transient, "it has 16383 bytes; readers take at most 16382 of a token"},
 		"too long for a file":    {strings.Repeat("a\n", 40_000), agent.Transient, "it is larger than 65536 bytes"},
 		"expired":                {signed(t, map[string]any{"exp": time.Now().Add(-time.Minute).Unix()}), agent.Transient, "the token in it expired at "},
+		"not valid yet":          {signed(t, map[string]any{"exp": time.Now().Add(2 * time.Hour).Unix(), "nbf": time.Now().Add(time.Hour).Unix()}), agent.Transient, "the token is not valid before "},
 		"an end in milliseconds": {signed(t, map[string]any{"exp": time.Now().UnixMilli()}), agent.Configuration, "this looks like milliseconds"},
 		"an end in words":        {signed(t, map[string]any{"exp": "tomorrow"}), agent.Configuration, "the token's exp is no number of seconds"},
 		"no JSON in a JWT":       {"eyJh.b.c", agent.Configuration, "the token in it: header: "},

@@ -94,7 +94,7 @@ func (s tokenExchange) subjectToken() (agent.Secret, error) {
 	if err != nil {
 		return agent.Secret{}, transientFault(fmt.Errorf("subject token %s: %w; see to what keeps the file", s.file, err))
 	}
-	if expires, err := expiryIn(text); err == nil && !expires.IsZero() && !expires.After(time.Now()) {
+	if expires, err := expiryIn(text, time.Now()); err == nil && !expires.IsZero() && !expires.After(time.Now()) {
 		return agent.Secret{}, transientFault(fmt.Errorf("subject token %s: it expired at %s; see to what keeps the file", s.file, expires.UTC().Format(time.RFC3339)))
 	}
 	return text, nil
