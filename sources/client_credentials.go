@@ -29,6 +29,7 @@ type clientCredentials struct{ *asker }
 func decodeClientCredentials(b *config.Block) agent.Source {
 	set := fetchingDefaults()
 	if !b.Decode(&set) {
+		set.partly(b)
 		return nil
 	}
 	if set.ClientAuth == "none" {

@@ -1,6 +1,7 @@
 package sources
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net/url"
@@ -87,11 +88,24 @@ func (f *fetching) files() []string {
 	return slices.DeleteFunc(set, func(path string) bool { return path == "" })
 }
 
-// judgeAddress reports what is wrong with where the issuer is.
-func (f *fetching) judgeAddress(b *config.Block) {
+// partly judges what could be read of a block with other faults, so that all are
+// shown in one run: the values, for what seems missing may be misspelt.
+func (f *fetching) partly(b *config.Block) {
+	f.judgeURLs(b)
+	f.judgeAnswer(b)
+	f.knowsAuth(b)
+	f.parameters(b)
+}
+
+func (f *fetching) judgeURLs(b *config.Block) {
 	judgeURL(b, "issuer", f.Issuer)
 	judgeURL(b, "token_endpoint", f.TokenEndpoint)
 	judgeURL(b, "jwks_uri", f.JWKSURI)
+}
+
+// judgeAddress reports what is wrong with where the issuer is.
+func (f *fetching) judgeAddress(b *config.Block) {
+	f.judgeURLs(b)
 	switch {
 	case f.Issuer == "" && f.TokenEndpoint == "":
 		b.Fault("", "missing attribute issuer", `write issuer = "https://…", whose metadata tells the rest, or where it has none token_endpoint`)
@@ -112,11 +126,13 @@ func judgeURL(b *config.Block, attr, text string) {
 	if text == "" {
 		return
 	}
-	u, err := url.Parse(text)
-	if err == nil && u.Scheme == "https" && u.Host != "" && u.User == nil && u.Fragment == "" && (attr != "issuer" || u.RawQuery == "") {
-		return
+	err := issuer.CheckURL(text)
+	if attr == "issuer" && err == nil && strings.Contains(text, "?") {
+		err = errors.New("it has a query (?…), which no issuer's identifier has (RFC 8414 section 2)")
 	}
-	b.Fault(attr, fmt.Sprintf("%s is no https URL", attr), `it is "https://HOST/…", without user and fragment, and for an issuer without query: secrets and tokens go there`)
+	if err != nil {
+		b.Fault(attr, fmt.Sprintf("%s is no https URL", attr), err.Error())
+	}
 }
 
 // clientFiles says which files belong to each way of client authentication.
@@ -128,14 +144,21 @@ var clientFiles = map[string][]string{
 	"none":                {},
 }
 
-// judgeClient reports a client that is not what client_auth wants.
-func (f *fetching) judgeClient(b *config.Block) bool {
-	wanted, known := clientFiles[f.ClientAuth]
+// knowsAuth reports a client_auth that there is not.
+func (f *fetching) knowsAuth(b *config.Block) bool {
+	_, known := clientFiles[f.ClientAuth]
 	if !known {
 		b.Fault("client_auth", fmt.Sprintf("unknown client_auth %q", f.ClientAuth), "it is "+quotedList(issuer.Auths()))
+	}
+	return known
+}
+
+// judgeClient reports a client that is not what client_auth wants.
+func (f *fetching) judgeClient(b *config.Block) bool {
+	if !f.knowsAuth(b) {
 		return false
 	}
-	ok := true
+	wanted, ok := clientFiles[f.ClientAuth], true
 	if f.ClientID == "" && f.ClientAuth != "none" {
 		b.Fault("", "missing attribute client_id", `write client_id = "…", as the issuer registered it`)
 		ok = false

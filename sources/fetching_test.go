@@ -117,7 +117,7 @@ func TestFaultsOfWhatAsksAnIssuer(t *testing.T) {
 		"an endpoint and keys":           {[]string{`token_endpoint = "https://iam.example.org/token"`, `jwks_uri = "https://iam.example.org/jwk"`}, nil},
 		"an endpoint, but no keys":       {[]string{`token_endpoint = "https://iam.example.org/token"`}, []string{`4: nothing tells the issuer's keys; write issuer, whose metadata names them, or jwks_uri, or verify = false`}},
 		"an endpoint without signatures": {[]string{`token_endpoint = "https://iam.example.org/token"`, `verify = false`}, nil},
-		"an issuer in the clear":         {[]string{`issuer = "http://iam.example.org/"`}, []string{`4: issuer is no https URL; it is "https://HOST/…"`}},
+		"an issuer in the clear":         {[]string{`issuer = "http://iam.example.org/"`}, []string{`4: issuer is no https URL; it is http, over which secrets`}},
 		"a host":                         {[]string{`issuer = "iam.example.org"`}, []string{`4: issuer is no https URL`}},
 		"an issuer with a query":         {[]string{`issuer = "https://iam.example.org/?a=b"`}, []string{`4: issuer is no https URL`}},
 		"an issuer with a fragment":      {[]string{`issuer = "https://iam.example.org/#a"`}, []string{`4: issuer is no https URL`}},
@@ -149,6 +149,7 @@ func TestFaultsOfWhatAsksAnIssuer(t *testing.T) {
 		"a moment":                       {[]string{theIssuer, `assume_lifetime = "29s"`}, []string{`5: assume_lifetime is out of range; it is at least "30s" and at most ten years`}},
 		"for ever":                       {[]string{theIssuer, `assume_lifetime = "4000d"`}, []string{`5: assume_lifetime is out of range`}},
 		"no time":                        {[]string{theIssuer, `assume_lifetime = "0s"`}, []string{`5: assume_lifetime is out of range`}},
+		"beside one that there is not":   {[]string{`issuer = "http://x"`, `client_auth = "x"`, `client_secret = "x"`, `verify = 1`}, []string{`4: issuer is no https URL; it is http`, `5: unknown client_auth "x"`, `6: unknown attribute client_secret`, `7: wrong type for verify`}},
 		"all in one run":                 {[]string{`issuer = "x"`, `on_narrowed = "x"`, `client_auth = "x"`, `parameters = { scope = "x" }`}, []string{`4: issuer is no https URL`, `5: unknown on_narrowed "x"`, `6: unknown client_auth "x"`, `7: the parameter scope is set elsewhere`}},
 	} {
 		t.Run(name, func(t *testing.T) {

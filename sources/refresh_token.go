@@ -84,6 +84,7 @@ func decodeRefreshToken(b *config.Block) agent.Source {
 		RefreshTokenFile string `hcl:"refresh_token_file,optional,path"`
 	}{fetching: fetchingDefaults()}
 	if !b.Decode(&set) {
+		set.partly(b)
 		return nil
 	}
 	s := &refreshToken{asker: set.asker(b), file: set.RefreshTokenFile, login: b.Command("login", b.Name()), turn: make(chan struct{}, 1)}

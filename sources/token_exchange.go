@@ -43,6 +43,7 @@ func decodeTokenExchange(b *config.Block) agent.Source {
 		RequestedTokenType string `hcl:"requested_token_type,optional"`
 	}{fetching: fetchingDefaults(), SubjectTokenType: accessTokenType}
 	if !b.Decode(&set) {
+		set.partly(b)
 		return nil
 	}
 	judgeTokenType(b, "subject_token_type", set.SubjectTokenType)
