@@ -138,7 +138,10 @@ func (l *Lock) sweep(ctx context.Context) {
 }
 
 // Release gives the lock to the next one.
-func (l *Lock) Release() { l.file.Close() }
+func (l *Lock) Release() {
+	os.Remove(l.room())
+	l.file.Close()
+}
 
 // Read returns the token that is stored; the zero Token when there is none.
 func (l *Lock) Read() (Token, error) {
@@ -149,29 +152,35 @@ func (l *Lock) Read() (Token, error) {
 	return t, err
 }
 
-// reserve is how many bytes Ready makes sure there is room for.
+// reserve is how many bytes Ready keeps room for.
 const reserve = 16 << 10
 
-// Ready is an error unless a token can be stored now, as far as can be known: the
-// one that is in use is worth nothing any more once the issuer has rotated it.
+// Ready makes sure that a token can be stored, as far as can be known, and keeps
+// room for it until Keep or Release: the one that is in use is worth nothing any
+// more once the issuer has rotated it, and the disk may fill meanwhile.
 func (l *Lock) Ready() error {
-	probe := filepath.Join(filepath.Dir(l.store.path), "."+filepath.Base(l.store.path)+".probe")
-	if err := os.Remove(probe); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a killed process
-		return wrap(probe, err)
+	room := l.room()
+	if err := os.Remove(room); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a killed process
+		return wrap(room, err)
 	}
-	defer os.Remove(probe)
-	f, err := os.OpenFile(probe, os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
+	f, err := os.OpenFile(room, os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
-		return wrap(probe, err)
+		return wrap(room, err)
 	}
 	_, err = f.Write(make([]byte, reserve))
 	if err == nil {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
-		return wrap(probe, err)
+		os.Remove(room)
+		return wrap(room, err)
 	}
 	return nil
+}
+
+// room is the file that keeps the room.
+func (l *Lock) room() string {
+	return filepath.Join(filepath.Dir(l.store.path), "."+filepath.Base(l.store.path)+".room")
 }
 
 // Keep stores the token in the place of the one before, durably: it is on the
@@ -182,6 +191,7 @@ func (l *Lock) Keep(t Token) error {
 	if err != nil {
 		return wrap(l.store.path, err)
 	}
+	os.Remove(l.room()) // where there is none, there is room without, or there is not
 	_, err = l.store.file().Write(context.Background(), content)
 	return err
 }

@@ -173,10 +173,12 @@ func TestWhatAKilledProcessLeftIsSweptAway(t *testing.T) {
 	hold(t, s).Release()
 	folder := filepath.Dir(s.path)
 	left, others := ".tokenagent.cilogon.json.0123456789abcdef.tmp", ".tokenagent.other.json.0123456789abcdef.tmp"
-	for _, name := range []string{left, others, ".cilogon.json.probe"} {
+	for _, name := range []string{left, others, ".cilogon.json.room"} {
 		check(t, os.WriteFile(filepath.Join(folder, name), []byte("secret"), 0o600))
 	}
-	check(t, hold(t, s).Ready())
+	l := hold(t, s)
+	check(t, l.Ready())
+	l.Release()
 	var names []string
 	entries, err := os.ReadDir(folder)
 	check(t, err)
