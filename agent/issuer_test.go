@@ -459,3 +459,24 @@ func (c *heardCommand) has(token string) bool {
 	defer c.mu.Unlock()
 	return strings.Contains(c.all.String(), token+"\n")
 }
+
+func TestTwinsThatReloadsBringAreAskedForOnceToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := &fakeIssuer{life: time.Hour}
+		var renewers []Renewer
+		a := New(silent(), nil)
+		begun(t, a)
+		for k := range 6 { // each reload makes another source of the same definition
+			name := fmt.Sprint(k)
+			renewers = append(renewers, Renewer{Name: name, Source: &issuerSource{fakeIssuer: i, name: name}, Origin: "iam", Digest: name,
+				Sinks: []Sink{&expirySink{}}, Schedule: Schedule{Jitter: Jitter("host", name)}})
+			must(a.Replace(t.Context(), renewers))
+			time.Sleep(10 * time.Second)
+		}
+		before := len(i.asked())
+		time.Sleep(10 * time.Hour)
+		if n := len(i.asked()) - before; n < 20 || n > 25 {
+			t.Errorf("asked %d times in ten hours for one request", n)
+		}
+	})
+}

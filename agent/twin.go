@@ -10,7 +10,7 @@ import (
 // A twin is what several tokens have in common that ask one remote source for
 // the same. It is asked once for all of them that are due or soon will be.
 type twin struct {
-	source  Source
+	source  any // Renewer.Origin, or the Source itself
 	request string
 }
 
@@ -22,6 +22,9 @@ func twinOf(e *entry) twin {
 	request, err := json.Marshal(e.Request)
 	if err != nil {
 		return twin{}
+	}
+	if e.Origin != "" { // a reload makes other Sources, and leaves unchanged Renewers theirs
+		return twin{e.Origin, string(request)}
 	}
 	return twin{e.Source, string(request)}
 }
