@@ -66,11 +66,19 @@ type run struct {
 func (a *Agent) notify(e *entry, o Owed) (any bool) {
 	for _, h := range e.Hooks {
 		if h.Event == o.Event {
-			a.waitingRun(h).add(o)
+			a.waitingRun(h, o.Notice.Token).add(o)
 			any = true
 		}
 	}
 	return any
+}
+
+// opposites are the events of which the last one tells how the token is.
+var opposites = map[Event]Event{OnFailure: OnRecover, OnRecover: OnFailure}
+
+// about reports whether it is to be run for the token.
+func (r *run) about(token string) bool {
+	return slices.ContainsFunc(r.notices, func(n Notice) bool { return n.Token == token })
 }
 
 // add takes on a notice, in the place of an older one of the same file.
@@ -83,9 +91,13 @@ func (r *run) add(o Owed) {
 	}
 }
 
-// waitingRun is the run of the hook that has not begun yet.
-func (a *Agent) waitingRun(h Hook) *run {
-	for _, r := range a.runs {
+// waitingRun is the run of the hook for the token that has not begun yet. It is not
+// one from before the opposite happened to the token: of that its hook hears first.
+func (a *Agent) waitingRun(h Hook, token string) *run {
+	for _, r := range slices.Backward(a.runs) {
+		if !r.running && r.hook.Event == opposites[h.Event] && r.about(token) {
+			break
+		}
 		if !r.running && r.hook.Event == h.Event && r.hook.Key == h.Key {
 			return r
 		}

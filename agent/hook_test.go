@@ -253,3 +253,53 @@ func TestHookThatPanicsFails(t *testing.T) {
 type wildCommand struct{}
 
 func (wildCommand) Run(context.Context, Event, []Notice) error { panic("eyJ") }
+
+// A lastWord is what hooks heard last of each token.
+type lastWord struct {
+	mu   sync.Mutex
+	last map[string]Event
+}
+
+func (w *lastWord) Run(_ context.Context, e Event, about []Notice) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, n := range about {
+		w.last[n.Token] = e
+	}
+	return nil
+}
+
+func TestTheLastThatIsHeardOfATokenIsHowItIs(t *testing.T) {
+	down := func(time.Time) error { return &Fault{Kind: Configuration, Err: errors.New("x")} }
+	for _, last := range []Event{OnFailure, OnRecover} {
+		synctest.Test(t, func(t *testing.T) {
+			w := &lastWord{last: map[string]Event{}}
+			hooks := []Hook{{Event: OnFailure, Key: "f", Command: w}, {Event: OnRecover, Key: "r", Command: w}}
+			x, y := &fakeSource{life: time.Hour}, &fakeSource{life: time.Hour}
+			a := started(t, silent(), Renewer{Name: "x", Source: x, Sinks: []Sink{&expirySink{}}, Hooks: hooks},
+				Renewer{Name: "y", Source: y, Sinks: []Sink{&expirySink{}}, Hooks: hooks})
+			turn := func(name string, s *fakeSource, to Event) {
+				s.set(func() { s.fail = nil })
+				if to == OnFailure {
+					s.set(func() { s.fail = down })
+				}
+				must(a.Refresh(t.Context(), name))
+			}
+			other := opposites[last]
+			turn("x", x, last)
+			turn("y", y, other)
+			time.Sleep(10 * time.Second)
+			turn("y", y, last) // whose hook will be run for x as well
+			time.Sleep(200 * time.Millisecond)
+			turn("x", x, other)
+			time.Sleep(300 * time.Millisecond)
+			turn("x", x, last)
+			time.Sleep(10 * time.Second)
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if w.last["x"] != last || w.last["y"] != last {
+				t.Errorf("heard last %v; both end with %s", w.last, last)
+			}
+		})
+	}
+}

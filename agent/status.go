@@ -1,9 +1,6 @@
 package agent
 
-import (
-	"slices"
-	"time"
-)
+import "time"
 
 // A State says in one word what a token's readers find.
 type State string
@@ -94,8 +91,7 @@ func (t trouble) failing(retry time.Time) *Failing {
 // failingHooks are the hooks that fail for the entry.
 func (a *Agent) failingHooks(e *entry) (all []HookStatus) {
 	for _, r := range a.runs {
-		mine := slices.ContainsFunc(r.notices, func(n Notice) bool { return n.Token == e.Name })
-		if f := r.trouble.failing(r.due); f != nil && mine {
+		if f := r.trouble.failing(r.due); f != nil && r.about(e.Name) {
 			all = append(all, HookStatus{r.hook.Event, r.hook.Key, *f})
 		}
 	}
