@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/accounts"
 	"github.com/tokenagent/tokenagent/agent/config"
 	"github.com/tokenagent/tokenagent/sinks/tokendir"
 )
@@ -30,15 +31,15 @@ func tokenDirectory(b *config.Block, path string, owner int) *tokendir.Directory
 	}
 	known, knob := accountsOf(b), knobOf(b)
 	var d *tokendir.Directory
-	if !b.Look(folder, func() { d = known.tokenDirectory(folder, owner, knob) }) {
+	if !b.Look(folder, func() { d = condorDirectory(known, folder, owner, knob) }) {
 		return wellKnown(folder)
 	}
 	return d
 }
 
-// tokenDirectory is the folder as HTCondor reads it; nil when it does not.
-func (a *accounts) tokenDirectory(folder string, owner int, knob tokendir.Lookup) *tokendir.Directory {
-	for _, u := range a.condorUsers(folder, owner) {
+// condorDirectory is the folder as HTCondor reads it; nil when it does not.
+func condorDirectory(known *accounts.Database, folder string, owner int, knob tokendir.Lookup) *tokendir.Directory {
+	for _, u := range condorUsers(known, folder, owner) {
 		if d, found := tokendir.Find(folder, u, knob); found {
 			return &d
 		}
@@ -63,24 +64,24 @@ func wellKnown(folder string) *tokendir.Directory {
 
 // condorUsers are the users whose HTCondor may read the folder: the owner of the
 // file, and whoever the home around the folder belongs to.
-func (a *accounts) condorUsers(folder string, owner int) []tokendir.User {
+func condorUsers(known *accounts.Database, folder string, owner int) []tokendir.User {
 	home, inHome := strings.CutSuffix(folder, homeTokens)
 	if !inHome {
 		return []tokendir.User{{UID: owner}}
 	}
-	users := []tokendir.User{a.condorUser(owner)}
+	users := []tokendir.User{condorUser(known, owner)}
 	if info, err := os.Stat(home); err == nil {
-		users = append(users, a.condorUser(int(info.Sys().(*syscall.Stat_t).Uid)))
+		users = append(users, condorUser(known, int(info.Sys().(*syscall.Stat_t).Uid)))
 	}
 	return users
 }
 
-func (a *accounts) condorUser(uid int) tokendir.User {
-	u, err := a.user(strconv.Itoa(uid))
+func condorUser(known *accounts.Database, uid int) tokendir.User {
+	u, err := known.User(strconv.Itoa(uid))
 	if err != nil {
 		return tokendir.User{UID: uid}
 	}
-	return tokendir.User{Name: u.name, UID: uid, Home: u.home}
+	return tokendir.User{Name: u.Name, UID: uid, Home: u.Home}
 }
 
 // knobOf asks what the block may ask: HTCondor's own configuration. That of

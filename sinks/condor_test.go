@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tokenagent/tokenagent/agent/accounts"
 	"github.com/tokenagent/tokenagent/agent/config"
 )
 
@@ -137,7 +138,7 @@ func TestATokenDirectoryIsThatOfTheHomesUser(t *testing.T) {
 	if uid == 0 {
 		must(t, errors.Join(os.Chown(home, 54321, 54321), os.Chown(other, 54321, 54321)))
 	}
-	known := &accounts{getent: script}
+	known := &accounts.Database{Getent: script}
 	misplaced := "frontend" // whoever is to own the file: the home is frontend's
 	if uid != 0 {
 		misplaced = "" // the home is of somebody who has another
@@ -154,7 +155,7 @@ func TestATokenDirectoryIsThatOfTheHomesUser(t *testing.T) {
 		{"/etc/condor/tokens.d", 54321, "root"},
 	} {
 		got := ""
-		if d := known.tokenDirectory(c.folder, c.owner, unset); d != nil {
+		if d := condorDirectory(known, c.folder, c.owner, unset); d != nil {
 			got = d.Reader.Name
 		}
 		if got != c.want {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/accounts"
 	"github.com/tokenagent/tokenagent/agent/config"
 	"github.com/tokenagent/tokenagent/sinks/safefile"
 	"github.com/tokenagent/tokenagent/sinks/tokendir"
@@ -139,18 +140,21 @@ func (s *file) Read(context.Context) (agent.Secret, error) {
 	return agent.NewSecret(text), nil
 }
 
+// overflowGID is nogroup or nobody, which opens nothing.
+const overflowGID = 65534
+
 // readAs reads in the folder of a user whom nobody has looked up, as only the
 // definitions were loaded: for those who look at the files without an agent.
 func (s *file) readAs(uid int) ([]byte, error) {
-	owner, err := (&accounts{getent: getentPath}).user(strconv.Itoa(uid))
+	owner, err := (&accounts.Database{}).User(strconv.Itoa(uid))
 	if err != nil {
 		return nil, err
 	}
-	if owner.GID == noGroup {
+	if owner.GID == accounts.NoGroup {
 		owner.GID = overflowGID
 	}
 	target := s.safe.Target()
-	target.Owner, target.Group = owner.User, owner.GID
+	target.Owner, target.Group = safefile.User{UID: owner.UID, GID: owner.GID}, owner.GID
 	return safefile.New(target).Read()
 }
 

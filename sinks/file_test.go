@@ -15,7 +15,6 @@ import (
 
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/config"
-	"github.com/tokenagent/tokenagent/sinks/safefile"
 )
 
 // silent is a source that is never asked.
@@ -439,47 +438,6 @@ func TestDefinitionsAloneReadTheFilesOfOthers(t *testing.T) {
 func TestAUserWithoutAnEntryIsGivenAFile(t *testing.T) {
 	s := fine(t, pathLine(filepath.Join(home(t, 54321), "token"))+"owner = \"54321\"\ngroup = \"54321\"")
 	put(t, s, token("abc", time.Hour), true)
-}
-
-func TestUsersAndGroupsAreAskedOfGetent(t *testing.T) {
-	script := filepath.Join(t.TempDir(), "getent")
-	must(t, os.WriteFile(script, []byte(`#!/bin/sh
-case "$2 $3" in
-"passwd frontend" | "passwd 70001") echo "frontend:*:70001:70002::/home/frontend:/bin/sh" ;;
-"group htc") echo "htc:*:70003:frontend" ;;
-"initgroups frontend") echo "frontend  70003 70004" ;;
-*) exit 2 ;;
-esac
-`), 0o755))
-	a := &accounts{getent: script}
-	for _, name := range []string{"frontend", "70001"} {
-		if u, err := a.user(name); err != nil || u.name != "frontend" || u.UID != 70001 || u.GID != 70002 {
-			t.Errorf("user %s is %+v, %v", name, u, err)
-		}
-	}
-	if gid, err := a.group("htc"); gid != 70003 || err != nil {
-		t.Errorf("the group is %d, %v", gid, err)
-	}
-	u := account{User: safefile.User{UID: 70001, GID: 70002}, name: "frontend"}
-	u.Groups, _ = a.groupsOf(u)
-	if !u.In(70002) || !u.In(70003) || !u.In(70004) || u.In(0) {
-		t.Errorf("the groups are %v", u.Groups)
-	}
-	if name := a.userName(70001); name != "frontend" {
-		t.Errorf("the name is %q", name)
-	}
-	if name := a.userName(70009); name != "70009" {
-		t.Errorf("the name is %q", name)
-	}
-	if _, err := a.user("none"); err == nil {
-		t.Error("there is a user none")
-	}
-}
-
-func TestNoAccountHasTheNumberThatMeansNone(t *testing.T) {
-	if _, err := (&accounts{}).user("4294967295"); err == nil {
-		t.Error("4294967295 is taken for a user; to the kernel it is no change")
-	}
 }
 
 func TestTheDocumentedBlockLoads(t *testing.T) {

@@ -4,18 +4,24 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 
+	"github.com/tokenagent/tokenagent/agent/accounts"
 	"github.com/tokenagent/tokenagent/agent/config"
 	"github.com/tokenagent/tokenagent/sinks/safefile"
 )
+
+// accountsOf are the accounts that one load of the configuration has asked for.
+func accountsOf(b *config.Block) *accounts.Database {
+	type key struct{}
+	return b.Shared(key{}, func() any { return &accounts.Database{} }).(*accounts.Database)
+}
 
 // give sets who is to own the file, and reports whether that can be. The owner
 // may be of more groups than it knows of if unsure says why.
 func give(b *config.Block, block fileBlock, target *safefile.Target) (unsure error, ok bool) {
 	known := accountsOf(b)
-	owner, ok := ownerOf(b, known, block.Owner)
+	owner, groups, ok := ownerOf(b, known, block.Owner)
 	if !ok {
 		return nil, false
 	}
@@ -24,51 +30,54 @@ func give(b *config.Block, block fileBlock, target *safefile.Target) (unsure err
 		return nil, false
 	}
 	switch {
-	case owner.GID == noGroup:
+	case owner.GID == accounts.NoGroup:
 		owner.GID = target.Group
-	case target.Group != owner.GID && owner.Groups == nil:
-		owner.Groups, unsure = known.groupsOf(owner)
+	case target.Group != owner.GID && groups == nil:
+		groups, unsure = known.GroupsOf(owner)
 	}
-	target.Owner = owner.User
+	target.Owner = safefile.User{UID: owner.UID, GID: owner.GID, Groups: groups}
 	return unsure, true
 }
 
-// ownerOf is the account of that name; without a name the agent's own.
-func ownerOf(b *config.Block, known *accounts, name string) (owner account, ok bool) {
+// ownerOf is the user of that name; without a name the agent's own. Only the
+// agent's own groups are known at once.
+func ownerOf(b *config.Block, known *accounts.Database, name string) (owner accounts.User, groups []int, ok bool) {
 	self := safefile.Self()
+	own := accounts.User{UID: self.UID, GID: self.GID}
 	if name == "" {
-		return account{User: self}, true
+		return own, self.Groups, true
 	}
-	owner, err := known.user(name)
+	owner, err := known.User(name)
 	switch {
 	case err != nil:
 		b.Fault("owner", unknown("user", err), err.Error())
-		return owner, false
+		return owner, nil, false
 	case owner.UID == self.UID:
-		return account{User: self, name: owner.name}, true
+		own.Name = owner.Name
+		return own, self.Groups, true
 	case self.UID != 0:
 		b.Fault("owner", "only root can give a file to another user",
-			fmt.Sprintf("the agent runs as %s; leave owner out, or run the agent as root", known.userName(self.UID)))
-		return owner, false
+			fmt.Sprintf("the agent runs as %s; leave owner out, or run the agent as root", known.NameOf(self.UID)))
+		return owner, nil, false
 	}
-	return owner, true
+	return owner, nil, true
 }
 
 // groupOf is the number of the group that the block names, or of the owner's.
-func groupOf(b *config.Block, known *accounts, block fileBlock, owner account) (gid int, ok bool) {
+func groupOf(b *config.Block, known *accounts.Database, block fileBlock, owner accounts.User) (gid int, ok bool) {
 	if block.Group == "" {
-		if owner.GID == noGroup {
-			b.Fault("owner", "the user's group is not known", fmt.Sprintf("there is no entry of user %s that names it%s; write group as well", block.Owner, because(owner.unsure)))
+		if owner.GID == accounts.NoGroup {
+			b.Fault("owner", "the user's group is not known", fmt.Sprintf("there is no entry of user %s that names it%s; write group as well", block.Owner, because(owner.Unsure)))
 		}
-		return owner.GID, owner.GID != noGroup
+		return owner.GID, owner.GID != accounts.NoGroup
 	}
-	gid, err := known.group(block.Group)
+	gid, err := known.Group(block.Group)
 	if err != nil {
 		b.Fault("group", unknown("group", err), err.Error())
 		return gid, false
 	}
-	if os.Geteuid() != 0 && !owner.In(gid) {
-		b.Fault("group", "the agent is not of that group", fmt.Sprintf("add %s to the group %s, or run the agent as root", known.userName(owner.UID), block.Group))
+	if self := safefile.Self(); self.UID != 0 && !self.In(gid) { // who is the owner then
+		b.Fault("group", "the agent is not of that group", fmt.Sprintf("add %s to the group %s, or run the agent as root", known.NameOf(owner.UID), block.Group))
 		return gid, false
 	}
 	return gid, true
@@ -77,7 +86,7 @@ func groupOf(b *config.Block, known *accounts, block fileBlock, owner account) (
 // unknown is the summary of a fault of a name that was not found. One that could
 // not be asked for may be right.
 func unknown(what string, err error) string {
-	if errors.Is(err, errUnknown) {
+	if errors.Is(err, accounts.ErrUnknown) {
 		return "unknown " + what
 	}
 	return "the " + what + " cannot be looked up"
@@ -115,7 +124,7 @@ func judgeVisit(b *config.Block, err, unsure error) bool {
 	switch {
 	case isForeign && foreign.Owner == safefile.Self().UID && !foreign.Others:
 		b.Fault("path", "the folder belongs to another user",
-			fmt.Sprintf("%v; write owner = %q", err, accountsOf(b).userName(foreign.UID)))
+			fmt.Sprintf("%v; write owner = %q", err, accountsOf(b).NameOf(foreign.UID)))
 	case isStranger && unsure != nil:
 		b.Fault("group", "the owner's groups cannot be looked up", fmt.Sprintf("%v; of those that are known: %v", unsure, err))
 	case isStranger:

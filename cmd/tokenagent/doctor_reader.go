@@ -1,14 +1,12 @@
 package main
 
 import (
-	"context"
 	"os"
-	"os/user"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"syscall"
 
+	"github.com/tokenagent/tokenagent/agent/accounts"
 	"github.com/tokenagent/tokenagent/sinks/tokendir"
 )
 
@@ -63,28 +61,8 @@ func ownerOf(path string, other tokendir.User) tokendir.User {
 	return other
 }
 
-// userOf finds a user by name or number in /etc/passwd, else by getent, as a
-// static binary has no other way to ask SSSD or LDAP. A number without an entry
-// is a user too.
+// userOf finds a user by name or number. A number without an entry is a user too.
 func userOf(nameOrNumber string) (tokendir.User, bool) {
-	lookup := user.Lookup
-	uid, err := strconv.ParseUint(nameOrNumber, 10, 31)
-	numeric := err == nil
-	if numeric {
-		lookup = user.LookupId
-	}
-	if u, err := lookup(nameOrNumber); err == nil {
-		return entry(u.Username, u.Uid, u.HomeDir)
-	}
-	text, _ := output(context.Background(), askPatience, "getent", "--", "passwd", nameOrNumber)
-	line, _, _ := strings.Cut(text, "\n")
-	if f := strings.Split(line, ":"); len(f) > 5 {
-		return entry(f[0], f[2], f[5])
-	}
-	return tokendir.User{UID: int(uid)}, numeric
-}
-
-func entry(name, number, home string) (tokendir.User, bool) {
-	uid, err := strconv.ParseUint(number, 10, 31)
-	return tokendir.User{Name: name, UID: int(uid), Home: home}, err == nil
+	u, err := (&accounts.Database{Getent: "getent", Patience: askPatience}).User(nameOrNumber)
+	return tokendir.User{Name: u.Name, UID: u.UID, Home: u.Home}, err == nil
 }

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"os/user"
-	"strconv"
-
+	"github.com/tokenagent/tokenagent/agent/accounts"
 	"github.com/tokenagent/tokenagent/agent/control"
 )
 
@@ -13,12 +11,5 @@ func groupID(name string) (int, error) {
 	if name == "" {
 		return control.OwnerOnly, nil
 	}
-	if id, err := strconv.ParseUint(name, 10, 31); err == nil {
-		return int(id), nil
-	}
-	g, err := user.LookupGroup(name)
-	if err != nil {
-		return 0, err
-	}
-	return strconv.Atoi(g.Gid)
+	return (&accounts.Database{}).Group(name)
 }

@@ -1,0 +1,200 @@
+// Package accounts are the users and groups of this host: those in /etc/passwd and
+// /etc/group, and those that only a directory service (SSSD, LDAP) knows, which is
+// asked by getent(1), as a static binary has no other way.
+package accounts
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os/exec"
+	"os/user"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	getentPath     = "/usr/bin/getent"
+	getentPatience = 5 * time.Second // a directory service that has just started needs some
+)
+
+// NoGroup is the GID of a User without an entry.
+const NoGroup = -1
+
+// A Database is who is asked for users and groups. It asks getent only for what
+// the files in /etc do not tell: once for each, and for nothing any more after
+// getent was silent. The zero Database is ready; it can be used by several goroutines.
+type Database struct {
+	Getent   string        // the program, by its path or as PATH finds it; "": /usr/bin/getent
+	Patience time.Duration // with it, for each answer; zero: 5 s
+
+	mutex   sync.Mutex
+	answers map[[2]string]string // by database and key
+	down    error                // why getent is not asked any more
+}
+
+// ErrUnknown is the error of a name that nobody knows.
+var ErrUnknown = errors.New("getent knows none")
+
+// ErrNoGetent is the error of a host where only the files in /etc can be asked.
+var ErrNoGetent = errors.New("there is no " + getentPath + " to ask; write the number")
+
+// A User is the entry of a user, or a number without one.
+type User struct {
+	Name   string // "" without an entry
+	UID    int
+	GID    int    // the primary group; NoGroup without an entry
+	Home   string // as the entry says; nobody has looked whether it is there
+	Unsure error  // why it is not known whether there is an entry; nil where it is
+}
+
+// User finds a user by name or number. A number without an entry is a user too.
+// An error wraps ErrUnknown, or says why it is not known whether there is one.
+func (d *Database) User(nameOrNumber string) (User, error) {
+	lookup := user.Lookup
+	uid, numeric := number(nameOrNumber)
+	if numeric {
+		lookup = user.LookupId
+	}
+	if u, err := lookup(nameOrNumber); err == nil {
+		return userOf(u.Username, u.Uid, u.Gid, u.HomeDir)
+	}
+	f, err := d.entry("passwd", nameOrNumber)
+	switch {
+	case len(f) > 5:
+		return userOf(f[0], f[2], f[3], f[5])
+	case numeric:
+		return User{UID: uid, GID: NoGroup, Unsure: err}, nil
+	}
+	return User{}, fmt.Errorf("there is no user %s in /etc/passwd, and %w", nameOrNumber, cmp.Or(err, ErrUnknown))
+}
+
+// Group is the number of the group of that name or number, which needs no entry.
+// Errors are as those of User.
+func (d *Database) Group(nameOrNumber string) (gid int, err error) {
+	if gid, numeric := number(nameOrNumber); numeric {
+		return gid, nil
+	}
+	if g, err := user.LookupGroup(nameOrNumber); err == nil {
+		return strconv.Atoi(g.Gid)
+	}
+	f, err := d.entry("group", nameOrNumber)
+	if len(f) > 2 {
+		return strconv.Atoi(f[2])
+	}
+	return 0, fmt.Errorf("there is no group %s in /etc/group, and %w", nameOrNumber, cmp.Or(err, ErrUnknown))
+}
+
+// GroupsOf are the numbers of all groups of the user, from low to high; none of a
+// User without an entry. Unsure is why there may be others as well.
+func (d *Database) GroupsOf(u User) (gids []int, unsure error) {
+	if u.Name == "" {
+		return nil, u.Unsure
+	}
+	gids = []int{u.GID}
+	local, _ := (&user.User{Username: u.Name, Gid: strconv.Itoa(u.GID)}).GroupIds()
+	answer, unsure := d.ask("initgroups", u.Name)
+	fields := strings.Fields(answer) // the name, then numbers
+	for _, text := range append(local, fields[min(1, len(fields)):]...) {
+		if gid, ok := number(text); ok {
+			gids = append(gids, gid)
+		}
+	}
+	if errors.Is(unsure, ErrNoGetent) {
+		unsure = nil // then there is no directory service either
+	}
+	slices.Sort(gids)
+	return slices.Compact(gids), unsure
+}
+
+// NameOf is how people call the user of that number; the number of one without a name.
+func (d *Database) NameOf(uid int) string {
+	number := strconv.Itoa(uid)
+	u, _ := d.User(number)
+	return cmp.Or(u.Name, number)
+}
+
+// entry is the first line that getent finds, in fields; none when it finds nothing.
+func (d *Database) entry(database, key string) ([]string, error) {
+	answer, err := d.ask(database, key)
+	line, _, _ := strings.Cut(answer, "\n")
+	return strings.Split(line, ":"), err
+}
+
+// ask is what getent says, "" when it knows nothing of the key.
+func (d *Database) ask(database, key string) (answer string, err error) {
+	d.mutex.Lock()
+	defer d.mutex.Unlock()
+	question := [2]string{database, key}
+	answer, asked := d.answers[question]
+	if asked || d.down != nil {
+		return answer, d.down
+	}
+	answer, err = d.run("--", database, key)
+	status, _ := errors.AsType[*exec.ExitError](err)
+	switch {
+	case status != nil && status.ExitCode() == 2: // see getent(1)
+		answer, err = "", nil
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, exec.ErrNotFound):
+		d.down = ErrNoGetent
+		return "", d.down
+	case errors.Is(err, context.DeadlineExceeded):
+		d.down = errors.New("getent does not answer; is the directory service (SSSD, LDAP) up?")
+		return "", d.down
+	case err != nil:
+		return "", fmt.Errorf("getent cannot tell (%w); try it by hand: getent %s %s", err, database, key)
+	}
+	if d.answers == nil {
+		d.answers = map[[2]string]string{}
+	}
+	d.answers[question] = answer
+	return answer, nil
+}
+
+// run is what getent prints. It is not waited for any longer than Patience, even
+// if it cannot be killed.
+func (d *Database) run(args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), cmp.Or(d.Patience, getentPatience))
+	defer cancel()
+	c := exec.CommandContext(ctx, cmp.Or(d.Getent, getentPath), args...)
+	c.Env = []string{"LC_ALL=C"}
+	c.WaitDelay = time.Second
+	type result struct {
+		out []byte
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		out, err := c.Output()
+		done <- result{out, err}
+	}()
+	select {
+	case <-ctx.Done():
+		return "", ctx.Err()
+	case r := <-done:
+		if r.err != nil && ctx.Err() != nil {
+			return "", ctx.Err()
+		}
+		return string(r.out), r.err
+	}
+}
+
+func userOf(name, uid, gid, home string) (User, error) {
+	u, uidOK := number(uid)
+	g, gidOK := number(gid)
+	if !uidOK || !gidOK {
+		return User{}, fmt.Errorf("the entry of user %s has no usable numbers", name)
+	}
+	return User{Name: name, UID: u, GID: g, Home: home}, nil
+}
+
+// number reads a uid or gid. The highest one means "none" to the kernel.
+func number(text string) (id int, ok bool) {
+	n, err := strconv.ParseUint(text, 10, 32)
+	return int(n), err == nil && n != 1<<32-1
+}
