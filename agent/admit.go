@@ -11,8 +11,8 @@ import (
 // "Bearer " in a header, and so on one line of a file.
 var bearer = regexp.MustCompile(`^[A-Za-z0-9\-._~+/]+=*$`)
 
-// mostBytes is what HTCondor and XRootD still read of a token.
-const mostBytes = 16383
+// mostBytes is what HTCondor still reads of a token: with its line end fewer than 16384.
+const mostBytes = 16382
 
 // admit says why the fresh token must never be installed, whatever lies there.
 func admit(fresh Token, now time.Time) error {

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 )
@@ -63,7 +64,8 @@ func TestOnlyAUsableTokenIsAdmitted(t *testing.T) {
 		"an error page":     {text("<html>"), false},
 		"a quoted one":      {text(`"aa"`), false},
 		"an equals sign in": {text("a=b"), false},
-		"too long":          {text(string(make([]byte, 20000))), false},
+		"the longest":       {text(strings.Repeat("a", 16382)), true},
+		"too long":          {text(strings.Repeat("a", 16383)), false},
 		"milliseconds":      {Token{Secret: NewSecret("x"), Issued: noon, Expires: noon.AddDate(50_000, 0, 0)}, false},
 		"nearly expired":    {lasting(9 * time.Second), false},
 		"expired":           {lasting(-time.Hour), false},
