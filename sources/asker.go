@@ -40,9 +40,6 @@ func (a *asker) Files() []string { return a.files }
 // Judges says that token holds scope and audience against the request.
 func (a *asker) Judges() bool { return true }
 
-// tokenExchangeGrant is the grant type of RFC 8693.
-const tokenExchangeGrant = "urn:ietf:params:oauth:grant-type:token-exchange"
-
 // Check returns what no token of an issuer can have of what req asks for.
 func (a *asker) Check(req agent.Request) []profile.Problem {
 	if req.Profile == "htcondor" {
@@ -108,7 +105,7 @@ func (a *asker) form(req agent.Request, kind string, own url.Values) url.Values 
 	}
 	switch {
 	case len(req.Audience) == 0:
-	case a.audience == "resource" || a.audience == "audience" && kind == tokenExchangeGrant:
+	case a.audience == "resource" || a.audience == "audience" && kind == issuer.GrantTokenExchange:
 		form[a.audience] = req.Audience
 	default:
 		form.Set(a.audience, strings.Join(req.Audience, " "))

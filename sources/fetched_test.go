@@ -90,7 +90,7 @@ func TestTokenExchangeReadsItsSubjectAnew(t *testing.T) {
 	}
 	form := func(subject string) url.Values {
 		return url.Values{
-			"grant_type": {tokenExchangeGrant}, "subject_token": {subject}, "subject_token_type": {tokenTypes + "jwt"},
+			"grant_type": {issuer.GrantTokenExchange}, "subject_token": {subject}, "subject_token_type": {tokenTypes + "jwt"},
 			"requested_token_type": {accessTokenType}, "audience": {"a", "b"},
 		}
 	}

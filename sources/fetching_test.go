@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/sources/issuer"
 	"github.com/tokenagent/tokenagent/sources/issuer/issuertest"
 )
 
@@ -326,9 +327,9 @@ func TestAudienceGoesAsItsParameterSays(t *testing.T) {
 		want             []string
 	}{
 		"joined":                   {"audience", "client_credentials", []string{both[0] + " " + both[1]}},
-		"joined, by another name":  {"aud", tokenExchangeGrant, []string{both[0] + " " + both[1]}},
+		"joined, by another name":  {"aud", issuer.GrantTokenExchange, []string{both[0] + " " + both[1]}},
 		"repeated as RFC 8707 has": {"resource", "refresh_token", both},
-		"repeated as RFC 8693 has": {"audience", tokenExchangeGrant, both},
+		"repeated as RFC 8693 has": {"audience", issuer.GrantTokenExchange, both},
 	} {
 		a := &asker{audience: c.parameter}
 		form := a.form(agent.Request{Audience: both}, c.grant, nil)

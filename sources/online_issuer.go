@@ -19,7 +19,7 @@ func (s clientCredentials) inquire(ctx context.Context, q *Inquiry, requests []a
 }
 
 func (s tokenExchange) inquire(ctx context.Context, q *Inquiry, requests []agent.Request) []Finding {
-	found := s.asker.inquire(ctx, q, tokenExchangeGrant, requests)
+	found := s.asker.inquire(ctx, q, issuer.GrantTokenExchange, requests)
 	if _, err := s.subjectToken(); err != nil {
 		return append(found, failed("subject token", err))
 	}

@@ -68,7 +68,7 @@ func TestAnInquiryComparesTheGrantOfEachKind(t *testing.T) {
 		"token_exchange":     `subject_token_file = "DIR/subject"`,
 	} {
 		found := looked(t, secrets(t), fetched(kind, append(clientOf(i), more)...))
-		grant := map[string]string{"client_credentials": "client_credentials", "token_exchange": tokenExchangeGrant}[kind]
+		grant := map[string]string{"client_credentials": "client_credentials", "token_exchange": issuer.GrantTokenExchange}[kind]
 		wantFound(t, found, "fault grant type: "+grant+" is not offered, but password; have the issuer allow it")
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/sources/issuer"
 )
 
 // A tokenExchange source has an issuer exchange a token that something else keeps
@@ -74,7 +75,7 @@ func (s tokenExchange) Issue(ctx context.Context, req agent.Request) (agent.Toke
 	if s.requested != "" {
 		form.Set("requested_token_type", s.requested)
 	}
-	answer, err := s.grant(ctx, req, tokenExchangeGrant, form)
+	answer, err := s.grant(ctx, req, issuer.GrantTokenExchange, form)
 	if err != nil {
 		return agent.Token{}, err
 	}

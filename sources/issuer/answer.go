@@ -53,7 +53,7 @@ func checkType(name, grant string) *agent.Fault {
 	switch {
 	case strings.EqualFold(name, "bearer"):
 		return nil
-	case strings.EqualFold(name, "N_A") && grant == grantTokenExchange:
+	case strings.EqualFold(name, "N_A") && grant == GrantTokenExchange:
 		return nil
 	case strings.EqualFold(name, "DPoP"):
 		return misconfigured("token_type: the issuer binds its tokens to a key (DPoP), so no reader of a file can use them; have it give the client Bearer tokens")

@@ -27,7 +27,7 @@ func FuzzTokenResponse(f *testing.F) {
 			return
 		}
 		r := &reply{status: http.StatusOK, object: object, sent: time.Now()}
-		d := demand{endpoint: "https://a.example", grant: Grant{Type: grantTokenExchange}}
+		d := demand{endpoint: "https://a.example", grant: Grant{Type: GrantTokenExchange}}
 		a, err := r.answer(nil, d)
 		if err != nil {
 			oneLine(t, err)

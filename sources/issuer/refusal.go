@@ -138,7 +138,7 @@ func (d demand) precise(code string, e oauthError) oauthError {
 		switch d.grant.Type {
 		case "refresh_token":
 			e.what, e.next = "the refresh token has expired, was revoked or used before, or is another client's", "get a new one with tokenagent login"
-		case grantTokenExchange:
+		case GrantTokenExchange:
 			e.what, e.next = "the issuer does not accept the subject token", "check that subject_token_file is kept fresh, and is for this issuer"
 		}
 	case "unauthorized_client", "unsupported_grant_type":

@@ -13,9 +13,9 @@ import (
 	"github.com/tokenagent/tokenagent/agent"
 )
 
-// The grants that have a URN for a name.
+// The grant types that have a URN for a name.
 const (
-	grantTokenExchange = "urn:ietf:params:oauth:grant-type:token-exchange" // RFC 8693 section 2.1
+	GrantTokenExchange = "urn:ietf:params:oauth:grant-type:token-exchange" // RFC 8693 section 2.1
 	grantDeviceCode    = "urn:ietf:params:oauth:grant-type:device_code"    // RFC 8628 section 3.4
 )
 
