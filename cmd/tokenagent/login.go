@@ -82,18 +82,23 @@ func (l *login) run(ctx context.Context, name string) error {
 // reference to it.
 func chooseLogin(all []config.Source, name string) (config.Source, error) {
 	var there []string
+	var other string // a source of that name which is of another kind
 	for _, s := range all {
 		_, can := s.Source.(sources.LoginSource)
+		meant := s.Name == name || shortName(s.Name) == name
 		switch {
-		case can && (s.Name == name || shortName(s.Name) == name):
+		case can && meant:
 			return s, nil
 		case can:
 			there = append(there, shortName(s.Name))
-		case s.Name == name || shortName(s.Name) == name:
-			return s, usage("%s has no use for a login; it needs no refresh token", s.Name)
+		case meant:
+			other = s.Name
 		}
 	}
-	if len(there) == 0 {
+	switch {
+	case other != "":
+		return config.Source{}, usage("%s has no use for a login; it needs no refresh token", other)
+	case len(there) == 0:
 		return config.Source{}, usage(`no source %q to log in to; the configuration has no source "refresh_token"`, name)
 	}
 	return config.Source{}, usage("no source %q to log in to; there are: %s", name, strings.Join(there, ", "))

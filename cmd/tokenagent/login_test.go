@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/sources"
 	"github.com/tokenagent/tokenagent/sources/issuer/issuertest"
 	"github.com/tokenagent/tokenagent/sources/refresh"
 )
@@ -263,5 +264,23 @@ func TestCommandsBesideTheAgentUseTheRefreshTokenOneAfterAnother(t *testing.T) {
 	close(r.issuer.answered)
 	if strings.Contains(r.log(t), "refused") {
 		t.Error("the refresh token was used twice")
+	}
+}
+
+// A name may be that of several sources, of different kinds.
+func TestLoginFindsItsSourceBesideAnotherOfThatName(t *testing.T) {
+	t.Parallel()
+	all := []config.Source{
+		{Name: "source.client_credentials.iam"},
+		{Name: "source.refresh_token.iam", Source: struct{ sources.LoginSource }{}},
+		{Name: "source.local_key.iam"},
+	}
+	for _, name := range []string{"iam", "source.refresh_token.iam"} {
+		if got, err := chooseLogin(all, name); err != nil || got.Name != all[1].Name {
+			t.Errorf("%s: got %s, %v", name, got.Name, err)
+		}
+	}
+	if _, err := chooseLogin(all, "source.local_key.iam"); err == nil {
+		t.Error("a key has no login")
 	}
 }
