@@ -75,13 +75,15 @@ func newProxy(t *testing.T, to, password string) string {
 			return
 		}
 		defer there.Close()
-		w.WriteHeader(http.StatusOK)
-		here, _, err := http.NewResponseController(w).Hijack()
+		here, read, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			return
 		}
 		defer here.Close()
-		go io.Copy(there, here)
+		if _, err := io.WriteString(here, "HTTP/1.1 200 Connection established\r\n\r\n"); err != nil {
+			return
+		}
+		go io.Copy(there, read) // what has been read already included
 		io.Copy(here, there)
 	}))
 	t.Cleanup(server.Close)
