@@ -10,8 +10,8 @@ import (
 	"syscall"
 
 	"github.com/tokenagent/tokenagent/agent"
-	"github.com/tokenagent/tokenagent/agent/accounts"
 	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/agent/host"
 	"github.com/tokenagent/tokenagent/sinks/tokendir"
 )
 
@@ -38,7 +38,7 @@ func tokenDirectory(b *config.Block, path string, owner int) *tokendir.Directory
 }
 
 // condorDirectory is the folder as HTCondor reads it; nil when it does not.
-func condorDirectory(known *accounts.Database, folder string, owner int, knob tokendir.Lookup) *tokendir.Directory {
+func condorDirectory(known *host.Database, folder string, owner int, knob tokendir.Lookup) *tokendir.Directory {
 	for _, u := range condorUsers(known, folder, owner) {
 		if d, found := tokendir.Find(folder, u, knob); found {
 			return &d
@@ -64,7 +64,7 @@ func wellKnown(folder string) *tokendir.Directory {
 
 // condorUsers are the users whose HTCondor may read the folder: the owner of the
 // file, and whoever the home around the folder belongs to.
-func condorUsers(known *accounts.Database, folder string, owner int) []tokendir.User {
+func condorUsers(known *host.Database, folder string, owner int) []tokendir.User {
 	home, inHome := strings.CutSuffix(folder, homeTokens)
 	if !inHome {
 		return []tokendir.User{{UID: owner}}
@@ -76,7 +76,7 @@ func condorUsers(known *accounts.Database, folder string, owner int) []tokendir.
 	return users
 }
 
-func condorUser(known *accounts.Database, uid int) tokendir.User {
+func condorUser(known *host.Database, uid int) tokendir.User {
 	u, err := known.User(strconv.Itoa(uid))
 	if err != nil {
 		return tokendir.User{UID: uid}

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tokenagent/tokenagent/agent/accounts"
 	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/agent/host"
 )
 
 // condor is a machine whose HTCondor has this knob set to the value.
@@ -138,7 +138,7 @@ func TestATokenDirectoryIsThatOfTheHomesUser(t *testing.T) {
 	if uid == 0 {
 		must(t, errors.Join(os.Chown(home, 54321, 54321), os.Chown(other, 54321, 54321)))
 	}
-	known := &accounts.Database{Getent: script}
+	known := &host.Database{Getent: script}
 	misplaced := "frontend" // whoever is to own the file: the home is frontend's
 	if uid != 0 {
 		misplaced = "" // the home is of somebody who has another

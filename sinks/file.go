@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/tokenagent/tokenagent/agent"
-	"github.com/tokenagent/tokenagent/agent/accounts"
 	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/agent/host"
 	"github.com/tokenagent/tokenagent/sinks/safefile"
 	"github.com/tokenagent/tokenagent/sinks/tokendir"
 )
@@ -146,11 +146,11 @@ const overflowGID = 65534
 // readAs reads in the folder of a user whom nobody has looked up, as only the
 // definitions were loaded: for those who look at the files without an agent.
 func (s *file) readAs(uid int) ([]byte, error) {
-	owner, err := (&accounts.Database{}).User(strconv.Itoa(uid))
+	owner, err := (&host.Database{}).User(strconv.Itoa(uid))
 	if err != nil {
 		return nil, err
 	}
-	if owner.GID == accounts.NoGroup {
+	if owner.GID == host.NoGroup {
 		owner.GID = overflowGID
 	}
 	target := s.safe.Target()

@@ -6,15 +6,15 @@ import (
 	"io/fs"
 	"path/filepath"
 
-	"github.com/tokenagent/tokenagent/agent/accounts"
 	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/agent/host"
 	"github.com/tokenagent/tokenagent/sinks/safefile"
 )
 
 // accountsOf are the accounts that one load of the configuration has asked for.
-func accountsOf(b *config.Block) *accounts.Database {
+func accountsOf(b *config.Block) *host.Database {
 	type key struct{}
-	return b.Shared(key{}, func() any { return &accounts.Database{} }).(*accounts.Database)
+	return b.Shared(key{}, func() any { return &host.Database{} }).(*host.Database)
 }
 
 // give sets who is to own the file, and reports whether that can be. The owner
@@ -30,7 +30,7 @@ func give(b *config.Block, block fileBlock, target *safefile.Target) (unsure err
 		return nil, false
 	}
 	switch {
-	case owner.GID == accounts.NoGroup:
+	case owner.GID == host.NoGroup:
 		owner.GID = target.Group
 	case target.Group != owner.GID && groups == nil:
 		groups, unsure = known.GroupsOf(owner)
@@ -41,9 +41,9 @@ func give(b *config.Block, block fileBlock, target *safefile.Target) (unsure err
 
 // ownerOf is the user of that name; without a name the agent's own. Only the
 // agent's own groups are known at once.
-func ownerOf(b *config.Block, known *accounts.Database, name string) (owner accounts.User, groups []int, ok bool) {
+func ownerOf(b *config.Block, known *host.Database, name string) (owner host.User, groups []int, ok bool) {
 	self := safefile.Self()
-	own := accounts.User{UID: self.UID, GID: self.GID}
+	own := host.User{UID: self.UID, GID: self.GID}
 	if name == "" {
 		return own, self.Groups, true
 	}
@@ -64,12 +64,12 @@ func ownerOf(b *config.Block, known *accounts.Database, name string) (owner acco
 }
 
 // groupOf is the number of the group that the block names, or of the owner's.
-func groupOf(b *config.Block, known *accounts.Database, block fileBlock, owner accounts.User) (gid int, ok bool) {
+func groupOf(b *config.Block, known *host.Database, block fileBlock, owner host.User) (gid int, ok bool) {
 	if block.Group == "" {
-		if owner.GID == accounts.NoGroup {
+		if owner.GID == host.NoGroup {
 			b.Fault("owner", "the user's group is not known", fmt.Sprintf("there is no entry of user %s that names it%s; write group as well", block.Owner, because(owner.Unsure)))
 		}
-		return owner.GID, owner.GID != accounts.NoGroup
+		return owner.GID, owner.GID != host.NoGroup
 	}
 	gid, err := known.Group(block.Group)
 	if err != nil {
@@ -86,7 +86,7 @@ func groupOf(b *config.Block, known *accounts.Database, block fileBlock, owner a
 // unknown is the summary of a fault of a name that was not found. One that could
 // not be asked for may be right.
 func unknown(what string, err error) string {
-	if errors.Is(err, accounts.ErrUnknown) {
+	if errors.Is(err, host.ErrUnknown) {
 		return "unknown " + what
 	}
 	return "the " + what + " cannot be looked up"

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/tokenagent/tokenagent/agent/accounts"
+	"github.com/tokenagent/tokenagent/agent/host"
 )
 
 const getentPatience = 10 * time.Second
@@ -21,13 +21,13 @@ type User struct {
 
 // LookupUser finds a user of this host by name or number, with all groups.
 func LookupUser(nameOrNumber string) (*User, error) {
-	return lookup(&accounts.Database{Patience: getentPatience}, nameOrNumber)
+	return lookup(&host.Database{Patience: getentPatience}, nameOrNumber)
 }
 
-func lookup(known *accounts.Database, nameOrNumber string) (*User, error) {
+func lookup(known *host.Database, nameOrNumber string) (*User, error) {
 	found, err := known.User(nameOrNumber)
-	if err == nil && found.Name == "" || errors.Is(err, accounts.ErrNoGetent) { // a number alone tells no groups
-		err = fmt.Errorf("there is no user %s in /etc/passwd, and %w", nameOrNumber, accounts.ErrUnknown)
+	if err == nil && found.Name == "" || errors.Is(err, host.ErrNoGetent) { // a number alone tells no groups
+		err = fmt.Errorf("there is no user %s in /etc/passwd, and %w", nameOrNumber, host.ErrUnknown)
 	}
 	if err != nil {
 		return nil, err

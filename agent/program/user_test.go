@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tokenagent/tokenagent/agent"
-	"github.com/tokenagent/tokenagent/agent/accounts"
+	"github.com/tokenagent/tokenagent/agent/host"
 )
 
 // The test binary runs itself as an agent with another identity or fewer
@@ -190,7 +190,7 @@ func TestProgramsThatCannotBeEndedAreLeft(t *testing.T) {
 }
 
 func TestUsersAreLookedUpWithAllTheirGroups(t *testing.T) {
-	known := &accounts.Database{Getent: script(t, `#!/bin/sh
+	known := &host.Database{Getent: script(t, `#!/bin/sh
 case "$2 $3" in
 "passwd frontend" | "passwd 70001") echo "frontend:*:70001:70002::/home/frontend:/bin/sh" ;;
 "initgroups frontend") echo "frontend  70004 70003 70002" ;;
@@ -210,8 +210,8 @@ esac
 }
 
 func TestANumberWithoutAnEntryIsNoUserToRunAs(t *testing.T) {
-	none := &accounts.Database{Getent: "/no/getent"}
-	for name, known := range map[string]*accounts.Database{"nobody-of-that-name": none, "70008": none, "70009": {}} {
+	none := &host.Database{Getent: "/no/getent"}
+	for name, known := range map[string]*host.Database{"nobody-of-that-name": none, "70008": none, "70009": {}} {
 		want := "there is no user " + name + " in /etc/passwd, and getent knows none"
 		if _, err := lookup(known, name); err == nil || err.Error() != want {
 			t.Errorf("got %v, want %s", err, want)

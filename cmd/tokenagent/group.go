@@ -1,8 +1,8 @@
 package main
 
 import (
-	"github.com/tokenagent/tokenagent/agent/accounts"
 	"github.com/tokenagent/tokenagent/agent/control"
+	"github.com/tokenagent/tokenagent/agent/host"
 )
 
 // groupID is the number of the group, which may be given as one; "" stands for
@@ -11,5 +11,5 @@ func groupID(name string) (int, error) {
 	if name == "" {
 		return control.OwnerOnly, nil
 	}
-	return (&accounts.Database{}).Group(name)
+	return (&host.Database{}).Group(name)
 }

@@ -1,7 +1,7 @@
-// Package accounts are the users and groups of this host: those in /etc/passwd and
+// Package host knows this host: the users and groups in /etc/passwd and
 // /etc/group, and those that only a directory service (SSSD, LDAP) knows, which is
 // asked by getent(1), as a static binary has no other way.
-package accounts
+package host
 
 import (
 	"cmp"
