@@ -32,6 +32,7 @@ var arrows = map[string][]string{
 	"sources/refresh": {"agent", "sinks/safefile"},
 	"sources/keys":    {"agent", "sinks/safefile"},
 	"sinks":           {"agent", "agent/host", "agent/config", "sinks/..."},
+	"sinks/safefile":  {"agent/host"},
 	"sinks/tokendir":  {"agent", "agent/profile"},
 	"cmd/tokenagent":  {"agent", "agent/...", "sources", "sources/...", "sinks", "sinks/...", "examples/configs"},
 }
@@ -52,7 +53,7 @@ var foreign = map[string][]string{
 	"golang.org/x/oauth2":              {"sources/issuer"},
 	"golang.org/x/sync":                {"sources/issuer"},
 	"golang.org/x/time":                {"sources/issuer"},
-	"golang.org/x/sys/unix":            {"agent/control", "agent/program", "agent/state", "sources", "sources/refresh", "sinks", "sinks/safefile", "sinks/tokendir", "sources/keys", "cmd/tokenagent"},
+	"golang.org/x/sys/unix":            {"agent/control", "agent/host", "agent/program", "agent/state", "sources", "sources/refresh", "sinks", "sinks/safefile", "sinks/tokendir", "sources/keys", "cmd/tokenagent"},
 }
 
 // withheld are the packages of the standard library, with the folders below

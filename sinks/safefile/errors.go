@@ -3,8 +3,6 @@ package safefile
 import (
 	"errors"
 	"fmt"
-	"os/user"
-	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -166,28 +164,4 @@ func kindOf(mode uint32) string {
 		return "a file"
 	}
 	return "of an unknown kind"
-}
-
-// A userID is a uid that is shown as people call the user: by name, where one is
-// known. What belongs to "nobody" would seem to belong to none.
-type userID int
-
-func (id userID) String() string {
-	if id == 0 {
-		return "root"
-	}
-	if u, err := user.LookupId(strconv.Itoa(int(id))); err == nil {
-		return "user " + u.Username
-	}
-	return "uid " + strconv.Itoa(int(id))
-}
-
-// A groupID is a gid that is shown as people call the group.
-type groupID int
-
-func (id groupID) String() string {
-	if g, err := user.LookupGroupId(strconv.Itoa(int(id))); err == nil {
-		return g.Name
-	}
-	return "gid " + strconv.Itoa(int(id))
 }

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tokenagent/tokenagent/agent/host"
 )
 
 // A liar serves a file system by FUSE, as any user can, that says of every name
@@ -183,11 +185,11 @@ func TestLinksOnNetworkFileSystemsAreNotFollowed(t *testing.T) {
 	must(t, errors.Join(os.Mkdir(dir+"/real", 0o755), os.Symlink("real", dir+"/link")))
 	var mounted unix.Stat_t
 	must(t, unix.Stat(dir, &mounted))
-	for magic, want := range map[uint32]string{unix.NFS_SUPER_MAGIC: "NFS", 0x0bd00bd0: "Lustre", unix.TMPFS_MAGIC: ""} {
+	for magic, want := range map[host.FileSystem]string{unix.NFS_SUPER_MAGIC: "NFS", 0x0bd00bd0: "Lustre", unix.TMPFS_MAGIC: ""} {
 		asked := 0
 		write := func(path string) error {
 			f := New(mine(path))
-			f.typeOf = func(fd int) (uint32, error) {
+			f.typeOf = func(fd int) (host.FileSystem, error) {
 				asked++
 				var st unix.Stat_t
 				if err := unix.Fstat(fd, &st); err != nil || st.Dev != mounted.Dev {

@@ -47,9 +47,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"slices"
 	"strings"
+
+	"github.com/tokenagent/tokenagent/agent/host"
 )
 
 // MaxName is the length in bytes of the longest file name that can be written:
@@ -65,22 +65,6 @@ type Target struct {
 	CreateDir bool        // make the last folder, 0700 and Owner's, when it is missing
 }
 
-// A User is an identity to write under: an account with its groups, by number.
-type User struct {
-	UID    int
-	GID    int   // the primary group
-	Groups []int // further groups
-}
-
-// Self is the identity of this process.
-func Self() User {
-	groups, _ := os.Getgroups() // it cannot fail on Linux with a buffer of the right size
-	return User{UID: os.Geteuid(), GID: os.Getegid(), Groups: groups}
-}
-
-// In reports whether the user belongs to the group.
-func (u User) In(gid int) bool { return gid == u.GID || slices.Contains(u.Groups, gid) }
-
 // A File writes one target and remembers what it wrote. It is not for use by
 // several goroutines at once.
 type File struct {
@@ -89,12 +73,12 @@ type File struct {
 	asOwner bool                // below a folder of the owner's, whose identity looks at it too
 	warned  map[string]struct{} // what has been said
 	passed  func(step int) error
-	typeOf  func(fd int) (magic uint32, err error) // tells the type of a file system
+	typeOf  func(fd int) (host.FileSystem, error) // tells the type of a file system
 }
 
 // New returns a File for the target t.
 func New(t Target) *File {
-	return &File{target: t, warned: make(map[string]struct{}), typeOf: typeOf}
+	return &File{target: t, warned: make(map[string]struct{}), typeOf: host.FileSystemOf}
 }
 
 // Target is the target of f.

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tokenagent/tokenagent/agent/host"
 )
 
 const (
@@ -63,7 +65,7 @@ type walk struct {
 	privileged bool
 	as         identity // under which this thread touches files
 	dry        bool     // changes nothing
-	typeOf     func(fd int) (magic uint32, err error)
+	typeOf     func(fd int) (host.FileSystem, error)
 
 	at       place
 	system   uint64   // the device that / lies on
@@ -78,8 +80,8 @@ type place struct {
 	fd     int
 	path   string // without symbolic links
 	stat   unix.Stat_t
-	magic  uint32 // the type of a file system that need not be believed
-	others bool   // as in a Refusal
+	system host.FileSystem // that it lies in, where that need not be believed
+	others bool            // as in a Refusal
 }
 
 // open reports whether somebody else than root and the process's own user may
@@ -90,7 +92,7 @@ func (p place) open() bool {
 
 // strange reports whether the place may belong to somebody else.
 func (p place) strange() bool {
-	return p.server() == program || p.stat.Uid != 0 && int(p.stat.Uid) != os.Geteuid()
+	return p.system.Server() == host.Program || p.stat.Uid != 0 && int(p.stat.Uid) != os.Geteuid()
 }
 
 // holds reports whether somebody else may have put next there, in the folder p.
@@ -207,7 +209,7 @@ func (w *walk) judge() error {
 	if err := w.judgeOwner(); err != nil {
 		return err
 	}
-	w.owners = w.owners || w.at.stat.Uid != 0 || w.privileged && w.at.server() == program
+	w.owners = w.owners || w.at.stat.Uid != 0 || w.privileged && w.at.system.Server() == host.Program
 	mode := w.at.stat.Mode
 	if mode&othersWrite == 0 || mode&unix.S_ISVTX != 0 {
 		return nil
@@ -223,7 +225,7 @@ func (w *walk) judge() error {
 
 func (w *walk) judgeOwner() error {
 	owner, wanted := int(w.at.stat.Uid), w.target.Owner.UID
-	if w.privileged && w.at.server() == program {
+	if w.privileged && w.at.system.Server() == host.Program {
 		if wanted == 0 {
 			return w.refusal(w.at, "a folder on FUSE, where a process of whoever mounted it says what is root's; write to another file system, or for another owner")
 		}
@@ -266,8 +268,8 @@ func (w *walk) follow(link place) error {
 	if w.links++; w.links > maxLinks {
 		return w.refusal(link, "one symbolic link too many; at most 40 are followed")
 	}
-	if w.privileged && w.at.server() != kernel {
-		return w.refusal(link, "a symbolic link on %s, which is followed only by whoever trusts its server; write the path that it stands for", served[w.at.magic].name)
+	if w.privileged && w.at.system.Server() != host.Kernel {
+		return w.refusal(link, "a symbolic link on %s, which is followed only by whoever trusts its server; write the path that it stands for", w.at.system)
 	}
 	if !w.trusts(link) {
 		return w.refusal(link, "a symbolic link that %v could change; write the path that it stands for", w.suspect(link))
@@ -336,4 +338,21 @@ func (w *walk) create(name string) (err error) {
 
 func components(path string) []string {
 	return strings.FieldsFunc(path, func(r rune) bool { return r == '/' })
+}
+
+// locate finds out who serves the file system of next. It asks where that is
+// another than before, and never of the one that the whole system lies in:
+// whoever serves that serves this program as well.
+func (w *walk) locate(next *place) (err error) {
+	switch {
+	case !w.privileged || next.path == "/":
+		return nil
+	case uint64(next.stat.Dev) == w.system:
+		return nil
+	case next.stat.Dev == w.at.stat.Dev:
+		next.system = w.at.system
+		return nil
+	}
+	next.system, err = w.typeOf(next.fd)
+	return err
 }
