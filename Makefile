@@ -12,7 +12,7 @@ BIN      := bin
 ARCHIVE  ?= $(BIN)/tokenagent-image.tar
 RACE     := $(if $(shell command -v gcc),-race)
 
-.PHONY: help build run test race fuzz soak lint bench cover image man install rpm deb clean
+.PHONY: help build run test race fuzz soak lint bench cover image man install rpm deb sbom clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -65,6 +65,10 @@ rpm: ## source and binary RPM, in dist; RPMFLAGS goes to rpmbuild
 
 deb: ## Debian package of the same files, in dist
 	mkdir -p '$(DIST)' && packaging/deb/build $(RELEASE) '$(DIST)'
+
+sbom: build ## what the program is made of, as CycloneDX: dist/tokenagent.cdx.json; the same program gives the same bytes
+	mkdir -p '$(DIST)' && GOFLAGS='-trimpath -buildvcs=false' CGO_ENABLED=0 go tool -modfile=.ci/sbom.mod cyclonedx-gomod bin \
+		-json -std -noserial -notimestamp -version '$(VERSION)' -output '$(DIST)/tokenagent.cdx.json' $(BIN)/tokenagent
 
 clean: ## removes what the others made
 	rm -rf bin dist coverage.out .quickstart
