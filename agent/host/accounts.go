@@ -4,6 +4,7 @@
 package host
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -163,24 +165,27 @@ func (d *Database) run(args ...string) (string, error) {
 	defer cancel()
 	c := exec.CommandContext(ctx, cmp.Or(d.Getent, getentPath), args...)
 	c.Env = []string{"LC_ALL=C"}
+	c.SysProcAttr = Alone()
+	c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGKILL) }
 	c.WaitDelay = time.Second
-	type result struct {
-		out []byte
-		err error
-	}
-	done := make(chan result, 1)
+	var out bytes.Buffer
+	c.Stdout = &out
+	done := make(chan error, 1)
 	go func() {
-		out, err := c.Output()
-		done <- result{out, err}
+		err := Launch(c.Start)
+		if err == nil {
+			err = c.Wait()
+		}
+		done <- err
 	}()
 	select {
 	case <-ctx.Done():
 		return "", ctx.Err()
-	case r := <-done:
-		if r.err != nil && ctx.Err() != nil {
+	case err := <-done:
+		if err != nil && ctx.Err() != nil {
 			return "", ctx.Err()
 		}
-		return string(r.out), r.err
+		return out.String(), err
 	}
 }
 

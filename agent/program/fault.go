@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"regexp"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -32,11 +33,23 @@ func (p Program) verdict(r result, words string) error {
 	case err == nil:
 		return nil
 	case words != "":
-		err = fmt.Errorf("%w; it said: %s", err, words)
+		err = fmt.Errorf("%w; it said: %s%s", err, words, adviceOn(words))
 	case r.why == nil:
 		err = fmt.Errorf("%w; it said nothing, so run it by hand to see why", err)
 	}
 	return p.fault(agent.Transient, err)
+}
+
+// wantsTerminal finds what programs say that want to ask a person, and those that
+// they use for it: sh, ssh, sudo, gpg, pinentry, stty and the C library.
+var wantsTerminal = regexp.MustCompile(`(?i)/dev/tty|\b(not a|no|without a) (tty|terminal)\b|terminal is required|inappropriate ioctl for device`)
+
+// adviceOn is what to do about the words of a program; "" when nobody can know.
+func adviceOn(words string) string {
+	if wantsTerminal.MatchString(words) {
+		return "; it has no terminal here and nobody to ask: give it what it needs in a file, or use source \"refresh_token\", for which `tokenagent login` asks a person once"
+	}
+	return ""
 }
 
 // failure is what went wrong; nil when nothing did.

@@ -2,15 +2,15 @@ package program
 
 import (
 	"io"
-	"math"
 	"os"
-	"runtime"
 	"slices"
 	"sync"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tokenagent/tokenagent/agent/host"
 )
 
 const (
@@ -78,21 +78,22 @@ func closeAll(files [3]*os.File) {
 	}
 }
 
-// fork starts the process. A capability that the agent holds as an ambient one,
-// as a unit with User= and AmbientCapabilities= gives it, would go on to another
-// user: it is taken off first, from a thread that is not used for anything else.
+// fork starts the process, in a session of its own. A capability that the agent
+// holds as an ambient one, as a unit with User= and AmbientCapabilities= gives it,
+// would pass to another user: the thread that starts the process drops it first.
 func (p Program) fork(files [3]*os.File, env []string) (started *os.Process, err error) {
-	keepToOurselves()
-	attr := &os.ProcAttr{Dir: "/", Env: env, Files: files[:], Sys: &syscall.SysProcAttr{Setpgid: true}}
-	if p.User == nil {
-		return os.StartProcess(p.Args[0], p.Args, attr)
+	attr := &os.ProcAttr{Dir: "/", Env: env, Files: files[:], Sys: host.Alone()}
+	if p.User != nil {
+		attr.Sys.Credential = &syscall.Credential{Uid: p.User.UID, Gid: p.User.GID, Groups: p.User.Groups}
+		give(files, p.User)
 	}
-	attr.Sys.Credential = &syscall.Credential{Uid: p.User.UID, Gid: p.User.GID, Groups: p.User.Groups}
-	give(files, p.User)
-	onThread(func() {
-		// A kernel without ambient capabilities has none to take off.
-		_ = unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+	err = host.Launch(func() (err error) {
+		if p.User != nil {
+			// A kernel without ambient capabilities has none to drop.
+			_ = unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+		}
 		started, err = os.StartProcess(p.Args[0], p.Args, attr)
+		return err
 	})
 	return started, err
 }
@@ -104,11 +105,6 @@ func give(files [3]*os.File, u *User) {
 		_ = f.Chown(int(u.UID), int(u.GID))
 	}
 }
-
-// keepToOurselves has no program inherit a descriptor that the agent itself has
-// inherited. All others are closed on exec already. (A kernel older than 5.11
-// cannot do it; then the program inherits what the agent was started with.)
-func keepToOurselves() { _ = unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC) }
 
 // watch waits for the end of the process, and does not reap it.
 func (p *process) watch() {
@@ -180,28 +176,11 @@ func (p *process) signal(s unix.Signal) {
 	if p.user == nil {
 		return
 	}
-	onThread(func() {
+	host.OnThread(func() {
 		// The effective user alone: with the real one the thread itself could be signalled by that user.
 		const same = ^uintptr(0)
 		if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, same, uintptr(p.user.UID), same); errno == 0 {
 			_ = unix.Kill(-p.Pid, s)
 		}
 	})
-}
-
-// onThread calls do on a thread that ends with it, whatever do changed of the
-// thread. Only the main thread would stay, so it is passed over.
-func onThread(do func()) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread()
-		if unix.Gettid() == unix.Getpid() {
-			onThread(do) // on another thread, as this one is taken
-			runtime.UnlockOSThread()
-			return
-		}
-		do()
-	}()
-	<-done
 }

@@ -2,13 +2,14 @@
 // nothing inherited but what they are given, for a limited time, and so that
 // nothing of them is left and no secret of theirs is repeated.
 //
-// A program runs in the folder / and in a process group of its own. The group is
-// ended (SIGTERM, after two seconds SIGKILL) when its time is over, and also when
-// the program has ended by itself: what it leaves behind in the background does
-// not stay. Only what makes itself a session of its own escapes, as every daemon
-// does; what is to last belongs to the service manager anyway. All of it is
-// inside the sandbox of the agent: a program can write nowhere and see nothing
-// that the agent's unit keeps from the agent.
+// A program runs in the folder /, in a session of its own without a terminal, and
+// so in a process group of its own. The group is ended (SIGTERM, after two seconds
+// SIGKILL) when its time is over, and also when the program has ended by itself:
+// what it leaves behind in the background does not stay. Only what makes itself a
+// group or a session of its own escapes, as every daemon does, and the jobs of a
+// shell with job control; what is to last belongs to the service manager anyway. All
+// of it is inside the sandbox of the agent: a program can write nowhere and see
+// nothing that the agent's unit keeps from the agent.
 package program
 
 import (

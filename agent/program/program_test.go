@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/host/hosttest"
 )
 
 // shell is a Program that runs a script; $1 … are the arguments.
@@ -355,6 +356,46 @@ func TestManyRunsAtOnce(t *testing.T) {
 	for range 40 {
 		if err := <-errs; err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// Who shares a terminal with root can type into it. (That is not tried here: a
+// kernel may forbid it, and the terminal need not be shared at all.)
+func TestProgramsHaveNoTerminal(t *testing.T) {
+	if !hosttest.InTerminal(t) {
+		return
+	}
+	users := []*User{nil}
+	if os.Geteuid() == 0 {
+		users = append(users, robot)
+	}
+	for _, user := range users {
+		p := shell(`(: </dev/tty) 2>/dev/null && echo opens || echo none`)
+		p.User = user
+		if got := output(t, p, Input{}); got != "none\n" {
+			t.Errorf("as %v /dev/tty %s", user, got)
+		}
+	}
+}
+
+func TestProgramsThatWantATerminalAreToldOfLogin(t *testing.T) {
+	const advice = "it has no terminal here and nobody to ask"
+	wantFault(t, shell(`read -r password </dev/tty`).Run(t.Context(), Input{}), agent.Transient, advice, "tokenagent login")
+	for words, advised := range map[string]bool{
+		"stty: 'standard input': Inappropriate ioctl for device":       true,
+		"sudo: a terminal is required to read the password":            true,
+		"sudo: no tty present and no askpass program specified":        true,
+		"the input device is not a TTY":                                true,
+		"kinit: cannot read password: not a terminal":                  true,
+		"open /dev/tty: no such device or address":                     true,
+		"cannot find the collector":                                    false,
+		"the terminal server of the site refuses":                      false,
+		"no terminals are configured in /etc/ttys, which is all right": false,
+	} {
+		err := shell(`echo "$1" >&2; exit 1`, words).Run(t.Context(), Input{})
+		if strings.Contains(err.Error(), advice) != advised {
+			t.Errorf("of %q it says %v", words, err)
 		}
 	}
 }

@@ -54,7 +54,7 @@ func asAgent(t *testing.T, p Program, attr *syscall.SysProcAttr, limit func() er
 	c.Env, c.Dir, c.SysProcAttr = []string{childProgram + "=" + string(text)}, "/", attr
 	var out bytes.Buffer
 	c.Stdout, c.Stderr = &out, &out
-	onThread(func() {
+	host.OnThread(func() {
 		if err = limit(); err == nil {
 			err = c.Start()
 		}

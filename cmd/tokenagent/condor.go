@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/tokenagent/tokenagent/agent/host"
 	"github.com/tokenagent/tokenagent/sinks/tokendir"
 )
 
@@ -103,10 +104,13 @@ func output(ctx context.Context, patience time.Duration, name string, args ...st
 	var answer, complaint shortText
 	c := exec.CommandContext(ctx, name, args...)
 	c.Stdout, c.Stderr = &answer, &complaint
-	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // so that nothing it has started is left
+	c.SysProcAttr = host.Alone() // a group of its own too, so that nothing it has started is left
 	c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGKILL) }
 	c.WaitDelay = time.Second
-	err := c.Run()
+	err := host.Launch(c.Start)
+	if err == nil {
+		err = c.Wait()
+	}
 	switch {
 	case err == nil:
 		return strings.TrimSpace(answer.String()), nil

@@ -83,6 +83,7 @@ func atDash(args []string, dash int) (names, argv []string, err error) {
 
 // exec runs the command with the token of that name.
 func (p *place) exec(ctx context.Context, names, argv []string, timeout time.Duration, stderr io.Writer) error {
+	files := inherited()
 	program, err := lookUp(argv[0])
 	if err != nil {
 		return err
@@ -100,7 +101,7 @@ func (p *place) exec(ctx context.Context, names, argv []string, timeout time.Dur
 	if err := own.first(ctx, timeout, heard); err != nil {
 		return err
 	}
-	child, err := start(program, argv, own.environment(os.Environ()))
+	child, err := start(program, argv, own.environment(os.Environ()), files)
 	if err != nil {
 		return notStarted(argv[0], err)
 	}

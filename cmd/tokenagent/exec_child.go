@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -28,15 +29,47 @@ func hear() <-chan os.Signal {
 // output and error, the same process group and so the same terminal.
 type child struct{ *os.Process }
 
-// start starts the child. It gets SIGTERM when this process dies without having
-// passed one on, as by SIGKILL: that is known by the death of the thread that
-// started it, so that must be the main thread (see init in main.go).
-func start(program string, argv, env []string) (child, error) {
-	p, err := os.StartProcess(program, argv, &os.ProcAttr{
+// inherited are the descriptors that a child is to have: by its own number each
+// one that this process was given at its start, and closed for the numbers between.
+// Call it before a program is started: from then on they look like those of our own.
+func inherited() (files []uintptr) {
+	files = []uintptr{0, 1, 2}
+	entries, _ := os.ReadDir("/proc/self/fd") // without /proc a child has these three
+	for _, e := range entries {
+		fd, err := strconv.Atoi(e.Name())
+		if err != nil || fd <= 2 || closesOnExec(fd) { // those that we opened ourselves close
+			continue
+		}
+		for len(files) <= fd {
+			files = append(files, closed)
+		}
+		files[fd] = uintptr(fd)
+	}
+	return files
+}
+
+func closesOnExec(fd int) bool {
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+	return err != nil || flags&unix.FD_CLOEXEC != 0
+}
+
+// closed stands for a descriptor that a child is not to have.
+const closed = ^uintptr(0)
+
+// start starts the child with these descriptors; see inherited. It gets SIGTERM
+// when this process dies without having passed one on, as by SIGKILL: that is known
+// by the death of the thread that started it, so that must be the main thread (see
+// init in main.go).
+func start(program string, argv, env []string, files []uintptr) (child, error) {
+	pid, _, err := syscall.StartProcess(program, argv, &syscall.ProcAttr{
 		Env:   env,
-		Files: []*os.File{os.Stdin, os.Stdout, os.Stderr},
+		Files: files,
 		Sys:   &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM},
 	})
+	if err != nil {
+		return child{}, err
+	}
+	p, err := os.FindProcess(pid)
 	return child{p}, err
 }
 

@@ -45,5 +45,5 @@ func startAgain(arguments []string) (child, error) {
 	if err != nil {
 		return child{}, err
 	}
-	return start(program, arguments, os.Environ())
+	return start(program, arguments, os.Environ(), inherited())
 }
