@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/tokenagent/tokenagent/agent/host"
 	"github.com/tokenagent/tokenagent/sinks/tokendir"
+	"github.com/tokenagent/tokenagent/sources/keys"
 )
 
 const (
@@ -145,4 +147,28 @@ func (t *shortText) Write(p []byte) (int, error) {
 		return 0, errors.New("it prints without end")
 	}
 	return t.Builder.Write(p)
+}
+
+// genuine reports whether the token is signed with the key that this host's
+// HTCondor has under that name, and whether that can be known: of a token of its
+// own trust domain, where the key may be read.
+func (c *condorConfig) genuine(token, issuer, keyID string) (known, ok bool) {
+	const macSize = 43 // characters of base64url, of HS256
+	here := tokendir.Systems()[0]
+	if domain, set := c.lookup(here, "TRUST_DOMAIN"); !set || domain != issuer || keys.CheckID(keyID) != nil {
+		return false, false
+	}
+	if len(token)-strings.LastIndexByte(token, '.')-1 != macSize {
+		return false, false
+	}
+	path, set := c.lookup(here, "SEC_TOKEN_POOL_SIGNING_KEY_FILE")
+	if keyID != keys.PoolKey {
+		path, set = c.lookup(here, "SEC_PASSWORD_DIRECTORY")
+		path = filepath.Join(path, keyID)
+	}
+	if !set {
+		return false, false
+	}
+	key, err := keys.ReadCondor(path, keyID)
+	return err == nil, err == nil && key.Signed(token)
 }

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -12,34 +14,43 @@ import (
 )
 
 func newDoctor() *cobra.Command {
-	var as string
+	var as, version string
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "doctor [DIR…]",
 		Short: "Explain a directory of IDTOKENs as HTCondor reads it",
 		Long: `Explain a directory of IDTOKENs as HTCondor reads it: every entry in HTCondor's
-order, whether it is used, hidden by another or passed over and why, and what to
+order, whether it is sent, hidden by another or passed over and why, and what to
 do. Without a DIR these are the directories that HTCondor and HTCondor-CE would
 use for root and for the asking user, as condor_config_val says where it is
 installed. A DIR is read as its owner would, unless only root would use it.
 
-It opens nothing that could block, verifies no signature and shows no token.
-HTCondor reads the directory again for each new authentication, so what is
-mended counts at once; but a daemon that found no token at all at its start looks
-again only after condor_reconfig, and sessions outlive the token that began them.
+Versions of HTCondor differ in what they accept: doctor asks condor_version, or
+goes by --condor-version. Where neither tells, it says which versions refuse a
+token.
+
+It opens nothing that could block and shows no token. A signature is checked
+only on a host that has the pool's key. HTCondor reads the directory again for
+each new authentication, so a correction counts at once; but a daemon that found
+no token at all at its start looks again only after condor_reconfig, and sessions
+outlive the token that began them.
 
 Exit codes: 0 fine, 1 an entry is passed over for its owner, mode or content, a
-token that is used is expired, not yet valid or none that a server accepts, a
-named DIR cannot be read, or HTCondor is installed and does not tell its
-configuration.`,
+token that is sent is refused by servers, a named DIR cannot be read, HTCondor's
+expression of names to pass over cannot be replayed, or HTCondor is installed and
+does not tell its configuration.`,
 		Example: `  tokenagent doctor
-  tokenagent doctor --as frontend
+  tokenagent doctor --as frontend --condor-version 23.9
   tokenagent doctor /etc/condor/tokens.d --json`,
 		RunE: func(c *cobra.Command, dirs []string) error {
 			ctx, stop := untilSignal(c.Context())
 			defer stop()
 			config := newCondorConfig(ctx)
-			d := doctor{knob: config.lookup, now: time.Now()}
+			d := doctor{knob: config.lookup, genuine: config.genuine, now: time.Now()}
+			var err error
+			if d.version, err = versionOf(ctx, version); err != nil {
+				return err
+			}
 			found, err := d.examine(dirs, as)
 			if err != nil {
 				return err
@@ -49,14 +60,36 @@ configuration.`,
 		},
 	}
 	c.Flags().StringVar(&as, "as", "", "the user whose reading is replayed, by name or number")
+	c.Flags().StringVar(&version, "condor-version", "", "the `version` of HTCondor, as 25.13 (default: what condor_version says)")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
 
 // A doctor examines token directories.
 type doctor struct {
-	knob tokendir.Lookup
-	now  time.Time
+	knob    tokendir.Lookup
+	version tokendir.Version
+	genuine func(token, issuer, keyID string) (known, ok bool)
+	now     time.Time
+}
+
+// versionOf is the named version, or else what condor_version says; the zero
+// Version where HTCondor is not installed or does not tell.
+func versionOf(ctx context.Context, named string) (tokendir.Version, error) {
+	if named != "" {
+		v, err := tokendir.ParseVersion(named)
+		if err != nil {
+			return v, usage("--condor-version: %v", err)
+		}
+		return v, nil
+	}
+	told, err := output(ctx, askPatience, "condor_version")
+	if err != nil {
+		return tokendir.Version{}, nil
+	}
+	first, _, _ := strings.Cut(told, "\n")
+	v, _ := tokendir.ParseVersion(first)
+	return v, nil
 }
 
 // A diagnosis is all that doctor shows.
@@ -68,8 +101,9 @@ type diagnosis struct {
 // An examination is what doctor shows of one directory.
 type examination struct {
 	Path     string             `json:"path"`
-	Systems  []string           `json:"systems,omitempty"` // that read it by default or configuration
-	Knob     string             `json:"knob,omitempty"`    // that names it; "" for the default
+	Version  string             `json:"condor_version,omitempty"` // whose rules were replayed; "" where it is not known
+	Systems  []string           `json:"systems,omitempty"`        // that read it by default or configuration
+	Knob     string             `json:"knob,omitempty"`           // that names it; "" for the default
 	Reader   string             `json:"reader"`
 	Exclude  string             `json:"exclude"`           // the expression of names that are passed over
 	Warning  string             `json:"warning,omitempty"` // why that is not the configured one
@@ -119,6 +153,7 @@ func (d doctor) usual(users []tokendir.User) []examination {
 
 // one examines a directory.
 func (d doctor) one(directory tokendir.Directory) examination {
+	directory.Reader.Version, directory.Reader.Genuine = d.version, d.genuine
 	e := examination{
 		Path:     directory.Path,
 		Systems:  directory.Systems,
@@ -130,6 +165,9 @@ func (d doctor) one(directory tokendir.Directory) examination {
 	}
 	if directory.Fault != nil {
 		e.Warning = directory.Fault.Error()
+	}
+	if d.version != (tokendir.Version{}) {
+		e.Version = d.version.String()
 	}
 	reading, err := tokendir.Read(directory.Path, directory.Reader, d.now)
 	switch {
@@ -150,7 +188,7 @@ func (d doctor) one(directory tokendir.Directory) examination {
 func (d diagnosis) ill() error {
 	ill := len(d.Warnings) > 0
 	for _, e := range d.Directories {
-		ill = ill || e.Error != "" && e.named || slices.ContainsFunc(e.Findings, func(f tokendir.Finding) bool { return f.Grave })
+		ill = ill || e.Warning != "" || e.Error != "" && e.named || slices.ContainsFunc(e.Findings, func(f tokendir.Finding) bool { return f.Grave })
 	}
 	if ill {
 		return &exitError{code: exitFailed}

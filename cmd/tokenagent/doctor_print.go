@@ -34,11 +34,14 @@ func (d diagnosis) print(w io.Writer, asJSON bool, now time.Time) error {
 
 func (e examination) print(w *strings.Builder, now time.Time) {
 	fmt.Fprintln(w, e.title())
+	if e.Version == "" && len(e.Entries) > 0 {
+		fmt.Fprintln(w, "  the version of HTCondor is not known: what versions differ in is named (--condor-version 25.13 chooses)")
+	}
 	if e.Exclude != tokendir.DefaultExclude {
 		fmt.Fprintf(w, "  names that match %s are passed over (%s)\n", plain(e.Exclude), tokendir.ExcludeKnob)
 	}
 	if e.Warning != "" {
-		fmt.Fprintf(w, "  names were judged by HTCondor's default: %s\n", plain(e.Warning))
+		fmt.Fprintf(w, "  WARNING: HTCondor may read other files than these, which are those of its default: %s\n", plain(e.Warning))
 	}
 	switch {
 	case e.Error != "":
@@ -92,11 +95,11 @@ func placeOf(name string, line int) string {
 // verdictOf is the verdict in a few words.
 func verdictOf(e tokendir.Entry) string {
 	switch e.Verdict {
-	case tokendir.Used:
+	case tokendir.Sent:
 		if e.Only != "" {
-			return "used by the " + e.Only + " alone"
+			return "sent by the " + e.Only + " alone"
 		}
-		return "used"
+		return "sent"
 	case tokendir.Shadowed:
 		return "shadowed by " + e.By
 	case tokendir.Unreached:
@@ -125,7 +128,7 @@ func remainingOf(t tokendir.Token, now time.Time) string {
 func (e examination) printWinners(w io.Writer, now time.Time) {
 	winners := e.reading.Winners()
 	if len(winners) == 0 {
-		fmt.Fprintln(w, "\n  no token is used. A daemon that found none at its start looks again only after condor_reconfig")
+		fmt.Fprintln(w, "\n  no token is sent. A daemon that found none at its start looks again only after condor_reconfig")
 		return
 	}
 	fmt.Fprintln(w, "\n  What servers get, by their trust domain and key")

@@ -2,8 +2,7 @@ package tokendir
 
 import (
 	"bytes"
-	"encoding/base64"
-	"encoding/json"
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -115,74 +114,52 @@ func whyNone(line string, err error) string {
 }
 
 // line is the entry of a line that HTCondor takes for a token, as one that is
-// used; an error for any other.
-func (f folder) line(e Entry, text string) (Entry, error) {
-	strict, err := profile.Decode(text)
-	if err == nil {
-		e = f.token(e, strict)
-		e.Token.Remarks = append(e.Token.Remarks, shortcomings(strict, e.Token.State)...)
+// sent; an error for any other.
+func (f folder) line(e Entry, line string) (Entry, error) {
+	strict, err := profile.Decode(line)
+	lenient, ok := decodeLenient(line)
+	if !ok {
+		return Entry{}, cmp.Or(err, errNotJSON)
+	}
+	e = f.token(e, sent{lenient, line})
+	if err != nil {
+		e.Token.Remarks = append(e.Token.Remarks, "HTCondor takes it for a token, other readers do not: "+err.Error())
 		return e, nil
 	}
-	lax, ok := decodeLax(text)
-	if !ok {
-		return Entry{}, err
-	}
-	e = f.token(e, lax)
-	e.Token.Remarks = append(e.Token.Remarks, "HTCondor takes it for a token, other readers do not: "+err.Error())
+	e.Token.Remarks = append(e.Token.Remarks, shortcomings(strict, *e.Token)...)
 	return e, nil
 }
 
-// decodeLax reads a token as HTCondor's own parser does: of two members of a name
-// the last counts, texts may be no UTF-8, bits may be left over in base64url, and
-// something may follow an object. No token is too large for it.
-func decodeLax(text string) (profile.Token, bool) {
-	parts := strings.Split(text, ".")
-	if len(parts) != 3 || strings.ContainsAny(text, "\r\n") { // which package base64 skips
-		return profile.Token{}, false
-	}
-	header, isHeader := laxObject(parts[0])
-	claims, isClaims := laxObject(parts[1])
-	_, err := base64.RawURLEncoding.DecodeString(parts[2])
-	return profile.Token{Header: header, Claims: claims}, isHeader && isClaims && err == nil
-}
-
-func laxObject(part string) (map[string]any, bool) {
-	data, err := base64.RawURLEncoding.DecodeString(part)
-	if err != nil {
-		return nil, false
-	}
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.UseNumber()
-	var object map[string]any
-	err = dec.Decode(&object)
-	return object, err == nil && object != nil
-}
-
-// token is the entry of a decoded token, as one that is used.
-func (f folder) token(e Entry, t profile.Token) Entry {
+// token is the entry of a token, as one that is sent unless something that
+// HTCondor chooses by is missing.
+func (f folder) token(e Entry, t sent) Entry {
 	e.Remarks = slices.Clip(e.Remarks)
-	e.Token = describe(t, f.now)
-	e.Verdict = Used
-	for _, needed := range []struct {
-		name string
-		in   map[string]any
-		more string
-	}{
-		{"kid", t.Header, "so no server knows the key"},
-		{"iss", t.Claims, "so it belongs to no trust domain"},
-		{"sub", t.Claims, "so it names nobody"},
-	} {
-		text, isText := needed.in[needed.name].(string)
-		if !isText || text == "" && needed.name != "sub" {
-			e.Verdict, e.Reason = Incomplete, fmt.Sprintf("its token has no %s, %s", needed.name, needed.more)
-			break
-		}
+	e.Token = f.describe(t)
+	e.Verdict, e.Reason = Sent, ""
+	switch {
+	case text(t.Header["kid"]) == "":
+		e.Verdict, e.Reason = Incomplete, "its token has no kid, so no server knows the key"
+	case text(t.Claims["iss"]) == "":
+		e.Verdict, e.Reason = Incomplete, "its token has no iss, so it belongs to no trust domain"
+	case f.withoutSubject(t):
+		e.Verdict, e.Reason = Incomplete, "its token has no sub, so it names nobody"
 	}
 	return e
 }
 
+// withoutSubject reports whether the token is passed over for its sub. HTCondor 25
+// sends one without a sub that has a jti.
+func (f folder) withoutSubject(t sent) bool {
+	sub, there := t.Claims["sub"]
+	if _, isText := sub.(string); there {
+		return !isText
+	}
+	return f.reader.Version.before(version25) || text(t.Claims["jti"]) == ""
+}
+
 // describe tells what can be told of a token.
-func describe(t profile.Token, now time.Time) *Token {
+func (f folder) describe(t sent) *Token {
+	s := server{f.reader.Version, f.now, f.reader.Genuine}
 	d := &Token{
 		Issuer:  text(t.Claims["iss"]),
 		KeyID:   text(t.Header["kid"]),
@@ -190,49 +167,24 @@ func describe(t profile.Token, now time.Time) *Token {
 		Scope:   strings.Fields(text(t.Claims["scope"])),
 		Issued:  instant(t.Claims["iat"]),
 		Expires: instant(t.Claims["exp"]),
+		Remarks: s.remarks(t),
 	}
 	d.Allows = allows(d.Scope)
-	d.State, d.Why = state(t, now)
-	if _, list := t.Claims["scope"].([]any); list {
-		d.Remarks = append(d.Remarks, "scope: a list makes an HTCondor client hang for 20 s")
-	}
+	d.State, d.claim, d.Why = s.verdict(t)
+	_, mac := macSizes[text(t.Header["alg"])]
+	d.foreign = !mac && text(t.Header["alg"]) != ""
 	return d
 }
 
-// shortcomings are what the profile says of a token in that state, and the state
-// does not.
-func shortcomings(t profile.Token, state State) []string {
+// shortcomings are what the profile says of the token, and its state does not.
+func shortcomings(t profile.Token, d Token) []string {
 	var texts []string
 	for _, p := range profile.Check("htcondor", t) {
-		if (p.Claim != "alg" || state != Foreign) && (!isTime(p.Claim) || state != Malformed) {
+		if p.Claim != d.claim || d.State == Valid {
 			texts = append(texts, p.String())
 		}
 	}
 	return texts
-}
-
-func isTime(claim string) bool { return claim == "iat" || claim == "nbf" || claim == "exp" }
-
-// state is what a server would say, and why.
-func state(t profile.Token, now time.Time) (State, string) {
-	alg := text(t.Header["alg"])
-	if !slices.Contains(profile.Algorithms("htcondor"), alg) {
-		return Foreign, fmt.Sprintf("it is signed with %q; HTCondor's IDTOKENs are signed with HS256, and a server accepts nothing else", alg)
-	}
-	problems := profile.Times(t, now)
-	if len(problems) == 0 {
-		return Valid, ""
-	}
-	for _, p := range problems {
-		if _, number := t.Claims[p.Claim].(json.Number); !number {
-			return Malformed, p.String()
-		}
-	}
-	last := problems[len(problems)-1]
-	if last.Claim == "exp" {
-		return Expired, last.Text
-	}
-	return NotYet, last.String()
 }
 
 // allows says the words of a scope in plain ones. HTCondor heeds only those that
@@ -262,6 +214,10 @@ func text(claim any) string {
 
 // instant is the time in a claim; zero for what is none of this era.
 func instant(claim any) time.Time {
-	at, _ := profile.Instant(claim)
-	return at.UTC()
+	const latest = 9_999_999_999 // as profile.Distant
+	seconds, ok := claim.(float64)
+	if !ok || seconds < 0 || seconds > latest {
+		return time.Time{}
+	}
+	return time.Unix(int64(seconds), 0).UTC()
 }

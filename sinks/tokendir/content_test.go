@@ -41,27 +41,28 @@ func TestWhatIsNoTokenIsNamed(t *testing.T) {
 	}
 }
 
-// lax are tokens that HTCondor's parser takes, and strict ones refuse.
-var lax = map[string]struct{ token, remark string }{
+// lenient are tokens that HTCondor's parser takes, and strict ones refuse.
+var lenient = map[string]struct{ token, remark string }{
 	"a name twice":    {raw(`{"alg":"HS256","kid":"x","kid":"POOL"}`) + "." + raw(laxClaims) + "." + signature, "header: a name occurs twice"},
 	"no UTF-8":        {raw(laxHeader) + "." + raw(strings.Replace(laxClaims, "}", ",\"x\":\"\xff\"}", 1)) + "." + signature, "claims: it is not UTF-8"},
 	"something after": {raw(laxHeader) + "." + raw(laxClaims+"x") + "." + signature, "claims: something follows the JSON object"},
-	"bits left over":  {raw(laxHeader) + "." + raw(laxClaims) + "." + signature[:2] + "5", "signature: it is no base64url"},
-	"too large":       {raw(laxHeader) + "." + raw(laxClaims) + "." + strings.Repeat("QUJD", 5000), "readers take at most 16382"},
+	"bits left over":  {raw(laxHeader) + "." + raw(laxClaims) + "." + signature[:42] + "J", "signature: it is no base64url"},
+	"leading zeros":   {raw(laxHeader) + "." + raw(strings.Replace(laxClaims, "}", `,"n":007}`, 1)) + "." + signature, "claims: it is no valid JSON"},
+	"too large":       {raw(laxHeader) + "." + raw(strings.Replace(laxClaims, "}", `,"n":"`+strings.Repeat("n", 16000)+`"}`, 1)) + "." + signature, "readers take at most 16382"},
 }
 
 const (
 	laxHeader = `{"alg":"HS256","kid":"POOL"}`
-	laxClaims = `{"iss":"cm.example.org","sub":"schedd@example.org","iat":1800000000,"exp":1800003600,"scope":"condor:/READ"}`
+	laxClaims = `{"iss":"cm.example.org","sub":"schedd@example.org","iat":1800000000,"exp":1800003600,"jti":"00112233445566778899aabbccddeeff","scope":"condor:/READ"}`
 )
 
 func raw(text string) string { return base64.RawURLEncoding.EncodeToString([]byte(text)) }
 
-func TestWhatHTCondorsLaxParserTakesHidesOthers(t *testing.T) {
-	for name, c := range lax {
+func TestWhatHTCondorsLenientParserTakesHidesOthers(t *testing.T) {
+	for name, c := range lenient {
 		t.Run(name, func(t *testing.T) {
 			r := mustRead(t, directory(t, map[string]string{"a": c.token, "b": good}), self())
-			if diff := cmp.Diff("a:1 used\nb:1 shadowed by a\n", verdicts(r)); diff != "" {
+			if diff := cmp.Diff("a:1 sent\nb:1 shadowed by a\n", verdicts(r)); diff != "" {
 				t.Fatal(diff)
 			}
 			remarks := r.Entries[0].Token.Remarks
@@ -96,7 +97,7 @@ func TestTimesOfAnyFormAreUnderstoodOrMalformed(t *testing.T) {
 
 func TestLineEndsOfWindowsAreRemarked(t *testing.T) {
 	r := mustRead(t, directory(t, map[string]string{"a": strings.TrimSpace(good) + "\r\n"}), self())
-	if e := r.Entries[0]; e.Verdict != Used || len(e.Remarks) != 1 || !strings.Contains(e.Remarks[0], "CR LF") {
+	if e := r.Entries[0]; e.Verdict != Sent || len(e.Remarks) != 1 || !strings.Contains(e.Remarks[0], "CR LF") {
 		t.Errorf("%+v", e)
 	}
 }
@@ -125,7 +126,7 @@ func FuzzContent(f *testing.F) {
 	for _, c := range reasons {
 		f.Add([]byte(c.content))
 	}
-	for _, c := range lax {
+	for _, c := range lenient {
 		f.Add([]byte(c.token))
 	}
 	f.Fuzz(func(t *testing.T, content []byte) {
@@ -136,16 +137,66 @@ func FuzzContent(f *testing.F) {
 		}
 		used := map[source]bool{}
 		for _, e := range r.Entries {
-			if (e.Verdict == Used || e.Verdict == Shadowed) != (e.Token != nil && e.Verdict != Incomplete) {
+			if (e.Verdict == Sent || e.Verdict == Shadowed) != (e.Token != nil && e.Verdict != Incomplete) {
 				t.Errorf("%+v", e)
 			}
-			if e.Verdict == Used && used[e.source()] {
+			if e.Verdict == Sent && used[e.source()] {
 				t.Error("two tokens of one issuer and key are used")
 			}
-			if e.Verdict == Used {
+			if e.Verdict == Sent {
 				used[e.source()] = true
 			}
 		}
 		r.Findings()
 	})
 }
+
+// refused are tokens that HTCondor's parser passes over.
+var refused = map[string]string{
+	"a number with a plus":    `"n":+1`,
+	"a number beyond float64": `"n":1e400`,
+	"half a surrogate pair":   `"n":"\ud800"`,
+	"too deep":                `"n":` + strings.Repeat("[", 150) + strings.Repeat("]", 150),
+	"a comma too many":        `"n":[1,]`,
+	"a comment":               `/* */"n":1`,
+	"a control character":     "\"n\":\"\x01\"",
+}
+
+func TestWhatHTCondorsParserDoesNotTakeIsPassedOver(t *testing.T) {
+	for name, member := range refused {
+		token := raw(laxHeader) + "." + raw(strings.Replace(laxClaims, "}", ","+member+"}", 1)) + "." + signature
+		r := mustRead(t, directory(t, map[string]string{"a": token, "b": good}), self())
+		if diff := cmp.Diff("a no token\nb:1 sent\n", verdicts(r)); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+}
+
+func TestVerdictsDependOnTheVersion(t *testing.T) {
+	claims := func(change string) string {
+		return raw(laxHeader) + "." + raw(strings.Replace(laxClaims, "}", change+"}", 1)) + "." + signature
+	}
+	withoutSub := strings.Replace(laxClaims, `"sub":"schedd@example.org",`, "", 1)
+	for name, c := range map[string]struct{ token, old, today string }{
+		"no jti":              {claimSetWithoutJTI, "a:1 sent\n", "a:1 sent, refused\n"},
+		"cap":                 {claims(`,"cap":true`), "a:1 sent\n", "a:1 sent, refused\n"},
+		"a list as scope":     {claims(`,"scope":["condor:/READ"]`), "a:1 sent, hangs\n", "a:1 sent, refused\n"},
+		"exp too far":         {claims(`,"exp":9999999999`), "a:1 sent\n", "a:1 sent, expired\n"},
+		"jti in place of sub": {raw(laxHeader) + "." + raw(withoutSub) + "." + signature, "a:1 incomplete, refused\n", "a:1 sent, refused\n"},
+	} {
+		for version, want := range map[Version]string{{23, 9, 6}: c.old, {25, 13, 2}: c.today} {
+			reader := self()
+			reader.Version = version
+			r := mustRead(t, directory(t, map[string]string{"a": c.token}), reader)
+			if diff := cmp.Diff(want, verdicts(r)); diff != "" {
+				t.Errorf("%s, %v: %s", name, version, diff)
+			}
+		}
+		r := mustRead(t, directory(t, map[string]string{"a": c.token}), self())
+		if why := r.Entries[0].Token.Why; !strings.Contains(why, "HTCondor") {
+			t.Errorf("%s: of an unknown version: %q", name, why)
+		}
+	}
+}
+
+var claimSetWithoutJTI = raw(laxHeader) + "." + raw(strings.Replace(laxClaims, `"jti":"00112233445566778899aabbccddeeff",`, "", 1)) + "." + signature

@@ -71,13 +71,29 @@ func TestDirectoriesThatAreRead(t *testing.T) {
 }
 
 func TestExcludeThatCannotBeReplayedIsToldAndTheDirectoryRead(t *testing.T) {
-	k := knobs{ExcludeKnob: "("}
+	k := knobs{ExcludeKnob: "(?!x)"}
 	all := Directories(root, k.lookup)
 	if len(all) != 2 || all[0].Fault == nil || !all[0].Reader.Exclude.IsDefault() || all[1].Fault != nil {
 		t.Errorf("%+v", all)
 	}
 	if d := At("/tmp/tokens", frontend, k.lookup); d.Fault == nil {
 		t.Error("a directory that HTCondor does not know is read by other rules")
+	}
+}
+
+func TestAnInvalidExcludeMeansThatNoFileIsRead(t *testing.T) {
+	for _, text := range []string{"((", "a)", "[a", `a\`, "*a"} {
+		reader := self()
+		var err error
+		reader.Exclude, err = ParseExclude(text)
+		must(t, err)
+		r := mustRead(t, directory(t, map[string]string{"a": good}), reader)
+		if got := verdicts(r); got != "a name\n" {
+			t.Errorf("%s: %s", text, got)
+		}
+		if f := r.Findings(); len(f) != 1 || !f[0].Grave || !strings.Contains(f[0].Text, "reads no file at all") {
+			t.Errorf("%s: %+v", text, f)
+		}
 	}
 }
 

@@ -31,11 +31,18 @@ func (r Reading) Findings() []Finding {
 	if r.denied != "" {
 		findings = append(findings, r.ofDenied())
 	}
+	if why := r.reader.Exclude.invalid; why != "" {
+		findings = append(findings, Finding{
+			Text:   ExcludeKnob + " is not a valid expression (" + why + "), so HTCondor reads no file at all",
+			Remedy: "correct it in HTCondor's configuration, or remove it there, then condor_reconfig",
+			Grave:  true,
+		})
+	}
 	for _, e := range r.Entries {
 		if e.Verdict.lost() {
 			findings = append(findings, Finding{e.Name, e.Line, r.lostText(e), r.remedy(e), true})
 		}
-		if w, ok := winners[place{e.Name, e.Line}]; ok && e.Verdict == Used {
+		if w, ok := winners[place{e.Name, e.Line}]; ok && e.Verdict == Sent {
 			findings = append(findings, r.ofWinner(w)...)
 		}
 		for _, remark := range e.Remarks {
@@ -63,11 +70,11 @@ func (r Reading) lostText(e Entry) string {
 	return e.Reason
 }
 
-// ofWinner is what is to be said of a token that is used.
+// ofWinner is what is to be said of a token that is sent.
 func (r Reading) ofWinner(w Winner) []Finding {
 	var findings []Finding
 	if w.Token.State != Valid {
-		text := w.Token.Why + "; HTCondor uses it all the same"
+		text := w.Token.Why + "; HTCondor sends it all the same"
 		if hidden := hidden(w.Hides); hidden != "" {
 			text += ", and never looks at " + hidden + ", which would be accepted"
 		}
@@ -109,7 +116,7 @@ func (r Reading) remedy(e Entry) string {
 	case Incomplete:
 		return "ask for a token with kid, iss and sub (condor_token_create makes such), or remove the file"
 	}
-	return "write the token anew, bare and on one line, or remove the file"
+	return "write the token again, bare and on one line, or remove the file"
 }
 
 // remedyState is what to do about a winner that no server accepts.
@@ -117,12 +124,13 @@ func (r Reading) remedyState(e Entry) string {
 	switch e.Token.State {
 	case Expired:
 		return "renew it, or remove it"
-	case NotYet:
-		return "set the clocks right, or write the token anew"
 	case Malformed:
-		return "write the token anew, with whole numbers of seconds"
+		return "write the token again, with whole numbers of seconds"
 	}
-	return "remove it; a SciToken or WLCG token lies in a file that BEARER_TOKEN_FILE names"
+	if e.Token.foreign {
+		return "remove it; a SciToken or WLCG token belongs in a file that BEARER_TOKEN_FILE names"
+	}
+	return "write the token again as condor_token_create makes it, or remove it"
 }
 
 // id is how chown(1) takes the user.

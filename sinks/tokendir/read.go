@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	maxFile  = 1 << 20 // bytes of a file that are read: room for many tokens
-	maxNames = 1 << 14 // names of a directory that is read
+	maxFile  = 16 << 20 // bytes of a file that are read: room for many tokens
+	maxNames = 1 << 14  // names of a directory that is read
 )
 
 // Read replays how the reader reads the directory at the time now. It opens
@@ -121,7 +121,7 @@ func (f folder) entries(name string) []Entry {
 // NUL byte. What comes of the rest is not known.
 func tooLarge(e Entry, size int64) Entry {
 	e.Verdict = TooLarge
-	e.Reason = fmt.Sprintf("it has %d bytes, and what is in it was not judged; a token has fewer than 16384. Should there be a NUL byte behind the first %d, HTCondor spins for ever at it", size, maxFile)
+	e.Reason = fmt.Sprintf("it has %d bytes, and its content was not checked; a token has fewer than 16384. If there is a NUL byte behind the first %d, HTCondor spins for ever at it", size, maxFile)
 	return e
 }
 
@@ -169,7 +169,10 @@ func (f folder) admit(e *Entry, st unix.Stat_t) {
 }
 
 func (f folder) excluded() string {
-	if f.reader.Exclude.IsDefault() {
+	switch {
+	case f.reader.Exclude.invalid != "":
+		return "HTCondor reads no file while " + ExcludeKnob + " is not a valid expression"
+	case f.reader.Exclude.IsDefault():
 		return "its name is one that HTCondor passes over"
 	}
 	return "its name matches the configured " + ExcludeKnob

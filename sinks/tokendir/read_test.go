@@ -18,7 +18,7 @@ func TestSymlinksAreFollowed(t *testing.T) {
 	must(t, os.Symlink(".real", filepath.Join(dir, "a")))
 	must(t, os.Symlink("/nowhere/at/all", filepath.Join(dir, "b")))
 	must(t, os.Symlink("c", filepath.Join(dir, "c")))
-	wantVerdicts(t, dir, self(), ".real name\na:1 used\nb unreadable\nc unreadable\n")
+	wantVerdicts(t, dir, self(), ".real name\na:1 sent\nb unreadable\nc unreadable\n")
 	for _, f := range mustRead(t, dir, self()).Findings() {
 		if want := "remove the link: rm " + filepath.Join(dir, f.Name); f.Remedy != want || !strings.HasPrefix(f.Text, "it is a symbolic link that leads nowhere: ") {
 			t.Errorf("%s: %s; %s, want %s", f.Name, f.Text, f.Remedy, want)
@@ -54,7 +54,7 @@ func TestExchangedWhileReading(t *testing.T) {
 		}
 	}()
 	for range 500 {
-		if got := verdicts(mustRead(t, dir, self())); got != "a:1 used\n" && got != "a blocks\n" {
+		if got := verdicts(mustRead(t, dir, self())); got != "a:1 sent\n" && got != "a blocks\n" {
 			t.Error(got)
 			break
 		}
@@ -73,7 +73,7 @@ func TestTooLargeIsNotJudged(t *testing.T) {
 	if len(r.Entries) != 51 {
 		t.Errorf("%d entries, want one for the large file and 50 tokens", len(r.Entries))
 	}
-	if want := "Should there be a NUL byte behind the first 1048576"; !strings.Contains(r.Entries[0].Reason, want) {
+	if want := "If there is a NUL byte behind the first 16777216"; !strings.Contains(r.Entries[0].Reason, want) {
 		t.Errorf("got %q, want it to have %q", r.Entries[0].Reason, want)
 	}
 }
@@ -81,7 +81,7 @@ func TestTooLargeIsNotJudged(t *testing.T) {
 func TestNULBytesInWhatIsTooLarge(t *testing.T) {
 	dir := directory(t, map[string]string{"a": other, "b": good})
 	must(t, os.Truncate(filepath.Join(dir, "a"), 1<<40))
-	wantVerdicts(t, dir, self(), "a:1 used\na spins\nb:1 never reached by a\n")
+	wantVerdicts(t, dir, self(), "a:1 sent\na spins\nb:1 never reached by a\n")
 }
 
 func TestDirectoryThatItsReaderCannotList(t *testing.T) {

@@ -22,7 +22,7 @@ type claimSet struct {
 }
 
 // signature is what no output may show.
-const signature = "c2lnbmF0dXJlLXRoYXQtbm9ib2R5LW1heS1zZWU"
+const signature = "c2lnbmF0dXJlLXRoYXQtbm9ib2R5LW1heS1zZWUtMzI"
 
 func (c claimSet) String() string {
 	header := map[string]any{"alg": or(c.alg, "HS256"), "typ": "JWT"}

@@ -1,5 +1,5 @@
 // Package tokendir knows how HTCondor reads a directory of IDTOKENs, and replays
-// that reading. The rules, as seen on HTCondor 25 and in its sources:
+// that reading. The rules, as seen on HTCondor 23.9.6 and 25.13.2:
 //
 //  1. Which directory: SEC_TOKEN_DIRECTORY where it is set; else for a process
 //     that cannot switch users <home>/.condor/tokens.d, the home being that of
@@ -11,11 +11,12 @@
 //  4. A file is passed over unless the real uid of the reader owns it (root for
 //     daemons) and its mode gives nothing to group and others.
 //  5. A file is read line by line, without the blanks around a line. Empty lines
-//     and those that begin with # are passed over, as are those that are no JWT
-//     with kid, iss and sub. Its parser of JWTs is a lax one.
+//     and those that begin with # are passed over, as are those that are not a JWT
+//     with kid, iss and sub. Its parser of JWTs is a lenient one.
 //  6. The first token of the server's trust domain (iss) whose key (kid) the
-//     server has is used. Nobody looks at its expiry, signature or scope, and
-//     there is no second try: it hides all that come later.
+//     server has is sent. The client looks at neither its expiry nor its signature
+//     or scope, and there is no second try: it hides all that come later. What the
+//     server then says of it is in server.go.
 //  7. A NUL byte makes a client spin for ever, and a FIFO makes it wait.
 //  8. The directory is read again for each new authentication. But a daemon that
 //     found no token at its start, and has no signing key, does not look again
@@ -50,9 +51,9 @@ type Verdict string
 
 // The verdicts. Those from Blocks on keep a token from its readers.
 const (
-	Used      Verdict = "used"          // for all servers of its trust domain that have its key
+	Sent      Verdict = "sent"          // to all servers of its trust domain that have its key
 	Shadowed  Verdict = "shadowed"      // an earlier one of the same issuer and key hides it
-	Unreached Verdict = "never reached" // HTCondor hangs at an entry before
+	Unreached Verdict = "never reached" // HTCondor hangs at an entry before, or cannot look into the directory
 	Folder    Verdict = "directory"     // passed over
 	Excluded  Verdict = "name"          // passed over, since its name matches the exclude expression
 
@@ -74,24 +75,23 @@ func (v Verdict) hangs() bool { return v == Blocks || v == Spins }
 // mend.
 func (v Verdict) lost() bool {
 	switch v {
-	case Used, Shadowed, Unreached, Folder, Excluded:
+	case Sent, Shadowed, Unreached, Folder, Excluded:
 		return false
 	}
 	return true
 }
 
-// A State says whether a server would accept a token, as far as that can be
-// seen without its key.
+// A State says what a server makes of a token that is sent. Its signature is
+// looked at only where the reader knows the key.
 type State string
 
 // The states of a token.
 const (
-	Valid   State = "valid"
-	Expired State = "expired"
-	NotYet  State = "not yet valid"
-	Foreign State = "no IDTOKEN" // not signed with HS256, which is all that a server accepts
-
-	Malformed State = "malformed" // iat, nbf or exp is no number
+	Valid     State = "valid"
+	Expired   State = "expired"
+	Malformed State = "malformed" // exp or iat is not a number
+	Refused   State = "refused"   // for another reason
+	Hangs     State = "hangs"     // the client that sends it hangs
 )
 
 // A Token is what can be told of an IDTOKEN without verifying or showing it.
@@ -106,6 +106,9 @@ type Token struct {
 	State   State     `json:"state"`
 	Why     string    `json:"why,omitempty"`     // of a state other than Valid
 	Remarks []string  `json:"remarks,omitempty"` // in what else it falls short of the profile htcondor
+
+	claim   string // that Why is about
+	foreign bool   // it is signed with a key pair, so it is a token of another kind
 }
 
 // An Entry is a file in a token directory, or one token of a file.
@@ -114,7 +117,7 @@ type Entry struct {
 	Line    int      `json:"line,omitempty"` // of the token, from 1; 0 where the file as a whole is meant
 	Verdict Verdict  `json:"verdict"`
 	By      string   `json:"by,omitempty"`     // name of the entry that shadows this one, or that HTCondor hangs at
-	Only    string   `json:"only,omitempty"`   // the one subsystem that uses it, as "SCHEDD"; "" for all
+	Only    string   `json:"only,omitempty"`   // the one subsystem that sends it, as "SCHEDD"; "" for all
 	Reason  string   `json:"reason,omitempty"` // of the verdict, in words
 	Remarks []string `json:"remarks,omitempty"`
 	Token   *Token   `json:"token,omitempty"`
@@ -126,6 +129,12 @@ type Entry struct {
 type Reader struct {
 	User            // whose real uid must own the files
 	Exclude Exclude // the names that it passes over
+	Version Version // of the HTCondor that reads, and of the servers
+
+	// Genuine reports whether the token, a JWT in compact form, is signed with
+	// the key that its issuer has under that name, and whether that is known
+	// here. It may be nil.
+	Genuine func(token, issuer, keyID string) (known, ok bool)
 }
 
 // A Reading is a token directory as one reader finds it.
@@ -137,19 +146,19 @@ type Reading struct {
 	denied string // the directory, this one or one above, that keeps the reader out; "" for none
 }
 
-// A Winner is the token that HTCondor uses for the servers of one trust domain
+// A Winner is the token that HTCondor sends to the servers of one trust domain
 // that have one key.
 type Winner struct {
 	Entry
 	Hides []Entry // the ones of the same issuer and key that come later
 }
 
-// Winners are the tokens that are used, in HTCondor's order.
+// Winners are the tokens that are sent, in HTCondor's order.
 func (r Reading) Winners() []Winner {
 	var winners []Winner
 	place := map[source]int{}
 	for _, e := range r.Entries {
-		if e.Verdict != Used {
+		if e.Verdict != Sent {
 			continue
 		}
 		if e.Only == "" {
@@ -171,15 +180,19 @@ type source struct{ issuer, keyID string }
 
 func (e Entry) source() source { return source{e.Token.Issuer, e.Token.KeyID} }
 
-// settle decides which of the tokens are used.
+// settle decides which of the tokens are sent.
 func (r *Reading) settle() {
+	if r.denied != "" {
+		r.unreach()
+		return
+	}
 	first := map[source]*Entry{}
 	var hung *Entry
 	for _, e := range r.byBytes() {
 		switch {
 		case e.Verdict.hangs() && hung == nil:
 			hung = e
-		case e.Verdict != Used:
+		case e.Verdict != Sent:
 		case first[e.source()] != nil:
 			e.Verdict, e.By = Shadowed, first[e.source()].Name
 		case hung != nil:
@@ -189,6 +202,15 @@ func (r *Reading) settle() {
 		}
 	}
 	r.settleGenerated()
+}
+
+// unreach says of all tokens that the reader cannot look into the directory.
+func (r *Reading) unreach() {
+	for i := range r.Entries {
+		if e := &r.Entries[i]; e.Verdict == Sent {
+			e.Verdict, e.By = Unreached, r.denied
+		}
+	}
 }
 
 // settleGenerated gives each daemon the token that it has made for itself, which
@@ -206,8 +228,8 @@ func (r *Reading) settleGenerated() {
 			continue
 		}
 		this := own{e.Name, e.source()}
-		if e.Verdict != Used && !seen[this] {
-			e.Verdict, e.By, e.Only = Used, "", subsystem
+		if e.Verdict != Sent && !seen[this] {
+			e.Verdict, e.By, e.Only = Sent, "", subsystem
 		}
 		seen[this] = true
 	}

@@ -22,7 +22,7 @@ var rules = map[string]struct {
 }{
 	"a good token is used": {
 		map[string]string{"a": good},
-		"a:1 used\n",
+		"a:1 sent\n",
 	},
 	"excluded names": {
 		map[string]string{
@@ -34,75 +34,79 @@ var rules = map[string]struct {
 	},
 	"every other name is read, also that of a leftover": {
 		map[string]string{"a.tmp": good, "b.bak": good, "c.json": good, "d.pl.x": good},
-		"a.tmp:1 used\nb.bak:1 shadowed by a.tmp\nc.json:1 shadowed by a.tmp\nd.pl.x:1 shadowed by a.tmp\n",
+		"a.tmp:1 sent\nb.bak:1 shadowed by a.tmp\nc.json:1 shadowed by a.tmp\nd.pl.x:1 shadowed by a.tmp\n",
 	},
 	"bytes give the order: capitals first, 10 before 9": {
 		map[string]string{"token9": good, "token10": good, "a": elsePOO, "Z": elsePOO},
-		"Z:1 used\na:1 shadowed by Z\ntoken10:1 used\ntoken9:1 shadowed by token10\n",
+		"Z:1 sent\na:1 shadowed by Z\ntoken10:1 sent\ntoken9:1 shadowed by token10\n",
 	},
 	"a daemon reads what it made for itself first": {
 		map[string]string{"10-a": good, "SCHEDD_auto_generated_token": good, "startd_AUTO_GENERATED_TOKEN": good},
-		"SCHEDD_auto_generated_token:1 used only SCHEDD\nstartd_AUTO_GENERATED_TOKEN:1 used only STARTD\n10-a:1 used\n",
+		"SCHEDD_auto_generated_token:1 sent only SCHEDD\nstartd_AUTO_GENERATED_TOKEN:1 sent only STARTD\n10-a:1 sent\n",
 	},
 	"what a daemon made for itself is read by all in its turn": {
 		map[string]string{"a": good, "SCHEDD_auto_generated_token": good},
-		"SCHEDD_auto_generated_token:1 used\na:1 shadowed by SCHEDD_auto_generated_token\n",
+		"SCHEDD_auto_generated_token:1 sent\na:1 shadowed by SCHEDD_auto_generated_token\n",
 	},
 	"only the first token of a daemon's own file is used": {
 		map[string]string{"0": good, "SCHEDD_auto_generated_token": good + good},
-		"SCHEDD_auto_generated_token:1 used only SCHEDD\nSCHEDD_auto_generated_token:2 shadowed by 0\n0:1 used\n",
+		"SCHEDD_auto_generated_token:1 sent only SCHEDD\nSCHEDD_auto_generated_token:2 shadowed by 0\n0:1 sent\n",
 	},
 	"comments, empty lines and blanks around a token": {
 		map[string]string{"a": "# my token\n\n   # indented\n \t" + strings.TrimSpace(good) + " \n"},
-		"a:4 used\n",
+		"a:4 sent\n",
 	},
 	"several tokens in a file, one a line": {
 		map[string]string{"a": good + other + good},
-		"a:1 used\na:2 used\na:3 shadowed by a\n",
+		"a:1 sent\na:2 sent\na:3 shadowed by a\n",
 	},
 	"no line end at the end": {
 		map[string]string{"a": strings.TrimSpace(good)},
-		"a:1 used\n",
+		"a:1 sent\n",
 	},
 	"tokens of another issuer or key are passed over": {
 		map[string]string{"a": other, "b": elsePOO, "c": good},
-		"a:1 used\nb:1 used\nc:1 used\n",
+		"a:1 sent\nb:1 sent\nc:1 sent\n",
 	},
 	"an expired token hides a good one": {
 		map[string]string{"a": expired, "b": good},
-		"a:1 used, expired\nb:1 shadowed by a\n",
+		"a:1 sent, expired\nb:1 shadowed by a\n",
 	},
-	"a token that is not valid yet hides a good one": {
+	"a token from the future is accepted": {
 		map[string]string{"a": notYet, "b": good},
-		"a:1 used, not yet valid\nb:1 shadowed by a\n",
+		"a:1 sent\nb:1 shadowed by a\n",
 	},
-	"a token that is not signed with HS256 hides a good one": {
-		map[string]string{"a": claimSet{alg: "RS256"}.String(), "b": claimSet{alg: "none"}.String(), "c": good},
-		"a:1 used, no IDTOKEN\nb:1 shadowed by a, no IDTOKEN\nc:1 shadowed by a\n",
+	"a token that is signed with a key pair hides a good one": {
+		map[string]string{"a": claimSet{alg: "RS256"}.String() + strings.Repeat("A", 299), "b": good},
+		"a:1 sent, refused\nb:1 shadowed by a\n",
+	},
+	"a signature that is cut short hides a good one": {
+		map[string]string{"a": good[:len(good)-2], "b": good},
+		"a:1 sent, refused\nb:1 shadowed by a\n",
 	},
 	"a weaker token hides a stronger one": {
 		map[string]string{"a": claimSet{scope: "condor:/READ"}.String(), "b": claimSet{scope: "condor:/DAEMON"}.String()},
-		"a:1 used\nb:1 shadowed by a\n",
+		"a:1 sent\nb:1 shadowed by a\n",
 	},
-	"without sub, kid or iss a token is passed over": {
-		map[string]string{"a": claimSet{sub: "-"}.String(), "b": claimSet{kid: "-"}.String(), "c": claimSet{iss: "-"}.String(), "d": good},
-		"a:1 incomplete\nb:1 incomplete\nc:1 incomplete\nd:1 used\n",
+	"without kid or iss a token is passed over": {
+		map[string]string{"b": claimSet{kid: "-"}.String(), "c": claimSet{iss: "-"}.String(), "d": good},
+		"b:1 incomplete\nc:1 incomplete\nd:1 sent\n",
 	},
 	"lines that are no token are passed over": {
 		map[string]string{"a": "nonsense\n" + good, "b": "nonsense"},
-		"a:2 used\nb no token\n",
+		"a:2 sent\nb no token\n",
 	},
 	"NUL bytes end the reading": {
 		map[string]string{"a": other, "b": strings.Repeat("\x00", 100), "c": other, "d": good},
-		"a:1 used\nb spins\nc:1 shadowed by a\nd:1 never reached by b\n",
+		"a:1 sent\nb spins\nc:1 shadowed by a\nd:1 never reached by b\n",
 	},
 	"a NUL byte behind a token": {
 		map[string]string{"a": strings.TrimSpace(good) + "\x00\n" + other, "b": elsePOO},
-		"a:1 used\na spins\nb:1 never reached by a\n",
+		"a:1 sent\na spins\nb:1 never reached by a\n",
 	},
 	"byte order mark": {
 		map[string]string{"a": "\ufeff" + good, "b": good},
-		"a no token\nb:1 used\n",
+		"a no token\nb:1 sent\n",
 	},
 	"nothing in it": {
 		map[string]string{"a": "", "b": "# only a comment\n\n"},
@@ -125,7 +129,7 @@ func TestDirectoriesArePassedOver(t *testing.T) {
 	dir := directory(t, map[string]string{"b": good})
 	must(t, os.Mkdir(filepath.Join(dir, "a"), 0o700))
 	must(t, os.Symlink("a", filepath.Join(dir, "link")))
-	wantVerdicts(t, dir, self(), "a directory\nb:1 used\nlink directory\n")
+	wantVerdicts(t, dir, self(), "a directory\nb:1 sent\nlink directory\n")
 }
 
 func TestOwnerMustBeTheReader(t *testing.T) {
@@ -147,7 +151,7 @@ func TestModeMustExcludeGroupAndOthers(t *testing.T) {
 		path := filepath.Join(dir, name)
 		must(t, errors.Join(os.WriteFile(path, []byte(claimSet{kid: name}.String()), 0o600), os.Chmod(path, mode)))
 	}
-	wantVerdicts(t, dir, self(), "0400:1 used\n0600:1 used\n0601 mode\n0604 mode\n0620 mode\n0640 mode\n0700:1 used\n")
+	wantVerdicts(t, dir, self(), "0400:1 sent\n0600:1 sent\n0601 mode\n0604 mode\n0620 mode\n0640 mode\n0700:1 sent\n")
 }
 
 func TestFilesOfAnotherAreNotEvenRead(t *testing.T) {
@@ -164,7 +168,7 @@ func TestConfiguredExcludeReplacesTheDefault(t *testing.T) {
 	reader := self()
 	reader.Exclude = exclude
 	dir := directory(t, map[string]string{"a.off": good, ".b": good, "c~": good})
-	wantVerdicts(t, dir, reader, ".b:1 used\na.off name\nc~:1 shadowed by .b\n")
+	wantVerdicts(t, dir, reader, ".b:1 sent\na.off name\nc~:1 shadowed by .b\n")
 }
 
 func TestExcludeThatCannotBeReplayed(t *testing.T) {
@@ -219,11 +223,11 @@ func TestVectors(t *testing.T) {
 		encode := base64.RawURLEncoding.EncodeToString
 		text := encode([]byte(v.Header)) + "." + encode([]byte(v.Payload)) + "." + v.Signature + "\n"
 		dir := directory(t, map[string]string{"a": text})
-		for at, want := range map[int64]State{1799999999: NotYet, 1800000000: Valid, 1800000300: Valid, 1800000599: Valid, 1800000600: Expired} {
+		for at, want := range map[int64]State{1800000000: Valid, 1800000300: Valid, 1800000599: Valid, 1800000600: Expired} {
 			r, err := Read(dir, self(), time.Unix(at, 0))
 			must(t, err)
 			e := r.Entries[0]
-			if e.Verdict != Used || e.Token.State != want || e.Token.KeyID != v.Kid || e.Token.Subject != "alice@example.org" || len(e.Token.Remarks) > 0 {
+			if e.Verdict != Sent || e.Token.State != want || e.Token.KeyID != v.Kid || e.Token.Subject != "alice@example.org" || len(e.Token.Remarks) > 0 {
 				t.Errorf("at %d: %+v %+v", at, e, e.Token)
 			}
 		}
@@ -240,8 +244,8 @@ func TestNothingShowsAToken(t *testing.T) {
 	for name, c := range reasons {
 		files[name] = c.content
 	}
-	for name, c := range lax {
-		files["lax "+name] = c.token
+	for name, c := range lenient {
+		files["lenient "+name] = c.token
 	}
 	r := mustRead(t, directory(t, files), self())
 	data, err := json.Marshal([]any{r, r.Findings(), r.Winners()})

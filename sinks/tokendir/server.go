@@ -1,0 +1,205 @@
+package tokendir
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/tokenagent/tokenagent/agent/profile"
+)
+
+// A server says what servers of one version make of a token that a client sends.
+type server struct {
+	version Version
+	now     time.Time
+	genuine func(token, issuer, keyID string) (known, ok bool) // see Reader.Genuine; nil: nothing is known
+}
+
+// A refusal is a rule by which a token is of no use though it is sent. Each was
+// seen on 23.9.6 and 25.13.2, or on one of them alone.
+type refusal struct {
+	claim       string // or header parameter that it is about
+	state       State
+	from, until Version // the versions that go by the rule; zero: all
+	why         func(server, sent) string
+}
+
+// sent is a token as it is sent.
+type sent struct {
+	profile.Token
+	text string
+}
+
+// refusals are in the order in which they count.
+var refusals = []refusal{
+	{"scope", Hangs, Version{}, version25, server.listHangs},
+	{"alg", Refused, Version{}, Version{}, server.algorithm},
+	{"alg", Refused, Version{}, Version{}, server.signature},
+	{"sub", Refused, Version{}, Version{}, server.subject},
+	{"exp", Malformed, Version{}, Version{}, server.malformed},
+	{"exp", Expired, Version{}, Version{}, server.expired},
+	{"exp", Expired, version25, Version{}, server.wrapped},
+	{"scope", Refused, version25, Version{}, server.scopeList},
+	{"cap", Refused, version25, Version{}, server.capability},
+	{"sub", Refused, version25, Version{}, server.cutSubject},
+	{"jti", Refused, version2561, Version{}, server.identifier},
+}
+
+// verdict is what becomes of the token, and which claim says so. Of a version that
+// is not known every rule counts, and why names the versions that go by it.
+func (s server) verdict(t sent) (state State, claim, why string) {
+	for _, r := range refusals {
+		if !s.version.within(r.from, r.until) {
+			continue
+		}
+		why := r.why(s, t)
+		switch {
+		case why == "":
+			continue
+		case s.version == (Version{}) && r.from != (Version{}):
+			why += fmt.Sprintf(" (from HTCondor %v on; before, the token is accepted)", r.from)
+		case s.version == (Version{}) && r.until != (Version{}):
+			why += fmt.Sprintf(" (before HTCondor %v; later ones refuse the token)", r.until)
+		}
+		return r.state, r.claim, why
+	}
+	return Valid, "", ""
+}
+
+func (s server) listHangs(t sent) string {
+	if _, list := t.Claims["scope"].([]any); list {
+		return "its scope is a list, at which a client hangs for 20 s"
+	}
+	return ""
+}
+
+func (s server) scopeList(t sent) string {
+	if _, list := t.Claims["scope"].([]any); list {
+		return "its scope is a list; servers want one string"
+	}
+	return ""
+}
+
+func (s server) algorithm(t sent) string {
+	if text(t.Header["alg"]) == "" {
+		return "its header has no alg"
+	}
+	return ""
+}
+
+// macSizes are how many characters of base64url the signature of an algorithm
+// has. HTCondor goes by the name in the header, none included.
+var macSizes = map[string]int{"HS256": 43, "HS384": 64, "HS512": 86, "none": 0}
+
+// signature finds one that is cut short, or not made with the pool's key.
+func (s server) signature(t sent) string {
+	alg := text(t.Header["alg"])
+	size, known := macSizes[alg]
+	if !known {
+		size = macSizes["HS256"]
+	}
+	has := len(t.text) - strings.LastIndexByte(t.text, '.') - 1
+	switch {
+	case has != size && !known:
+		return fmt.Sprintf("it is signed with %q; a server of IDTOKENs makes and takes HS256", alg)
+	case has != size:
+		return fmt.Sprintf("its signature has %d characters; one of %s has %d", has, alg, size)
+	case s.genuine == nil:
+		return ""
+	}
+	if known, ok := s.genuine(t.text, text(t.Claims["iss"]), text(t.Header["kid"])); known && !ok {
+		return fmt.Sprintf("it is not signed with this host's key %q, or was changed", text(t.Header["kid"]))
+	}
+	return ""
+}
+
+func (s server) subject(t sent) string {
+	sub, there := t.Claims["sub"]
+	switch {
+	case !there && s.version == (Version{}):
+		return "it has no sub, so it names nobody (HTCondor 23 passes it over, 25 sends it)"
+	case !there:
+		return "it has no sub, so it names nobody"
+	case sub == "":
+		return "its sub is empty, so it names nobody"
+	}
+	return ""
+}
+
+// cutSubject finds a NUL in sub, at which older servers cut the identity.
+func (s server) cutSubject(t sent) string {
+	if strings.Contains(text(t.Claims["sub"]), "\x00") {
+		return "there is a NUL in its sub"
+	}
+	return ""
+}
+
+func (s server) malformed(t sent) string {
+	for _, claim := range []string{"exp", "iat"} {
+		v, there := t.Claims[claim]
+		if _, number := v.(float64); there && !number {
+			return claim + ": it is not a number"
+		}
+	}
+	return ""
+}
+
+func (s server) expired(t sent) string {
+	if _, number := t.Claims["exp"].(float64); number {
+		return s.time(t, "exp")
+	}
+	return ""
+}
+
+// time is what is wrong with the claim at this time.
+func (s server) time(t sent, claim string) string {
+	for _, p := range profile.Times(t.Token, s.now) {
+		if p.Claim == claim {
+			return p.Text
+		}
+	}
+	return ""
+}
+
+// wrapped finds an exp that is too far for an int64 of nanoseconds: it wraps
+// around, to a time that may have passed.
+func (s server) wrapped(t sent) string {
+	const most = math.MaxInt64 / int64(time.Second)
+	exp, there := t.Claims["exp"].(float64)
+	if !there || exp <= float64(most) || exp > 1<<62 {
+		return ""
+	}
+	if int64(exp)*int64(time.Second) > s.now.UnixNano() { // int64 wraps as theirs does
+		return ""
+	}
+	return fmt.Sprintf("exp: %.0f is later than HTCondor can hold, which takes it for a time that has passed; at most %d is allowed", exp, most)
+}
+
+func (s server) capability(t sent) string {
+	if held, _ := t.Claims["cap"].(bool); held {
+		return "cap is true, so servers look for the token in their database of capabilities"
+	}
+	return ""
+}
+
+func (s server) identifier(t sent) string {
+	if text(t.Claims["jti"]) == "" {
+		return "it has no jti, which servers need"
+	}
+	return ""
+}
+
+// remarks are what HTCondor does not mind, but the person who reads this may.
+func (s server) remarks(t sent) []string {
+	var found []string
+	for _, claim := range []string{"nbf", "iat"} {
+		if why := s.time(t, claim); why != "" {
+			found = append(found, claim+": "+why+"; HTCondor does not look at it")
+		}
+	}
+	if text(t.Header["alg"]) == "none" {
+		found = append(found, "alg: it is not signed at all")
+	}
+	return found
+}
