@@ -18,9 +18,9 @@ type Agent struct {
 	wall  func() time.Time
 	calls chan func()
 	done  chan outcome
-	ended chan struct{} // closed when the loop has ended
-	beat  atomic.Int64  // when the loop last went round, in Unix nanoseconds
-	round func()        // see EachRound
+	ended chan struct{}             // closed when the loop has ended
+	beat  atomic.Pointer[time.Time] // when the loop last went round, by the monotonic clock
+	round func()                    // see EachRound
 
 	// What follows belongs to the loop.
 	ctx      context.Context
@@ -46,15 +46,23 @@ type Agent struct {
 	unkept   bool                // that failed
 	lookSlot time.Time           // the last place given away in the round of looks
 	now      time.Time           // by the wall clock, when the loop last went round
-	mono     time.Time           // the same by the monotonic clock
+	base     moment              // both clocks when the wall clock was last seen to jump
+	built    time.Time           // a clock before that is wrong, see Built
+	steps    time.Time           // when small steps of the clock were last logged, by the monotonic clock
 }
 
 // New returns an Agent for the renewers. Those without a sink are left aside:
 // there is nothing to keep fresh.
 func New(log logrus.FieldLogger, renewers []Renewer) *Agent {
+	return NewAt(hostClock, log, renewers)
+}
+
+// NewAt is New with another time of day than that of the host, for the Agent and for
+// the Sources and Sinks that it calls (see [Now]).
+func NewAt(wall func() time.Time, log logrus.FieldLogger, renewers []Renewer) *Agent {
 	a := &Agent{
 		log:     log,
-		wall:    func() time.Time { return time.Now().Round(0) },
+		wall:    wall,
 		calls:   make(chan func()),
 		done:    make(chan outcome),
 		ended:   make(chan struct{}),
@@ -79,7 +87,8 @@ func New(log logrus.FieldLogger, renewers []Renewer) *Agent {
 		before: func(l, m *lane) bool { return l.issuer.opens().Before(m.issuer.opens()) },
 		place:  func(l *lane) *int { return &l.restAt },
 	}
-	a.now, a.mono = a.wall(), time.Now()
+	a.now = a.wall()
+	a.base = moment{a.now, time.Now()}
 	a.replace(renewers)
 	return a
 }
@@ -118,7 +127,7 @@ func (a *Agent) loop(ctx context.Context, enough func() bool) {
 		a.dispatch()
 		a.keepRecords()
 		a.runHooks()
-		a.beat.Store(a.now.UnixNano())
+		a.beat.Store(new(time.Now()))
 		a.round()
 		timer.Reset(a.sleep())
 		select {
@@ -193,60 +202,16 @@ func (a *Agent) sleep() time.Duration {
 	return max(wait, 0)
 }
 
-// readClock reads the wall clock and notices when it was set back.
-func (a *Agent) readClock() {
-	now, mono := a.wall(), time.Now()
-	step := now.Sub(a.now) - mono.Sub(a.mono)
-	a.now, a.mono = now, mono
-	if step < -time.Second {
-		a.clockWentBack(step)
-	}
-}
-
-// clockWentBack moves the waits that were counted from the old time, and makes
-// tokens due that verifiers would now find issued in the future.
-func (a *Agent) clockWentBack(step time.Duration) {
-	a.log.WithField("step", step.Round(time.Second)).Warn("the clock was set back; tokens from the future are renewed now")
-	a.lookSlot = a.lookSlot.Add(step)
-	for _, e := range a.entries {
-		future := a.now.Before(e.token.Issued.Add(-clockBackAllowed))
-		for _, d := range e.duties {
-			d.shift(step)
-			switch {
-			case d.sink == nil && (future || d.running):
-				d.asked = true
-			case d.sink == nil && d.trouble.failures == 0 && !e.token.IsZero():
-				continue // due by the times of its token
-			}
-			if d.timer > 0 {
-				a.schedule(d, d.due.Add(step))
-			}
-		}
-	}
-	for _, r := range a.runs {
-		r.shift(step)
-	}
-	for _, l := range a.lanes {
-		if l.issuer != nil {
-			l.issuer.shift(step)
-			a.reopen(l)
-		}
-	}
-	if a.kept.After(a.now) {
-		a.kept = a.now
-	}
-}
-
 // EachRound has the loop itself call f whenever it goes round, which is at least
 // every 30 s: a watchdog that f feeds sees when the loop does not. f must not
 // wait for anything. It is to be called before Run.
 func (a *Agent) EachRound(f func()) { a.round = f }
 
-// Heartbeat is when the loop last went round; it does so at least every 30 s.
-// The zero time before the first round.
+// Heartbeat is when the loop last went round, by the clock as it is now; it does so
+// at least every 30 s. The zero time before the first round.
 func (a *Agent) Heartbeat() time.Time {
-	if n := a.beat.Load(); n != 0 {
-		return time.Unix(0, n)
+	if beat := a.beat.Load(); beat != nil {
+		return a.wall().Add(-time.Since(*beat))
 	}
 	return time.Time{}
 }

@@ -70,7 +70,7 @@ func (a *Agent) begin(d *duty) {
 
 // set marks the duty as one that runs.
 func (d *duty) set(now time.Time) {
-	d.forced = d.asked || d.forced && d.trouble.failures > 0
+	d.forced = d.asked || d.forced && d.trouble.failures > 0 || d.sink == nil && d.entry.fromTheFuture(now)
 	d.running, d.asked = true, false
 	d.begun, d.started = now, time.Now()
 }
@@ -132,7 +132,7 @@ func (a *Agent) attempt(d *duty) func() outcome {
 		act = a.look(d)
 	}
 	return func() outcome { // not cancelled when the agent stops: a rename in flight is finished
-		ctx, cancel := context.WithTimeout(context.Background(), sinkLimit)
+		ctx, cancel := context.WithTimeout(WithClock(context.Background(), a.wall), sinkLimit)
 		defer cancel()
 		return act(ctx)
 	}
@@ -162,7 +162,7 @@ func (d *duty) hasExpired(now time.Time) bool {
 }
 
 func (a *Agent) askNow(d *duty) func() outcome {
-	source, request, accept, parent := d.entry.Source, d.entry.Request, d.entry.Accept, a.ctx
+	source, request, accept, parent := d.entry.Source, d.entry.Request, d.entry.Accept, WithClock(a.ctx, a.wall)
 	return func() outcome {
 		ctx, cancel := context.WithTimeout(parent, askLimit)
 		defer cancel()

@@ -154,8 +154,12 @@ func (a *Agent) adopt(e *entry) {
 		}
 	}
 	e.token = first
-	e.ask().asked = a.now.Before(first.Issued.Add(-clockBackAllowed))
-	a.schedule(e.ask(), e.Schedule.Next(first))
+	due, future := e.Schedule.Next(first), e.fromTheFuture(a.now)
+	if future && a.clockIsWrong() {
+		due = a.now.Add(min(due.Sub(first.Issued), clockPatience))
+	}
+	e.ask().asked = future && !a.clockIsWrong()
+	a.schedule(e.ask(), due)
 	if !e.ask().due.After(a.now) {
 		return
 	}

@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"strings"
-	"time"
 )
 
 // A Renewer ties a source to the sinks that its tokens go to: one token block,
@@ -33,7 +32,7 @@ func (r Renewer) Issue(ctx context.Context) (Token, error) {
 		err = r.Accept(t)
 	}
 	if err == nil {
-		err = admit(t, time.Now())
+		err = admit(t, Now(ctx))
 	}
 	if err != nil {
 		return Token{}, err

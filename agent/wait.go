@@ -7,25 +7,24 @@ import (
 
 // How long a token waits after a failure.
 const (
-	firstWait        = 10 * time.Second  // before the first repetition, at most
-	leastValidCap    = 15 * time.Second  // the longest wait while a token is valid is a tenth of
-	mostValidCap     = 300 * time.Second // what remains of it, within these bounds
-	expiredCap       = 120 * time.Second // the longest wait without a valid token
-	quickTries       = 3                 // of a fault that only a person can mend, before the slow ones
-	leastSlowWait    = 10 * time.Minute
-	mostSlowWait     = 30 * time.Minute
-	firstWriteWait   = time.Second
-	mostWriteWait    = 30 * time.Second
-	betweenAttempts  = 5 * time.Second        // between two attempts that nobody asked for
-	betweenRepairs   = time.Minute            // of one file that somebody else changes
-	betweenLooks     = time.Minute            // at one file
-	betweenTouches   = time.Second            // at one file to which something happens all the time
-	lookSpacing      = 2 * time.Millisecond   // between two looks, on average
-	lookRound        = 100 * time.Millisecond // at whose ends they are begun
-	betweenLogLines  = time.Hour              // about one failure that lasts
-	leastUse         = 10 * time.Second
-	mostLife         = 10 * 366 * 24 * time.Hour
-	clockBackAllowed = time.Minute
+	firstWait       = 10 * time.Second  // before the first repetition, at most
+	leastValidCap   = 15 * time.Second  // the longest wait while a token is valid is a tenth of
+	mostValidCap    = 300 * time.Second // what remains of it, within these bounds
+	expiredCap      = 120 * time.Second // the longest wait without a valid token
+	quickTries      = 3                 // of a fault that only a person can mend, before the slow ones
+	leastSlowWait   = 10 * time.Minute
+	mostSlowWait    = 30 * time.Minute
+	firstWriteWait  = time.Second
+	mostWriteWait   = 30 * time.Second
+	betweenAttempts = 5 * time.Second        // between two attempts that nobody asked for
+	betweenRepairs  = time.Minute            // of one file that somebody else changes
+	betweenLooks    = time.Minute            // at one file
+	betweenTouches  = time.Second            // at one file to which something happens all the time
+	lookSpacing     = 2 * time.Millisecond   // between two looks, on average
+	lookRound       = 100 * time.Millisecond // at whose ends they are begun
+	betweenLogLines = time.Hour              // about one failure that lasts
+	leastUse        = 10 * time.Second
+	mostLife        = 10 * 366 * 24 * time.Hour
 )
 
 // askWait is how long to wait after the nth failure in a row (from 1) to get a

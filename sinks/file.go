@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync/atomic"
-	"time"
 
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/config"
@@ -98,7 +97,7 @@ func (s *file) Put(ctx context.Context, t agent.Token) (changed bool, err error)
 	if s.holds(t) {
 		return false, nil
 	}
-	content := s.format.render(t, time.Now())
+	content := s.format.render(t, agent.Now(ctx))
 	r, err := s.safe.Write(ctx, content)
 	s.warnings = append(r.Warnings, s.tooLarge(content)...)
 	if err != nil {

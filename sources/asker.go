@@ -124,7 +124,7 @@ func (a *asker) token(ctx context.Context, req agent.Request, answer issuer.Answ
 	if t.Expires, err = a.expiry(answer, decoded.Claims); err != nil {
 		return agent.Token{}, a.fault(err)
 	}
-	if err := checkBegun(decoded.Claims, time.Now().Add(-answer.Skew)); err != nil {
+	if err := checkBegun(decoded.Claims, agent.Now(ctx).Add(-answer.Skew)); err != nil {
 		return agent.Token{}, transientFault(err)
 	}
 	less := narrowed(req, answer, decoded)

@@ -81,7 +81,7 @@ func (s *command) Check(req agent.Request) []profile.Problem { return unattainab
 
 // Issue runs the program, once.
 func (s *command) Issue(ctx context.Context, _ agent.Request) (agent.Token, error) {
-	sent := time.Now()
+	sent := agent.Now(ctx)
 	printed, err := s.program.Output(ctx, program.Input{Env: s.env})
 	if err != nil {
 		return agent.Token{}, err
@@ -90,7 +90,7 @@ func (s *command) Issue(ctx context.Context, _ agent.Request) (agent.Token, erro
 	if err != nil {
 		return agent.Token{}, transientFault(s.about(err))
 	}
-	expires, err := expiryIn(text, time.Now())
+	expires, err := expiryIn(text, agent.Now(ctx))
 	switch {
 	case err != nil:
 		return agent.Token{}, about(s.printed(), err)

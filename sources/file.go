@@ -49,7 +49,7 @@ func (s fileCopy) Issue(ctx context.Context, _ agent.Request) (agent.Token, erro
 	if err := ctx.Err(); err != nil {
 		return agent.Token{}, err
 	}
-	now := time.Now()
+	now := agent.Now(ctx)
 	data, info, err := readFollowed(s.Path)
 	if err != nil {
 		return agent.Token{}, err

@@ -175,7 +175,7 @@ func (s *htcondor) Issue(ctx context.Context, req agent.Request) (agent.Token, e
 	if err := ctx.Err(); err != nil {
 		return agent.Token{}, err
 	}
-	now := time.Now()
+	now := agent.Now(ctx)
 	claims, problems := s.claims(req, now)
 	if i := slices.IndexFunc(problems, func(p profile.Problem) bool { return !p.Warning }); i >= 0 {
 		return agent.Token{}, configurationFault(errors.New(problems[i].String()))

@@ -109,7 +109,7 @@ func (s *localKey) Issue(ctx context.Context, req agent.Request) (agent.Token, e
 	if err := ctx.Err(); err != nil {
 		return agent.Token{}, err
 	}
-	now := time.Now()
+	now := agent.Now(ctx)
 	claims, problems := s.claims(req, now)
 	if len(problems) > 0 {
 		return agent.Token{}, configurationFault(errors.New(problems[0].String()))

@@ -20,7 +20,7 @@ func (s clientCredentials) inquire(ctx context.Context, q *Inquiry, requests []a
 
 func (s tokenExchange) inquire(ctx context.Context, q *Inquiry, requests []agent.Request) []Finding {
 	found := s.asker.inquire(ctx, q, issuer.GrantTokenExchange, requests)
-	if _, err := s.subjectToken(); err != nil {
+	if _, err := s.subjectToken(agent.Now(ctx)); err != nil {
 		return append(found, failed("subject token", err))
 	}
 	return append(found, fine("subject token", "one lies in %s", s.file))
@@ -42,7 +42,7 @@ func (s *refreshToken) inquire(ctx context.Context, q *Inquiry, requests []agent
 // inquire says what the issuer answers and offers to requests of that grant type.
 func (a *asker) inquire(ctx context.Context, q *Inquiry, grant string, requests []agent.Request) []Finding {
 	r := q.report(ctx, a.server, a.client)
-	now := time.Now()
+	now := agent.Now(ctx)
 	found := slices.Concat(a.metadataFound(r), endpointFound(r))
 	if a.verify {
 		found = append(found, keysFound(r)...)

@@ -21,7 +21,7 @@ func (s *localKey) inquire(ctx context.Context, q *Inquiry, requests []agent.Req
 		return nil
 	}
 	r := q.report(ctx, q.server(issuer.Address{Issuer: s.issuer}), issuer.Client{})
-	found := append([]Finding{s.published(r)}, connectionFound(r, time.Now())...)
+	found := append([]Finding{s.published(r)}, connectionFound(r, agent.Now(ctx))...)
 	if !publicly(requests) && found[0].Mark == Wrong {
 		found[0].Mark, found[0].Transient = Warning, false // those who verify it may have the key from elsewhere
 	}

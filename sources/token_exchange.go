@@ -67,7 +67,7 @@ func (s tokenExchange) Follows() agent.Following { return agent.Following{Path: 
 
 // Issue exchanges what lies in the file now, once.
 func (s tokenExchange) Issue(ctx context.Context, req agent.Request) (agent.Token, error) {
-	subject, err := s.subjectToken()
+	subject, err := s.subjectToken(agent.Now(ctx))
 	if err != nil {
 		return agent.Token{}, err
 	}
@@ -87,7 +87,7 @@ func (s tokenExchange) Issue(ctx context.Context, req agent.Request) (agent.Toke
 
 // subjectToken is what lies in the file now. One that is no token any more is not
 // sent: an issuer would take it for the fault of the client.
-func (s tokenExchange) subjectToken() (agent.Secret, error) {
+func (s tokenExchange) subjectToken(now time.Time) (agent.Secret, error) {
 	data, _, err := readFollowed(s.file)
 	if err != nil {
 		return agent.Secret{}, fmt.Errorf("subject token %w", err)
@@ -96,7 +96,7 @@ func (s tokenExchange) subjectToken() (agent.Secret, error) {
 	if err != nil {
 		return agent.Secret{}, transientFault(fmt.Errorf("subject token %s: %w; see to what keeps the file", s.file, err))
 	}
-	if expires, err := expiryIn(text, time.Now()); err == nil && !expires.IsZero() && !expires.After(time.Now()) {
+	if expires, err := expiryIn(text, now); err == nil && !expires.IsZero() && !expires.After(now) {
 		return agent.Secret{}, transientFault(fmt.Errorf("subject token %s: it expired at %s; see to what keeps the file", s.file, expires.UTC().Format(time.RFC3339)))
 	}
 	return text, nil

@@ -44,7 +44,7 @@ func (f *folders) lookAt(ctx context.Context, s agent.Sink) []sources.Finding {
 		if fault, ok := folderFault(path); ok {
 			return []sources.Finding{fault}
 		}
-		return []sources.Finding{whatLies(inFile(ctx, s), path, time.Now())}
+		return []sources.Finding{whatLies(inFile(ctx, s), path, wall())}
 	})
 	switch {
 	case ended:

@@ -46,7 +46,7 @@ does not tell its configuration.`,
 			ctx, stop := untilSignal(c.Context())
 			defer stop()
 			config := newCondorConfig(ctx)
-			d := doctor{knob: config.lookup, genuine: config.genuine, now: time.Now()}
+			d := doctor{knob: config.lookup, genuine: config.genuine, now: wall()}
 			var err error
 			if d.version, err = versionOf(ctx, version); err != nil {
 				return err

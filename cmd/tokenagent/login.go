@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -144,7 +143,7 @@ func (l *login) show(d issuer.Device) {
 		fmt.Fprintf(l.out, "or open    %s\n", plain(d.URIComplete))
 	}
 	if !d.Expires.IsZero() {
-		fmt.Fprintf(l.out, "within     %s\n", spoken(time.Until(d.Expires)))
+		fmt.Fprintf(l.out, "within     %s\n", spoken(d.Expires.Sub(wall())))
 	}
 }
 

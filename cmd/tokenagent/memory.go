@@ -63,6 +63,7 @@ func (m *memory) taken() error {
 // give makes the agent go on where the last one stopped, and says what is odd
 // about the folder.
 func (m *memory) give(a *agent.Agent, log logrus.FieldLogger) {
+	a.Built(builtAt())
 	if m.state == nil {
 		log.WithError(m.err).Warn("there is no state_dir; nothing is remembered across restarts")
 		return

@@ -176,7 +176,7 @@ func (d *daemon) tellStatus(ctx context.Context) time.Duration {
 	if err != nil {
 		return d.manager.between()
 	}
-	now := time.Now()
+	now := wall()
 	d.manager.status(statusLine(tokens, !d.refusedSince().IsZero(), now))
 	if next := nextRenewal(tokens); !next.IsZero() && !next.After(now) {
 		return min(lookAgain, d.manager.between())

@@ -74,7 +74,7 @@ func pass(ctx context.Context, from *place, names []string, force bool, stderr i
 	for _, w := range faults {
 		log.Warn(w.Error())
 	}
-	a := agent.New(log, cfg.Renewers)
+	a := agent.NewAt(wall, log, cfg.Renewers)
 	m.give(a, log)
 	if err := a.Only(names...); err != nil {
 		return nil, usage("%w", err)

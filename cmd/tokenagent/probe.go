@@ -54,7 +54,7 @@ func (p *probe) ask(ctx context.Context, from *place, names []string) error {
 // hangs does not hold up.
 func alive(ctx context.Context, client *control.Client) error {
 	beat, err := client.Heartbeat(ctx)
-	if still := time.Since(beat); err == nil && !beat.IsZero() && still > stillAlive {
+	if still := wall().Sub(beat); err == nil && !beat.IsZero() && still > stillAlive {
 		return &exitError{exitFailed, fmt.Errorf("the loop of the agent has stood still for %s", spoken(still))}
 	}
 	return err

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/tokenagent/tokenagent/agent"
 )
 
 // execute runs the command that args name.
@@ -19,7 +21,7 @@ func execute(args []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	called, err := root.ExecuteContextC(context.Background())
+	called, err := root.ExecuteContextC(agent.WithClock(context.Background(), wall))
 	if err != nil && !begun { // cobra itself found fault with the command line
 		return usage("%s\nsee %s --help", strings.TrimSpace(err.Error()), called.CommandPath())
 	}

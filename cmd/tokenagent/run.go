@@ -63,7 +63,7 @@ func serve(ctx context.Context, from *place, stderr io.Writer) error {
 	}
 	d := newDaemon(from, cfg, stderr)
 	d.sayFaults(faults)
-	sayClock(d.log, time.Now())
+	sayClock(d.log, wall())
 	m.give(d.agent, d.log)
 	listener, err := d.listen()
 	if err != nil {
@@ -109,7 +109,7 @@ type daemon struct {
 
 func newDaemon(from *place, cfg *config.Config, stderr io.Writer) *daemon {
 	d := &daemon{from: from, log: newLogger(stderr, cfg.Settings), began: cfg.Settings, inUse: cfg.Renewers, all: cfg.Settings.RequireAll}
-	d.agent = agent.New(d.log, cfg.Renewers)
+	d.agent = agent.NewAt(wall, d.log, cfg.Renewers)
 	d.manager = newNotifier(d.log)
 	return d
 }

@@ -23,7 +23,7 @@ func (d *daemon) reload(ctx context.Context) (agent.Replaced, error) {
 	d.watcher.Seen()
 	cfg, faults := d.from.read(false)
 	d.sayFaults(faults)
-	d.noteRefusal(faults.HasErrors(), began)
+	d.noteRefusal(faults.HasErrors(), wall())
 	if faults.HasErrors() { // the change that mends it may be in a file of either
 		l := d.watched
 		l.files = union(l.files, cfg.Files)

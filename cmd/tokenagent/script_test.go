@@ -15,7 +15,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"tokenagent": main})
+	testscript.Main(m, map[string]func(){"tokenagent": programUnderTest})
 }
 
 // TestScripts types what a person types, at the real command.

@@ -28,7 +28,8 @@ import (
 type site struct {
 	folder string // others may pass through it
 	key    keys.Key
-	agent  *exec.Cmd // nil: none runs
+	agent  *exec.Cmd     // nil: none runs
+	clock  *steppedClock // of all its programs; nil: that of the host
 }
 
 // siteHead is the configuration of a site without its tokens.
@@ -110,6 +111,9 @@ func (s *site) command(before []string, args ...string) *exec.Cmd {
 	argv := slices.Concat(before, []string{"tokenagent"}, args, []string{"--config", s.path("site.hcl")})
 	c := exec.Command(argv[0], argv[1:]...)
 	c.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
+	if s.clock != nil {
+		c.Env = append(c.Env, s.clock.environment())
+	}
 	return c
 }
 
@@ -155,6 +159,14 @@ func (s *site) log(t *testing.T) string {
 	return string(text)
 }
 
+// now is the time of day by the site's clock.
+func (s *site) now() time.Time {
+	if s.clock != nil {
+		return s.clock.now()
+	}
+	return time.Now()
+}
+
 func (s *site) client() *control.Client { return control.NewClient(s.path("control.sock")) }
 
 // settled waits until the agent calls every token valid and not due.
@@ -163,8 +175,9 @@ func (s *site) settled(t *testing.T) (tokens []agent.Status) {
 	eventually(t, "an agent with valid tokens", func() bool {
 		var err error
 		tokens, err = s.client().Status(t.Context())
+		now := s.now()
 		return err == nil && len(tokens) > 0 && !slices.ContainsFunc(tokens, func(s agent.Status) bool {
-			return s.State != agent.Valid || !s.Renew.After(time.Now())
+			return s.State != agent.Valid || !s.Renew.After(now)
 		})
 	})
 	return tokens
@@ -237,7 +250,7 @@ func (s *site) judge(text string) error {
 	if err := json.NewDecoder(bytes.NewReader(content)).Decode(&claims); err != nil {
 		return err
 	}
-	if left := time.Until(time.Unix(claims.Exp, 0)); left <= 0 {
+	if left := time.Unix(claims.Exp, 0).Sub(s.now()); left <= 0 {
 		return fmt.Errorf("it has expired %v ago", -left)
 	}
 	return nil

@@ -27,7 +27,7 @@ func (s survey) print(w io.Writer, asJSON bool) error {
 	if asJSON {
 		return printJSON(w, s)
 	}
-	if err := printTable(w, s.Tokens, time.Now()); err != nil {
+	if err := printTable(w, s.Tokens, wall()); err != nil {
 		return err
 	}
 	if !s.Refused.IsZero() {
@@ -35,7 +35,7 @@ func (s survey) print(w io.Writer, asJSON bool) error {
 	}
 	for _, t := range s.Tokens {
 		for _, h := range t.Hooks {
-			fmt.Fprintf(w, "hook %s of %s fails: %s: %s\n", h.Event, plain(t.Name), plain(h.Command), hookFailure(h, time.Now()))
+			fmt.Fprintf(w, "hook %s of %s fails: %s: %s\n", h.Event, plain(t.Name), plain(h.Command), hookFailure(h, wall()))
 		}
 	}
 	for _, l := range s.Leftovers {
@@ -174,7 +174,7 @@ func inFile(ctx context.Context, s agent.Sink) agent.SinkStatus {
 		return one
 	}
 	one.State = agent.Valid
-	if (agent.Token{Expires: one.Expires}).Expired(time.Now()) {
+	if (agent.Token{Expires: one.Expires}).Expired(wall()) {
 		one.State = agent.Expired
 	}
 	return one

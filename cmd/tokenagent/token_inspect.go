@@ -41,7 +41,7 @@ Exit codes: 0 it was read, whatever there is to say of it, 1 it is no token.`,
 					return err
 				}
 			}
-			r := newReading(t, chosen, time.Now())
+			r := newReading(t, chosen, wall())
 			if asJSON {
 				return printJSON(c.OutOrStdout(), r)
 			}

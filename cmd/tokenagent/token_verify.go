@@ -46,7 +46,7 @@ Exit codes: 0 it is valid, 1 it is not, or that cannot be found out.`,
 			}
 			ctx, stop := untilSignal(c.Context())
 			defer stop()
-			v := flags.verify(ctx, text, t, time.Now())
+			v := flags.verify(ctx, text, t, wall())
 			if asJSON {
 				err = printJSON(c.OutOrStdout(), v)
 			} else {

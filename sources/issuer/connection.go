@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/sources/keys"
 )
 
@@ -31,7 +32,7 @@ type line struct {
 
 // line returns what a request with the certificate goes over. It reads the files
 // each time: what they hold counts from the next request on.
-func (s *Server) line(c certificate) (http.RoundTripper, error) {
+func (s *Server) line(ctx context.Context, c certificate) (http.RoundTripper, error) {
 	if s.wire != nil {
 		return s.wire, nil
 	}
@@ -39,9 +40,10 @@ func (s *Server) line(c certificate) (http.RoundTripper, error) {
 	if err != nil {
 		return nil, err
 	}
+	config.Time = agent.ClockOf(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.wake(instant{s.wall(), time.Now()})
+	s.wake(instant{agent.Now(ctx), time.Now()})
 	l := s.lines[c]
 	if l == nil || l.files != files {
 		if l != nil {

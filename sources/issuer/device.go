@@ -39,7 +39,7 @@ func (s *Server) Device(ctx context.Context, c Client, scope []string, parameter
 		return Answer{}, err
 	}
 	show(d)
-	ctx, cancel := context.WithDeadline(ctx, d.Expires)
+	ctx, cancel := context.WithTimeout(ctx, d.Expires.Sub(agent.Now(ctx)))
 	defer cancel()
 	return s.poll(ctx, c, d, parameters)
 }
@@ -96,7 +96,7 @@ func (s *Server) authorize(ctx context.Context, c Client, parameters url.Values)
 	if m.DeviceEndpoint == "" {
 		return Device{}, s.faultIn("metadata", misconfigured("it names no device_authorization_endpoint: the issuer has no device flow; get a refresh token in another way, and name it in refresh_token_file"))
 	}
-	p, err := s.prove(c)
+	p, err := s.prove(ctx, c)
 	if err != nil {
 		return Device{}, s.fault(&agent.Fault{Kind: agent.Configuration, Err: err})
 	}

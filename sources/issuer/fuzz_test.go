@@ -80,7 +80,7 @@ func FuzzAnswer(f *testing.F) {
 		w.WriteString(body)
 		resp := w.Result()
 		resp.Request = httptest.NewRequest(http.MethodPost, "https://a.example/", nil)
-		r, _, err := serverOver(nil).read(resp, time.Now())
+		r, _, err := serverOver(nil).read(t.Context(), resp, time.Now())
 		switch {
 		case err != nil:
 			oneLine(t, err)

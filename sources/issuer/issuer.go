@@ -43,7 +43,6 @@ type Server struct {
 	address Address
 	bounds  bounds
 	wire    http.RoundTripper // in place of connections, in tests
-	wall    func() time.Time  // the time of day, which goes on while the host is suspended
 	room    chan struct{}
 	rate    *rate.Limiter
 	asked   singleflight.Group // for metadata and keys
@@ -61,7 +60,6 @@ func NewServer(a Address) *Server {
 	return &Server{
 		address: a,
 		bounds:  usual,
-		wall:    func() time.Time { return time.Now().Round(0) },
 		room:    make(chan struct{}, mostAtOnce),
 		rate:    rate.NewLimiter(mostPerSecond, 1),
 		lines:   map[certificate]*line{},

@@ -48,7 +48,7 @@ func (s *Server) Token(ctx context.Context, c Client, g Grant) (Answer, error) {
 }
 
 func (s *Server) token(ctx context.Context, endpoint string, c Client, g Grant) (Answer, error) {
-	p, err := s.prove(c)
+	p, err := s.prove(ctx, c)
 	if err != nil {
 		return Answer{}, s.fault(&agent.Fault{Kind: agent.Configuration, Err: err})
 	}
@@ -90,11 +90,11 @@ func (r *reply) answer(err error, d demand) (Answer, error) {
 
 // prove is the client's proof for one request. Its audience is the issuer, which
 // servers that follow RFC 7523 as it is being revised take alone.
-func (s *Server) prove(c Client) (proof, error) {
+func (s *Server) prove(ctx context.Context, c Client) (proof, error) {
 	s.mu.Lock()
 	skew := s.skew
 	s.mu.Unlock()
-	return c.prove(s.Name(), time.Now().Add(-skew))
+	return c.prove(s.Name(), agent.Now(ctx).Add(-skew))
 }
 
 // fault says where the error is.

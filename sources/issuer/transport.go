@@ -87,21 +87,21 @@ func (a asking) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, unreachable(err, a.bounds)
 	}
 	defer leave()
-	wire, err := a.line(a.certificate)
+	wire, err := a.line(req.Context(), a.certificate)
 	if err != nil {
 		return nil, &agent.Fault{Kind: agent.Configuration, Err: err}
 	}
 	ctx, cancel := context.WithTimeout(req.Context(), a.bounds.total)
 	defer cancel()
-	sent := time.Now()
+	sent := agent.Now(ctx)
 	resp, err := wire.RoundTrip(req.WithContext(ctx))
 	if err != nil {
-		return nil, unreachable(err, a.bounds)
+		return nil, unreachableAt(agent.Now(ctx), err, a.bounds)
 	}
 	defer resp.Body.Close()
-	r, body, err := a.read(resp, sent)
+	r, body, err := a.read(ctx, resp, sent)
 	if err != nil {
-		return nil, postponed(err, retryAfterOf(resp, time.Now()))
+		return nil, postponed(err, retryAfterOf(resp, agent.Now(ctx)))
 	}
 	a.note(r)
 	if taken, ok := req.Context().Value(slotKey{}).(*slot); ok {
@@ -128,12 +128,12 @@ func (s *Server) enter(ctx context.Context) (leave func(), err error) {
 
 // read reads the answer. What a server says beside a status that refuses need not
 // be ours to understand: a proxy's page is taken for an empty body.
-func (s *Server) read(resp *http.Response, sent time.Time) (*reply, []byte, error) {
+func (s *Server) read(ctx context.Context, resp *http.Response, sent time.Time) (*reply, []byte, error) {
 	if resp.StatusCode == http.StatusSwitchingProtocols { // then nothing bounds what follows, and it may never end
 		return nil, nil, transient("its answer has the status %s, though nobody asked for that; see what stands between", statusText(resp.StatusCode))
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, s.bounds.body+1))
-	r := newReply(resp, sent, time.Now())
+	r := newReply(resp, sent, agent.Now(ctx))
 	refused := !r.ok()
 	switch {
 	case err != nil && refused: // its status says enough

@@ -17,11 +17,14 @@ import (
 // unreachable is the fault of a request that has no answer, in our own words:
 // those of the network may hold what it met. What the network does goes away by
 // itself; a certificate that is not trusted does not.
-func unreachable(err error, b bounds) *agent.Fault {
+func unreachable(err error, b bounds) *agent.Fault { return unreachableAt(time.Now(), err, b) }
+
+// unreachableAt is unreachable for a certificate that was verified at the time now.
+func unreachableAt(now time.Time, err error, b bounds) *agent.Fault {
 	if f, ok := errors.AsType[*agent.Fault](err); ok {
 		return f
 	}
-	if f := untrusted(err); f != nil {
+	if f := untrusted(now, err); f != nil {
 		return f
 	}
 	if f := lost(err); f != nil {
@@ -32,7 +35,7 @@ func unreachable(err error, b bounds) *agent.Fault {
 
 // untrusted is the fault of a certificate; nil where it is something else. One
 // that is not valid yet will be, by the clock alone.
-func untrusted(err error) *agent.Fault {
+func untrusted(now time.Time, err error) *agent.Fault {
 	if e, ok := errors.AsType[x509.HostnameError](err); ok {
 		return misconfigured("its certificate is for another name than %s; check the address", printable(e.Host))
 	}
@@ -40,7 +43,7 @@ func untrusted(err error) *agent.Fault {
 		return misconfigured("its certificate is signed by an authority that is not trusted here; name the certificate of that authority in ca_file, or add it to the system's")
 	}
 	if e, ok := errors.AsType[x509.CertificateInvalidError](err); ok {
-		return invalid(e)
+		return invalid(now, e)
 	}
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return misconfigured("its certificate cannot be verified; see it with: openssl s_client -connect HOST:PORT")
@@ -51,12 +54,12 @@ func untrusted(err error) *agent.Fault {
 	return nil
 }
 
-func invalid(e x509.CertificateInvalidError) *agent.Fault {
+func invalid(now time.Time, e x509.CertificateInvalidError) *agent.Fault {
 	const day = "2006-01-02 15:04 MST"
 	switch {
 	case e.Reason != x509.Expired:
 		return misconfigured("its certificate, or one that signed it, may not be used for this; the issuer must replace it")
-	case e.Cert != nil && time.Now().Before(e.Cert.NotBefore):
+	case e.Cert != nil && now.Before(e.Cert.NotBefore):
 		return transient("its certificate, or one that signed it, is not valid before %s; check this host's clock", e.Cert.NotBefore.UTC().Format(day))
 	case e.Cert != nil:
 		return misconfigured("its certificate, or one that signed it, expired at %s; the issuer must renew it, if this host's clock is right", e.Cert.NotAfter.UTC().Format(day))

@@ -251,7 +251,7 @@ func TestAnAssertionIsOfTheIssuersTime(t *testing.T) {
 	s := serverOver(nil)
 	s.note(&reply{date: time.Now().Add(-time.Minute), sent: time.Now(), received: time.Now()})
 	c := Client{ID: "robot", Auth: "private_key_jwt", KeyFile: testKeyFile(t)}
-	p, err := s.prove(c)
+	p, err := s.prove(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
