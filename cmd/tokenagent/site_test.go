@@ -112,7 +112,7 @@ func (s *site) command(before []string, args ...string) *exec.Cmd {
 	c := exec.Command(argv[0], argv[1:]...)
 	c.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
 	if s.clock != nil {
-		c.Env = append(c.Env, s.clock.environment())
+		c.Env = append(c.Env, s.clock.environment(), goroutineFile+"="+s.path("goroutines"))
 	}
 	return c
 }
