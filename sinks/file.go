@@ -158,7 +158,7 @@ func (s *file) readAs(uid int) ([]byte, error) {
 }
 
 // Warnings are what the last Put found that is not as it should be, such as a
-// folder whose lock somebody else holds. Each is given once.
+// folder that others can change. Each is given once.
 func (s *file) Warnings() []string { return s.warnings }
 
 // Mark is the safefile.Record of the file.

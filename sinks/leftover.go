@@ -34,12 +34,14 @@ const (
 	sweptAtOnce   = 16               // folders
 )
 
-// Sweep removes what killed agents have left of their writes to the file sinks
-// among all, and returns the paths of the files that it removed. It may run
-// while the sinks are in use. A folder that hangs keeps no other from being swept;
-// it is not swept again before the first try has come to an end.
-func Sweep(ctx context.Context, all []agent.Sink) (removed []string, err error) {
-	folders := foldersOf(all)
+// Sweep removes the temporary files that killed agents have left beside the file
+// sinks among all, and returns their paths. With alone, those of the sinks are
+// removed at once: no other process writes them, as this one holds the lock of the
+// state folder. All others are removed when they are older than 10 min. Sweep may
+// run while the sinks are in use. A folder that hangs keeps no other from being
+// swept; it is not swept again before the first try has come to an end.
+func Sweep(ctx context.Context, all []agent.Sink, alone bool) (removed []string, err error) {
+	folders := foldersOf(all, alone)
 	results := make([]swept, len(folders))
 	room := make(chan struct{}, sweptAtOnce)
 	var running sync.WaitGroup
@@ -62,11 +64,11 @@ func Sweep(ctx context.Context, all []agent.Sink) (removed []string, err error) 
 // A folder holds the files of some sinks, all for one owner.
 type folder struct {
 	first *file           // one of the sinks
-	names map[string]bool // of all their files
+	alone map[string]bool // the names that this process alone writes
 }
 
 // foldersOf are the folders of the file sinks among all, in the order of those.
-func foldersOf(all []agent.Sink) (folders []folder) {
+func foldersOf(all []agent.Sink, alone bool) (folders []folder) {
 	type place struct {
 		path  string
 		owner int
@@ -82,7 +84,7 @@ func foldersOf(all []agent.Sink) (folders []folder) {
 			known[in] = folder{f, map[string]bool{}}
 			folders = append(folders, known[in])
 		}
-		known[in].names[filepath.Base(f.path)] = true
+		known[in].alone[filepath.Base(f.path)] = alone
 	}
 	return folders
 }
@@ -117,7 +119,7 @@ func (f folder) sweepWithin(ctx context.Context, patience time.Duration) swept {
 
 func (f folder) sweep(ctx context.Context) swept {
 	target := f.first.safe.Target()
-	names, err := safefile.New(target).Sweep(ctx, func(name string) bool { return f.names[name] })
+	names, err := safefile.New(target).Sweep(ctx, func(name string) bool { return f.alone[name] })
 	for i, name := range names {
 		names[i] = filepath.Join(filepath.Dir(target.Path), name)
 	}

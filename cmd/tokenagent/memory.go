@@ -99,12 +99,12 @@ const (
 	sweepLimit    = time.Minute
 )
 
-// sweep removes now, and then once an hour, what killed agents have left beside
-// the files that of returns, and the first time beside those of recorded as well.
-// It is not waited for: a folder may hang.
-func sweep(ctx context.Context, log logrus.FieldLogger, recorded []agent.Sink, of func() []agent.Renewer) {
+// sweep removes now, and then once an hour, the temporary files that killed agents
+// have left beside the files that of returns, and the first time beside those of
+// recorded as well. Do not wait for it: a folder may hang.
+func (m *memory) sweep(ctx context.Context, log logrus.FieldLogger, recorded []agent.Sink, of func() []agent.Renewer) {
 	for ; ctx.Err() == nil; recorded = nil {
-		sweepOnce(ctx, log, recorded, of())
+		m.sweepOnce(ctx, log, recorded, of())
 		select {
 		case <-ctx.Done():
 		case <-time.After(betweenSweeps):
@@ -112,14 +112,14 @@ func sweep(ctx context.Context, log logrus.FieldLogger, recorded []agent.Sink, o
 	}
 }
 
-func sweepOnce(ctx context.Context, log logrus.FieldLogger, recorded []agent.Sink, renewers []agent.Renewer) {
+func (m *memory) sweepOnce(ctx context.Context, log logrus.FieldLogger, recorded []agent.Sink, renewers []agent.Renewer) {
 	ctx, cancel := context.WithTimeout(ctx, sweepLimit)
 	defer cancel()
 	var all []agent.Sink
 	for _, r := range renewers {
 		all = append(all, r.Sinks...)
 	}
-	removed, err := sinks.Sweep(ctx, append(all, recorded...))
+	removed, err := sinks.Sweep(ctx, append(all, recorded...), m.state != nil)
 	for _, path := range removed {
 		log.WithField("path", path).Info("temporary file of a killed agent removed")
 	}

@@ -41,7 +41,7 @@ func TestTemporaryFileOfASinkThatLeftTheConfigurationIsRemoved(t *testing.T) {
 	defer m.close()
 	log := logrus.New()
 	log.SetOutput(io.Discard)
-	sweepOnce(t.Context(), log, m.recorded(), nil)
+	m.sweepOnce(t.Context(), log, m.recorded(), nil)
 	if _, err := os.Stat(left); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("it is still there: %v", err)
 	}

@@ -82,7 +82,7 @@ func pass(ctx context.Context, from *place, names []string, force bool, stderr i
 	if force {
 		a.Force()
 	}
-	go sweepOnce(ctx, log, m.recorded(), cfg.Renewers)
+	go m.sweepOnce(ctx, log, m.recorded(), cfg.Renewers)
 	return ended(a.Once(ctx)), nil
 }
 

@@ -71,7 +71,7 @@ func serve(ctx context.Context, from *place, stderr io.Writer) error {
 	}
 	d.watch(cfg, began)
 	d.agent.EachRound(d.manager.beat)
-	go sweep(ctx, d.log, m.recorded(), d.renewers)
+	go m.sweep(ctx, d.log, m.recorded(), d.renewers)
 
 	var parts sync.WaitGroup
 	if listener != nil {

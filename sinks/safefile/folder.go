@@ -1,36 +1,11 @@
 package safefile
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"io/fs"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
-
-// lock takes the folder's flock, for at most patience. It is no lock file, and
-// any user who can open the folder may hold it for ever, so it must not stop a
-// write: held tells why the lock was not had, and err only that ctx is done.
-func (d *folder) lock(ctx context.Context, patience time.Duration) (held, err error) {
-	const shortest, longest = time.Millisecond, 16 * time.Millisecond
-	deadline := time.Now().Add(patience)
-	for wait := shortest; ; wait = min(2*wait, longest) {
-		held = again(func() error { return unix.Flock(d.fd, unix.LOCK_EX|unix.LOCK_NB) })
-		if !errors.Is(held, unix.EWOULDBLOCK) {
-			return held, nil // had, or not to be had on this file system
-		}
-		if !time.Now().Add(wait).Before(deadline) {
-			return fmt.Errorf("another program holds it for longer than %v", patience), nil
-		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(wait):
-		}
-	}
-}
 
 // target looks at what lies at the target's name without following it. Nothing
 // there is no error, nor is a regular file; anything else is a [Refusal].
@@ -48,7 +23,7 @@ func (d *folder) target() (st unix.Stat_t, err error) {
 	return st, nil
 }
 
-// sync brings the names in the folder to the disk (step 14 of a write).
+// sync brings the names in the folder to the disk (step 13 of a write).
 func (d *folder) sync() error {
 	err := unix.Fsync(d.fd)
 	if err == nil || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) {

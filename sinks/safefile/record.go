@@ -71,11 +71,12 @@ func (f *File) Look() (difference string, err error) {
 
 // Remove takes the target away if it is as it was written; that it is gone
 // already is no error. What anybody else has put or changed there is left alone,
-// with the error [ErrChanged].
+// with the error [ErrChanged]; only what somebody puts there between the last look
+// and the removal, microseconds later, goes too.
 func (f *File) Remove(ctx context.Context) error {
 	err := f.inFolder(walk{dry: true}, func(d *folder) error {
-		if _, err := d.lock(ctx, lockPatience); err != nil {
-			return err
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
 		st, err := d.target()
 		if _, odd := errors.AsType[*Refusal](err); err != nil && !odd {

@@ -12,25 +12,28 @@
 //
 // # How
 //
-//  1. The folder is opened component by component, and each is judged: see [Refusal].
-//  2. The folder is locked with flock, for at most 2 s; without the lock the write goes on.
-//  3. The target is looked at; anything but a regular file or nothing is refused.
-//  4. When it lies there as recorded and wanted, that is all.
-//  5. A temporary file is made beside it, exclusively, 0600.
-//  6. Everything is written to it.
-//  7. It is given the SELinux label of the old file.
-//  8. It is given its group.
-//  9. It is given its mode, after the group: no other group may read it for an instant.
-//  10. It is given its owner, after the mode (the reverse needs CAP_FOWNER), and is looked at.
-//  11. It is synced.
-//  12. It is closed.
-//  13. It is renamed to the target.
-//  14. The folder is synced.
-//  15. The target is looked at: it is our file, and what is seen is recorded.
+//  1. The folder is opened component by component, and each is validated: see [Refusal].
+//  2. The target is looked at; anything but a regular file or nothing is refused.
+//  3. When it lies there as recorded and wanted, that is all.
+//  4. A temporary file is made beside it, exclusively, 0600.
+//  5. Everything is written to it.
+//  6. It is given the SELinux label of the old file.
+//  7. It is given its group.
+//  8. It is given its mode, after the group: no other group may read it for an instant.
+//  9. It is given its owner, after the mode (the reverse needs CAP_FOWNER), and is looked at.
+//  10. It is synced.
+//  11. It is closed.
+//  12. It is renamed to the target.
+//  13. The folder is synced.
+//  14. The target is looked at: it is our file, and what is seen is recorded.
 //
-// On an error in steps 6 to 13, or when the write is cancelled before the last of
-// them, the temporary file goes, and the old file stays as it was. What a killed
-// process leaves behind, [File.Sweep] removes.
+// On an error in steps 5 to 12, or when the write is cancelled before the last of
+// them, the temporary file is removed, and the old file stays as it was. What a
+// killed process leaves behind, [File.Sweep] removes.
+//
+// No lock is taken: the rename is atomic, and whoever can read a folder could hold
+// a lock on it and make every write wait. A write whose temporary file is removed by
+// another agent that is configured for the same target starts once more.
 //
 // # Who is believed
 //
@@ -94,6 +97,14 @@ type Result struct {
 // target's path and ends with what to do about it; the old file is then as it
 // was, unless only the sync of the folder failed.
 func (f *File) Write(ctx context.Context, content []byte) (Result, error) {
+	r, err := f.write(ctx, content)
+	if errors.Is(err, errTempGone) {
+		r, err = f.write(ctx, content)
+	}
+	return r, err
+}
+
+func (f *File) write(ctx context.Context, content []byte) (Result, error) {
 	w := writing{file: f, content: content, folder: new(folder)}
 	err := f.inFolder(walk{}, func(d *folder) error {
 		w.folder = d

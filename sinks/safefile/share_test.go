@@ -9,24 +9,25 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 )
 
+// Two that write one target can overtake each other, and are told so; the readers
+// of that target do not notice.
 func TestTwoAgentsShareAFolder(t *testing.T) {
 	dir := t.TempDir()
 	shared := mine(filepath.Join(dir, "shared"))
 	mustWrite(t, New(shared), string(numbered(1)))
 	var writers sync.WaitGroup
-	for _, name := range []string{"shared", "shared", "own"} {
+	for _, name := range []string{"shared", "shared", "one", "two"} {
 		f := New(mine(filepath.Join(dir, name)))
 		writers.Go(func() {
 			for range 50 {
-				if _, err := f.Write(t.Context(), numbered(time.Now().UnixNano())); err != nil {
-					t.Error(err)
+				_, err := f.Write(t.Context(), numbered(time.Now().UnixNano()))
+				if overtaken := errors.Is(err, errOvertaken); err != nil && (!overtaken || name != "shared") {
+					t.Errorf("%s: %v", name, err)
 				}
-				time.Sleep(time.Millisecond) // as no agent writes without pause
 			}
 		})
 	}
@@ -83,7 +84,7 @@ func TestSweepRemovesOnlyWhatIsLeftOfOurWrites(t *testing.T) {
 	dir := t.TempDir()
 	const digits = "0123456789abcdef"
 	kept := []string{
-		"token", ".tokenagent.other." + digits + ".tmp", ".tokenagent.token.0123.tmp",
+		"token", ".tokenagent.token.0123.tmp",
 		".tokenagent.token." + digits, ".tokenagent.token." + strings.ToUpper(digits) + ".tmp",
 		".tokenagent.." + digits + ".tmp", "tokenagent.token." + digits + ".tmp",
 	}
@@ -119,19 +120,56 @@ func TestSweepRemovesOnlyWhatIsLeftOfOurWrites(t *testing.T) {
 	}
 }
 
-func TestSweepLeavesFreshFilesToWhoeverHoldsTheLock(t *testing.T) {
-	dir := t.TempDir()
-	foreign, err := os.Open(dir)
-	must(t, err)
-	defer foreign.Close()
-	must(t, syscall.Flock(int(foreign.Fd()), syscall.LOCK_EX))
-	fresh, old := ".tokenagent.token.1111111111111111.tmp", ".tokenagent.token.2222222222222222.tmp"
-	leave(t, filepath.Join(dir, fresh), abandonedBy-time.Minute)
-	leave(t, filepath.Join(dir, old), abandonedBy+time.Minute)
-	removed, err := New(mine(filepath.Join(dir, "token"))).Sweep(t.Context(), func(string) bool { return true })
-	must(t, err)
-	if !slices.Equal(removed, []string{old}) || !slices.Equal(temps(t, dir), []string{fresh}) {
-		t.Errorf("removed %q, left %q", removed, temps(t, dir))
+func TestSweepLeavesToOthersWhatTheyMayStillWrite(t *testing.T) {
+	const fresh, old = abandonedBy - time.Minute, abandonedBy + time.Minute
+	for name, test := range map[string]struct {
+		target, digits string
+		age            time.Duration
+		gone           bool
+	}{
+		"of a target of ours, by a killed process":       {"token", "0123456789abcdef", 0, true},
+		"of a target of ours, by this process":           {"token", ourDigits + "01234567", fresh, false},
+		"the same, which cannot be written any more":     {"token", ourDigits + "01234567", old, true},
+		"of a target that another process may write":     {"other", "0123456789abcdef", fresh, false},
+		"the same, which nobody can be writing any more": {"other", "0123456789abcdef", old, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			left := tempPrefix + test.target + "." + test.digits + tempSuffix
+			leave(t, filepath.Join(dir, left), test.age)
+			removed, err := New(mine(filepath.Join(dir, "token"))).Sweep(t.Context(), func(name string) bool { return name == "token" })
+			must(t, err)
+			if gone := len(removed) == 1 && len(temps(t, dir)) == 0; gone != test.gone {
+				t.Errorf("removed %q, left %q", removed, temps(t, dir))
+			}
+		})
+	}
+}
+
+// Agents of two configurations may have one target by mistake, and each takes what
+// it finds there for its own.
+func TestAWriteWhoseTemporaryFileIsRemovedStartsOnceMore(t *testing.T) {
+	for times, want := range []string{"new", "new", "old"} {
+		t.Run(fmt.Sprint(times, " times"), func(t *testing.T) {
+			target := mine(filepath.Join(t.TempDir(), "token"))
+			f := New(target)
+			mustWrite(t, f, "old")
+			f.passed = func(step int) error {
+				if step == stepReplace-1 && times > 0 {
+					times--
+					return os.Remove(filepath.Join(filepath.Dir(target.Path), temps(t, filepath.Dir(target.Path))[0]))
+				}
+				return nil
+			}
+			r, err := f.Write(t.Context(), []byte("new"))
+			if r.Changed != (want == "new") {
+				t.Errorf("it says %+v, %v", r, err)
+			}
+			if want == "old" {
+				wantError(t, err, target.Path, "another program removed the temporary file", "let only one agent write it")
+			}
+			wantFile(t, target, want)
+		})
 	}
 }
 
@@ -170,13 +208,13 @@ func TestSweepOfAMissingFolder(t *testing.T) {
 	}
 }
 
-func FuzzTargetOf(f *testing.F) {
+func FuzzParseTemp(f *testing.F) {
 	f.Add(".tokenagent.token.0123456789abcdef.tmp")
 	f.Add(".tokenagent..tmp")
 	f.Fuzz(func(t *testing.T, name string) {
-		target, ok := targetOf(name)
-		if ok && (target == "" || !strings.HasPrefix(name, tempPrefix+target+".") || len(name) != len(tempPrefix+target+".")+tempDigits+len(tempSuffix)) {
-			t.Errorf("targetOf(%q) = %q", name, target)
+		target, digits, ok := parseTemp(name)
+		if ok && (target == "" || len(digits) != tempDigits || !strings.HasPrefix(name, tempPrefix+target+".") || len(name) != len(tempPrefix+target+".")+tempDigits+len(tempSuffix)) {
+			t.Errorf("parseTemp(%q) = %q, %q", name, target, digits)
 		}
 	})
 }

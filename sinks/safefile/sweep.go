@@ -3,6 +3,7 @@ package safefile
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -15,8 +16,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A temporary file is named .tokenagent.NAME.<16 hex digits>.tmp, beside NAME.
-// HTCondor passes over every name that begins with a dot.
+// A temporary file is named .tokenagent.NAME.<16 hex digits>.tmp, beside NAME: eight
+// random digits of the process, and eight of the file. HTCondor passes over every
+// name that begins with a dot.
 const (
 	tempPrefix  = ".tokenagent."
 	tempSuffix  = ".tmp"
@@ -26,17 +28,30 @@ const (
 	mostNames   = 1 << 20          // and in all; FUSE can make up names for ever
 )
 
-// Sweep removes what killed processes have left of their writes in the folder
-// of f's target, for those targets there whose file name ours accepts, and
-// returns the names of the files that it removed. While another program holds
-// the lock of the folder, only what is older than 10 min goes.
-func (f *File) Sweep(ctx context.Context, ours func(name string) bool) (removed []string, err error) {
+// ourDigits are those of this process. Two processes have the same ones once in
+// four thousand million times.
+var ourDigits = randomDigits()
+
+// randomDigits are eight hex digits.
+func randomDigits() string {
+	var random [tempDigits / 4]byte
+	rand.Read(random[:])
+	return hex.EncodeToString(random[:])
+}
+
+// tempName is a new name for a temporary file of the target of that name.
+func tempName(name string) string {
+	return tempPrefix + name + "." + ourDigits + randomDigits() + tempSuffix
+}
+
+// Sweep removes the temporary files that killed processes have left in the folder
+// of f's target, and returns their names. It removes at once what was left of a
+// target whose file name alone accepts: those that no other process writes now, as
+// this one holds the lock of its state folder. Everything else is removed when it
+// is older than 10 min, what this process is writing itself included.
+func (f *File) Sweep(ctx context.Context, alone func(name string) bool) (removed []string, err error) {
 	err = f.inFolder(walk{dry: true}, func(d *folder) error {
-		held, err := d.lock(ctx, lockPatience)
-		if err != nil {
-			return err
-		}
-		s := sweeping{folder: d, owner: f.target.Owner.UID, ours: ours, locked: held == nil}
+		s := sweeping{folder: d, owner: f.target.Owner.UID, alone: alone}
 		defer func() { removed = s.removed }()
 		return s.run(ctx)
 	})
@@ -49,8 +64,7 @@ func (f *File) Sweep(ctx context.Context, ours func(name string) bool) (removed 
 type sweeping struct {
 	*folder
 	owner   int
-	ours    func(name string) bool
-	locked  bool
+	alone   func(name string) bool
 	removed []string
 }
 
@@ -81,8 +95,12 @@ func (s *sweeping) run(ctx context.Context) error {
 
 // remove takes the file of that name away if it was left over.
 func (s *sweeping) remove(name string) error {
-	target, ok := targetOf(name)
-	if !ok || !s.ours(target) || !s.leftOver(name) {
+	target, digits, ok := parseTemp(name)
+	if !ok {
+		return nil
+	}
+	atOnce := s.alone(target) && !strings.HasPrefix(digits, ourDigits)
+	if !s.leftOver(name, atOnce) {
 		return nil
 	}
 	err := unix.Unlinkat(s.fd, name, 0)
@@ -95,9 +113,9 @@ func (s *sweeping) remove(name string) error {
 	return nil
 }
 
-// leftOver reports whether nobody is writing the temporary file any more, and
-// whether it is one of ours.
-func (s *sweeping) leftOver(name string) bool {
+// leftOver reports whether the temporary file is one of ours, and nobody writes it
+// any more: which is known at once, or by its age.
+func (s *sweeping) leftOver(name string, atOnce bool) bool {
 	var st unix.Stat_t
 	if err := unix.Fstatat(s.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return false
@@ -106,20 +124,21 @@ func (s *sweeping) leftOver(name string) bool {
 	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Nlink != 1 || owner != s.as.uid && owner != s.owner {
 		return false
 	}
-	return s.locked || time.Since(time.Unix(st.Mtim.Unix())) > abandonedBy
+	return atOnce || time.Since(time.Unix(st.Mtim.Unix())) > abandonedBy
 }
 
-// targetOf is the name of the target that a temporary file of that name was for.
-func targetOf(name string) (target string, ok bool) {
+// parseTemp returns the name of the target that a temporary file of that name is
+// for, and its digits.
+func parseTemp(name string) (target, digits string, ok bool) {
 	rest, prefixed := strings.CutPrefix(name, tempPrefix)
 	rest, suffixed := strings.CutSuffix(rest, tempSuffix)
 	cut := len(rest) - tempDigits - 1
 	if !prefixed || !suffixed || cut < 1 || rest[cut] != '.' {
-		return "", false
+		return "", "", false
 	}
-	digits := rest[cut+1:]
+	digits = rest[cut+1:]
 	if _, err := hex.DecodeString(digits); err != nil || strings.ToLower(digits) != digits {
-		return "", false
+		return "", "", false
 	}
-	return rest[:cut], true
+	return rest[:cut], digits, true
 }

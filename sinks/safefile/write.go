@@ -3,23 +3,25 @@ package safefile
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 const (
-	lockPatience = 2 * time.Second // how long a foreign lock can delay a write
-	labelXattr   = "security.selinux"
-	tempMode     = 0o600
+	labelXattr = "security.selinux"
+	tempMode   = 0o600
 )
 
 // errAsWanted ends a write that has nothing to do.
 var errAsWanted = errors.New("it lies there as wanted")
+
+// errTempGone ends a write whose temporary file somebody else removed.
+var errTempGone = errors.New("another program removed the temporary file; let only one agent write it")
+
+// errOvertaken ends a write whose file somebody else replaced as soon as it lay there.
+var errOvertaken = errors.New("another program has replaced or removed it at the same moment; let only one write it")
 
 // writing is one write on its way.
 type writing struct {
@@ -34,7 +36,7 @@ type writing struct {
 
 // stepReplace is the step after which the new file is in its place. Before it a
 // write may be cancelled.
-const stepReplace = 13
+const stepReplace = 12
 
 // run takes the steps that the package comment numbers; the first was taken by
 // whoever opened the folder.
@@ -43,20 +45,19 @@ func (w *writing) run(ctx context.Context) error {
 	defer w.discard()
 	steps := [...]func() error{
 		1:           func() error { return nil },
-		2:           func() error { return w.lock(ctx) },
-		3:           w.inspect,
-		4:           w.compare,
-		5:           w.create,
-		6:           w.fill,
-		7:           w.label,
-		8:           w.setGroup,
-		9:           w.setMode,
-		10:          w.setOwner,
-		11:          w.sync,
-		12:          w.close,
+		2:           w.inspect,
+		3:           w.compare,
+		4:           w.create,
+		5:           w.fill,
+		6:           w.label,
+		7:           w.setGroup,
+		8:           w.setMode,
+		9:           w.setOwner,
+		10:          w.sync,
+		11:          w.close,
 		stepReplace: w.rename,
-		14:          w.folder.sync,
-		15:          w.record,
+		13:          w.folder.sync,
+		14:          w.record,
 	}
 	for n := 1; n < len(steps); n++ {
 		if n <= stepReplace && ctx.Err() != nil {
@@ -77,23 +78,13 @@ func (w *writing) run(ctx context.Context) error {
 	return nil
 }
 
-// lock takes the lock of the folder (step 2). It goes with the descriptor.
-func (w *writing) lock(ctx context.Context) error {
-	held, err := w.folder.lock(ctx, lockPatience)
-	if held == nil || err != nil {
-		return err
-	}
-	w.warnings = append(w.warnings, fmt.Errorf("%s: written without its lock: %w", w.path, held))
-	return nil
-}
-
-// inspect refuses a target that is no regular file (step 3).
+// inspect refuses a target that is not a regular file (step 2).
 func (w *writing) inspect() error {
 	_, err := w.target()
 	return err
 }
 
-// compare ends the write when the content lies there already (step 4).
+// compare ends the write when the content lies there already (step 3).
 func (w *writing) compare() error {
 	was, wanted := w.file.record, w.file.target
 	if was.Fingerprint != fingerprint(w.content) || was.UID != wanted.Owner.UID || was.GID != wanted.Group || was.Mode != wanted.Mode {
@@ -105,11 +96,9 @@ func (w *writing) compare() error {
 	return errAsWanted
 }
 
-// create makes the temporary file (step 5).
+// create makes the temporary file (step 4).
 func (w *writing) create() (err error) {
-	var random [8]byte
-	rand.Read(random[:])
-	name := tempPrefix + w.name + "." + hex.EncodeToString(random[:]) + tempSuffix
+	name := tempName(w.name)
 	w.fd, err = openat(w.folder.fd, name, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_NOFOLLOW)
 	if err != nil {
 		return w.explain(toCreate, err)
@@ -118,7 +107,7 @@ func (w *writing) create() (err error) {
 	return nil
 }
 
-// fill writes the content (step 6).
+// fill writes the content (step 5).
 func (w *writing) fill() error {
 	for rest := w.content; len(rest) > 0; {
 		n, err := unix.Write(w.fd, rest)
@@ -130,7 +119,7 @@ func (w *writing) fill() error {
 	return nil
 }
 
-// label gives the file the SELinux label of the one it replaces (step 7). It is
+// label gives the file the SELinux label of the one it replaces (step 6). It is
 // no error when that fails: the folder's policy has labelled the new file.
 func (w *writing) label() error {
 	ours, err := labelOf(w.fd)
@@ -160,7 +149,7 @@ func labelOf(fd int) ([]byte, error) {
 	return label[:max(size, 0)], err
 }
 
-// setGroup gives the file its group (step 8), before a mode that opens it to one:
+// setGroup gives the file its group (step 7), before a mode that opens it to one:
 // in a setgid folder it began with the folder's.
 func (w *writing) setGroup() error {
 	st, err := w.statTemp()
@@ -173,7 +162,7 @@ func (w *writing) setGroup() error {
 	return nil
 }
 
-// setMode gives the file its mode, whatever the umask (step 9).
+// setMode gives the file its mode, whatever the umask (step 8).
 func (w *writing) setMode() error {
 	if err := unix.Fchmod(w.fd, uint32(w.file.target.Mode)); err != nil {
 		return w.explain(toSetMode, err)
@@ -181,7 +170,7 @@ func (w *writing) setMode() error {
 	return nil
 }
 
-// setOwner gives the file its owner, and looks at it (step 10).
+// setOwner gives the file its owner, and looks at it (step 9).
 func (w *writing) setOwner() error {
 	st, err := w.statTemp()
 	if err != nil {
@@ -217,7 +206,7 @@ func (w *writing) verify(st unix.Stat_t) error {
 	return nil
 }
 
-// sync brings the file to the disk (step 11). A second try on the same
+// sync brings the file to the disk (step 10). A second try on the same
 // descriptor would succeed without having written anything.
 func (w *writing) sync() error {
 	if err := unix.Fsync(w.fd); err != nil {
@@ -226,7 +215,7 @@ func (w *writing) sync() error {
 	return nil
 }
 
-// close closes the file (step 12); some file systems write only then.
+// close closes the file (step 11); some file systems write only then.
 func (w *writing) close() error {
 	fd := w.fd
 	w.fd = -1
@@ -236,23 +225,27 @@ func (w *writing) close() error {
 	return nil
 }
 
-// rename puts the file in its place (step 13).
+// rename puts the file in its place (step 12).
 func (w *writing) rename() error {
-	if err := unix.Renameat(w.folder.fd, w.temp, w.folder.fd, w.name); err != nil {
+	err := unix.Renameat(w.folder.fd, w.temp, w.folder.fd, w.name)
+	if errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("%w: %w", errTempGone, err)
+	}
+	if err != nil {
 		return w.explain(toReplace, err)
 	}
 	w.temp = ""
 	return nil
 }
 
-// record remembers what lies there now (step 15).
+// record remembers what lies there now (step 14).
 func (w *writing) record() error {
 	st, err := w.target()
 	if err != nil {
 		return err
 	}
 	if inodeOf(st) != w.inode {
-		return errors.New("another program has replaced or removed it at the same moment; let only one write it")
+		return errOvertaken
 	}
 	w.file.record = recordOf(st)
 	w.file.record.Fingerprint = fingerprint(w.content)
