@@ -36,14 +36,15 @@ type Agent struct {
 	busy     map[string]*duty    // by the path that is being written or looked at
 	active   int                 // how many duties run
 	runs     []*run              // the hooks that are to be run
-	debts    []func() error      // what is to be told to Debts, in this order
+	debts    []debtChange        // what is to be told to Debts, in this order
 	paying   bool                // that is being done
 	records  Records             // nil: none
 	orphans  map[string]*duty    // by path: the files of ours that no definition has any more
 	stale    bool                // the records are not as kept
 	keeping  bool                // they are being written
 	kept     time.Time           // when that was last begun
-	unkept   bool                // that failed
+	checked  time.Time           // when it was last looked whether they are there
+	unkept   bool                // they, or hooks that are pending, could not be written
 	lookSlot time.Time           // the last place given away in the round of looks
 	now      time.Time           // by the wall clock, when the loop last went round
 	base     moment              // both clocks when the wall clock was last seen to jump
@@ -96,6 +97,7 @@ func NewAt(wall func() time.Time, log logrus.FieldLogger, renewers []Renewer) *A
 const (
 	longestSleep = 30 * time.Second // timers stop while a host is suspended, so the loop looks at the wall clock this often
 	stopLimit    = 7 * time.Second  // for what still runs when the agent stops
+	keepLimit    = 9 * time.Second  // for that and the last records
 )
 
 // Run keeps the tokens fresh until ctx is done. Then it cancels what asks a
@@ -147,7 +149,7 @@ func (a *Agent) loop(ctx context.Context, enough func() bool) {
 
 // stop waits for what still runs, but not for what hangs.
 func (a *Agent) stop() {
-	defer a.keepLast()
+	defer a.keepLast(time.After(keepLimit))
 	limit := time.After(stopLimit)
 	for a.active > 0 {
 		select {

@@ -32,6 +32,7 @@ type outcome struct {
 	warnings   []string        // see Warner
 	first      bool            // no acceptable token lay in the sink before
 	owed       []Owed          // the hooks that were recorded before the write
+	unkept     error           // why they would not survive a power cut
 	retry      time.Time       // of a source that failed: when it is asked again
 	then       func()          // of what was done aside: what is left to do in the loop
 	err        error
@@ -179,10 +180,10 @@ func (a *Agent) put(d *duty) func(context.Context) outcome {
 	return func(ctx context.Context) (o outcome) {
 		o.token = t
 		o.first = w.first || len(w.hooks) > 0 && !w.inPlace && !r.find(ctx)
-		o.owed, o.warnings = w.owe(o.first, t)
+		o.owed, o.unkept = w.owe(ctx, o.first, t)
 		o.changed, o.err = d.sink.Put(ctx, t)
 		if w, ok := d.sink.(Warner); ok {
-			o.warnings = append(o.warnings, w.Warnings()...)
+			o.warnings = w.Warnings()
 		}
 		if k, ok := d.sink.(Keeper); ok && o.err == nil {
 			o.mark = k.Mark()
@@ -274,6 +275,9 @@ func (a *Agent) finish(o outcome) {
 	a.reopen(d.lane)
 	for _, w := range o.warnings {
 		a.about(d).Warn(w)
+	}
+	if o.unkept != nil {
+		a.notKept(o.unkept)
 	}
 	if d.doing == asking {
 		a.finishAsk(d, o)

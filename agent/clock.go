@@ -90,9 +90,7 @@ func (a *Agent) clockWentBack(step time.Duration) {
 	if step < -clockBackAllowed {
 		a.knock()
 	}
-	if a.kept.After(a.now) {
-		a.kept = a.now
-	}
+	a.kept, a.checked = earlier(a.kept, a.now), earlier(a.checked, a.now)
 }
 
 // sayStep logs that the clock was set back, but small steps only once an hour.

@@ -1,9 +1,10 @@
 package agent
 
 import (
+	"context"
 	"errors"
-	"fmt"
 	"slices"
+	"time"
 )
 
 // An Owed hook has not been run yet, or not with success.
@@ -16,13 +17,17 @@ type Owed struct {
 // token is recorded before it happens, so that a crash between the write and
 // the hook loses none; the price is a hook that is run without need.
 type Debts interface {
-	// Owe adds to what is owed.
-	Owe(...Owed) error
+	// Owe adds to what is owed, and returns when that survives a power cut, or an
+	// error when it does not, or ctx is done. It is owed in any case.
+	Owe(context.Context, ...Owed) error
 	// Settle takes from what is owed.
-	Settle(...Owed) error
+	Settle(context.Context, ...Owed) error
 	// Owed is all that the last process owed.
 	Owed() []Owed
 }
+
+// A debtChange tells Debts of one change.
+type debtChange func(context.Context) error
 
 // A writing is what must be known to write to a sink with hooks. It is a copy,
 // as a reload may change the entry meanwhile.
@@ -47,9 +52,13 @@ func (a *Agent) writingFor(d *duty) writing {
 	return w
 }
 
+// oweLimit is how long a write waits until the hooks that it makes due are
+// recorded. A disk that is only slow has done so by then.
+const oweLimit = 3 * time.Second
+
 // owe records the hooks that the write makes due. That it cannot be recorded is
 // no reason not to write.
-func (w writing) owe(first bool, t Token) (owed []Owed, warnings []string) {
+func (w writing) owe(ctx context.Context, first bool, t Token) (owed []Owed, err error) {
 	w.notice.Expires = t.Expires
 	for _, h := range w.hooks {
 		if h.Event == OnChange || h.Event == OnFirst && first {
@@ -59,10 +68,9 @@ func (w writing) owe(first bool, t Token) (owed []Owed, warnings []string) {
 	if w.debts == nil || len(owed) == 0 {
 		return owed, nil
 	}
-	if err := w.debts.Owe(owed...); err != nil {
-		warnings = append(warnings, fmt.Sprintf("a hook that is due would not survive a restart: %v", err))
-	}
-	return owed, warnings
+	ctx, cancel := context.WithTimeout(ctx, oweLimit)
+	defer cancel()
+	return owed, w.debts.Owe(ctx, owed...)
 }
 
 // afterWrite notifies of a file that was written, and settles what was owed for
@@ -98,7 +106,7 @@ func (a *Agent) noticeFailure(e *entry, failed bool) {
 		o.Notice.Expires = at
 	}
 	if a.notify(e, o) {
-		a.tellDebts(func() error { return a.records.Owe(o) })
+		a.tellDebts(func(ctx context.Context) error { return a.records.Owe(ctx, o) })
 	}
 }
 
@@ -120,13 +128,13 @@ func (e *entry) failingPath() string {
 // settleDebts forgets what is owed no more.
 func (a *Agent) settleDebts(owed []Owed) {
 	if len(owed) > 0 {
-		a.tellDebts(func() error { return a.records.Settle(owed...) })
+		a.tellDebts(func(ctx context.Context) error { return a.records.Settle(ctx, owed...) })
 	}
 }
 
 // tellDebts has the debts changed: one after the other, in a goroutine of their
 // own, as the disk may be slow.
-func (a *Agent) tellDebts(change func() error) {
+func (a *Agent) tellDebts(change debtChange) {
 	if a.records == nil {
 		return
 	}
@@ -143,12 +151,14 @@ func (a *Agent) payDebts() {
 	a.aside(func() func() {
 		var errs []error
 		for _, change := range changes {
-			errs = append(errs, change())
+			ctx, cancel := context.WithTimeout(context.Background(), oweLimit)
+			errs = append(errs, change(ctx))
+			cancel()
 		}
 		return func() {
 			a.paying = false
 			if err := errors.Join(errs...); err != nil {
-				a.log.WithError(err).Warn("which hooks are due is not kept; after a restart some run again, or not at all")
+				a.notKept(err)
 			}
 			a.payDebts()
 		}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 	"time"
 )
@@ -24,8 +25,13 @@ type Record struct {
 type Records interface {
 	// Recall returns what was kept last.
 	Recall() []Record
-	// Keep replaces all that was kept before.
+	// Keep replaces all that was kept before. It is called every 10 s at most, and
+	// again after an error; a success means that pending hooks are kept as well.
 	Keep([]Record) error
+	// Check reports whether what was kept is still there; else Keep is called.
+	Check() bool
+	// Warnings are what was found since the last call.
+	Warnings() []string
 	// Orphan is a sink for a file that no definition has any more; nil when
 	// nothing can be said of it.
 	Orphan(Record) Sink
@@ -52,6 +58,7 @@ type Remover interface {
 
 const (
 	betweenKeeps  = 10 * time.Second
+	betweenChecks = time.Minute
 	adoptPatience = 5 * time.Second // for a folder that hangs at the start, before a token is asked for anyway
 )
 
@@ -60,7 +67,7 @@ const (
 // sinks as it was put is not asked for again before it is due. It is to be
 // called before Run or Once.
 func (a *Agent) Remember(r Records) {
-	a.records = r
+	a.records, a.checked = r, a.now
 	known := r.Recall()
 	recalled := map[string]Record{}
 	for _, k := range known {
@@ -250,37 +257,80 @@ func (d *duty) fullRecord() Record {
 }
 
 // keepRecords writes the records if they are stale, in a goroutine of its own,
-// as the disk may be slow.
+// as the disk may be slow. Otherwise it has a look at them now and then.
 func (a *Agent) keepRecords() {
-	if !a.recordsDue() || a.now.Sub(a.kept) < betweenKeeps {
-		return
+	switch {
+	case a.records == nil:
+	case a.keeping:
+		a.noteSilence()
+	case a.stale && a.now.Sub(a.kept) >= betweenKeeps:
+		all := a.snapshot()
+		a.stale, a.keeping, a.kept = false, true, a.now
+		a.aside(func() func() {
+			err := a.records.Keep(all)
+			return func() { a.recordsKept(err) }
+		})
+	case a.now.Sub(a.checked) >= betweenChecks:
+		a.keeping, a.checked = true, a.now
+		a.aside(func() func() {
+			there := a.records.Check()
+			return func() { a.recordsChecked(there) }
+		})
 	}
-	all := a.snapshot()
-	a.stale, a.keeping, a.kept = false, true, a.now
-	a.aside(func() func() {
-		err := a.records.Keep(all)
-		return func() { a.recordsKept(err) }
-	})
 }
 
 func (a *Agent) recordsDue() bool { return a.records != nil && a.stale && !a.keeping }
 
+// noteSilence says that the records take long to be written.
+func (a *Agent) noteSilence() {
+	if a.now.Sub(later(a.kept, a.checked)) >= betweenKeeps {
+		a.notKept(errors.New("what keeps them does not answer"))
+	}
+}
+
+// notKept says once that the records, or hooks that are pending, are not kept.
+// They are tried again until they are.
+func (a *Agent) notKept(err error) {
+	a.stale = true
+	if a.unkept {
+		return
+	}
+	a.unkept = true
+	a.log.WithError(err).Warn("records and pending hooks cannot be kept; tokens are renewed as before, but after a restart sources may be asked again and hooks may be missing; tried again every 10 s")
+}
+
 // recordsKept takes in what came of keepRecords.
 func (a *Agent) recordsKept(err error) {
 	a.keeping = false
-	failed := a.unkept
-	a.unkept = err != nil
-	switch {
-	case err != nil && !failed:
-		a.log.WithError(err).Warn("the records are not kept; after a restart the sources are asked again")
-	case err == nil && failed:
-		a.log.Info("the records are kept again")
+	a.sayWarnings()
+	if err != nil {
+		a.notKept(err)
+		return
 	}
-	a.stale = a.stale || err != nil
+	if a.unkept {
+		a.log.Info("records and pending hooks are kept again")
+	}
+	a.unkept = false
 }
 
-// keepLast writes the records when the agent stops.
-func (a *Agent) keepLast() {
+// recordsChecked takes in whether the records are still there.
+func (a *Agent) recordsChecked(there bool) {
+	a.keeping = false
+	a.sayWarnings()
+	if !there {
+		a.stale, a.kept = true, time.Time{}
+	}
+}
+
+func (a *Agent) sayWarnings() {
+	for _, w := range a.records.Warnings() {
+		a.log.Warn(w)
+	}
+}
+
+// keepLast writes the records when the agent stops, if that takes no longer than
+// until the end of the limit.
+func (a *Agent) keepLast(limit <-chan time.Time) {
 	if a.records == nil || !a.stale && !a.keeping {
 		return
 	}
@@ -290,12 +340,10 @@ func (a *Agent) keepLast() {
 	select {
 	case err := <-kept:
 		a.recordsKept(err)
-	case <-time.After(keepLimit):
+	case <-limit:
 		a.log.Warn("stopped without the records, which take too long to write")
 	}
 }
-
-const keepLimit = time.Second
 
 func (a *Agent) snapshot() []Record {
 	all := a.orphaned()

@@ -98,15 +98,17 @@ func (r *fakeRecords) Keep(all []Record) error {
 	}
 	return r.fail
 }
-func (r *fakeRecords) times() int   { r.mu.Lock(); defer r.mu.Unlock(); return r.kept }
-func (r *fakeRecords) Owed() []Owed { r.mu.Lock(); defer r.mu.Unlock(); return slices.Clone(r.owed) }
-func (r *fakeRecords) Owe(all ...Owed) error {
+func (r *fakeRecords) Check() bool        { return true }
+func (r *fakeRecords) Warnings() []string { return nil }
+func (r *fakeRecords) times() int         { r.mu.Lock(); defer r.mu.Unlock(); return r.kept }
+func (r *fakeRecords) Owed() []Owed       { r.mu.Lock(); defer r.mu.Unlock(); return slices.Clone(r.owed) }
+func (r *fakeRecords) Owe(_ context.Context, all ...Owed) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.owed = append(r.owed, all...)
 	return nil
 }
-func (r *fakeRecords) Settle(all ...Owed) error {
+func (r *fakeRecords) Settle(_ context.Context, all ...Owed) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.owed = slices.DeleteFunc(r.owed, func(o Owed) bool { return slices.Contains(all, o) })
@@ -306,7 +308,7 @@ func TestRecordsThatCannotBeKeptAreSaidOnce(t *testing.T) {
 		disk, source := &fakeDisk{}, &fakeSource{life: time.Hour}
 		records := &fakeRecords{disk: disk, fail: errors.New("read-only file system")}
 		log := runFor(t, time.Hour, records, onDisk(disk, source, "a")...)
-		if n := strings.Count(log, "records are not kept"); n != 1 || disk.at("/t/a") == "" {
+		if n := strings.Count(log, "records and pending hooks cannot be kept"); n != 1 || disk.at("/t/a") == "" {
 			t.Errorf("said %d times:\n%s", n, log)
 		}
 	})

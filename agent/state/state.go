@@ -4,8 +4,9 @@
 package state
 
 import (
+	"bytes"
+	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -24,12 +26,11 @@ import (
 const (
 	lockName    = "lock"
 	keyName     = "digest.key"
-	recordsName = "records.json"
 	asideSuffix = ".set-aside"
 
-	version     = 1
 	keyBytes    = 32
 	mostRecords = 256 << 20 // bytes; 100,000 files take about 60 MB
+	closeLimit  = time.Second
 )
 
 // A State is an open state folder. Its methods may be called from any goroutine.
@@ -38,12 +39,18 @@ type State struct {
 	// [agent.Records]. It may be nil.
 	Orphans func(agent.Record) agent.Sink
 
-	dir      string
-	lock     *os.File // nil: only read
-	debts    debts
-	key      []byte
-	keeping  sync.Mutex
-	records  []agent.Record
+	dir     string
+	key     []byte
+	records []agent.Record
+	hooks   *hooks
+
+	holding sync.Mutex
+	lock    *os.File // nil: only read
+
+	keeping sync.Mutex
+	ledger  ledger
+
+	saying   sync.Mutex
 	warnings []string
 }
 
@@ -69,22 +76,24 @@ func Open(dir string) (*State, error) {
 	if !filepath.IsAbs(dir) {
 		return nil, fmt.Errorf("state folder %s: the path is relative; name it from the root", dir)
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := makeFolder(dir); err != nil {
 		return nil, fmt.Errorf("state folder %s: %w", dir, err)
 	}
 	odd := judge(dir)
 	if odd != nil && os.Geteuid() == 0 {
 		return nil, odd
 	}
-	s := &State{dir: dir}
+	s := newState(dir)
 	if odd != nil { // without root's powers there is nothing to be gained by leading the process astray
 		s.warn("%v", odd)
 	}
-	if err := s.takeLock(); err != nil {
+	lock, err := takeLock(dir)
+	if err != nil {
 		return nil, err
 	}
-	s.readRecords(s.setAside)
-	s.readDebts(s.setAside)
+	s.lock = lock
+	s.openRecords()
+	s.openHooks()
 	if err := s.readOrMakeKey(); err != nil {
 		s.Close()
 		return nil, err
@@ -92,26 +101,63 @@ func Open(dir string) (*State, error) {
 	return s, nil
 }
 
+func newState(dir string) *State {
+	s := &State{dir: dir, ledger: newLedger(dir)}
+	s.hooks = newHooks(dir, s.ready)
+	return s
+}
+
 // Read reads the folder as it is, without its lock and without changing
 // anything: for those who only look. A folder that is not there is an empty one.
 func Read(dir string) *State {
-	s := &State{dir: dir}
-	ignore := func(string, error) {}
-	s.readRecords(ignore)
+	s := newState(dir)
+	s.records, _ = s.ledger.read()
+	old, _ := s.readOld()
+	s.records = merge(s.records, old)
+	s.hooks.read()
 	s.key, _ = s.readKey()
 	return s
 }
 
-// Close gives the lock back.
+// Close gives the lock back. It does not wait for long where the folder hangs:
+// then the end of the process does it.
 func (s *State) Close() error {
 	if s.lock == nil {
 		return nil
 	}
-	return s.lock.Close()
+	closed := make(chan error, 1)
+	go func() { closed <- s.close() }()
+	select {
+	case err := <-closed:
+		return err
+	case <-time.After(closeLimit):
+		return fmt.Errorf("state folder %s: %w", s.dir, errSilent)
+	}
 }
 
-// Warnings are what Open found in the folder that is not as it should be.
-func (s *State) Warnings() []string { return s.warnings }
+func (s *State) close() error {
+	s.hooks.flushes.Wait()
+	s.keeping.Lock()
+	defer s.keeping.Unlock()
+	s.holding.Lock()
+	defer s.holding.Unlock()
+	return errors.Join(s.hooks.close(), s.ledger.close(), s.lock.Close())
+}
+
+// Warnings are what was found not to be as it should be, in Open and since the
+// last call.
+func (s *State) Warnings() (found []string) {
+	s.saying.Lock()
+	defer s.saying.Unlock()
+	found, s.warnings = s.warnings, nil
+	return found
+}
+
+func (s *State) warn(format string, args ...any) {
+	s.saying.Lock()
+	defer s.saying.Unlock()
+	s.warnings = append(s.warnings, fmt.Sprintf(format, args...))
+}
 
 // DigestKey is the key of the digests of definitions. It is random and stays in
 // the folder, so that a digest tells nobody else anything about a secret. Nil
@@ -129,71 +175,104 @@ func (s *State) Orphan(r agent.Record) agent.Sink {
 	return s.Orphans(r)
 }
 
-// document is the file of records.
-type document struct {
-	Version int            `json:"version"`
-	Records []agent.Record `json:"records"`
-}
-
-// Keep replaces the records, by rename and without sync: after a crash of the
-// host it is enough to ask the sources again.
+// Keep has these records, and all hooks that are pending, on the disk when it
+// returns nil. It writes what has changed since the last time. A folder that was
+// deleted meanwhile is made again.
 func (s *State) Keep(records []agent.Record) error {
 	s.keeping.Lock()
 	defer s.keeping.Unlock()
-	content, err := json.Marshal(document{version, records})
-	if err != nil {
-		return fmt.Errorf("records: %w", err)
-	}
-	return replaceFile(filepath.Join(s.dir, recordsName), content)
-}
-
-// replaceFile replaces the file as a whole. The lock keeps other agents away.
-func replaceFile(path string, content []byte) error {
-	temp := path + ".tmp"
-	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a killed agent
+	if err := s.ready(); err != nil {
 		return err
 	}
-	err := writeNew(temp, content)
-	if err == nil {
-		err = os.Rename(temp, path)
-	}
-	if err != nil {
-		os.Remove(temp)
-	}
-	return err
+	return errors.Join(s.ledger.keep(records), s.hooks.check())
 }
 
-// writeNew makes a file that was not there; it follows no link.
-func writeNew(path string, content []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
+// Check makes the folder again if it was deleted, with all that belongs into it
+// but the records. It reports whether those are there; else they are to be kept.
+func (s *State) Check() bool {
+	s.keeping.Lock()
+	defer s.keeping.Unlock()
+	if s.ledger.file != nil && !s.ledger.whole && !s.ledger.inPlace() {
+		s.ledger.whole = true
+		if s.inPlace() { // else ready warns of the whole folder
+			s.warn("%s was deleted or replaced while this agent runs; it is written again", s.ledger.path)
+		}
+	}
+	return s.ready() == nil && s.checkKey() == nil && s.hooks.check() == nil && !s.ledger.whole
+}
+
+// Owe adds to the hooks that are pending. It returns when they are on the disk, or
+// cannot be written, or ctx is done; they are pending in any case.
+func (s *State) Owe(ctx context.Context, owed ...agent.Owed) error { return s.hooks.owe(ctx, owed) }
+
+// Settle takes from the hooks that are pending. After a power cut they may be
+// pending again.
+func (s *State) Settle(ctx context.Context, done ...agent.Owed) error {
+	return s.hooks.settle(ctx, done)
+}
+
+// Owed are the hooks that are pending, oldest first.
+func (s *State) Owed() []agent.Owed { return s.hooks.inOrder() }
+
+// inPlace reports whether the folder is still the one that this agent has.
+func (s *State) inPlace() bool {
+	s.holding.Lock()
+	defer s.holding.Unlock()
+	return s.holds()
+}
+
+// holds is inPlace for a caller that has locked holding.
+func (s *State) holds() bool { return sameFile(s.lock, filepath.Join(s.dir, lockName)) }
+
+// ready makes sure that this agent still has the folder, and makes it again if it
+// was deleted. Where another agent has it by now, nothing is written.
+func (s *State) ready() error {
+	s.holding.Lock()
+	defer s.holding.Unlock()
+	if s.holds() {
+		return nil
+	}
+	gone := s.dir
+	if _, err := os.Lstat(s.dir); err == nil {
+		gone = filepath.Join(s.dir, lockName)
+	}
+	if err := makeFolder(s.dir); err != nil {
+		return fmt.Errorf("state folder %s: %w", s.dir, err)
+	}
+	if odd := judge(s.dir); odd != nil && os.Geteuid() == 0 {
+		return odd
+	}
+	lock, err := takeLock(s.dir)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(content)
-	return errors.Join(err, f.Close())
+	s.lock.Close()
+	s.lock = lock
+	s.warn("%s was deleted or replaced while this agent runs; it is made again", gone)
+	return s.checkKey()
 }
 
-func (s *State) takeLock() error {
-	path := filepath.Join(s.dir, lockName)
+// takeLock takes the lock of the folder, which goes with the file.
+func takeLock(dir string) (*os.File, error) {
+	path := filepath.Join(dir, lockName)
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 	if err != nil {
-		return fmt.Errorf("state folder: %w", err)
+		return nil, fmt.Errorf("state folder: %w", err)
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		defer f.Close()
 		if !errors.Is(err, unix.EWOULDBLOCK) {
-			return fmt.Errorf("state folder: lock %s: %w", path, err)
+			return nil, fmt.Errorf("state folder: lock %s: %w", path, err)
 		}
 		holder := make([]byte, 20)
 		n, _ := f.ReadAt(holder, 0)
 		pid, _ := strconv.Atoi(strings.TrimSpace(string(holder[:n])))
-		return &Locked{s.dir, pid}
+		return nil, &Locked{dir, pid}
 	}
-	s.lock = f
 	if err := f.Truncate(0); err == nil {
 		fmt.Fprintln(f, os.Getpid()) // only a help for people
 	}
-	return nil
+	return f, nil
 }
 
 // judge finds fault with a folder in which somebody else could put files of its own in
@@ -221,39 +300,73 @@ func judge(dir string) error {
 	}
 }
 
-func (s *State) warn(format string, args ...any) {
-	s.warnings = append(s.warnings, fmt.Sprintf(format, args...))
+// openRecords reads the journal of records, and what version 0.1 has left.
+func (s *State) openRecords() {
+	var r reading
+	s.records, r = s.ledger.read()
+	s.openJournal(&s.ledger.journal, recordsName, r)
+	old, err := s.readOld()
+	switch {
+	case err == nil:
+		s.ledger.old, s.ledger.whole = filepath.Join(s.dir, oldRecords), true
+		s.records = merge(s.records, old)
+	case !errors.Is(err, fs.ErrNotExist):
+		s.setAside(oldRecords, err)
+	}
+	if s.ledger.whole {
+		if err := s.ledger.rewrite(s.records); err != nil {
+			s.warn("%s cannot be written yet: %v", s.ledger.path, err)
+		}
+	}
 }
 
-func (s *State) readRecords(unreadable func(name string, why error)) {
-	content, err := readOwn(filepath.Join(s.dir, recordsName), mostRecords)
-	if errors.Is(err, fs.ErrNotExist) {
+func (s *State) openHooks() {
+	s.openJournal(&s.hooks.journal, hooksName, s.hooks.read())
+	if !s.hooks.whole {
 		return
 	}
-	if err == nil {
-		s.records, err = parseRecords(content)
+	s.hooks.failed = true
+	if err := s.hooks.check(); err != nil {
+		s.warn("%s cannot be written yet: %v", s.hooks.path, err)
 	}
+}
+
+// openJournal makes the journal ready to be appended to, after it was read. What
+// cannot be used of it is set aside.
+func (s *State) openJournal(j *journal, name string, r reading) {
+	switch {
+	case errors.Is(r.refused, fs.ErrNotExist):
+		return
+	case r.refused != nil:
+		s.setAside(name, r.refused)
+		return
+	case r.bad != nil:
+		aside := j.path + asideSuffix
+		if err := replaceFile(aside, r.bad); err != nil {
+			s.warn("%s: some lines cannot be used (%v), and not be set aside: %v", j.path, r.why, err)
+		} else {
+			s.warn("%s: some lines cannot be used (%v); they are set aside as %s, and %s", j.path, r.why, name+asideSuffix, without[name])
+		}
+	}
+	if err := j.openFor(r); err != nil {
+		s.warn("%s cannot be written: %v", j.path, err)
+	}
+}
+
+func (s *State) readOld() ([]agent.Record, error) {
+	content, err := readOwn(filepath.Join(s.dir, oldRecords), mostRecords)
 	if err != nil {
-		unreadable(recordsName, err)
+		return nil, err
 	}
+	return parseOld(content)
 }
 
-func parseRecords(content []byte) ([]agent.Record, error) {
-	var d document
-	if err := json.Unmarshal(content, &d); err != nil {
-		return nil, fmt.Errorf("no file of records: %w", err)
-	}
-	if d.Version != version {
-		return nil, fmt.Errorf("it has version %d, and this agent knows version %d", d.Version, version)
-	}
-	return d.Records, nil
-}
-
-// without says what it means to start without a file.
+// without says what it means to go on without a file, or a part of it.
 var without = map[string]string{
-	recordsName: "the sources are asked again",
+	recordsName: "the sources of their tokens are asked again",
+	oldRecords:  "the sources are asked again",
 	keyName:     "the sources are asked again",
-	debtsName:   "hooks that were due may not be run",
+	hooksName:   "hooks that were pending may not run",
 }
 
 // setAside renames what cannot be used, so that nothing is lost.
@@ -293,27 +406,52 @@ func (s *State) readOrMakeKey() (err error) {
 	return nil
 }
 
+// checkKey writes the key again where it is no longer in the folder.
+func (s *State) checkKey() error {
+	if key, err := s.readKey(); err == nil && bytes.Equal(key, s.key) {
+		return nil
+	}
+	return replaceFile(filepath.Join(s.dir, keyName), s.key)
+}
+
 // readOwn reads a regular file of at most most bytes that nobody but this user
 // or root can have written. It waits for nobody.
 func readOwn(path string, most int64) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	f, err := openOwn(path, most)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, most))
+}
+
+// openOwn opens such a file.
+func openOwn(path string, most int64) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := own(f, most); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func own(f *os.File, most int64) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		return nil, err
+		return err
 	}
 	switch {
 	case st.Mode&unix.S_IFMT != unix.S_IFREG:
-		return nil, errors.New("it is no regular file")
+		return errors.New("it is not a regular file")
 	case st.Uid != 0 && int(st.Uid) != os.Geteuid():
-		return nil, fmt.Errorf("it belongs to uid %d", st.Uid)
+		return fmt.Errorf("it belongs to uid %d", st.Uid)
 	case st.Mode&0o022 != 0:
-		return nil, fmt.Errorf("others may write it (mode %04o)", st.Mode&0o7777)
+		return fmt.Errorf("others may write it (mode %04o)", st.Mode&0o7777)
 	case st.Size > most:
-		return nil, fmt.Errorf("it has %d bytes", st.Size)
+		return fmt.Errorf("it has %d bytes", st.Size)
 	}
-	return io.ReadAll(io.LimitReader(f, most))
+	return nil
 }

@@ -77,28 +77,26 @@ func TestWhatCannotBeUsedIsSetAside(t *testing.T) {
 		spoil func(path string) error
 		says  string
 	}{
-		"corrupt":          {recordsName, func(p string) error { return os.WriteFile(p, []byte(`{"version":1,"rec`), 0o600) }, "no file of records"},
-		"NUL bytes":        {recordsName, func(p string) error { return os.WriteFile(p, make([]byte, 100), 0o600) }, "no file of records"},
-		"empty":            {recordsName, func(p string) error { return os.WriteFile(p, nil, 0o600) }, "no file of records"},
-		"of the future":    {recordsName, func(p string) error { return os.WriteFile(p, []byte(`{"version":99}`), 0o600) }, "version 99"},
+		"corrupt":          {recordsName, overwrite(`{"version":1,"rec` + "\n"), "not a line of records"},
+		"NUL bytes":        {recordsName, overwrite(strings.Repeat("\x00", 100)), "it is empty"},
+		"empty":            {recordsName, overwrite(""), "it is empty"},
+		"of the future":    {recordsName, overwrite(`{"version":99}` + "\n"), "version 99"},
 		"others' to write": {recordsName, func(p string) error { return os.Chmod(p, 0o666) }, "others may write"},
 		"a FIFO": {recordsName, func(p string) error {
 			return errors.Join(os.Remove(p), syscall.Mkfifo(p, 0o600))
-		}, "no regular file"},
-		"a directory":     {recordsName, func(p string) error { return errors.Join(os.Remove(p), os.Mkdir(p, 0o700)) }, "no regular file"},
-		"hooks of nobody": {debtsName, func(p string) error { return os.WriteFile(p, []byte("x\n"), 0o600) }, "no list of hooks"},
-		"a short key":     {keyName, func(p string) error { return os.WriteFile(p, []byte("short"), 0o600) }, "5 bytes"},
+		}, "not a regular file"},
+		"a directory":     {recordsName, func(p string) error { return errors.Join(os.Remove(p), os.Mkdir(p, 0o700)) }, "not a regular file"},
+		"old and corrupt": {oldRecords, overwrite(`{"version":1,"rec`), "not a file of records"},
+		"old, of another": {oldRecords, overwrite(`{"version":99}`), "version 99"},
+		"hooks of nobody": {hooksName, overwrite("x\n"), "not a line of hooks"},
+		"a short key":     {keyName, overwrite("short"), "5 bytes"},
 	} {
 		dir := t.TempDir()
 		s := open(t, dir)
-		if err := s.Keep(records); err != nil {
-			t.Fatal(err)
-		}
+		must(t, s.Keep(records))
 		s.Close()
 		path := filepath.Join(dir, c.file)
-		if err := c.spoil(path); err != nil {
-			t.Fatal(err)
-		}
+		must(t, c.spoil(path))
 		again := open(t, dir)
 		if w := strings.Join(again.Warnings(), "\n"); !strings.Contains(w, c.says) {
 			t.Errorf("%s: warnings %q", name, w)
@@ -110,7 +108,20 @@ func TestWhatCannotBeUsedIsSetAside(t *testing.T) {
 			t.Errorf("%s: of no use afterwards: %v", name, err)
 		}
 		again.Close()
+		third := open(t, dir)
+		if w := third.Warnings(); len(w) > 0 {
+			t.Errorf("%s: warned of again: %q", name, w)
+		}
+		if d := cmp.Diff(records, third.Recall()); d != "" {
+			t.Errorf("%s: %s", name, d)
+		}
+		third.Close()
 	}
+}
+
+// overwrite returns what puts the content in the place of a file's.
+func overwrite(content string) func(path string) error {
+	return func(path string) error { return os.WriteFile(path, []byte(content), 0o600) }
 }
 
 func TestRecordsOfAnotherUserAreSetAside(t *testing.T) {
@@ -124,7 +135,8 @@ func TestRecordsOfAnotherUserAreSetAside(t *testing.T) {
 	if err := os.Chown(filepath.Join(dir, recordsName), 54321, 54321); err != nil {
 		t.Fatal(err)
 	}
-	if w := strings.Join(open(t, dir).Warnings(), ""); !strings.Contains(w, "uid 54321") {
+	s := open(t, dir)
+	if w := strings.Join(s.Warnings(), ""); !strings.Contains(w, "uid 54321") {
 		t.Errorf("warnings %q", w)
 	}
 }
@@ -174,7 +186,7 @@ func TestKeepFollowsNoLink(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := open(t, dir)
-	for _, name := range []string{recordsName + ".tmp", recordsName, debtsName} {
+	for _, name := range []string{recordsName + ".tmp", recordsName, hooksName, hooksName + ".tmp"} {
 		if err := os.Symlink(precious, filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}
@@ -182,8 +194,8 @@ func TestKeepFollowsNoLink(t *testing.T) {
 	if err := s.Keep(records); err != nil {
 		t.Error(err)
 	}
-	if err := s.Owe(agent.Owed{Event: agent.OnFirst}); err == nil {
-		t.Error("the list of hooks is written through a link")
+	if err := s.Owe(t.Context(), owed(agent.OnFirst, "a")); err != nil {
+		t.Error(err)
 	}
 	if text, _ := os.ReadFile(precious); string(text) != "precious" {
 		t.Errorf("it is now %q", text)
@@ -200,59 +212,72 @@ func TestReadLooksWithoutTouching(t *testing.T) {
 	}
 }
 
-func TestOwedHooksOutliveTheProcess(t *testing.T) {
-	owed := func(event agent.Event, token string) agent.Owed {
-		return agent.Owed{Event: event, Notice: agent.Notice{Token: token, Path: "/t/" + token, Expires: noon}}
-	}
+// owed is a hook for a token of that name.
+func owed(event agent.Event, token string) agent.Owed {
+	return agent.Owed{Event: event, Notice: agent.Notice{Token: token, Path: "/t/" + token, Expires: noon}}
+}
+
+func TestPendingHooksOutliveTheProcess(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
-	if err := s.Owe(owed(agent.OnFirst, "a"), owed(agent.OnChange, "a"), owed(agent.OnChange, "a"), owed(agent.OnChange, "b")); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Settle(owed(agent.OnChange, "a")); err != nil {
-		t.Fatal(err)
-	}
+	must(t, s.Owe(t.Context(), owed(agent.OnFirst, "a"), owed(agent.OnChange, "a"), owed(agent.OnChange, "a"), owed(agent.OnChange, "b")))
+	must(t, s.Settle(t.Context(), owed(agent.OnChange, "a")))
 	s.Close()
-	f, err := os.OpenFile(filepath.Join(dir, debtsName), os.O_APPEND|os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.WriteString(`{"event":"on_ch`) // a crash in the middle of a line
-	f.Close()
+	add(t, filepath.Join(dir, hooksName), `{"event":"on_ch`) // a crash in the middle of a line
 	s = open(t, dir)
 	left := []agent.Owed{owed(agent.OnFirst, "a"), owed(agent.OnChange, "b")}
 	if d := cmp.Diff(left, s.Owed()); d != "" || len(s.Warnings()) > 0 {
-		t.Error(d, s.Warnings())
+		t.Error(d)
 	}
-	if err := s.Owe(owed(agent.OnFirst, "c")); err != nil {
-		t.Fatal(err)
-	}
+	must(t, s.Owe(t.Context(), owed(agent.OnFirst, "c")))
 	s.Close()
 	s = open(t, dir)
 	if d := cmp.Diff(append(left, owed(agent.OnFirst, "c")), s.Owed()); d != "" || len(s.Warnings()) > 0 {
-		t.Error("after the cut line: ", d, s.Warnings())
+		t.Error("after the cut line: ", d)
 	}
-	if err := s.Settle(s.Owed()...); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(filepath.Join(dir, debtsName)); !os.IsNotExist(err) {
-		t.Errorf("the file of no debts: %v", err)
+	must(t, s.Settle(t.Context(), s.Owed()...))
+	if text, err := os.ReadFile(filepath.Join(dir, hooksName)); err != nil || len(text) > 0 {
+		t.Errorf("without pending hooks the file holds %q, %v", text, err)
 	}
 }
 
-func FuzzParseDebts(f *testing.F) {
-	f.Add([]byte(`{"event":"on_first","notice":{"token":"a","path":"/t"}}` + "\n"))
-	f.Add([]byte("{}\n[]\n"))
-	f.Fuzz(func(t *testing.T, content []byte) { parseDebts(content) })
+func add(t *testing.T, path, text string) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+	must(t, err)
+	_, err = f.WriteString(text)
+	must(t, errors.Join(err, f.Close()))
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func FuzzParseHook(f *testing.F) {
+	f.Add([]byte(`{"event":"on_first","notice":{"token":"a","path":"/t"}}`))
+	f.Add([]byte(`{"event":"on_first","notice":{"token":"a","path":"/t"},"settled":true}`))
+	f.Add([]byte("[]"))
+	f.Fuzz(func(t *testing.T, line []byte) {
+		if l, err := parseHook(line); err == nil && (l.Event == "" || l.Notice.Token == "") {
+			t.Error("a hook of nothing")
+		}
+	})
 }
 
 func FuzzParseRecords(f *testing.F) {
 	f.Add([]byte(`{"version":1,"records":[{"token":"a","path":"/t","mark":{}}]}`))
-	f.Add([]byte(`{"version":1,"records":[{"issued":"x"}]}`))
+	f.Add([]byte(`{"token":"a","path":"/t","mark":{}}`))
+	f.Add([]byte(`{"path":"/t","gone":true}`))
 	f.Add([]byte{0})
-	f.Fuzz(func(t *testing.T, content []byte) {
-		if all, err := parseRecords(content); err != nil && all != nil {
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if all, err := parseOld(text); err != nil && all != nil {
 			t.Error("records together with an error")
+		}
+		if l, err := parseLine(text); err == nil && l.Version <= 0 && (l.Path == "" || !l.Gone && l.Mark == nil) {
+			t.Error("a record of nothing")
 		}
 	})
 }

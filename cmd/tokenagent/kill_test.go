@@ -131,7 +131,7 @@ func wantNothingLeft(t *testing.T, s *site) {
 		s.mustLook(t, "tokens/"+name)
 	}
 	wantFiles(t, s.path("tokens"), "a b c")
-	wantFiles(t, s.path("state"), "digest.key lock records.json")
+	wantFiles(t, s.path("state"), "digest.key lock records.jsonl")
 	wantFiles(t, s.folder, "control.sock.lock key.pem log site.hcl state tokens")
 	if n := len(state.Read(s.path("state")).Recall()); n != len(killedNames) {
 		t.Errorf("there are %d records", n)
@@ -179,5 +179,5 @@ func TestAnAgentKilledAsItMakesTheDigestKeyLeavesNoHalfOne(t *testing.T) {
 	if err != nil || strings.Contains(string(out), "set aside") {
 		t.Errorf("%v\n%s", err, out)
 	}
-	wantFiles(t, s.path("state"), "digest.key lock records.json")
+	wantFiles(t, s.path("state"), "digest.key lock records.jsonl")
 }

@@ -121,7 +121,7 @@ func (m machine) orderedBehind(t *testing.T) {
 		"/etc/condor/tokens.d/10-pool":          0,
 		"/home/frontend/.condor/tokens.d/own":   frontendID,
 		"/tmp/copy":                             0,
-		"/var/lib/tokenagent/records.json":      0,
+		"/var/lib/tokenagent/records.jsonl":     0,
 		"/run/tokenagent/control.sock":          0,
 		"/run/credentials/tokenagent.service/.": 0,
 	} {
