@@ -15,6 +15,7 @@ type entry struct {
 	short   bool   // it was said that its tokens live no longer than min_remaining
 	shorter bool   // it was said that its tokens live shorter than was asked for
 	noted   string // the last Note that was logged
+	besides string // the last Beside that was logged
 	twin    twin
 }
 

@@ -21,7 +21,8 @@ type Token struct {
 	Secret  Secret    // the text that a reader presents
 	Issued  time.Time // when it was asked for, by our clock
 	Expires time.Time // when verifiers begin to refuse it; zero: no expiry is known
-	Note    string    // what is not as asked, but was let pass; logged once
+	Note    string    // what is not as asked, but was let pass; logged once, as a warning
+	Beside  string    // what came beside what was asked for, and is of no harm; logged once
 }
 
 // Lifetime is the time from asking for the token to its expiry; zero when no

@@ -122,12 +122,16 @@ func (a *Agent) sayShortLife(e *entry) {
 
 const noticeably = 0.95 // of the life that was asked for
 
-// sayNote says once what was let pass.
+// sayNote logs once what is not as asked, and what came beside it.
 func (a *Agent) sayNote(e *entry) {
+	log := a.log.WithField("token", e.Name)
 	if e.token.Note != "" && e.token.Note != e.noted {
-		a.log.WithField("token", e.Name).Warn(e.token.Note)
+		log.Warn(e.token.Note)
 	}
-	e.noted = e.token.Note
+	if e.token.Beside != "" && e.token.Beside != e.besides {
+		log.Info(e.token.Beside)
+	}
+	e.noted, e.besides = e.token.Note, e.token.Beside
 }
 
 func (a *Agent) about(d *duty) logrus.FieldLogger {

@@ -26,7 +26,8 @@ type asker struct {
 	audience       string // the parameter that names it
 	parameters     url.Values
 	verify         bool
-	lenient        bool
+	lenient        bool          // on_narrowed
+	widened        widening      // on_widened
 	assumeLifetime time.Duration // zero: the issuer says it
 	files          []string
 }
@@ -113,8 +114,8 @@ func (a *asker) form(req agent.Request, kind string, own url.Values) url.Values 
 	return form
 }
 
-// token makes the Token of an answer to req: one that says all that was asked for,
-// by the issuer that was asked, with the time at which it expires.
+// token makes the Token of an answer to req: one that says all that was asked for
+// and allows no more, by the issuer that was asked, with the time at which it expires.
 func (a *asker) token(ctx context.Context, req agent.Request, answer issuer.Answer) (agent.Token, error) {
 	decoded, err := a.read(ctx, answer.Access)
 	if err != nil {
@@ -127,13 +128,20 @@ func (a *asker) token(ctx context.Context, req agent.Request, answer issuer.Answ
 	if err := checkBegun(decoded.Claims, agent.Now(ctx).Add(-answer.Skew)); err != nil {
 		return agent.Token{}, transientFault(err)
 	}
+	var refused []string
 	less := narrowed(req, answer, decoded)
 	switch {
 	case less == "":
 	case a.lenient:
 		t.Note = less
 	default:
-		return agent.Token{}, a.fault(fmt.Errorf(`%s; have the issuer grant it to this client, or write on_narrowed = "warn" to take what it gives`, less))
+		refused = append(refused, less+`; have the issuer grant it to this client, or write on_narrowed = "warn" to take what it gives`)
+	}
+	if err := a.widened.apply(&t, decoded, answer.Scope, req, "have the issuer give this client less"); err != nil {
+		refused = append(refused, err.Error())
+	}
+	if len(refused) > 0 {
+		return agent.Token{}, a.fault(errors.New(strings.Join(refused, "; ")))
 	}
 	return t, nil
 }
@@ -232,7 +240,7 @@ func expiryClaim(claims map[string]any) (time.Time, error) {
 // profile may leave its scope to the answer.
 func narrowed(req agent.Request, answer issuer.Answer, decoded profile.Token) string {
 	var texts []string
-	missing := lacking(req.Scope, answer.Scope)
+	missing := profile.CompareScope(req.Scope, answer.Scope).Missing
 	said := answer.ScopeSaid && len(missing) > 0
 	if said {
 		texts = append(texts, fmt.Sprintf("the issuer gave the scope %s, and %q was asked for too", quoted(strings.Join(answer.Scope, " ")), strings.Join(missing, " ")))
@@ -250,9 +258,4 @@ func narrowed(req agent.Request, answer issuer.Answer, decoded profile.Token) st
 		}
 	}
 	return strings.Join(texts, "; ")
-}
-
-// lacking are the words of asked that are not in got.
-func lacking(asked, got []string) []string {
-	return slices.DeleteFunc(slices.Clone(asked), func(w string) bool { return slices.Contains(got, w) })
 }

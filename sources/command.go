@@ -22,12 +22,14 @@ import (
 //	  command         = ["/usr/bin/condor_token_fetch", "-type", "COLLECTOR", "-lifetime", "86400"]
 //	  timeout         = "30s"
 //	  user            = "condor" # default: the agent's user; HOME is that user's
+//	  on_widened      = "warn"   # of a token that allows more than the token block says; default: "refuse"
 //	  assume_lifetime = "1d"     # of a token that does not say itself when it expires
 //	}
 type command struct {
 	program        program.Program
 	user           string // as it is named; "": the agent's own
 	env            []string
+	widened        widening
 	assumeLifetime time.Duration // zero: the token says it
 }
 
@@ -42,18 +44,20 @@ func decodeCommand(b *config.Block) agent.Source {
 		Command        []string      `hcl:"command"`
 		Timeout        time.Duration `hcl:"timeout,optional"`
 		User           string        `hcl:"user,optional"`
+		OnWidened      string        `hcl:"on_widened,optional"`
 		AssumeLifetime time.Duration `hcl:"assume_lifetime,optional"`
-	}{Timeout: commandTimeout}
+	}{Timeout: commandTimeout, OnWidened: string(refuseWidened)}
 	if !b.Decode(&set) {
 		return nil
 	}
 	judgeAssumed(b, set.AssumeLifetime)
+	widening(set.OnWidened).validate(b)
 	if set.Timeout < leastTimeout || set.Timeout > mostTimeout {
 		b.Fault("timeout", "the timeout is out of range", `it is at least "1s" and at most "100s"; run what takes longer by itself, and copy what it writes with source "file"`)
 		set.Timeout = commandTimeout
 	}
 	p, ok := program.New(b, set.Command, set.Timeout, set.User)
-	s := &command{program: p, user: set.User, assumeLifetime: set.AssumeLifetime}
+	s := &command{program: p, user: set.User, widened: widening(set.OnWidened), assumeLifetime: set.AssumeLifetime}
 	if ok && !b.DefinitionsOnly() {
 		s.env = homeOf(p.User)
 	}
@@ -80,7 +84,7 @@ func (s *command) RunsAs() string { return s.user }
 func (s *command) Check(req agent.Request) []profile.Problem { return unattainable("", req) }
 
 // Issue runs the program, once.
-func (s *command) Issue(ctx context.Context, _ agent.Request) (agent.Token, error) {
+func (s *command) Issue(ctx context.Context, req agent.Request) (agent.Token, error) {
 	sent := agent.Now(ctx)
 	printed, err := s.program.Output(ctx, program.Input{Env: s.env})
 	if err != nil {
@@ -99,7 +103,11 @@ func (s *command) Issue(ctx context.Context, _ agent.Request) (agent.Token, erro
 	case expires.IsZero():
 		expires = sent.Add(s.assumeLifetime)
 	}
-	return agent.Token{Secret: text, Issued: sent, Expires: expires}, nil
+	t := agent.Token{Secret: text, Issued: sent, Expires: expires}
+	if err := compareCopied(&t, req, s.widened); err != nil {
+		return agent.Token{}, configurationFault(s.about(err))
+	}
+	return t, nil
 }
 
 func (s *command) about(err error) error { return fmt.Errorf("%s: %w", s.printed(), err) }

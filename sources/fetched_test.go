@@ -299,6 +299,12 @@ func TestWhatCameBackIsNotInstalledUnlessItIsAsAsked(t *testing.T) {
 		"an opaque one with less scope":    {opaque("scope", "compute.read"), nil, agent.Configuration, `the issuer gave the scope \"compute.read\", and \"storage.read:/\" was asked for too`},
 		"a scope without end":              {answering("scope", strings.Repeat("a", 1<<19)), nil, agent.Configuration, `the issuer gave the scope \"` + strings.Repeat("a", 160) + `…\", and`},
 		"an issuer without end":            {claiming("iss", strings.Repeat("a", 9000)), []string{`verify = false`}, agent.Configuration, `the token is of the issuer \"` + strings.Repeat("a", 160) + `…\", and`},
+		"a right more, in the token":       {claiming("scope", "storage.read:/ compute.read storage.modify:/ admin"), nil, agent.Configuration, `: the token's scope: storage.modify:/ allows more than storage.read:/ compute.read, which was asked for; have the issuer give this client less, add what is wanted to scope or audience in the token block, or write on_widened = \"warn\" in the source to take it`},
+		"a right more, in the answer":      {answering("scope", "storage.read:/ compute.read compute.create"), nil, agent.Configuration, `compute.create allows more than storage.read:/ compute.read`},
+		"a right more, in an opaque one":   {opaque("scope", "storage.read:/ compute.read storage.modify:/"), nil, agent.Configuration, `storage.modify:/ allows more than`},
+		"a right more, in scp":             {claiming("scp", []string{"storage.modify:/"}), nil, agent.Configuration, `storage.modify:/ allows more than`},
+		"a right for another":              {claiming("scope", "storage.modify:/ compute.read"), nil, agent.Configuration, `storage.read:/ was asked for too; have the issuer grant it to this client, or write on_narrowed = \"warn\" to take what it gives; the token's scope: storage.modify:/ allows more than`},
+		"every audience":                   {claiming("aud", []string{"https://storage.example.org", "https://wlcg.cern.ch/jwt/v1/any"}), nil, agent.Configuration, `the token's aud: https://wlcg.cern.ch/jwt/v1/any means every service, and https://storage.example.org was asked for`},
 		"another issuer":                   {claiming("iss", "https://other.example.org"), nil, agent.Configuration, `iss: `},
 		"another issuer, not verified":     {claiming("iss", "https://other.example.org"), []string{`verify = false`}, agent.Configuration, `: the token is of the issuer \"https://other.example.org\"`},
 		"no signature":                     {answering("access_token", unsigned(none)), nil, agent.Configuration, `alg: `},
@@ -396,7 +402,8 @@ token "NAME" {
 	}
 }
 
-func TestWhatIsMoreThanAskedForIsWelcome(t *testing.T) {
+// What came beside and grants nothing, as Keycloak's audience account, is told once.
+func TestWhatComesBesideAndGrantsNothingIsLoggedOnce(t *testing.T) {
 	i := issuertest.Start(t)
 	i.Change(func(b *issuertest.Behaviour) {
 		b.Claims = func(_ url.Values, c map[string]any) {
@@ -405,8 +412,43 @@ func TestWhatIsMoreThanAskedForIsWelcome(t *testing.T) {
 		b.Answer = func(_ url.Values, a map[string]any) { a["scope"] = "compute.read storage.read:/ openid" }
 	})
 	r := asking(t, i, "client_credentials", nil, asksFor)
-	if got := issue(t, r.Source, r.Request); got.Note != "" {
+	a, log, sink := keeping(t, r)
+	for range 2 {
+		if _, err := a.Refresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const want = `level=info msg="beside what was asked for came the scope openid and the audience x" token=t`
+	if said := strings.Join(log.lines(), "\n"); strings.Count(said, want) != 1 || strings.Contains(said, "level=warn") || len(sink.put()) != 3 {
+		t.Errorf("%d tokens were put, and it was said %s", len(sink.put()), said)
+	}
+}
+
+func TestWhatAllowsMoreThanAskedForPassesWithAWarningIfThatIsWished(t *testing.T) {
+	i := issuertest.Start(t)
+	r := asking(t, i, "client_credentials", []string{`on_widened = "warn"`, `on_narrowed = "warn"`}, asksFor)
+	i.Change(claiming("scope", "storage.read:/ storage.modify:/ openid"))
+	got := issue(t, r.Source, r.Request)
+	if want := "the token's scope: it is \"storage.read:/ storage.modify:/ openid\"; compute.read was asked for too; " +
+		"the token's scope: storage.modify:/ allows more than storage.read:/ compute.read, which was asked for"; got.Note != want {
 		t.Errorf("got %q", got.Note)
+	}
+	if got.Beside != "beside what was asked for came the scope openid" {
+		t.Errorf("got %q", got.Beside)
+	}
+	if err := r.Accept(got); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWhereNothingIsAskedForNothingIsTooMuch(t *testing.T) {
+	i := issuertest.Start(t)
+	i.Change(func(b *issuertest.Behaviour) {
+		b.Claims = func(_ url.Values, c map[string]any) { c["scope"], c["aud"] = "storage.modify:/ admin", "ANY" }
+	})
+	r := asking(t, i, "client_credentials", nil, "")
+	if got := issue(t, r.Source, r.Request); got.Note != "" || got.Beside != "" {
+		t.Errorf("got %q and %q", got.Note, got.Beside)
 	}
 }
 

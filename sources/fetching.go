@@ -31,12 +31,13 @@ type fetching struct {
 	Parameters        map[string]any `hcl:"parameters,optional"`
 	Verify            bool           `hcl:"verify,optional"`
 	OnNarrowed        string         `hcl:"on_narrowed,optional"`
+	OnWidened         string         `hcl:"on_widened,optional"`
 	AssumeLifetime    time.Duration  `hcl:"assume_lifetime,optional"`
 }
 
 // fetchingDefaults are the values of what a block leaves out.
 func fetchingDefaults() fetching {
-	return fetching{ClientAuth: "client_secret_basic", AudienceParameter: "audience", Verify: true, OnNarrowed: "refuse"}
+	return fetching{ClientAuth: "client_secret_basic", AudienceParameter: "audience", Verify: true, OnNarrowed: "refuse", OnWidened: string(refuseWidened)}
 }
 
 // asker judges the attributes, which have been decoded, and returns what asks by
@@ -56,6 +57,7 @@ func (f *fetching) asker(b *config.Block) *asker {
 		parameters:     f.parameters(b),
 		verify:         f.Verify,
 		lenient:        f.OnNarrowed == "warn",
+		widened:        widening(f.OnWidened),
 		assumeLifetime: f.AssumeLifetime,
 		files:          f.files(),
 	}
@@ -215,6 +217,7 @@ func (f *fetching) judgeAnswer(b *config.Block) {
 	if !slices.Contains([]string{"refuse", "warn"}, f.OnNarrowed) {
 		b.Fault("on_narrowed", fmt.Sprintf("unknown on_narrowed %q", f.OnNarrowed), `it is "refuse" or "warn"`)
 	}
+	widening(f.OnWidened).validate(b)
 }
 
 const (

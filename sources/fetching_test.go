@@ -147,11 +147,12 @@ func TestFaultsOfWhatAsksAnIssuer(t *testing.T) {
 		"a password":                     {[]string{theIssuer, `parameters = { password = "x" }`}, []string{`5: the parameter password is set elsewhere; it would be a secret in the configuration`}},
 		"an audience as the scope":       {[]string{theIssuer, `audience_parameter = "scope"`}, []string{`5: the audience cannot go as scope; it is a name such as "audience", "resource" or "aud"`}},
 		"narrowed otherwise":             {[]string{theIssuer, `on_narrowed = "ignore"`}, []string{`5: unknown on_narrowed "ignore"; it is "refuse" or "warn"`}},
+		"widened otherwise":              {[]string{theIssuer, `on_widened = "ignore"`}, []string{`5: unknown on_widened "ignore"; it is "refuse" or "warn"`}},
 		"a moment":                       {[]string{theIssuer, `assume_lifetime = "29s"`}, []string{`5: assume_lifetime is out of range; it is at least "30s" and at most ten years`}},
 		"for ever":                       {[]string{theIssuer, `assume_lifetime = "4000d"`}, []string{`5: assume_lifetime is out of range`}},
 		"no time":                        {[]string{theIssuer, `assume_lifetime = "0s"`}, []string{`5: assume_lifetime is out of range`}},
 		"beside one that there is not":   {[]string{`issuer = "http://x"`, `client_auth = "x"`, `client_secret = "x"`, `verify = 1`}, []string{`4: issuer is no https URL; it is http`, `5: unknown client_auth "x"`, `6: unknown attribute client_secret`, `7: wrong type for verify`}},
-		"all in one run":                 {[]string{`issuer = "x"`, `on_narrowed = "x"`, `client_auth = "x"`, `parameters = { scope = "x" }`}, []string{`4: issuer is no https URL`, `5: unknown on_narrowed "x"`, `6: unknown client_auth "x"`, `7: the parameter scope is set elsewhere`}},
+		"all in one run":                 {[]string{`issuer = "x"`, `on_narrowed = "x"`, `on_widened = "x"`, `client_auth = "x"`, `parameters = { scope = "x" }`}, []string{`4: issuer is no https URL`, `5: unknown on_narrowed "x"`, `6: unknown on_widened "x"`, `7: unknown client_auth "x"`, `8: the parameter scope is set elsewhere`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, faults := load(t, dir, fetched("client_credentials", append([]string{theClient, theSecret}, c.lines...)...), false)

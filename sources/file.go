@@ -16,7 +16,8 @@ import (
 //
 //	source "file" "credmon" {
 //	  path            = "/var/lib/condor/oauth_credentials/robot/vault.use"
-//	  assume_lifetime = "20m" # after the file changed, of a token that is no JWT; default: it never expires
+//	  on_widened      = "warn" # of one that allows more than the token block says; default: "refuse"
+//	  assume_lifetime = "20m"  # after the file changed, of a token that is no JWT; default: it never expires
 //	}
 //
 // The file holds a token in any format of the file sink; of several lines the
@@ -24,15 +25,17 @@ import (
 // file server (NFS) tells of no change.
 type fileCopy struct {
 	Path           string        `hcl:"path,path"`
+	OnWidened      string        `hcl:"on_widened,optional"`
 	AssumeLifetime time.Duration `hcl:"assume_lifetime,optional"`
 }
 
 func decodeFile(b *config.Block) agent.Source {
-	var s fileCopy
+	s := fileCopy{OnWidened: string(refuseWidened)}
 	if !b.Decode(&s) {
 		return nil
 	}
 	judgeAssumed(b, s.AssumeLifetime)
+	widening(s.OnWidened).validate(b)
 	inspectFollowed(b, "path", s.Path)
 	return s
 }
@@ -45,7 +48,7 @@ func (s fileCopy) Check(req agent.Request) []profile.Problem { return unattainab
 
 // Issue reads the file. Its token was issued when it was read, as far as anybody
 // needs to know: so its successor is looked for at half of what is left of it.
-func (s fileCopy) Issue(ctx context.Context, _ agent.Request) (agent.Token, error) {
+func (s fileCopy) Issue(ctx context.Context, req agent.Request) (agent.Token, error) {
 	if err := ctx.Err(); err != nil {
 		return agent.Token{}, err
 	}
@@ -69,7 +72,20 @@ func (s fileCopy) Issue(ctx context.Context, _ agent.Request) (agent.Token, erro
 	if t.Expired(now) {
 		return agent.Token{}, transientFault(fmt.Errorf("%s: the token in it expired at %s; see to what keeps the file", s.Path, expires.UTC().Format(time.RFC3339)))
 	}
+	if err := compareCopied(&t, req, widening(s.OnWidened)); err != nil {
+		return agent.Token{}, configurationFault(fmt.Errorf("%s: %w", s.Path, err))
+	}
 	return t, nil
+}
+
+// compareCopied is an error where a token that something else got allows more than
+// req says. An opaque one tells nothing.
+func compareCopied(t *agent.Token, req agent.Request, w widening) error {
+	decoded, err := profile.Decode(t.Secret.Reveal())
+	if err != nil {
+		return nil
+	}
+	return w.apply(t, decoded, nil, req, "have whatever gets it ask for less")
 }
 
 // expiryIn is the claim exp of a JWT; the zero time where there is none, or where

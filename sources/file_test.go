@@ -105,12 +105,43 @@ func TestFileExpiresAsItsTokenSays(t *testing.T) {
 			if err := os.Chtimes(path, changed, changed); err != nil {
 				t.Fatal(err)
 			}
-			got := issue(t, fileCopy{path, c.assume}, agent.Request{})
+			got := issue(t, fileCopy{Path: path, AssumeLifetime: c.assume}, agent.Request{})
 			if !got.Expires.Equal(c.want) {
 				t.Errorf("it expires at %s, want %s", got.Expires, c.want)
 			}
 			if got.Issued.Before(now) {
 				t.Errorf("it was issued at %s, before it was read", got.Issued)
+			}
+		})
+	}
+}
+
+// What something else gets is held against the token block as what an issuer gives.
+func TestACopiedTokenThatAllowsMoreThanItShouldIsRefused(t *testing.T) {
+	wide := signed(t, map[string]any{"exp": time.Now().Add(time.Hour).Unix(), "scope": "storage.read:/ openid", "aud": []string{"a", "b"}})
+	path := filepath.Join(t.TempDir(), "token")
+	write(t, path, wide, 0o600)
+	req := agent.Request{Scope: []string{"storage.read:/data"}, Audience: []string{"a"}}
+	for name, kind := range map[string]struct {
+		source func(widening string) agent.Source
+		at     string
+	}{
+		"file":    {func(w string) agent.Source { return fileCopy{Path: path, OnWidened: w} }, path + ": "},
+		"command": {func(w string) agent.Source { return commanded(t, "echo "+wide, `on_widened = "`+w+`"`) }, "/program printed: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := kind.source("refuse").Issue(t.Context(), req)
+			wantFault(t, err, agent.Configuration, kind.at+"the token's scope: storage.read:/ allows more than storage.read:/data, which was asked for; have whatever gets it ask for less, "+
+				`add what is wanted to scope or audience in the token block, or write on_widened = "warn" in the source to take it`)
+			got := issue(t, kind.source("warn"), req)
+			if want := "the token's scope: storage.read:/ allows more than storage.read:/data, which was asked for"; got.Note != want {
+				t.Errorf("got %q", got.Note)
+			}
+			if got.Beside != "beside what was asked for came the scope openid and the audience b" {
+				t.Errorf("got %q", got.Beside)
+			}
+			if got := issue(t, kind.source("refuse"), agent.Request{}); got.Note != "" {
+				t.Errorf("for no scope: %q", got.Note)
 			}
 		})
 	}

@@ -1,10 +1,12 @@
 package profile
 
 import (
+	"fmt"
 	"maps"
 	"math"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -13,8 +15,8 @@ import (
 
 // Matches returns in what a finished token falls short of what was asked for:
 // issuers narrow silently. It must have the subject and the further claims, and
-// at least the audience and the scope, of req; more than that is no problem. Its
-// lifetime is not compared, since a shorter one is simply renewed sooner. An
+// at least the audience and the scope, of req; for more than that see [Exceeds].
+// Its lifetime is not compared, since a shorter one is simply renewed sooner. An
 // IDTOKEN of HTCondor's has no limit just when req wants it so.
 func Matches(t Token, req agent.Request) []Problem {
 	c := &checker{Token: t}
@@ -22,11 +24,11 @@ func Matches(t Token, req agent.Request) []Problem {
 		c.fault("sub", "it is %s; %q was asked for", shown(t.Claims, "sub"), req.Subject)
 	}
 	got, _ := texts(t.Claims["aud"])
-	if miss := missing(req.Audience, got); len(miss) > 0 {
+	if miss := CompareAudience(req.Audience, got).Missing; len(miss) > 0 {
 		c.fault("aud", "it is %s; %s was asked for too", shown(t.Claims, "aud"), strings.Join(miss, ", "))
 	}
 	scope, _ := t.Claims["scope"].(string)
-	if miss := missing(req.Scope, strings.Fields(scope)); len(miss) > 0 {
+	if miss := CompareScope(req.Scope, strings.Fields(scope)).Missing; len(miss) > 0 {
 		c.fault("scope", "it is %s; %s was asked for too", shown(t.Claims, "scope"), strings.Join(miss, " "))
 	}
 	if req.Profile == "htcondor" {
@@ -38,6 +40,63 @@ func Matches(t Token, req agent.Request) []Problem {
 		}
 	}
 	return c.problems
+}
+
+// An Excess is what a token has beyond what was asked for.
+type Excess struct {
+	Wider  []Problem // what lets its bearer do more
+	Beside []string  // what grants nothing that is known, in words: "the scope openid"
+}
+
+// Exceeds returns what t has beyond the scope and audience of req. said are
+// further words of its scope, which its issuer told beside it; a token that
+// cannot be read has these alone. The words of an array, and those of the claim
+// scp, count too: some reader may take them.
+func Exceeds(t Token, said []string, req agent.Request) Excess {
+	var e Excess
+	got := slices.Concat(said, words(t.Claims["scope"]), words(t.Claims["scp"]))
+	scope := CompareScope(req.Scope, got)
+	if len(scope.Wider) > 0 {
+		e.Wider = append(e.Wider, Problem{Claim: "scope", Text: fmt.Sprintf("%s allows more than %s, which was asked for", some(scope.Wider), some(req.Scope))})
+	}
+	if len(scope.Beside) > 0 {
+		e.Beside = append(e.Beside, "the scope "+some(scope.Beside))
+	}
+	entries, _ := texts(t.Claims["aud"])
+	aud := CompareAudience(req.Audience, entries)
+	if len(aud.Wider) > 0 {
+		e.Wider = append(e.Wider, Problem{Claim: "aud", Text: fmt.Sprintf("%s means every service, and %s was asked for", some(aud.Wider), some(req.Audience))})
+	}
+	if len(aud.Beside) > 0 {
+		e.Beside = append(e.Beside, "the audience "+some(aud.Beside))
+	}
+	return e
+}
+
+// words are those of a scope that is one string, or an array of them.
+func words(v any) []string {
+	list, _ := texts(v)
+	return strings.Fields(strings.Join(list, " "))
+}
+
+// some shows words, but not thousands of them.
+func some(list []string) string {
+	const most, longest = 6, 80
+	text := ""
+	for i, w := range list {
+		if i == most {
+			return fmt.Sprintf("%s and %d more", text, len(list)-most)
+		}
+		end := ""
+		if len(w) > longest {
+			w, end = w[:longest], "…"
+		}
+		if strings.ContainsFunc(w, notScope) {
+			w = strconv.QuoteToASCII(w)
+		}
+		text += strings.Repeat(" ", min(i, 1)) + w + end
+	}
+	return text
 }
 
 // limit compares whether an IDTOKEN has limits with whether it is to have none.

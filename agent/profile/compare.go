@@ -1,0 +1,202 @@
+package profile
+
+import (
+	"net/url"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode"
+)
+
+// A Difference is how what came differs from what was asked for, by what it lets
+// a bearer do: storage.read:/ is no more than storage.read:/ and
+// storage.read:/data together, and nothing is missing where storage.read:/ came
+// for storage.read:/data.
+type Difference struct {
+	Missing []string // was asked for, and nothing that came covers it
+	Wider   []string // came, grants something, and nothing that was asked for covers it
+	Beside  []string // came, was not asked for, and grants nothing that this package knows, such as openid
+}
+
+// CompareScope compares the words of two scopes. A word grants something if it
+// begins with storage., compute. or condor:, or is read, write, queue or execute,
+// with a path or without.
+//
+// The words of the WLCG profile 1.3 (section 2.2.1) and of SciTokens 2.0 mean what
+// their documents say, and HTCondor's levels imply each other as its
+// DCpermissionHierarchy has it. Where readers differ, a word that came counts for
+// as much as any of them allows, and for Missing for as little as all of them do.
+//
+// Nothing is Wider or Beside where the request leaves it to the issuer what it
+// grants: without any scope, with wlcg.capabilityset, or with wlcg.groups and no
+// word that grants something.
+func CompareScope(asked, got []string) Difference {
+	var d Difference
+	wanted, came := grantsOf(asked), grantsOf(got)
+	for _, a := range wanted {
+		if !slices.ContainsFunc(came, func(c grant) bool { return c.covers(a, supersets) }) {
+			d.Missing = append(d.Missing, a.word)
+		}
+	}
+	if leavesOpen(wanted) {
+		return d
+	}
+	for _, c := range came {
+		switch {
+		case slices.ContainsFunc(wanted, func(a grant) bool { return a.covers(c, implied) }):
+		case c.grants():
+			d.Wider = append(d.Wider, c.word)
+		default:
+			d.Beside = append(d.Beside, c.word)
+		}
+	}
+	return d
+}
+
+// CompareAudience compares the entries of two claims aud. Only an entry that means
+// every service is Wider, unless one of these was asked for. Where none was asked
+// for, none is too much.
+func CompareAudience(asked, got []string) Difference {
+	d := Difference{Missing: missing(asked, got)}
+	if len(asked) == 0 || slices.ContainsFunc(asked, isEverybody) {
+		return d
+	}
+	for _, entry := range unique(missing(got, asked)) {
+		if isEverybody(entry) {
+			d.Wider = append(d.Wider, entry)
+		} else {
+			d.Beside = append(d.Beside, entry)
+		}
+	}
+	return d
+}
+
+// isEverybody reports whether the entry of an aud means every service, in any profile.
+func isEverybody(entry string) bool { return entry == anyWLCG || entry == anySciTokens }
+
+// unique are the words in the order in which each comes first.
+func unique(words []string) []string {
+	seen := make(map[string]bool, len(words))
+	return slices.DeleteFunc(slices.Clone(words), func(w string) bool {
+		was := seen[w]
+		seen[w] = true
+		return was
+	})
+}
+
+// A grant is one word of a scope.
+type grant struct {
+	word string
+	name string // what may be done, such as storage.read; with the level of condor:/LEVEL
+	path string // below which, without escapes, . and a slash at its end; "/": everywhere
+	odd  bool   // readers may take the path for another one: the word covers only itself
+}
+
+func grantsOf(words []string) (all []grant) {
+	for _, word := range unique(words) {
+		all = append(all, parseGrant(word))
+	}
+	return all
+}
+
+func parseGrant(word string) grant {
+	name, target, _ := strings.Cut(word, ":")
+	if name == "condor" || !grantsByName(name) {
+		return grant{word: word, name: word, path: "/"}
+	}
+	plain, odd := plainPath(target)
+	return grant{word: word, name: name, path: plain, odd: odd}
+}
+
+// grants reports whether the word lets a bearer do something, as far as is known.
+func (g grant) grants() bool {
+	name, _, _ := strings.Cut(g.word, ":")
+	return grantsByName(name)
+}
+
+func grantsByName(name string) bool {
+	switch name {
+	case "read", "write", "queue", "execute", "condor":
+		return true
+	}
+	return strings.HasPrefix(name, "storage.") || strings.HasPrefix(name, "compute.")
+}
+
+// covers reports whether g lets a bearer do all that other does, where a word
+// allows what the table says beside itself.
+func (g grant) covers(other grant, allows map[string][]string) bool {
+	switch {
+	case g.word == other.word:
+		return true
+	case g.odd || other.odd:
+		return false
+	}
+	return isBelow(g.path, other.path) && (g.name == other.name || slices.Contains(allows[g.name], other.name))
+}
+
+// supersets are the words that allow what others do, for every reader: WLCG
+// profile 1.3, section 2.2.1.
+var supersets = map[string][]string{
+	"storage.modify": {"storage.create"},
+	"storage.stage":  {"storage.poll"},
+}
+
+// implied are what a word allows for some reader. Who asked for the word cannot
+// mind them: the words of the other profile that mean the same (scitokens-cpp
+// takes one for the other), where a file is (WLCG profile 1.3: part of "stat"),
+// and the lower levels of HTCondor. Since version 1.3 storage.stage allows no
+// reading.
+var implied = map[string][]string{
+	"storage.read":   {"read", "storage.poll"},
+	"storage.create": {"storage.poll"},
+	"storage.modify": {"storage.create", "storage.poll", "storage.write", "write"},
+	"storage.stage":  {"storage.poll"},
+	"storage.write":  {"storage.create", "storage.modify", "storage.poll", "write"}, // which older libraries know
+	"read":           {"storage.read", "storage.poll"},
+	"write":          {"storage.create", "storage.modify", "storage.poll", "storage.write"},
+
+	"condor:/ADMINISTRATOR":    {"condor:/WRITE", "condor:/READ"},
+	"condor:/DAEMON":           {"condor:/WRITE", "condor:/READ"},
+	"condor:/WRITE":            {"condor:/READ"},
+	"condor:/NEGOTIATOR":       {"condor:/READ"},
+	"condor:/CONFIG":           {"condor:/READ"},
+	"condor:/ADVERTISE_MASTER": {"condor:/READ"},
+	"condor:/ADVERTISE_STARTD": {"condor:/READ"},
+	"condor:/ADVERTISE_SCHEDD": {"condor:/READ"},
+}
+
+// leavesOpen reports whether the request leaves it to the issuer what it grants.
+// The scopes of a wlcg.capabilityset are not known beforehand (WLCG profile 1.3,
+// section 3.3).
+func leavesOpen(asked []grant) bool {
+	groups, granting := false, false
+	for _, a := range asked {
+		name, _, _ := strings.Cut(a.word, ":")
+		if name == "wlcg.capabilityset" {
+			return true
+		}
+		groups = groups || name == "wlcg.groups"
+		granting = granting || a.grants()
+	}
+	return len(asked) == 0 || groups && !granting
+}
+
+// escape is what percent-encoding looks like (RFC 3986 section 2.1).
+var escape = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
+
+// plainPath is the path behind a word as RFC 3986 section 6 normalises it; "/"
+// where there is none. It is odd where two readers may take it for two paths.
+func plainPath(target string) (plain string, odd bool) {
+	plain, err := url.PathUnescape(target)
+	upper := strings.ToUpper(target)
+	odd = err != nil || strings.Contains(upper, "%2F") || strings.Contains(plain, `\`) ||
+		strings.ContainsFunc(plain, unicode.IsControl) || escape.MatchString(plain) ||
+		slices.Contains(strings.Split(plain, "/"), "..")
+	return path.Clean("/" + plain), odd
+}
+
+// isBelow reports whether the path lies below the other, or is it.
+func isBelow(above, path string) bool {
+	return above == "/" || path == above || strings.HasPrefix(path, above+"/")
+}
