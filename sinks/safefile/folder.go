@@ -7,9 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// target looks at what lies at the target's name without following it. Nothing
-// there is no error, nor is a regular file; anything else is a [Refusal].
-func (d *folder) target() (st unix.Stat_t, err error) {
+// lookAt looks at what lies at the target's name without following it. When nothing
+// lies there, that is the zero Stat_t.
+func (d *folder) lookAt() (st unix.Stat_t, err error) {
 	err = again(func() error { return unix.Fstatat(d.fd, d.name, &st, unix.AT_SYMLINK_NOFOLLOW) })
 	if errors.Is(err, fs.ErrNotExist) {
 		return unix.Stat_t{}, nil
@@ -17,10 +17,16 @@ func (d *folder) target() (st unix.Stat_t, err error) {
 	if err != nil {
 		return st, d.explain(toLook, err)
 	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return st, d.refuse(st)
-	}
 	return st, nil
+}
+
+// target is lookAt for a reader: what is not a regular file is a [Refusal].
+func (d *folder) target() (st unix.Stat_t, err error) {
+	st, err = d.lookAt()
+	if err == nil && st.Ino != 0 && st.Mode&unix.S_IFMT != unix.S_IFREG {
+		err = d.refuse(st)
+	}
+	return st, err
 }
 
 // sync brings the names in the folder to the disk (step 13 of a write).
@@ -42,7 +48,7 @@ func (d *folder) refuse(st unix.Stat_t) error {
 	default:
 		reason += "remove it, or name another file"
 	}
-	return &Refusal{d.path + "/" + d.name, d.open(), say(reason)}
+	return d.refusal(reason)
 }
 
 // openat is openat(2) with a descriptor that no child inherits.

@@ -78,12 +78,9 @@ func (f *File) Remove(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		st, err := d.target()
-		if _, odd := errors.AsType[*Refusal](err); err != nil && !odd {
+		st, err := d.lookAt()
+		if err != nil || st.Ino == 0 {
 			return err
-		}
-		if st.Ino == 0 {
-			return nil
 		}
 		if d := f.record.difference(st); d.isSaid() {
 			return explain(ErrChanged, "left as it is, since somebody changed it: %v", d)

@@ -13,7 +13,10 @@
 // # How
 //
 //  1. The folder is opened component by component, and each is validated: see [Refusal].
-//  2. The target is looked at; anything but a regular file or nothing is refused.
+//  2. The target is looked at; anything but a regular file or nothing is refused. In a
+//     sticky folder that others can write, root replaces everything but a folder, with a
+//     warning: anybody could keep the token out for ever. Without root, what another
+//     user put there is refused.
 //  3. When it lies there as recorded and wanted, that is all.
 //  4. A temporary file is made beside it, exclusively, 0600.
 //  5. Everything is written to it.
@@ -119,8 +122,11 @@ func (f *File) write(ctx context.Context, content []byte) (Result, error) {
 func (f *File) Check() (warnings []string, err error) {
 	var found []error
 	err = f.inFolder(walk{dry: true}, func(d *folder) error {
+		st, foreign, err := d.replaced()
+		if foreign {
+			d.warnOfForeign(st, "will be replaced")
+		}
 		found = d.warnings
-		_, err := d.target()
 		return err
 	})
 	if errors.Is(err, errWouldCreate) {

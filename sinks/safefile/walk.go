@@ -29,9 +29,11 @@ var errOwners = errors.New("the folder is its owner's")
 // A folder is the open folder of a target.
 type folder struct {
 	place
-	name     string   // the target's name in it
-	as       identity // under which this thread touches files
-	warnings []error
+	name       string   // the target's name in it
+	owner      int      // whose the target is
+	privileged bool     // this process is root's
+	as         identity // under which this thread touches files
+	warnings   []error
 }
 
 // inFolder opens the folder of f's target under the identity that may write
@@ -138,7 +140,7 @@ func (w *walk) open() (*folder, error) {
 	if err != nil {
 		return nil, w.unopened(w.at.path, err)
 	}
-	d := &folder{place: w.at, name: name, as: w.as, warnings: w.warnings}
+	d := &folder{place: w.at, name: name, owner: w.target.Owner.UID, privileged: w.privileged, as: w.as, warnings: w.warnings}
 	d.fd = fd
 	return d, nil
 }

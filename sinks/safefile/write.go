@@ -28,9 +28,11 @@ type writing struct {
 	*folder
 	file      *File
 	content   []byte
-	temp      string // name of the temporary file, "" while there is none
-	fd        int    // of the temporary file, -1 once it is closed
-	inode     inode  // of the temporary file
+	old       unix.Stat_t // what lies at the target
+	foreign   bool        // it is what another user put there
+	temp      string      // name of the temporary file, "" while there is none
+	fd        int         // of the temporary file, -1 once it is closed
+	inode     inode       // of the temporary file
 	unchanged bool
 }
 
@@ -78,9 +80,9 @@ func (w *writing) run(ctx context.Context) error {
 	return nil
 }
 
-// inspect refuses a target that is not a regular file (step 2).
-func (w *writing) inspect() error {
-	_, err := w.target()
+// inspect refuses a target that is not to be replaced (step 2).
+func (w *writing) inspect() (err error) {
+	w.old, w.foreign, err = w.replaced()
 	return err
 }
 
@@ -90,7 +92,7 @@ func (w *writing) compare() error {
 	if was.Fingerprint != fingerprint(w.content) || was.UID != wanted.Owner.UID || was.GID != wanted.Group || was.Mode != wanted.Mode {
 		return nil
 	}
-	if st, err := w.target(); err != nil || was.difference(st).isSaid() {
+	if st, err := w.lookAt(); err != nil || was.difference(st).isSaid() {
 		return err
 	}
 	return errAsWanted
@@ -122,6 +124,9 @@ func (w *writing) fill() error {
 // label gives the file the SELinux label of the one it replaces (step 6). It is
 // no error when that fails: the folder's policy has labelled the new file.
 func (w *writing) label() error {
+	if w.foreign {
+		return nil // its label is what that user wanted
+	}
 	ours, err := labelOf(w.fd)
 	if err != nil {
 		return nil // no SELinux here
@@ -235,12 +240,15 @@ func (w *writing) rename() error {
 		return w.explain(toReplace, err)
 	}
 	w.temp = ""
+	if w.foreign {
+		w.warnOfForeign(w.old, "was replaced")
+	}
 	return nil
 }
 
 // record remembers what lies there now (step 14).
 func (w *writing) record() error {
-	st, err := w.target()
+	st, err := w.lookAt()
 	if err != nil {
 		return err
 	}
