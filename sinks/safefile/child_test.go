@@ -83,7 +83,7 @@ func said(text string, err error) string {
 	return text
 }
 
-// writeForEver writes numbered contents, and says so before the first.
+// writeForEver writes numbered contents, and says so before the first and after each.
 func writeForEver(target Target) {
 	f := New(target)
 	fmt.Println("writing")
@@ -92,6 +92,7 @@ func writeForEver(target Target) {
 			fmt.Println(err)
 			os.Exit(1)
 		}
+		fmt.Println("written")
 	}
 }
 

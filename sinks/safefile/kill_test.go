@@ -40,7 +40,8 @@ func count(t testing.TB, variable string, usual int) int {
 	return n
 }
 
-// killWriters kills writers of the target, while four readers look at it.
+// killWriters kills so many writers of the target, and more until one in twenty
+// left something to sweep, while four readers look at it.
 func killWriters(t *testing.T, target Target, kills int) {
 	f := New(target)
 	mustWrite(t, f, string(numbered(1)))
@@ -53,8 +54,11 @@ func killWriters(t *testing.T, target Target, kills int) {
 			}
 		})
 	}
-	swept := 0
-	for range kills {
+	killed, swept := 0, 0
+	for ; killed < kills || swept < max(1, kills/20); killed++ {
+		if killed > 20*kills {
+			t.Fatalf("of %d kills %d hit a write", killed, swept)
+		}
 		killOne(t, target)
 		removed, err := f.Sweep(t.Context(), func(name string) bool { return name == "token" })
 		must(t, err)
@@ -63,22 +67,22 @@ func killWriters(t *testing.T, target Target, kills int) {
 	}
 	close(stop)
 	readers.Wait()
-	if swept == 0 {
-		t.Errorf("none of %d kills left anything to sweep, so none hit a write", kills)
-	}
-	t.Logf("%d of %d kills left a temporary file", swept, kills)
+	t.Logf("%d of %d kills left a temporary file", swept, killed)
 }
 
-// killOne lets a writer write for up to 5 ms.
+// killOne lets a writer write once, and up to three times as long again.
 func killOne(t *testing.T, target Target) {
 	c := child(t, "loop", target)
 	out, err := c.StdoutPipe()
 	must(t, err)
 	must(t, c.Start())
-	if line, err := bufio.NewReader(out).ReadString('\n'); line != "writing\n" {
-		t.Errorf("the writer says %q, %v", line, err)
+	said := bufio.NewReader(out)
+	line, err := said.ReadString('\n')
+	began := time.Now()
+	if next, _ := said.ReadString('\n'); line+next != "writing\nwritten\n" {
+		t.Errorf("the writer says %q and %q, %v", line, next, err)
 	}
-	time.Sleep(rand.N(5 * time.Millisecond))
+	time.Sleep(rand.N(1 + 3*time.Since(began)))
 	must(t, c.Process.Kill())
 	_ = c.Wait() // it was killed
 }
