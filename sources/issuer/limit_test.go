@@ -325,13 +325,15 @@ func TestTheLimitsHoldForAllWhoAskAtOnce(t *testing.T) {
 // The limiter refuses at once who could not wait for the turn, when no context is
 // done yet.
 func TestATurnAfterTheDeadlineIsAFault(t *testing.T) {
-	s := NewServer(Address{TokenEndpoint: "https://iam.example.org/token"})
-	s.rate.Allow()
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	_, err := s.Token(ctx, robot, Grant{Type: "client_credentials"})
-	wants(t, err, "", agent.Transient, "token endpoint https://iam.example.org/token: no complete answer in time, which is at most 30s; see whether the issuer is overloaded, or the network slow")
-	if len(s.room) > 0 {
-		t.Error("it still has its place")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		s := NewServer(Address{TokenEndpoint: "https://iam.example.org/token"})
+		s.rate.Allow()
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		_, err := s.Token(ctx, robot, Grant{Type: "client_credentials"})
+		wants(t, err, "", agent.Transient, "token endpoint https://iam.example.org/token: no complete answer in time, which is at most 30s; see whether the issuer is overloaded, or the network slow")
+		if len(s.room) > 0 {
+			t.Error("it still has its place")
+		}
+	})
 }
