@@ -26,10 +26,10 @@ const briefToken = `
 token "t" {
   source   = source.local_key.site
   subject  = "t"
-  lifetime = "30s"
+  lifetime = "3m"
 
   renew {
-    min_remaining = "20s" # so it is renewed after 10 s, which is the least
+    min_remaining = "170s" # so it is renewed after 10 s, which is the least
   }
 }
 `
@@ -121,7 +121,7 @@ func TestSignalsReachTheCommandWhichDecides(t *testing.T) {
 func TestCommandThatIsKilledIsTold(t *testing.T) {
 	t.Parallel()
 	s := execSite(t)
-	c := s.execute(t, `echo $$ >"$1/pid"; exec sleep 60`)
+	c := s.execute(t, `echo $$ >"$1/pid"; exec sleep 1000`)
 	check(t, c.Start())
 	pid, err := strconv.Atoi(strings.TrimSpace(s.written(t, "pid")))
 	check(t, err)
@@ -296,12 +296,17 @@ func TestFileOfTheTokenIsFoundFromEveryFolder(t *testing.T) {
 	s.written(t, "seen")
 }
 
-// countZombies leaves processes without a parent, and then counts those that have
-// ended and that nobody has reaped.
+// countZombies leaves processes without a parent, which end at once, and counts
+// those that are there until none is, at most for 20 s.
 const countZombies = `
-for i in 1 2 3 4 5 6 7 8; do (setsid sleep 0.1 &); done
-sleep 0.3
-cat /proc/[0-9]*/stat 2>/dev/null | grep -c ') Z ' >"$1/zombies"
+for i in 1 2 3 4 5 6 7 8; do (setsid sh -c 'echo $$ >>"$1/orphans"' sh "$1" &); done
+until test "$(cat "$1/orphans" 2>/dev/null | wc -l)" = 8; do sleep 0.02; done
+zombies=8 tries=0
+while [ $zombies -gt 0 ] && [ $tries -lt 1000 ]; do
+  sleep 0.02
+  tries=$((tries + 1)) zombies=$(ls -d $(sed 's|^|/proc/|' "$1/orphans") 2>/dev/null | wc -l)
+done
+echo $zombies >"$1/zombies"
 `
 
 // asFirst is the way to run a program as the first process of a container.

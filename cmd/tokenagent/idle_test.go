@@ -54,13 +54,13 @@ token "t%[1]d" {
 	check(t, os.Mkdir(s.path("tokens"), 0o700))
 	put(t, s.path("site.hcl"), siteHead+text.String())
 	s.start(t, withoutRace(t)...)
-	eventuallyWithin(t, time.Duration(tokens/issuers)*300*time.Millisecond+30*time.Second, "tokens in all files", func() bool {
+	eventuallyWithin(t, time.Duration(tokens/issuers)*300*time.Millisecond+5*time.Minute, "tokens in all files", func() bool {
 		files, err := filepath.Glob(s.path("tokens/*"))
 		return err == nil && len(files) == tokens
 	})
 	s.settled(t)
 	var used int64
-	eventuallyWithin(t, 30*time.Second, "an agent at rest", func() bool {
+	eventuallyWithin(t, longest, "an agent at rest", func() bool {
 		used = memoryOf(t, s.agent.Process.Pid)
 		return used <= mostIdle
 	})

@@ -30,10 +30,16 @@ type serviceManager struct{ socket *net.UnixConn }
 // finds in its environment.
 func newServiceManager(t *testing.T, address string) serviceManager {
 	t.Helper()
+	t.Setenv("NOTIFY_SOCKET", address)
+	return listenAsManager(t, address)
+}
+
+// listenAsManager listens at the address, which nobody is told.
+func listenAsManager(t *testing.T, address string) serviceManager {
+	t.Helper()
 	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: address, Net: "unixgram"})
 	check(t, err)
 	t.Cleanup(func() { socket.Close() })
-	t.Setenv("NOTIFY_SOCKET", address)
 	return serviceManager{socket}
 }
 
@@ -226,12 +232,14 @@ func TestAFirstPassThatDoesNotEndIsNotWaitedForLongerThanAMinute(t *testing.T) {
 }
 
 func TestTheWatchdogIsFedWhileTheLoopGoesRound(t *testing.T) {
-	t.Setenv("WATCHDOG_USEC", "2000000")
-	m, s := newServiceManager(t, filepath.Join(t.TempDir(), "notify")), newSite(t, oneToken)
-	s.start(t)
+	t.Parallel()
+	const watchdog = 20 * time.Second
+	s := newSite(t, oneToken)
+	m := listenAsManager(t, s.path("notify"))
+	s.start(t, "env", "NOTIFY_SOCKET="+s.path("notify"), fmt.Sprint("WATCHDOG_USEC=", watchdog.Microseconds()))
 	m.until(t, oneValid)
-	for last, beats := time.Now(), 0; beats < 3; { // the loop itself would sleep for 30 s
-		text, err := m.message(time.Until(last.Add(2 * time.Second)))
+	for last, beats := time.Now(), 0; beats < 2; { // the loop itself would sleep for 30 s
+		text, err := m.message(time.Until(last.Add(watchdog)))
 		if err != nil {
 			t.Fatalf("the watchdog is not fed in time: %v", err)
 		}

@@ -251,14 +251,14 @@ func busybox(t *testing.T) []string {
 	return []string{"--rootfs", folder}
 }
 
-// briefly is the configuration of the manifests with tokens of half a minute,
+// briefly is the configuration of the manifests with tokens that are
 // renewed after the least time, and a time zone, of which the image has its own.
 func briefly(t *testing.T) string {
 	t.Helper()
 	text := readFile(t, filepath.Join(manifests, "tokenagent.hcl"))
-	brief := strings.Replace(text, `lifetime = "1h"`, `lifetime = "30s"
+	brief := strings.Replace(text, `lifetime = "1h"`, `lifetime = "3m"
   renew {
-    min_remaining = "20s"
+    min_remaining = "170s"
     cron          = "CRON_TZ=Europe/Zurich 0 4 * * *"
   }`, 1)
 	if brief == text {

@@ -40,9 +40,9 @@ func TestProbesTellByTheExitCodeAlone(t *testing.T) {
 		code    int
 		says    string
 	}{
-		{"goes round", "--live", control.Answers{Heartbeat: beat(119 * time.Second)}, 0, ""},
+		{"goes round", "--live", control.Answers{Heartbeat: beat(stillAlive / 2)}, 0, ""},
 		{"has not gone round yet", "--live", control.Answers{Heartbeat: func() time.Time { return time.Time{} }}, 0, ""},
-		{"stands still", "--live", control.Answers{Heartbeat: beat(121 * time.Second)}, 1, "stood still for 2m1s"},
+		{"stands still", "--live", control.Answers{Heartbeat: beat(stillAlive + time.Second)}, 1, "stood still for 2m"},
 		{"hangs, but is asked for its heartbeat alone", "--live", control.Answers{Heartbeat: beat(0), Status: hangs}, 0, ""},
 		{"valid", "--ready", control.Answers{Status: states(valid, optional)}, 0, ""},
 		{"expired", "--ready", control.Answers{Status: states(valid, expired)}, 4, "t is expired"},
@@ -51,11 +51,7 @@ func TestProbesTellByTheExitCodeAlone(t *testing.T) {
 	} {
 		t.Run(c.probe+" "+c.story, func(t *testing.T) {
 			t.Parallel()
-			began := time.Now()
 			code, said := probed(t, serveAnswers(t, c.answers), c.probe)
-			if took := time.Since(began); took > probeLimit+2*time.Second {
-				t.Errorf("it took %v", took)
-			}
 			if code != c.code || !strings.Contains(said, c.says) || c.says == "" && said != "" {
 				t.Errorf("exit code %d, want %d; it says %q, want %q", code, c.code, said, c.says)
 			}
