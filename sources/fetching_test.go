@@ -130,7 +130,7 @@ func TestFaultsOfWhatAsksAnIssuer(t *testing.T) {
 		"an authority":                   {[]string{theIssuer, `ca_file = "DIR/ca.pem"`}, nil},
 		"no such authority":              {[]string{theIssuer, `ca_file = "DIR/gone.pem"`}, []string{`5: no usable CA; DIR/gone.pem: no such file or directory`}},
 		"an authority that is none":      {[]string{theIssuer, `ca_file = "DIR/text"`}, []string{`5: no usable CA; DIR/text: it holds no certificate in PEM; wanted are those of the authorities to trust`}},
-		"a folder of authorities":        {[]string{theIssuer, `ca_file = "DIR"`}, []string{`5: no usable CA; DIR: it is no regular file`}},
+		"a folder of authorities":        {[]string{theIssuer, `ca_file = "DIR"`}, []string{`5: no usable CA; DIR: it is a directory, not a regular file`}},
 		"a relative path":                {[]string{theIssuer, `ca_file = "ca.pem"`}, []string{`5: ca_file is a relative path`}},
 		"parameters":                     {[]string{theIssuer, `parameters = { lifetime = "7200", resource = ["https://a", "https://b"] }`}, nil},
 		"a number":                       {[]string{theIssuer, `parameters = { lifetime = 7200 }`}, []string{`5: wrong value of the parameter lifetime; it is a string, or a list of strings for one that is repeated; write a number in quotes`}},

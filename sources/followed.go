@@ -10,12 +10,10 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/agent/host"
 	"github.com/tokenagent/tokenagent/agent/profile"
 )
 
@@ -23,43 +21,34 @@ import (
 const mostFollowed = 64 << 10
 
 // readFollowed returns what is in a file that something else keeps: a regular
-// one, reached over symlinks too, as the tokens of a pod are. It never waits, not
-// even at a FIFO. Its errors begin with the path and are Faults: transient where
-// whoever keeps the file may yet mend it by writing it.
+// one, reached over symlinks too, as the tokens of a pod are, by the rule of
+// host.Open. It never waits, not even at a FIFO. Its errors begin with the path and
+// are Faults: transient where a new file in its place may put it right.
 func readFollowed(path string) (data []byte, info fs.FileInfo, err error) {
 	data, info, err = readRegular(path, mostFollowed)
+	_, irregular := errors.AsType[*host.Irregular](err)
+	_, refused := errors.AsType[*host.Refusal](err)
 	switch {
 	case err == nil:
 		return data, info, nil
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil, transientFault(fmt.Errorf("%w; it is read as soon as something writes it", err))
-	case errors.Is(err, fs.ErrPermission):
-		return nil, nil, configurationFault(fmt.Errorf("%w; %s", err, whoReads(os.Geteuid())))
-	case errors.Is(err, errIrregular) || errors.As(err, new(*strangerError)):
+	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0:
+		return nil, nil, configurationFault(fmt.Errorf("%w; the user who runs tokenagent needs the permission to read it", err))
+	case errors.Is(err, fs.ErrPermission), irregular, refused:
 		return nil, nil, configurationFault(err)
 	}
 	return nil, nil, transientFault(err)
-}
-
-// whoReads says what the agent, as that user, needs to read a file. Root lacks it
-// where its capabilities are few.
-func whoReads(uid int) string {
-	if uid == 0 {
-		return "root reads it with CAP_DAC_READ_SEARCH: under systemd, CapabilityBoundingSet=CAP_DAC_READ_SEARCH in a drop-in, as tokenagent systemd-dropin prints it"
-	}
-	return "whoever runs tokenagent needs the permission to read it"
 }
 
 func transientFault(err error) error {
 	return &agent.Fault{Kind: agent.Transient, Err: err}
 }
 
-var errIrregular = errors.New("it is no regular file, so it is not read")
-
 // readRegular returns what is in a regular file of at most so many bytes. Its
 // errors begin with the path.
 func readRegular(path string, most int64) ([]byte, fs.FileInfo, error) {
-	f, info, err := openRegular(path)
+	f, err := host.Open(path)
 	if err != nil {
 		return nil, nil, pathFirst(path, err)
 	}
@@ -71,79 +60,8 @@ func readRegular(path string, most int64) ([]byte, fs.FileInfo, error) {
 	case int64(len(data)) > most:
 		return nil, nil, fmt.Errorf("%s: it is larger than %d bytes, too large for what it is to hold", path, most)
 	}
-	return data, info, nil
+	return data, f.Info, nil
 }
-
-// openRegular opens a regular file, and nothing else: there are devices that act
-// on being opened. Root does not open what a user could only have linked to.
-func openRegular(path string) (*os.File, fs.FileInfo, error) {
-	var keeper uint32
-	if os.Geteuid() == 0 {
-		var err error
-		if keeper, err = keeperOf(path); err != nil {
-			return nil, nil, err
-		}
-	}
-	found, err := os.OpenFile(path, unix.O_PATH|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer found.Close()
-	info, err := found.Stat()
-	switch {
-	case err != nil:
-		return nil, nil, err
-	case !info.Mode().IsRegular():
-		return nil, nil, errIrregular
-	case keeper != 0 && ownerOf(info) != keeper && info.Mode().Perm()&0o004 == 0:
-		return nil, nil, &strangerError{keeper}
-	}
-	f, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", found.Fd()))
-	return f, info, err
-}
-
-// A strangerError is that of a file that root does not read for a user.
-type strangerError struct{ keeper uint32 }
-
-func (e *strangerError) Error() string {
-	return fmt.Sprintf("user %d can put any file there by a link, and this one is not that user's; chown it, or keep it in a folder of root's", e.keeper)
-}
-
-// keeperOf is the first owner on the way along the path, which is absolute, who is
-// not root: that user decides what is found there. 0: root alone does.
-func keeperOf(path string) (user uint32, err error) {
-	at, ahead := "/", strings.Split(path, "/")
-	for links := 0; len(ahead) > 0; {
-		next := filepath.Join(at, ahead[0]) // at has no symlink, so ".." is what it seems
-		ahead = ahead[1:]
-		info, err := os.Lstat(next)
-		switch {
-		case err != nil:
-			return 0, err
-		case ownerOf(info) != 0:
-			return ownerOf(info), nil
-		case info.Mode()&fs.ModeSymlink == 0:
-			at = next
-			continue
-		case links == mostLinks:
-			return 0, unix.ELOOP
-		}
-		links++
-		to, err := os.Readlink(next)
-		if err != nil {
-			return 0, err
-		}
-		if filepath.IsAbs(to) {
-			at = "/"
-		}
-		ahead = append(strings.Split(to, "/"), ahead...)
-	}
-	return 0, nil
-}
-
-const mostLinks = 40 // that a path may go over, as for the kernel
-
-func ownerOf(info fs.FileInfo) uint32 { return info.Sys().(*syscall.Stat_t).Uid }
 
 // pathFirst is the error behind the path alone, without the operation that os
 // puts there.
@@ -154,23 +72,31 @@ func pathFirst(path string, err error) error {
 	return fmt.Errorf("%s: %w", path, err)
 }
 
-// inspectFollowed warns of a file that everybody can read or write. Whoever keeps
-// it decides that, but a token is a secret.
+// inspectFollowed warns of a file that everybody can read or write, and of one that
+// root is not to read as it lies there. The user who keeps it decides that, but a
+// token is a secret.
 func inspectFollowed(b *config.Block, attr, path string) {
 	if b.DefinitionsOnly() {
 		return
 	}
 	var open fs.FileMode // what others may
+	var unread error
 	answered := b.Look(filepath.Dir(path), func() {
-		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
-			open = info.Mode().Perm() & 0o007
+		f, err := host.Open(path)
+		if err != nil {
+			unread = err
+			return
 		}
+		open = f.Info.Mode().Perm() & 0o007
+		f.Close()
 	})
 	switch {
 	case !answered:
 		b.Warn(attr, "the file's folder does not answer", "the file is tried when a token is due; is the server behind it gone?")
 	case open != 0:
 		b.Warn(attr, "others can get at the token", fmt.Sprintf("%s has permissions for everybody; have whoever keeps it leave them out, as chmod o= %[1]s does", path))
+	case unread != nil && !errors.Is(unread, fs.ErrNotExist) && os.Geteuid() == 0: // others may check what root is to run
+		b.Warn(attr, "the file cannot be read as it lies there", unread.Error())
 	}
 }
 

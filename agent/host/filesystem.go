@@ -1,7 +1,11 @@
 package host
 
 import (
+	"bufio"
 	"errors"
+	"fmt"
+	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -63,4 +67,26 @@ func again(call func() error) error {
 			return err
 		}
 	}
+}
+
+// mounter is the user who mounted a file system that is served by FUSE. The kernel
+// says so in mountinfo(5). One that only root can mount, as virtiofs, says nothing.
+func mounter(device uint64) (uid int, known bool) {
+	file, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return 0, false
+	}
+	defer file.Close()
+	want := fmt.Sprintf("%d:%d", unix.Major(device), unix.Minor(device))
+	for lines := bufio.NewScanner(file); lines.Scan(); {
+		mount, super, _ := strings.Cut(lines.Text(), " - ")
+		if f := strings.Fields(mount); len(f) < 3 || f[2] != want {
+			continue
+		}
+		_, after, found := strings.Cut(super, "user_id=")
+		digits, _, _ := strings.Cut(after, ",")
+		uid, ok := number(digits)
+		return uid, found && ok
+	}
+	return 0, false
 }

@@ -29,8 +29,8 @@ func newSystemdDropin() *cobra.Command {
 		Short: "Print what the systemd unit must be allowed for this configuration",
 		Long: `Print the drop-in that allows tokenagent.service what this configuration needs
 and the unit as shipped does not allow: to write in the folders of its sinks, to
-end the programs of other users that are its hooks, to read the files of other
-users that are its sources. Of the machine it looks only at whose these are.
+end the programs of other users that are its hooks, to read files as the users in
+whose folders they lie. Of the machine it looks only at whose these are.
 
 Exit codes: 0 printed, 78 the configuration has faults, 1 somebody else than
 root cannot tell whose a file is.`,
@@ -237,24 +237,34 @@ func hookUser(h agent.Hook) string {
 	return name
 }
 
-// foreignFiles lets the agent read what other users keep for its sources.
+// foreignFiles lets the agent read what lies in the folders of other users, as
+// those users: tokens that sources copy, keys, secrets and certificates. The unit as
+// shipped may, but drop-ins take capabilities away.
 func foreignFiles(cfg *config.Config, _ string) (needs []need, err error) {
 	for _, s := range cfg.Sources {
-		f, ok := s.Source.(agent.Follower)
-		if !ok {
-			continue
-		}
-		path := f.Follows().Path
-		keeper, of, err := keeperOf(path)
-		if err != nil {
-			return nil, fmt.Errorf("%s: it cannot be told whose that is: %w; ask as root", s.Name, err)
-		}
-		if keeper != 0 {
-			why := fmt.Sprintf("%s reads %s, and %s belongs to %s", s.Name, plain(path), plain(of), userName(keeper))
-			needs = append(needs, need{why, "CapabilityBoundingSet=CAP_DAC_READ_SEARCH"})
+		for _, path := range readPaths(s.Source) {
+			keeper, of, err := keeperOf(path)
+			if err != nil {
+				return nil, fmt.Errorf("%s: it cannot be told whose %s is: %w; ask as root", s.Name, plain(path), err)
+			}
+			if keeper != 0 {
+				why := fmt.Sprintf("%s reads %s as %s, to whom %s belongs", s.Name, plain(path), userName(keeper), plain(of))
+				needs = append(needs, need{why, "CapabilityBoundingSet=CAP_SETUID CAP_SETGID"})
+			}
 		}
 	}
 	return needs, nil
+}
+
+// readPaths are the files that the source reads.
+func readPaths(s agent.Source) (paths []string) {
+	if f, ok := s.(agent.Follower); ok {
+		paths = append(paths, f.Follows().Path)
+	}
+	if f, ok := s.(config.FileReader); ok && os.Geteuid() == 0 { // keys lie where others may not look
+		paths = append(paths, f.Files()...)
+	}
+	return paths
 }
 
 // keeperOf is the user, other than root, to whom the file or a folder above it

@@ -119,7 +119,7 @@ token "a" {
   source = source.file.upstream
   sink "file" { path = "/tmp/a" }
 }`, keeper+"/not-yet"),
-			dropinHead + fmt.Sprintf("\n# source.file.upstream reads %s/not-yet, and %[1]s belongs to %s\nCapabilityBoundingSet=CAP_DAC_READ_SEARCH\n", keeper, name),
+			dropinHead + fmt.Sprintf("\n# source.file.upstream reads %s/not-yet as %s, to whom %[1]s belongs\nCapabilityBoundingSet=CAP_SETUID CAP_SETGID\n", keeper, name),
 		},
 		"a file of root": {
 			`source "file" "upstream" { path = "/etc/passwd" }

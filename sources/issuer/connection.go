@@ -13,10 +13,10 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"syscall"
 	"time"
 
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/host"
 	"github.com/tokenagent/tokenagent/sources/keys"
 )
 
@@ -161,20 +161,16 @@ func (c certificate) load() (pair tls.Certificate, data []byte, err error) {
 // authorities of a system, with all that is said of them, have half of it.
 const mostPublic = 4 << 20
 
-// readPublic reads a file of certificates; it never waits, not even at a FIFO.
+// readPublic reads a file of certificates, as host.Open does; it never waits.
 func readPublic(path string) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, err := host.Open(path)
+	if _, irregular := errors.AsType[*host.Irregular](err); irregular {
+		return nil, fmt.Errorf("%w; a file of certificates in PEM is wanted", err)
+	}
 	if err != nil {
-		return nil, bare(err)
+		return nil, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	switch {
-	case err != nil:
-		return nil, bare(err)
-	case !info.Mode().IsRegular():
-		return nil, errors.New("it is no regular file; a file of certificates in PEM is wanted")
-	}
 	data, err := io.ReadAll(io.LimitReader(f, mostPublic+1))
 	switch {
 	case err != nil:

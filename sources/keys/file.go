@@ -6,10 +6,11 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tokenagent/tokenagent/agent/host"
 )
 
 // MaxFile is how many bytes a file with a secret may have.
@@ -30,39 +31,29 @@ func Read(path string) (Key, error) {
 }
 
 // ReadSecretFile returns what is in the file at path, when it is kept as a
-// secret: a regular file of at most MaxFile bytes, owned by root or by whoever
+// secret: a regular file of at most MaxFile bytes, owned by root or by the user who
 // runs this, with no permission for others and no write for its group, and none
-// at all for a group that whoever runs this does not belong to, nor by an access
+// at all for a group that this user does not belong to, nor by an access
 // control list for anybody else. A symlink is followed, as secrets in a pod are.
-// It never waits, not even at a FIFO. Its errors begin with the path, and name the
-// command that mends.
+// Root reads as [host.Open] says: what lies below the folder of another user must be
+// kept as that user's secret. It never waits, not even at a FIFO. Its errors begin
+// with the path, and name the command that mends.
 func ReadSecretFile(path string) ([]byte, error) {
-	return readKept(path, identity.refuses)
+	return readKept(path, keeper.refuses)
 }
 
 // readKept is ReadSecretFile with its own idea of how a secret is kept: refuses
 // says why the file is not.
-func readKept(path string, refuses func(me identity, path string, info fs.FileInfo) error) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
+func readKept(path string, refuses func(me keeper, path string, info fs.FileInfo) error) ([]byte, error) {
+	f, err := host.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, bare(err))
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, bare(err))
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: it is %s; a regular file is wanted", path, kindOf(info.Mode()))
-	}
-	me, err := self()
-	if err != nil {
+	if err := refuses(keeper{f.Keeper}, path, f.Info); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	if err := refuses(me, path, info); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	if err := refusesList(f, path, info.Mode()); err != nil {
+	if err := refusesList(f.File, path, f.Info.Mode()); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	data, err := io.ReadAll(io.LimitReader(f, MaxFile+1))
@@ -100,42 +91,14 @@ func bare(err error) error {
 	return err
 }
 
-func kindOf(mode fs.FileMode) string {
-	switch {
-	case mode.IsDir():
-		return "a directory"
-	case mode&fs.ModeNamedPipe != 0:
-		return "a FIFO"
-	case mode&fs.ModeSocket != 0:
-		return "a socket"
-	default:
-		return "a device"
-	}
-}
-
-// An identity is what decides whose file is whose.
-type identity struct {
-	uid    uint32
-	groups []uint32
-}
-
-// self is the identity of this process.
-func self() (identity, error) {
-	more, err := os.Getgroups()
-	if err != nil {
-		return identity{}, fmt.Errorf("own groups: %w", err)
-	}
-	me := identity{uid: uint32(os.Geteuid()), groups: []uint32{uint32(os.Getegid())}}
-	for _, g := range more {
-		me.groups = append(me.groups, uint32(g))
-	}
-	return me, nil
-}
+// A keeper is the user whose secret a file is: who runs this, or in whose folder
+// it lies.
+type keeper struct{ host.Identity }
 
 const inAPod = "in a pod: defaultMode: 0440 with fsGroup"
 
 // refuses says why the file is not kept as a secret.
-func (me identity) refuses(path string, info fs.FileInfo) error {
+func (me keeper) refuses(path string, info fs.FileInfo) error {
 	gid, err := me.mayOwn(path, info)
 	mode := info.Mode().Perm()
 	switch {
@@ -145,14 +108,14 @@ func (me identity) refuses(path string, info fs.FileInfo) error {
 		return fmt.Errorf("its mode %04o lets everybody at it; chmod 0600 %s (%s)", mode, path, inAPod)
 	case mode&0o020 != 0:
 		return fmt.Errorf("its mode %04o lets its group write; chmod 0600 %s (%s)", mode, path, inAPod)
-	case mode&0o050 != 0 && !slices.Contains(me.groups, gid):
-		return fmt.Errorf("its mode %04o lets group %d read, which whoever runs tokenagent is not in; chmod 0600 %s (%s)", mode, gid, path, inAPod)
+	case mode&0o050 != 0 && !me.In(gid):
+		return fmt.Errorf("its mode %04o lets group %d read, which %s is not in; chmod 0600 %s (%s)", mode, gid, me.name(), path, inAPod)
 	}
 	return nil
 }
 
 // refusesShared is refuses for a key of HTCondor's, which no group may touch.
-func (me identity) refusesShared(path string, info fs.FileInfo) error {
+func (me keeper) refusesShared(path string, info fs.FileInfo) error {
 	if _, err := me.mayOwn(path, info); err != nil {
 		return err
 	}
@@ -162,15 +125,22 @@ func (me identity) refusesShared(path string, info fs.FileInfo) error {
 	return nil
 }
 
-// mayOwn is an error unless root or whoever runs this owns the file; gid is its
-// group.
-func (me identity) mayOwn(path string, info fs.FileInfo) (gid uint32, err error) {
+// mayOwn is an error unless root or the keeper owns the file; gid is its group.
+func (me keeper) mayOwn(path string, info fs.FileInfo) (gid int, err error) {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
 		return 0, errors.New("its owner cannot be told on this system")
 	}
-	if stat.Uid != 0 && stat.Uid != me.uid {
-		return 0, fmt.Errorf("its owner is user %d; it must be root or whoever runs tokenagent: chown %d %s", stat.Uid, me.uid, path)
+	if owner := int(stat.Uid); owner != 0 && owner != me.UID {
+		return 0, fmt.Errorf("its owner is user %d; it must be root or %s: chown %d %s", owner, me.name(), me.UID, path)
 	}
-	return stat.Gid, nil
+	return int(stat.Gid), nil
+}
+
+// name is how errors call the keeper.
+func (me keeper) name() string {
+	if me.UID == os.Geteuid() {
+		return "whoever runs tokenagent"
+	}
+	return fmt.Sprintf("the owner of its folder (%v)", host.UserID(me.UID))
 }

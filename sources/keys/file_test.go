@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tokenagent/tokenagent/agent/host"
 )
 
 // write puts content into a new file and returns its path.
@@ -57,9 +59,9 @@ func TestReadNamesTheFileAndTheMend(t *testing.T) {
 		"missing":        {missing, "key PATH: no such file or directory"},
 		"others read":    {write(t, key, 0o604), "key PATH: its mode 0604 lets everybody at it; chmod 0600 PATH (in a pod: defaultMode: 0440 with fsGroup)"},
 		"group writes":   {write(t, key, 0o660), "key PATH: its mode 0660 lets its group write; chmod 0600 PATH (in a pod"},
-		"directory":      {t.TempDir(), "key PATH: it is a directory; a regular file is wanted"},
-		"FIFO":           {fifo, "key PATH: it is a FIFO; a regular file is wanted"},
-		"device":         {"/dev/null", "key PATH: it is a device; a regular file is wanted"},
+		"directory":      {t.TempDir(), "key PATH: it is a directory, not a regular file"},
+		"FIFO":           {fifo, "key PATH: it is a FIFO, not a regular file"},
+		"device":         {"/dev/null", "key PATH: it is a device, not a regular file"},
 		"too large":      {write(t, strings.Repeat("x", MaxFile+1), 0o600), "key PATH: it is larger than 65536 bytes"},
 		"empty":          {write(t, "", 0o600), "key PATH: it is empty"},
 		"what is no key": {write(t, "secret\n", 0o600), "key PATH: it is no private key in a known format"},
@@ -138,11 +140,11 @@ func (f fakeInfo) Mode() fs.FileMode { return f.mode }
 func (f fakeInfo) Sys() any          { return &f.stat }
 
 func TestOwnerAndGroupDecide(t *testing.T) {
-	agent := identity{uid: 500, groups: []uint32{500, 70}}
-	root := identity{uid: 0, groups: []uint32{0}}
+	agent := keeper{host.Identity{UID: 500, GID: 500, Groups: []int{70}}}
+	root := keeper{host.Identity{}}
 	cases := []struct {
 		name     string
-		me       identity
+		me       keeper
 		uid, gid uint32
 		mode     fs.FileMode
 		want     string
@@ -150,9 +152,9 @@ func TestOwnerAndGroupDecide(t *testing.T) {
 		{"own", agent, 500, 500, 0o600, ""},
 		{"root's, own group reads", agent, 0, 70, 0o440, ""},
 		{"root's, another group may do nothing", agent, 0, 71, 0o400, ""},
-		{"root's, another group reads", agent, 0, 71, 0o440, "its mode 0440 lets group 71 read, which whoever runs tokenagent is not in; chmod 0600 /k (in a pod"},
-		{"another user's", agent, 501, 500, 0o600, "its owner is user 501; it must be root or whoever runs tokenagent: chown 500 /k"},
-		{"another user's, as root", root, 501, 0, 0o600, "its owner is user 501; it must be root or whoever runs tokenagent: chown 0 /k"},
+		{"root's, another group reads", agent, 0, 71, 0o440, "its mode 0440 lets group 71 read, which the owner of its folder (uid 500) is not in; chmod 0600 /k (in a pod"},
+		{"another user's", agent, 501, 500, 0o600, "its owner is user 501; it must be root or the owner of its folder (uid 500): chown 500 /k"},
+		{"another user's, as root", root, 501, 0, 0o600, "its owner is user 501; it must be root"},
 		{"others may execute", agent, 500, 500, 0o601, "its mode 0601 lets everybody at it"},
 		{"own group writes", agent, 500, 500, 0o620, "its mode 0620 lets its group write"},
 	}
@@ -171,4 +173,41 @@ func text(err error) string {
 		return ""
 	}
 	return err.Error()
+}
+
+func TestRootReadsAKeyInAUsersFolderAsThatUsers(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root reads for other users")
+	}
+	const user = 54321
+	home := t.TempDir()
+	for dir := home; dir != "/tmp" && dir != "/"; dir = filepath.Dir(dir) {
+		must(t, os.Chmod(dir, 0o755))
+	}
+	key := func(name string, uid int) string {
+		path := filepath.Join(home, name)
+		must(t, errors.Join(os.WriteFile(path, []byte("secret"), 0o600), os.Chown(path, uid, uid)))
+		return path
+	}
+	roots := write(t, "secret", 0o600)
+	must(t, os.Chmod(filepath.Dir(roots), 0o755))
+	must(t, os.Chmod(filepath.Dir(filepath.Dir(roots)), 0o755))
+	must(t, errors.Join(os.Chown(home, user, user), os.Symlink(roots, filepath.Join(home, "link"))))
+	for path, want := range map[string]string{
+		key("own", user):            "",
+		key("roots", 0):             "roots: permission denied for uid 54321, to whom " + home + " belongs",
+		filepath.Join(home, "link"): "link: " + roots + ": permission denied for uid 54321",
+	} {
+		_, err := ReadSecretFile(path)
+		if got := text(err); want == "" && got != "" || !strings.Contains(got, want) {
+			t.Errorf("%s: got %q, want %q", path, got, want)
+		}
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
 }

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/tokenagent/tokenagent/agent/host"
 )
 
 // A vector is a key whose derivation the real condor_token_create has shown.
@@ -158,7 +160,7 @@ func TestReadCondorNamesTheFileAndTheMend(t *testing.T) {
 		"others read":        {write(t, "hello", 0o604), "key PATH: its mode 0604 " + open},
 		"missing":            {missing, "key PATH: no such file or directory"},
 		"empty":              {write(t, "", 0o600), "key PATH: it is empty, so that anybody could sign as the pool; copy the pool's key to it"},
-		"directory":          {t.TempDir(), "key PATH: it is a directory; a regular file is wanted"},
+		"directory":          {t.TempDir(), "key PATH: it is a directory, not a regular file"},
 		"too large":          {write(t, strings.Repeat("x", MaxFile+1), 0o600), "key PATH: it is larger than 65536 bytes"},
 	}
 	for name, c := range cases {
@@ -176,7 +178,7 @@ func TestReadCondorNamesTheFileAndTheMend(t *testing.T) {
 }
 
 func TestACondorKeyIsItsOwnersAlone(t *testing.T) {
-	agent := identity{uid: 500, groups: []uint32{500}}
+	agent := keeper{host.Identity{UID: 500, GID: 500}}
 	for _, c := range []struct {
 		uid  uint32
 		mode fs.FileMode
@@ -184,7 +186,7 @@ func TestACondorKeyIsItsOwnersAlone(t *testing.T) {
 	}{
 		{500, 0o600, ""},
 		{0, 0o400, ""},
-		{501, 0o600, "its owner is user 501; it must be root or whoever runs tokenagent: chown 500 /k"},
+		{501, 0o600, "its owner is user 501; it must be root or the owner of its folder (uid 500): chown 500 /k"},
 		{500, 0o440, "its mode 0440 lets others than its owner at it"}, // also in an own group
 		{500, 0o601, "its mode 0601 lets others than its owner at it"},
 	} {

@@ -1,0 +1,283 @@
+package host
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Trust says who may change what lies at a path: root, and whom it names. The
+// zero Trust is for what root alone may change.
+type Trust struct {
+	Users  []int     // by uid
+	Groups []int     // by gid
+	Sudo   *Identity // the user who called sudo, of whom a Weakness is only told; nil: none
+
+	// ReadOnly lets a mount count that cannot be written: nobody can change what is
+	// on it, as the folder of a ConfigMap, whose mode is 0777. It must be false where
+	// the mount is so for this process alone, as in the sandbox of a systemd unit.
+	ReadOnly bool
+}
+
+// A Weakness is a folder, file or link by which somebody else could change what a
+// path stands for. Its text names it with owner and mode, and the command that mends it.
+type Weakness struct {
+	Path string
+	Sudo bool // only the user who called sudo could
+	text string
+}
+
+// Error is the text.
+func (w *Weakness) Error() string { return w.text }
+
+// Weaknesses looks at every component of the path, with each link and the folders
+// on its way. Of a folder at the end it demands that nobody else can put a file in
+// it; of one on the way, or above a file, only that nobody else can replace what the
+// path goes on with: a sticky folder of root's will do. A last component that is
+// not there is fine. An error says that the path could not be followed to its end.
+func (t Trust) Weaknesses(path string) ([]*Weakness, error) {
+	var w trusting
+	defer w.close()
+	err := w.run(t, path)
+	if errors.Is(err, unix.ENOENT) && len(w.rest) == 1 {
+		err = nil
+	}
+	return w.found, err
+}
+
+// Open opens the regular file at the path for reading, as this process, and looks
+// for weaknesses on the same way: what was looked at is what is read.
+func (t Trust) Open(path string) (*os.File, []*Weakness, error) {
+	var w trusting
+	defer w.close()
+	err := w.run(t, path)
+	if err != nil {
+		return nil, w.found, err
+	}
+	f, err := w.last.reopen()
+	if err != nil {
+		return nil, w.found, err
+	}
+	return f.File, w.found, nil
+}
+
+// A trusting is a walk that looks for weaknesses.
+type trusting struct {
+	walk
+	trust Trust
+	found []*Weakness
+	last  place // what lies at the path
+}
+
+func (w *trusting) close() {
+	w.walk.close()
+	w.last.close()
+}
+
+func (w *trusting) run(t Trust, path string) error {
+	w.trust, w.last = t, place{fd: -1}
+	path, err := absolute(path)
+	if err != nil {
+		return err
+	}
+	if err := w.begin(path); err != nil {
+		return err
+	}
+	for len(w.rest) > 0 {
+		if err := w.step(); err != nil {
+			return err
+		}
+	}
+	if w.last.fd < 0 { // the path ends in a folder
+		w.look(w.at, true)
+		w.last = w.at
+		w.last.fd = duplicate(w.at.fd)
+	}
+	return nil
+}
+
+// absolute is the path from /, with every link and .. that it has.
+func absolute(path string) (string, error) {
+	if filepath.IsAbs(path) {
+		return path, nil
+	}
+	here, err := os.Getwd()
+	return here + "/" + path, err
+}
+
+func (w *trusting) step() error {
+	w.look(w.at, false)
+	p, err := w.next()
+	if err != nil {
+		return err
+	}
+	w.lookAtName(p)
+	switch {
+	case p.kind() == unix.S_IFDIR:
+		w.enter(p)
+		return nil
+	case p.kind() == unix.S_IFLNK:
+		return w.follow(p)
+	}
+	w.last = p
+	if len(w.rest) > 0 {
+		return unix.ENOTDIR
+	}
+	w.look(p, true)
+	return nil
+}
+
+// look notes what is weak about a folder or file.
+func (w *trusting) look(p place, last bool) {
+	problem, mends := w.trust.weak(p, last)
+	if problem == "" {
+		return
+	}
+	more, _ := w.trust.withSudo().weak(p, last)
+	w.note(p, more == "", problem, mends)
+}
+
+// lookAtName notes who else could put another in the place of p: in a sticky folder
+// that others can write in, its owner.
+func (w *trusting) lookAtName(p place) {
+	at := w.at
+	if p.kind() != unix.S_IFLNK || !at.sticky() || w.trust.user(int(p.stat.Uid)) || len(at.writers(&w.trust)) == 0 || w.trust.still(at) {
+		return // of a folder or file the owner is looked at anyhow
+	}
+	w.note(p, w.trust.withSudo().user(int(p.stat.Uid)), "its owner can replace it", []string{"chown -h root " + p.path})
+}
+
+func (w *trusting) note(p place, sudo bool, problem string, mends []string) {
+	if slices.ContainsFunc(w.found, func(o *Weakness) bool { return o.Path == p.path }) {
+		return
+	}
+	w.found = append(w.found, &Weakness{p.path, sudo, fmt.Sprintf("%v: %s; %s", p, problem, strings.Join(mends, " && "))})
+}
+
+// weak says who else can change the folder or file, and what mends it; "" when
+// nobody can.
+func (t Trust) weak(p place, last bool) (problem string, mends []string) {
+	var who []string
+	owner := p.owner()
+	switch {
+	case t.still(p):
+		return "", nil
+	case !t.user(owner) && owner != int(p.stat.Uid):
+		return fmt.Sprintf("%v has mounted it and decides what lies there", UserID(owner)), []string{"keep it on another file system"}
+	case !t.user(owner):
+		who = append(who, "its owner")
+		mends = append(mends, fmt.Sprintf("chown %s %s", t.name(), p.path))
+	}
+	if last || !p.sticky() || p.kind() != unix.S_IFDIR {
+		if writers := p.writers(&t); len(writers) > 0 {
+			for _, w := range writers {
+				who = append(who, w.String())
+			}
+			mends = append(mends, p.closing())
+		}
+	}
+	if len(who) == 0 {
+		return "", nil
+	}
+	return strings.Join(who, " and ") + " can change it", mends
+}
+
+// still reports whether nobody can write to the mount that the place lies in.
+func (t Trust) still(p place) bool { return t.ReadOnly && p.readOnly() }
+
+func (t Trust) user(uid int) bool { return uid == 0 || slices.Contains(t.Users, uid) }
+
+func (t Trust) group(gid int) bool { return gid == 0 || slices.Contains(t.Groups, gid) }
+
+// name is whom a file is given to, for chown(1).
+func (t Trust) name() string {
+	if len(t.Users) == 0 || os.Geteuid() == 0 {
+		return "root"
+	}
+	return fmt.Sprint(t.Users[0])
+}
+
+// withSudo trusts the user who called sudo, too.
+func (t Trust) withSudo() Trust {
+	if s := t.Sudo; s != nil {
+		t.Users = append(slices.Clip(t.Users), s.UID)
+		t.Groups = append(slices.Clip(t.Groups), s.GID)
+	}
+	return t
+}
+
+// closing is the command that keeps others from writing.
+func (p place) closing() string {
+	if len(p.list()) > 0 {
+		return "setfacl -b " + p.path + " && chmod go-w " + p.path
+	}
+	return "chmod go-w " + p.path
+}
+
+// writers are those, beside the owner, who may write to the folder or file. They
+// are named when they are shown, as in a text.
+func (p place) writers(t *Trust) (who []fmt.Stringer) {
+	if t == nil {
+		t = &Trust{}
+	}
+	if p.stat.Mode&groupWrites != 0 { // with a list, that is the most that it gives
+		who = p.listed(t)
+	}
+	if p.stat.Mode&othersWrite != 0 {
+		who = append(who, text{format: "everybody"})
+	}
+	return who
+}
+
+// listed are the users and groups to whom the group's permission to write goes.
+func (p place) listed(t *Trust) (who []fmt.Stringer) {
+	list := p.list()
+	if len(list) == 0 {
+		list = []entry{{aclOwnGroup, aclWrite, 0}}
+	}
+	for _, e := range list {
+		switch id := int(e.id); {
+		case e.permission&aclWrite == 0:
+		case e.tag == aclOwnGroup && !t.group(int(p.stat.Gid)):
+			who = append(who, text{"the group %v", []any{GroupID(p.stat.Gid)}})
+		case e.tag == aclGroup && !t.group(id):
+			who = append(who, text{"the group %v", []any{GroupID(id)}})
+		case e.tag == aclUser && !t.user(id):
+			who = append(who, UserID(id))
+		}
+	}
+	return who
+}
+
+// An entry is one of an access control list, as the kernel keeps it; see acl(5).
+type entry struct {
+	tag, permission uint16
+	id              uint32
+}
+
+const (
+	aclUser     = 0x02
+	aclOwnGroup = 0x04
+	aclGroup    = 0x08
+	aclWrite    = 0x02
+	aclVersion  = 2
+)
+
+// list is the access control list of the place; empty where there is none.
+func (p place) list() (entries []entry) {
+	raw := make([]byte, 64<<10) // the most that an attribute holds
+	n, err := unix.Getxattr(p.procPath(), "system.posix_acl_access", raw)
+	if err != nil || n < 4 || binary.LittleEndian.Uint32(raw) != aclVersion {
+		return nil
+	}
+	for raw = raw[4:n]; len(raw) >= 8; raw = raw[8:] {
+		entries = append(entries, entry{binary.LittleEndian.Uint16(raw), binary.LittleEndian.Uint16(raw[2:]), binary.LittleEndian.Uint32(raw[4:])})
+	}
+	return entries
+}
