@@ -14,26 +14,27 @@ import (
 const (
 	readTimeout   = 5 * time.Second
 	answerTimeout = 2 * time.Minute // a refresh waits for its issuers
-	idleTimeout   = time.Minute
 	stopTimeout   = 2 * time.Second
 )
 
 // Serve answers on the listener until ctx is done, and closes it. A question
-// that is being answered then has two more seconds.
+// that is being answered then has two more seconds. Each connection serves for one
+// question, and at most 64 are open at once, or a quarter of the process's descriptors.
 func Serve(ctx context.Context, l net.Listener, answers Answers) error {
 	server := &http.Server{
-		Handler:           http.TimeoutHandler(routes(answers), answerTimeout, timeoutBody),
+		Handler:           heard(http.TimeoutHandler(routes(answers), answerTimeout, timeoutBody)),
+		ConnContext:       withConnection,
 		ReadHeaderTimeout: readTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      answerTimeout + readTimeout,
-		IdleTimeout:       idleTimeout,
 	}
+	server.SetKeepAlivesEnabled(false)
 	stopped := make(chan struct{})
 	defer context.AfterFunc(ctx, func() {
 		defer close(stopped)
 		stop(server)
 	})()
-	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	if err := server.Serve(withRoom(l, roomFor())); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	<-stopped
