@@ -126,7 +126,7 @@ func (a *asker) token(ctx context.Context, req agent.Request, answer issuer.Answ
 		return agent.Token{}, a.fault(err)
 	}
 	if err := checkBegun(decoded.Claims, agent.Now(ctx).Add(-answer.Skew)); err != nil {
-		return agent.Token{}, transientFault(err)
+		return agent.Token{}, about(a.server.String(), err)
 	}
 	var refused []string
 	less := narrowed(req, answer, decoded)
@@ -170,6 +170,9 @@ func (a *asker) unverified(text agent.Secret) (profile.Token, error) {
 	if err != nil {
 		return decoded, a.fault(fmt.Errorf("the token that came back: %w", err))
 	}
+	if profile.HoldsNUL(decoded.Header) || profile.HoldsNUL(decoded.Claims) {
+		return decoded, a.fault(fmt.Errorf("the token that came back: %w; the issuer must leave it out", profile.ErrNUL))
+	}
 	if iss, there := decoded.Claims["iss"]; there && a.issuer != "" && iss != a.issuer {
 		return decoded, a.fault(fmt.Errorf("the token is of the issuer %s, and %q was asked; the attribute issuer is byte for byte what its tokens say", quoted(fmt.Sprint(iss)), a.issuer))
 	}
@@ -206,13 +209,16 @@ func (a *asker) expiry(answer issuer.Answer, claims map[string]any) (time.Time, 
 // mostEarly is how far ahead a token may be that its readers will take in a moment.
 const mostEarly = 10 * time.Second
 
-// checkBegun is an error where readers refuse the token for its nbf or iat until
+// checkBegun is a fault where readers refuse the token for its nbf or iat until
 // long after now, by the clock of who issued it: the one that is in place serves
 // them better.
 func checkBegun(claims map[string]any, now time.Time) error {
 	for _, name := range []string{"nbf", "iat"} {
+		if profile.Distant(claims[name]) {
+			return configurationFault(fmt.Errorf("the token's %s is more than two centuries ahead; it is in seconds (RFC 7519), and this looks like milliseconds; have the issuer correct it", name))
+		}
 		if begins, ok := profile.Instant(claims[name]); ok && begins.Sub(now) > mostEarly {
-			return fmt.Errorf("the token is not valid before %s, as its %s says; see to the issuer's clock, and to this host's", begins.UTC().Format(time.RFC3339), name)
+			return transientFault(fmt.Errorf("the token is not valid before %s, as its %s says; see to the issuer's clock, and to this host's", begins.UTC().Format(time.RFC3339), name))
 		}
 	}
 	return nil

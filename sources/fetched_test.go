@@ -312,15 +312,26 @@ func TestWhatCameBackIsNotInstalledUnlessItIsAsAsked(t *testing.T) {
 		"an end in milliseconds":           {claiming("exp", time.Now().UnixMilli()), nil, agent.Configuration, `looks like milliseconds`},
 		"a beginning in the future":        {claiming("nbf", time.Now().Add(30*time.Minute).Unix()), nil, agent.Transient, `the token is not valid before `},
 		"made in the future":               {claiming("iat", time.Now().Add(30*time.Minute).Unix()), nil, agent.Transient, `the token is not valid before `},
-		"an end in the past":               {claiming("exp", time.Now().Add(-time.Minute).Unix()), nil, agent.Configuration, `exp must be later than iat`},
-		"an end too soon":                  {func(b *issuertest.Behaviour) { b.Lifetime = 5 * time.Second }, nil, agent.Transient, `too soon to be of use`},
-		"no end":                           {opaque("expires_in", nil), nil, agent.Configuration, `: nothing says when the token expires, neither expires_in of the answer nor a claim exp; write assume_lifetime`},
-		"an end at once":                   {opaque("expires_in", 0), nil, agent.Configuration, `nothing says when the token expires`},
-		"a negative life":                  {answering("expires_in", -1), nil, agent.Transient, `expires_in`},
-		"a life of centuries":              {answering("expires_in", 1e10), nil, agent.Transient, `expires_in`},
-		"a life in words":                  {answering("expires_in", "an hour"), nil, agent.Transient, `expires_in`},
-		"a newline":                        {answering("access_token", "opaque\ntoken"), nil, agent.Transient, `access_token: it holds a line end`},
-		"a JWT that is none":               {answering("access_token", "a.b.c"), []string{`verify = false`}, agent.Configuration, `the token that came back: header: `},
+		"a beginning in milliseconds": {func(b *issuertest.Behaviour) {
+			b.Claims = func(_ url.Values, c map[string]any) { delete(c, "exp"); c["nbf"] = time.Now().UnixMilli() }
+		}, nil, agent.Configuration, `: the token's nbf is more than two centuries ahead; it is in seconds (RFC 7519), and this looks like milliseconds`},
+		"made in a million years": {func(b *issuertest.Behaviour) {
+			b.Claims = func(_ url.Values, c map[string]any) { delete(c, "exp"); c["iat"] = 1e14 }
+		}, nil, agent.Configuration, `: the token's iat is more than two centuries ahead`},
+		"made at the end of numbers": {func(b *issuertest.Behaviour) {
+			b.Claims = func(_ url.Values, c map[string]any) { delete(c, "exp"); c["iat"] = json.RawMessage("1e400") }
+		}, nil, agent.Configuration, `: the token's iat is more than two centuries ahead`},
+		"a NUL":               {claiming("sub", "root\x00robot"), nil, agent.Configuration, `: token: a text in it holds the character NUL (\\u0000), at which some readers cut it; the issuer must leave it out`},
+		"a NUL, not verified": {claiming("sub", "root\x00robot"), []string{`verify = false`}, agent.Configuration, `: the token that came back: a text in it holds the character NUL`},
+		"an end in the past":  {claiming("exp", time.Now().Add(-time.Minute).Unix()), nil, agent.Configuration, `exp must be later than iat`},
+		"an end too soon":     {func(b *issuertest.Behaviour) { b.Lifetime = 5 * time.Second }, nil, agent.Transient, `too soon to be of use`},
+		"no end":              {opaque("expires_in", nil), nil, agent.Configuration, `: nothing says when the token expires, neither expires_in of the answer nor a claim exp; write assume_lifetime`},
+		"an end at once":      {opaque("expires_in", 0), nil, agent.Configuration, `nothing says when the token expires`},
+		"a negative life":     {answering("expires_in", -1), nil, agent.Transient, `expires_in`},
+		"a life of centuries": {answering("expires_in", 1e10), nil, agent.Transient, `expires_in`},
+		"a life in words":     {answering("expires_in", "an hour"), nil, agent.Transient, `expires_in`},
+		"a newline":           {answering("access_token", "opaque\ntoken"), nil, agent.Transient, `access_token: it holds a line end`},
+		"a JWT that is none":  {answering("access_token", "a.b.c"), []string{`verify = false`}, agent.Configuration, `the token that came back: header: `},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -99,8 +99,11 @@ func expiryIn(text agent.Secret, now time.Time) (time.Time, error) {
 	case err != nil:
 		return time.Time{}, configurationFault(fmt.Errorf("the token in it: %w", err))
 	}
+	if profile.HoldsNUL(decoded.Header) || profile.HoldsNUL(decoded.Claims) {
+		return time.Time{}, configurationFault(fmt.Errorf("the token in it: %w; whoever issues it must leave it out", profile.ErrNUL))
+	}
 	if err := checkBegun(decoded.Claims, now); err != nil {
-		return time.Time{}, transientFault(err)
+		return time.Time{}, err
 	}
 	expires, err := expiryClaim(decoded.Claims)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -159,6 +160,28 @@ func decodeEnd(dec *json.Decoder) error {
 	}
 	return nil
 }
+
+// HoldsNUL reports whether a text in the decoded value, or the name of a member,
+// has the character U+0000. Programs in C read it only up to there: "root\u0000x"
+// is root to them.
+func HoldsNUL(v any) bool {
+	switch v := v.(type) {
+	case string:
+		return strings.Contains(v, "\x00")
+	case []any:
+		return slices.ContainsFunc(v, HoldsNUL)
+	case map[string]any:
+		for name, member := range v {
+			if HoldsNUL(name) || HoldsNUL(member) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// ErrNUL is the error of a text for which HoldsNUL.
+var ErrNUL = errors.New("a text in it holds the character NUL (\\u0000), at which some readers cut it")
 
 // Instant reads a NumericDate (RFC 7519, section 2) of a decoded token, such as
 // the claim exp; false for what is none, or is too large for one (see [Distant]).

@@ -48,6 +48,9 @@ func (s *Server) Device(ctx context.Context, c Client, scope []string, parameter
 // section 3.2), and how much less often when it finds that too much (section 3.5).
 const leastPoll = 5 * time.Second
 
+// mostPoll is the longest that a person who has let the client in waits for it.
+const mostPoll = time.Minute
+
 // poll asks until there is an answer. What goes away by itself ends nothing: a
 // person is waiting.
 func (s *Server) poll(ctx context.Context, c Client, d Device, parameters url.Values) (Answer, error) {
@@ -133,8 +136,8 @@ func (r *reply) device(asked demand) (Device, error) {
 		URI:         m.address("verification_uri"),
 		URIComplete: m.address("verification_uri_complete"),
 		Expires:     r.sent.Add(m.seconds("expires_in")),
-		code:        m.text("device_code"),
-		interval:    max(m.seconds("interval"), 0),
+		code:        m.token("device_code", isVisible),
+		interval:    min(m.seconds("interval"), mostPoll),
 	}
 	if d.URI == "" {
 		d.URI = m.address("verification_url") // as some wrote it before the RFC

@@ -21,6 +21,7 @@ type Report struct {
 	EndpointErr  error         // why nobody answers there
 	KeysURL      string        // where the keys are; "": nothing tells
 	Keys         []Key         // see Keys
+	Unusable     []Unusable    // what lies beside them
 	KeysErr      error         // why they could not be read
 	Certificates []Certificate // of each host that was asked, in that order
 	Dated        bool          // an answer told the issuer's time
@@ -76,13 +77,13 @@ func (s *Server) probeEndpoint(ctx context.Context, c Client, r *Report) {
 
 func (s *Server) probeKeys(ctx context.Context, r *Report) {
 	var seen chains
-	keys, answer, err := s.readKeys(seen.watch(ctx), r.KeysURL)
+	set, answer, err := s.readKeys(seen.watch(ctx), r.KeysURL)
 	r.certify(r.KeysURL, &seen)
 	if err != nil {
 		r.KeysErr = err
 		return
 	}
-	r.Keys = keys
+	r.Keys, r.Unusable = set.keys, set.unusable
 	r.date(answer)
 }
 

@@ -85,7 +85,13 @@ func (r *reply) answer(err error, d demand) (Answer, error) {
 		return Answer{}, r.refusal(d)
 	}
 	a, err := r.token(d.grant.Type)
-	return a, postponed(err, r.retryAfter)
+	if err == nil && d.echoed(r.object) {
+		err = misconfigured("its answer repeats a secret that this client sent, which readers of the token and of the log would see; the issuer must leave it out")
+	}
+	if err != nil {
+		return Answer{}, postponed(err, r.retryAfter)
+	}
+	return a, nil
 }
 
 // prove is the client's proof for one request. Its audience is the issuer, which

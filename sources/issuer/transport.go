@@ -80,7 +80,7 @@ type asking struct {
 // faults; an answer that is refused by its status is none.
 func (a asking) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err := CheckURL(req.URL.String()); err != nil {
-		return nil, misconfigured("%s: %w", req.URL.Redacted(), err)
+		return nil, misconfigured("%s: %w", cut(req.URL.Redacted()), err)
 	}
 	leave, err := a.enter(req.Context())
 	if err != nil {
@@ -234,8 +234,11 @@ func decodeObject(body []byte) (map[string]any, error) {
 		return nil, err
 	}
 	object, ok := value.(map[string]any)
-	if !ok {
+	switch {
+	case !ok:
 		return nil, errors.New("it is no JSON object")
+	case profile.HoldsNUL(object):
+		return nil, profile.ErrNUL
 	}
 	return object, nil
 }
@@ -244,7 +247,7 @@ func decodeObject(body []byte) (map[string]any, error) {
 // request is followed nowhere: it holds secrets, and is counted.
 func checkRedirect(req *http.Request, via []*http.Request) error {
 	first := via[0].URL
-	target := req.URL.Scheme + "://" + printable(req.URL.Host)
+	target := cut(req.URL.Scheme + "://" + req.URL.Host)
 	switch {
 	case via[0].Method != http.MethodGet:
 		return transient("it redirects to %s, and a token request is not sent elsewhere; give the address as token_endpoint if it has moved", target)

@@ -38,6 +38,9 @@ func (s *Server) Verify(ctx context.Context, token agent.Secret) (profile.Token,
 	if err != nil {
 		return profile.Token{}, s.faultIn("token", misconfigured("%w", err))
 	}
+	if profile.HoldsNUL(t.Header) || profile.HoldsNUL(t.Claims) {
+		return profile.Token{}, s.faultIn("token", misconfigured("%w; the issuer must leave it out", profile.ErrNUL))
+	}
 	if err := s.checkHeader(t); err != nil {
 		return profile.Token{}, s.faultIn("token", err)
 	}
@@ -69,7 +72,7 @@ func (s *Server) checkHeader(t profile.Token) error {
 		return misconfigured("alg: it is none that can be verified; allowed are %s", allowedAlgorithms())
 	case !slices.Contains(types, strings.ToLower(kind)):
 		return misconfigured("typ: it is %q, which is no access token's; allowed are JWT, at+jwt or none", cut(kind))
-	case t.Header["crit"] != nil || t.Header["b64"] != nil:
+	case has(t.Header, "crit") || has(t.Header, "b64"):
 		return misconfigured("crit: it has extensions that a reader must understand (RFC 7515 section 4.1.11), and those of tokens understand none; have the issuer leave them out")
 	case s.address.Issuer != "" && iss != s.address.Issuer:
 		return misconfigured("iss: it is %q, another than the issuer that was asked; they must be equal, to the slash at the end", cut(iss))
@@ -77,10 +80,15 @@ func (s *Server) checkHeader(t profile.Token) error {
 	return nil
 }
 
+func has(members map[string]any, name string) bool {
+	_, there := members[name]
+	return there
+}
+
 // A keyring is the keys of an issuer as they were last read.
 type keyring struct {
+	keySet
 	address string
-	keys    []Key
 	until   time.Time // then they are read again, since one may have been withdrawn
 }
 
@@ -95,17 +103,20 @@ func (s *Server) verifySignature(ctx context.Context, address string, token agen
 	if fits && time.Now().Before(ring.until) {
 		return nil
 	}
-	keys, err := s.freshKeys(ctx, address)
+	set, err := s.freshKeys(ctx, address)
 	switch {
 	case err != nil && fits:
 		return nil
 	case err != nil:
 		return err
-	case signedBy(keys, token, t):
+	case signedBy(set.keys, token, t):
 		return nil
 	}
 	id, named := t.Header["kid"].(string)
-	if named && len(withID(keys, id)) == 0 {
+	if why := set.misfit(id, t); named && why != "" {
+		return s.faultIn("keys at "+address, misconfigured("%s", why))
+	}
+	if named && len(withID(set.keys, id)) == 0 {
 		return patient(s.faultIn("keys at "+address, transient("the key %q that signed the token is not among them yet; the issuer must publish it", cut(id))))
 	}
 	return s.faultIn("keys at "+address, misconfigured("none of them has signed the token; see whether it comes from this issuer"))
@@ -113,17 +124,17 @@ func (s *Server) verifySignature(ctx context.Context, address string, token agen
 
 // freshKeys are the keys as they are now; those known are kept where they cannot be
 // read. Several who want them ask once.
-func (s *Server) freshKeys(ctx context.Context, address string) ([]Key, error) {
-	return shared(ctx, s, "keys at "+address, func(ctx context.Context) ([]Key, error) {
-		keys, _, err := s.readKeys(ctx, address)
+func (s *Server) freshKeys(ctx context.Context, address string) (keySet, error) {
+	return shared(ctx, s, "keys at "+address, func(ctx context.Context) (keySet, error) {
+		set, _, err := s.readKeys(ctx, address)
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if err != nil {
 			s.keys.until = time.Now().Add(metadataAgain)
-			return nil, patient(err)
+			return keySet{}, patient(err)
 		}
-		s.keys = keyring{address, keys, time.Now().Add(metadataLife)}
-		return keys, nil
+		s.keys = keyring{set, address, time.Now().Add(metadataLife)}
+		return set, nil
 	})
 }
 
@@ -132,12 +143,13 @@ func withID(keys []Key, id string) []Key {
 	return slices.DeleteFunc(slices.Clone(keys), func(k Key) bool { return k.ID != id })
 }
 
-// signedBy reports whether one of the keys has signed the token: one with its kid,
-// if it names one.
+// signedBy reports whether one of the keys has signed the token: one for its
+// algorithm, and with its kid, if it names one.
 func signedBy(keys []Key, token agent.Secret, t profile.Token) bool {
 	if id, named := t.Header["kid"].(string); named {
 		keys = withID(keys, id)
 	}
+	keys = fitting(keys, t)
 	signed, err := jose.ParseSignedCompact(token.Reveal(), algorithms)
 	return err == nil && slices.ContainsFunc(keys, func(k Key) bool {
 		_, err := signed.Verify(k.Public)

@@ -228,7 +228,7 @@ func TestAWeakKeyVouchesForNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = serverOf(i).Verify(t.Context(), agent.NewSecret(weakToken(i)+"."+base64.RawURLEncoding.EncodeToString(signature)))
-	wantFault(t, err, i, agent.Transient, `issuer ISSUER: keys at ISSUER/jwks: the key "weak" that signed the token is not among them yet; the issuer must publish it`)
+	wantFault(t, err, i, agent.Configuration, `issuer ISSUER: keys at ISSUER/jwks: the key "weak" that the token names cannot be used: it is an RSA key of 1024 bits; at least 2048 are needed (RFC 7518 section 3.3); the issuer must sign with another`)
 }
 
 // weakToken is a token of the issuer without its signature.
