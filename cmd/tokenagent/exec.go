@@ -146,7 +146,7 @@ func (p *place) theOne(names []string, stderr io.Writer) (agent.Renewer, *logrus
 		return agent.Renewer{}, nil, err
 	}
 	log := newLogger(stderr, cfg.Settings)
-	log.SetLevel(min(log.GetLevel(), logrus.WarnLevel)) // the rest of the output is the command's
+	setLevel(log, min(levelOf(cfg.Settings), logrus.WarnLevel)) // the rest of the output is the command's
 	return chosen[0], log, nil
 }
 

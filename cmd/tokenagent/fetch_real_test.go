@@ -237,7 +237,7 @@ token "same" {
 func types(t *testing.T, code int, args ...string) string {
 	t.Helper()
 	var out bytes.Buffer
-	if got := run(args, strings.NewReader(""), &out, &out); got != code {
+	if got := runHere(args, strings.NewReader(""), &out, &out); got != code {
 		t.Fatalf("tokenagent %s: exit %d, want %d\n%s", strings.Join(args, " "), got, code, &out)
 	}
 	return out.String()
@@ -304,7 +304,7 @@ func logIn(t *testing.T, p *issuertest.OIDCProvider, args ...string) {
 	read, write := io.Pipe()
 	code := make(chan int)
 	go func() {
-		c := run(args, strings.NewReader(""), write, write)
+		c := runHere(args, strings.NewReader(""), write, write)
 		write.Close()
 		code <- c
 	}()

@@ -25,11 +25,22 @@ func newLogger(stderr io.Writer, s config.Settings) *logrus.Logger {
 
 // configure sets what the agent block says of the log.
 func configure(log *logrus.Logger, s config.Settings) {
-	if level, err := logrus.ParseLevel(s.LogLevel); err == nil { // agent/config takes only levels that there are
-		log.SetLevel(level)
-	}
 	log.SetFormatter(lineFormatter(s.LogFormat == "json", isJournal(log.Out)))
+	setLevel(log, levelOf(s))
 }
+
+// levelOf is the level that the agent block asks for.
+func levelOf(s config.Settings) logrus.Level {
+	level, err := logrus.ParseLevel(s.LogLevel)
+	if err != nil { // agent/config takes only levels that there are
+		return logrus.InfoLevel
+	}
+	return level
+}
+
+// setLevel sets the level of a log whose format is set. The tests replace it, to
+// search each entry for secrets, those of level debug included.
+var setLevel = (*logrus.Logger).SetLevel
 
 // lineFormatter writes each entry as one line, whatever it holds. The journal
 // takes its priority from the line's beginning (sd-daemon(3)) and knows the time.
@@ -89,11 +100,14 @@ func priority(level logrus.Level) string {
 	return "<7>"
 }
 
+// A descriptor is a stream of the operating system, as *os.File is.
+type descriptor interface{ Fd() uintptr }
+
 // isJournal reports whether the stream leads to the journal: it is the very one
 // that systemd made for it (systemd.exec(5), JOURNAL_STREAM). Whoever only
 // inherits the variable has had it replaced.
 func isJournal(stream io.Writer) bool {
-	f, ok := stream.(*os.File)
+	f, ok := stream.(descriptor)
 	if !ok {
 		return false
 	}

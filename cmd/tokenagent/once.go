@@ -68,8 +68,8 @@ func pass(ctx context.Context, from *place, names []string, force bool, stderr i
 		return nil, err
 	}
 	log := newLogger(stderr, cfg.Settings)
-	if log.GetLevel() == logrus.InfoLevel { // the table tells what was written
-		log.SetLevel(logrus.WarnLevel)
+	if levelOf(cfg.Settings) == logrus.InfoLevel { // the table tells what was written
+		setLevel(log, logrus.WarnLevel)
 	}
 	for _, w := range faults {
 		log.Warn(w.Error())

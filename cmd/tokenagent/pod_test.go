@@ -139,7 +139,12 @@ func withImage(t *testing.T) podman {
 	}
 	p := podman{filepath.Join(folder, "storage")}
 	p.must(t, "load", "--quiet", "--input", archive)
-	t.Cleanup(func() { p.must(t, "rm", "--force", "--all", "--time", "0") })
+	t.Cleanup(func() {
+		for _, id := range strings.Fields(p.must(t, "ps", "--all", "--quiet", "--filter", "ancestor="+testImage)) {
+			watchText("the log of a container of "+t.Name(), p.must(t, "logs", id))
+		}
+		p.must(t, "rm", "--force", "--all", "--time", "0")
+	})
 	return p
 }
 

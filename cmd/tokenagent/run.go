@@ -129,6 +129,10 @@ func (d *daemon) requireAll() bool {
 	return d.all
 }
 
+// listenControl makes the listener of the control socket. The tests replace it,
+// to search each answer for secrets.
+var listenControl = control.Listen
+
 // listen makes the control socket. The agent does its work without one, but not
 // beside another agent.
 func (d *daemon) listen() (net.Listener, error) {
@@ -141,7 +145,7 @@ func (d *daemon) listen() (net.Listener, error) {
 		d.log.Warn("there is no folder for a control socket, so status, refresh and reload find no agent; set control in the agent block; SIGHUP reloads")
 		return nil, nil
 	}
-	listener, err := control.Listen(path, group)
+	listener, err := listenControl(path, group)
 	if errors.Is(err, control.ErrInUse) {
 		return nil, fmt.Errorf("%w; tokenagent refresh asks it for new tokens, tokenagent reload has it read its configuration", err)
 	}

@@ -226,7 +226,7 @@ func tampered(t *testing.T, token, scope, other string) string {
 func succeed(t *testing.T, args ...string) string {
 	t.Helper()
 	var out, complaints bytes.Buffer
-	if code := run(args, strings.NewReader(""), &out, &complaints); code != 0 {
+	if code := runHere(args, strings.NewReader(""), &out, &complaints); code != 0 {
 		t.Fatalf("tokenagent %s: exit %d\n%s%s", strings.Join(args, " "), code, &out, &complaints)
 	}
 	return out.String()

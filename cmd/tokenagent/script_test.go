@@ -14,16 +14,13 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"tokenagent": programUnderTest})
-}
-
 // TestScripts types what a person types, at the real command.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
+			env.Defer(func() { watchFolder("a script", env.WorkDir) })
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("XDG_RUNTIME_DIR", env.WorkDir+"/run")   // where a user's agent answers
 			env.Setenv("STATE_DIRECTORY", env.WorkDir+"/state") // and remembers, root's too

@@ -64,6 +64,7 @@ func newSiteIn(t *testing.T, parent, tokens string) *site {
 		if t.Failed() {
 			t.Logf("the last log:\n%s", s.log(t))
 		}
+		watchFolder(t.Name(), folder)
 		check(t, os.RemoveAll(folder))
 	})
 	check(t, os.Chmod(folder, 0o711))
@@ -228,6 +229,7 @@ func (s *site) mustLook(t *testing.T, name string) seen {
 	if err != nil {
 		t.Fatalf("%s: %v", name, err)
 	}
+	known.find(f.Text)
 	return f
 }
 

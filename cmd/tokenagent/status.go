@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -104,7 +103,7 @@ func again(ctx context.Context, stdout io.Writer, show func(context.Context) err
 
 // isTerminal reports whether a person sits at the stream.
 func isTerminal(stream any) bool {
-	f, ok := stream.(*os.File)
+	f, ok := stream.(descriptor)
 	if !ok {
 		return false
 	}

@@ -39,7 +39,7 @@ func programUnderTest() {
 			}
 		}()
 	}
-	main()
+	watchedMain()
 }
 
 // A steppedClock is the wall clock of several processes, which a test steps while they

@@ -50,12 +50,28 @@ func bootMachine(t *testing.T) machine {
 		}
 	})
 	var m machine
+	t.Cleanup(func() { m.watch(t) })
 	eventually(t, "a machine that has booted", func() bool {
 		m.leader = leaderOf(name)
 		_, err := m.try("systemctl", "is-active", "basic.target")
 		return err == nil
 	})
 	return m
+}
+
+// watch hands over what the agents of the machine have shown, and its secrets.
+func (m machine) watch(t *testing.T) {
+	t.Helper()
+	for where, script := range map[string]string{
+		"the journal":      "journalctl --no-pager --output=cat",
+		"the state folder": "find /var/lib/tokenagent* -type f ! -path '*/refresh/*' ! -path '*/tokens/*' -exec cat {} +",
+	} {
+		out, _ := m.try("sh", "-c", script) // of a machine that did not boot there is nothing
+		watchText(where+" of the machine of "+t.Name(), out)
+	}
+	for _, folder := range []string{"etc", "home", "run", "var/lib"} {
+		learnFrom(m.path(folder))
+	}
 }
 
 // leaderOf is PID 1 of the machine, as it is numbered here; "" while there is none.

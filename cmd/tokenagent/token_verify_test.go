@@ -184,13 +184,13 @@ token "schedd" {
 func TestVerifyTakesNoTokenAsAnArgument(t *testing.T) {
 	token := issuertest.Start(t).Sign(map[string]any{"sub": "x"})
 	var out, complaints bytes.Buffer
-	code := run([]string{"token", "verify", token}, strings.NewReader(""), &out, &complaints)
+	code := runHere([]string{"token", "verify", token}, strings.NewReader(""), &out, &complaints)
 	if said := out.String() + complaints.String(); code != exitUsage || strings.Contains(said, "eyJ") || !strings.Contains(said, "never from an argument") {
 		t.Errorf("exit %d: %s", code, said)
 	}
 	file := filepath.Join(t.TempDir(), "token")
 	writeFile(t, file, []byte("no token\n"))
-	if code := run([]string{"token", "verify", file}, strings.NewReader(""), &out, &complaints); code != exitFailed || !strings.Contains(complaints.String(), file+": it is no JWT") {
+	if code := runHere([]string{"token", "verify", file}, strings.NewReader(""), &out, &complaints); code != exitFailed || !strings.Contains(complaints.String(), file+": it is no JWT") {
 		t.Errorf("exit %d: %s", code, &complaints)
 	}
 }

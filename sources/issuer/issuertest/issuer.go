@@ -150,7 +150,7 @@ type family struct {
 }
 
 func (i *Issuer) newRefresh(f *family) string {
-	f.good = "refresh-" + rand.Text()
+	f.good = remember("refresh-" + rand.Text())
 	i.refresh[f.good] = f
 	return f.good
 }
@@ -202,7 +202,7 @@ func sign(signer jose.Signer, claims map[string]any) string {
 	if err != nil {
 		panic(err)
 	}
-	return text
+	return remember(text)
 }
 
 // Requests are those that it was sent, to the paths; without one, to any.
@@ -270,6 +270,7 @@ func (i *Issuer) parts(how Behaviour, path string) (part, http.HandlerFunc) {
 }
 
 func (i *Issuer) begin(r *http.Request) Behaviour {
+	note(r)
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.seen = append(i.seen, Request{At: time.Now(), Path: r.URL.Path, Form: maps.Clone(r.PostForm), Header: r.Header.Clone()})
@@ -378,7 +379,7 @@ func (i *Issuer) answer(how Behaviour, id string, form url.Values) map[string]an
 		answer["issued_token_type"] = "urn:ietf:params:oauth:token-type:access_token"
 	}
 	if how.Opaque {
-		answer["access_token"] = "opaque-" + rand.Text()
+		answer["access_token"] = remember("opaque-" + rand.Text())
 		return answer
 	}
 	answer["access_token"] = i.Sign(i.claims(how, id, life, form))
@@ -410,7 +411,7 @@ func (i *Issuer) claims(how Behaviour, id string, life time.Duration, form url.V
 }
 
 func (i *Issuer) serveDevice(how Behaviour, w http.ResponseWriter, _ *http.Request) {
-	code := rand.Text()
+	code := remember(rand.Text())
 	i.mu.Lock()
 	i.devices[code] = false
 	i.mu.Unlock()

@@ -45,7 +45,7 @@ func startReal(t testing.TB, program *exec.Cmd, more map[string]string) *Real {
 	t.Helper()
 	folder := t.TempDir()
 	r := &Real{CA: NewCA(t), SecretFile: filepath.Join(folder, "secret"), log: filepath.Join(folder, "log")}
-	write(t, r.SecretFile, secret+"\n")
+	write(t, r.SecretFile, remember(secret)+"\n")
 	input := must(program.StdinPipe())(t)
 	r.input, r.output = input, bufio.NewReader(must(program.StdoutPipe())(t))
 	log := must(os.Create(r.log))(t)
