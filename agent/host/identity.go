@@ -56,7 +56,8 @@ func (i Identity) Do(do func() error) error {
 			return
 		}
 		done <- endOf(func() error {
-			if err := i.takeOn(); err != nil {
+			err := i.takeOn()
+			if err = errors.Join(err, Undumpable()); err != nil {
 				return err
 			}
 			return do()

@@ -26,6 +26,7 @@ func Launch(start func() error) (err error) {
 		narrowUmask()
 		_ = unix.PthreadSigmask(unix.SIG_SETMASK, new(unix.Sigset_t), nil)
 		err = start()
+		_ = Undumpable() // the program shared our memory until it was executed; it cannot fail, as it did not before
 	})
 	return err
 }
@@ -54,6 +55,13 @@ func narrowUmask() {
 		unix.Umask(unix.Umask(othersWrite) | othersWrite)
 	}
 }
+
+// Undumpable has the kernel write no core file of this process, and lets no other
+// process of its user read its memory. Linux takes that back when any thread, or a
+// child that has not executed its program yet, takes on another identity: then
+// fs.suid_dumpable decides, which systemd-coredump sets to 2, "dump for root"
+// (prctl(2), proc(5)). So it is called after each change of identity.
+func Undumpable() error { return unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0) }
 
 // OnThread calls do on a thread that ends with it, whatever do changes of the
 // thread. Only the main thread would stay, so it is passed over.

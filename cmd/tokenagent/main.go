@@ -15,7 +15,7 @@ import (
 	"syscall"
 	_ "time/tzdata" // for CRON_TZ where there are no time zones: in a container
 
-	"golang.org/x/sys/unix"
+	"github.com/tokenagent/tokenagent/agent/host"
 )
 
 // The main goroutine keeps the main thread for itself. A thread that takes on a
@@ -34,7 +34,7 @@ func main() {
 // run is the whole process but its end: it runs the command that args name and
 // returns the exit code.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil { // keys and tokens are in memory: no core file, no ptrace
+	if err := host.Undumpable(); err != nil { // keys and tokens are in memory
 		return report(asErrors(stderr), err)
 	}
 	return report(asErrors(stderr), execute(args, stdin, stdout, stderr))
