@@ -35,6 +35,9 @@ type Agent struct {
 	young    []*duty             // running for less than stuckAfter, oldest first
 	busy     map[string]*duty    // by the path that is being written or looked at
 	active   int                 // how many duties run
+	running  []*duty             // those whose attempt has not come back, oldest first
+	hanging  int                 // how many of them hang, see noteHanging
+	hangLook time.Time           // when it was last looked what waits behind these, by the monotonic clock
 	runs     []*run              // the hooks that are to be run
 	debts    []debtChange        // what is to be told to Debts, in this order
 	paying   bool                // that is being done
@@ -125,6 +128,7 @@ func (a *Agent) loop(ctx context.Context, enough func() bool) {
 	defer timer.Stop()
 	for ctx.Err() == nil && !enough() {
 		a.readClock()
+		a.noteHanging()
 		a.release()
 		a.dispatch()
 		a.keepRecords()
@@ -151,7 +155,7 @@ func (a *Agent) loop(ctx context.Context, enough func() bool) {
 func (a *Agent) stop() {
 	defer a.keepLast(time.After(keepLimit))
 	limit := time.After(stopLimit)
-	for a.active > 0 {
+	for a.active > a.hanging {
 		select {
 		case o := <-a.done:
 			a.finish(o)
@@ -160,14 +164,21 @@ func (a *Agent) stop() {
 			return
 		}
 	}
+	if a.active > 0 {
+		a.log.WithField("hanging", a.active).Warn("stopped without waiting for a source or folder that hangs")
+	}
 }
 
 // release hands the duties whose time has come to their lanes.
 func (a *Agent) release() {
 	for a.timers.Len() > 0 && !a.timers.first().due.After(a.now) {
 		d := a.timers.next()
-		if a.busy[d.path] != nil { // an entry that a reload replaced still writes there
+		if other := a.busy[d.path]; other != nil { // an entry that a reload replaced still writes there
 			d.due = a.now.Add(betweenTries)
+			if other.hanging {
+				d.due = a.now.Add(time.Second)
+				a.blocks(d)
+			}
 			a.timers.put(d)
 			continue
 		}
@@ -201,7 +212,7 @@ func (a *Agent) sleep() time.Duration {
 	if r := a.nextRun(); r != nil {
 		wait = min(wait, r.due.Sub(a.now))
 	}
-	return max(wait, 0)
+	return max(a.untilHang(wait), 0)
 }
 
 // EachRound has the loop itself call f whenever it goes round, which is at least

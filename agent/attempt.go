@@ -52,6 +52,7 @@ func (a *Agent) begin(d *duty) {
 	}
 	a.active++
 	a.young = append(a.young, d)
+	a.running = append(a.running, d)
 	if d.path != "" {
 		a.busy[d.path] = d
 	}
@@ -72,7 +73,7 @@ func (a *Agent) begin(d *duty) {
 // set marks the duty as one that runs.
 func (d *duty) set(now time.Time) {
 	d.forced = d.asked || d.forced && d.trouble.failures > 0 || d.sink == nil && d.entry.fromTheFuture(now)
-	d.running, d.asked = true, false
+	d.running, d.asked, d.blocked = true, false, false
 	d.begun, d.started = now, time.Now()
 }
 
@@ -261,6 +262,7 @@ func (a *Agent) finish(o outcome) {
 		return
 	}
 	d := o.duty
+	a.isBack(d)
 	d.lane.running--
 	if d.again {
 		d.lane.again--
@@ -320,6 +322,9 @@ func (a *Agent) conclude(d *duty, o outcome) {
 	default:
 		failed := d.entry.failing()
 		a.takeIn(d, o)
+		if o.err == nil && (d.doing == looking || d.doing == adopting) { // it hung
+			a.recovered(d)
+		}
 		a.noticeFailure(d.entry, failed)
 		if d.sink == nil && d.touched {
 			d.touched = false

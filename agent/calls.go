@@ -97,6 +97,9 @@ func (a *Agent) askAtOnce(e *entry) chan struct{} {
 	e.waiters = append(e.waiters, w)
 	e.ask().asked = true
 	a.schedule(e.ask(), a.now)
+	if e.ask().isStuck() {
+		e.dismiss()
+	}
 	return w
 }
 
@@ -105,13 +108,13 @@ func (a *Agent) askAtOnce(e *entry) chan struct{} {
 func (a *Agent) settle(e *entry) {
 	ask := e.ask()
 	failed := ask.trouble.failures > 0
-	if ask.running || ask.asked || !failed && (e.unheard > 0 || !ask.due.After(a.now)) {
+	if (ask.running || ask.asked) && !ask.isStuck() || !failed && (e.unheard > 0 || !ask.due.After(a.now)) {
 		return
 	}
 	settled, final := true, e.ask().trouble.failures == 0 || e.ask().trouble.kind == Configuration
 	if e.ask().trouble.failures == 0 {
 		for _, s := range e.sinks() {
-			settled = settled && (!s.owed || s.tried)
+			settled = settled && (!s.owed || s.tried || s.isStuck())
 			final = final && (!s.owed || s.trouble.failures >= quickTries)
 		}
 	}

@@ -60,6 +60,9 @@ type duty struct {
 	remove   bool      // the orphan's file is to go
 	trouble  trouble
 
+	hanging bool // its attempt should have come back long ago
+	blocked bool // it waits behind one that hangs
+
 	timer int // place in Agent.timers
 	turn  int // place in lane.ready
 }

@@ -15,6 +15,7 @@ type lane struct {
 	room    int          // how many duties may run at a time
 	running int          // how many do
 	again   int          // how many of them have failed before
+	hanging int          // how many of them hang
 	ready   queue[*duty] // those that are due, most urgent first
 	moved   time.Time    // when a duty last ended
 	openAt  int          // place in Agent.open
@@ -88,9 +89,9 @@ func (a *Agent) enqueue(d *duty) {
 // room for it, among the resting ones if there is room but it is too soon, and
 // takes it from there if not.
 func (a *Agent) reopen(l *lane) {
-	room, opens := l.room, time.Time{}
+	room, opens := l.most(), time.Time{}
 	if l.issuer != nil {
-		room, opens = l.issuer.room(l.room), l.issuer.opens()
+		opens = l.issuer.opens()
 	}
 	a.open.take(l)
 	a.resting.take(l)
@@ -101,6 +102,14 @@ func (a *Agent) reopen(l *lane) {
 	default:
 		a.open.put(l)
 	}
+}
+
+// most is how many duties may run at a time now.
+func (l *lane) most() int {
+	if l.issuer != nil {
+		return l.issuer.room(l.room)
+	}
+	return l.room
 }
 
 // wake opens the lanes that have rested for long enough.

@@ -79,7 +79,12 @@ func (d *duty) state(now time.Time) State {
 	}
 }
 
-func (d *duty) failing() *Failing { return d.trouble.failing(d.nextAt()) }
+func (d *duty) failing() *Failing {
+	if d.isStuck() {
+		return d.trouble.failing(time.Time{}) // nobody knows when it is tried again
+	}
+	return d.trouble.failing(d.nextAt())
+}
 
 func (t trouble) failing(retry time.Time) *Failing {
 	if t.failures == 0 {

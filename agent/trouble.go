@@ -15,6 +15,7 @@ type trouble struct {
 	alike    int       // how many of them, to the last, were of that kind
 	last     time.Time // when a source was last asked in vain
 	said     time.Time // when it was last logged
+	quiet    bool      // it was not logged, and its end is not
 	expired  bool      // it was said that the token expired meanwhile
 }
 
@@ -74,7 +75,8 @@ func (a *Agent) logFailure(d *duty, first, again string) {
 // recovered ends the duty's trouble, with a line that tells how long it was and
 // when the source, if it is that, is asked next.
 func (a *Agent) recovered(d *duty) {
-	if d.trouble.failures == 0 {
+	if d.trouble.failures == 0 || d.trouble.quiet {
+		d.trouble = trouble{}
 		return
 	}
 	log := a.about(d).WithFields(logrus.Fields{

@@ -143,3 +143,20 @@ token "hanging" {
 		t.Errorf("it took %v", took)
 	}
 }
+
+// A write that hangs must not be silent: the log and the status tell it, soon after the
+// minute that a write may take.
+func TestAWriteThatHangsIsToldByLogAndStatus(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, goodToken+hangingToken)
+	hangingFolder(t, s)
+	s.start(t)
+	eventuallyWithin(t, time.Minute+longest, "the failure of the token that hangs", func() bool {
+		tokens, err := s.client().Status(t.Context(), "hanging")
+		return err == nil && tokens[0].Failing != nil && strings.Contains(tokens[0].Failing.Error, "does not answer")
+	})
+	wantLines(t, s.log(t), `level=error msg="token not written" error="its folder does not answer since .*hanging/deep/token`)
+	out, _ := s.command(nil, "status").Output()
+	wantLines(t, string(out), `hanging .*missing`, `its folder does not answer`)
+	stopInTime(t, s)
+}
