@@ -5,6 +5,7 @@ PREFIX   ?= /usr/local
 DIST     ?= dist
 ZSH      ?= $(PREFIX)/share/zsh/site-functions
 FUZZTIME ?= 5s
+SOAKTIME ?= 30m
 RELEASE  := $(shell awk '/^Version:/ { print $$2 }' packaging/rpm/tokenagent.spec)
 export SOURCE_DATE_EPOCH ?= $(or $(BUILT),$(shell date -u -d "$$(awk '/^[*] / { print $$2, $$3, $$4, $$5; exit }' packaging/rpm/tokenagent.spec)" +%s))
 IMAGE    ?= localhost/tokenagent:$(VERSION)
@@ -12,7 +13,7 @@ BIN      := bin
 ARCHIVE  ?= $(BIN)/tokenagent-image.tar
 RACE     := $(if $(shell command -v gcc),-race)
 
-.PHONY: help build run test race fuzz soak lint bench cover image man install rpm deb sbom clean
+.PHONY: help build run test race quick figures fuzz soak lint bench cover image man install rpm deb sbom clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -29,14 +30,20 @@ test: ## all that CI checks but fuzzing; installs what it needs as root on Debia
 	.ci/packages
 	$(MAKE) --no-print-directory lint race
 
-race: ## every test, with the race detector
-	CGO_ENABLED=$(if $(RACE),1,0) go test $(RACE) $(TESTFLAGS) ./...
+race: ## every test, the long ones too, with the race detector
+	TOKENAGENT_LONG=1 CGO_ENABLED=$(if $(RACE),1,0) go test $(RACE) -timeout 2h $(TESTFLAGS) ./...
+
+quick: ## the tests that a few minutes are enough for: go test ./...
+	go test ./...
+
+figures: ## how fast an agent starts and how seldom it wakes up; on an idle machine
+	TOKENAGENT_LONG=1 TOKENAGENT_FIGURES=1 go test -count=1 -timeout 1h -v -run 'TestUnderSystemd|TestAnAgentAtRest' ./cmd/tokenagent
 
 fuzz: ## FUZZTIME (5s) of every fuzz target
 	.ci/fuzz $(FUZZTIME)
 
-soak: ## half an hour of 30 s tokens amid outages, kills, reloads, harmed files and clock steps; as root
-	TOKENAGENT_SOAK=30m go test -count=1 -timeout 60m -v -run 'TestSoak$$' ./cmd/tokenagent
+soak: ## SOAKTIME (30m) of 30 s tokens amid outages, kills, reloads, harmed files and clock steps; as root
+	TOKENAGENT_SOAK=$(SOAKTIME) go test -count=1 -timeout 2h -v -run 'TestSoak$$' ./cmd/tokenagent
 
 lint: ## gofmt, vet and staticcheck
 	@files=$$(gofmt -l .) && test -z "$$files" || { echo "not as gofmt writes it:" $$files; exit 1; }
@@ -46,7 +53,7 @@ bench: ## every benchmark
 	go test -run '^$$' -bench . -benchmem ./...
 
 cover: ## the share of the code that the tests run, in coverage.out
-	go test -coverprofile=coverage.out ./... && go tool cover -func=coverage.out | tail -n 1
+	TOKENAGENT_LONG=1 go test -timeout 2h -coverprofile=coverage.out ./... && go tool cover -func=coverage.out | tail -n 1
 
 image: build ## bin/tokenagent-image.tar, a container image; by buildah, without an engine or a registry
 	packaging/container/build $(BIN)/tokenagent '$(ARCHIVE)' '$(IMAGE)' '$(or $(BUILT),0)'

@@ -23,6 +23,7 @@ const mostIdle = 60 << 20
 // A thousand fetched tokens are kept in little memory. They are of several issuers,
 // as one would be asked for 200 s: TOKENAGENT_IDLE_ISSUERS=1 does so.
 func TestAThousandFetchedTokensAreKeptInLittleMemory(t *testing.T) {
+	requireLong(t)
 	t.Parallel()
 	const tokens = 1000
 	issuers := count(t, "TOKENAGENT_IDLE_ISSUERS", 50)

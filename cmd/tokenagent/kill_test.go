@@ -20,7 +20,7 @@ import (
 // kind of folder, and more if not enough of them hit a write.
 func TestAKilledAgentLeavesWholeTokensAndNothingElse(t *testing.T) {
 	t.Parallel()
-	kills := count(t, "TOKENAGENT_KILLS", 200) / 2
+	kills := often(t, "TOKENAGENT_KILLS", 200) / 2
 	t.Run("in its own folder", func(t *testing.T) {
 		s := newSite(t, killedTokens(""))
 		s.mkdir(t, "tokens", os.Geteuid(), 0o700)

@@ -24,6 +24,7 @@ const (
 )
 
 func TestPackages(t *testing.T) {
+	requireLong(t)
 	requireRoot(t, "install into a root file system")
 	requirePart(t, "rpmbuild", "--version")
 	requirePart(t, "rpmlint", "--version")

@@ -282,6 +282,7 @@ while [ $n -lt 3 ]; do
 done`
 
 func TestImage(t *testing.T) {
+	requireLong(t)
 	t.Parallel()
 	podman := withImage(t)
 	reader := busybox(t)

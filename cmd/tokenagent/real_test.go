@@ -21,6 +21,20 @@ func requirePart(t *testing.T, program string, args ...string) {
 	}
 }
 
+// isLong says whether the long tests run, and those that are shortened in full.
+// make test and CI see to it.
+func isLong() bool {
+	return os.Getenv("TOKENAGENT_LONG") == "1" || os.Getenv("TOKENAGENT_REQUIRE_REAL") == "1"
+}
+
+// requireLong skips a test that takes minutes, or whose parts do.
+func requireLong(t *testing.T) {
+	t.Helper()
+	if !isLong() {
+		t.Skip("a long test, which runs with TOKENAGENT_LONG=1, as in make test")
+	}
+}
+
 // requireRoot is requirePart for a test that takes root to use its parts.
 func requireRoot(t *testing.T, to string) {
 	t.Helper()

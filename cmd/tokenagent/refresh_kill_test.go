@@ -33,7 +33,7 @@ func TestAKilledAgentNeverLosesARefreshTokenThatItHasStored(t *testing.T) {
 	r := newRefreshSite(t)
 	r.renewFamily(t)
 	kept, lost := 0, 0
-	kills := count(t, "TOKENAGENT_KILLS", 200)
+	kills := often(t, "TOKENAGENT_KILLS", 200)
 	within := 2 * time.Millisecond // of the answer; it follows how fast the agents are here
 	for n := 0; n < kills || kept < kills/10 || lost < kills/50; n++ {
 		if n > 20*kills {

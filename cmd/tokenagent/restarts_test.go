@@ -19,7 +19,7 @@ import (
 // of its own.
 func TestRestartsAskNoSourceForATokenThatIsGood(t *testing.T) {
 	t.Parallel()
-	restarts := count(t, "TOKENAGENT_RESTARTS", 50)
+	restarts := often(t, "TOKENAGENT_RESTARTS", 50)
 	var names []string
 	for i := range 100 {
 		names = append(names, fmt.Sprintf("t%02d", i))

@@ -14,6 +14,7 @@ import (
 // The list of parts that `make sbom` writes names what was linked into the
 // program, no more and no less, and is the same each time.
 func TestSBOMNamesWhatTheProgramIsMadeOf(t *testing.T) {
+	requireLong(t)
 	t.Chdir(root)
 	t.Setenv("GOFLAGS", "-trimpath -buildvcs=false") // as the Makefile builds it
 	t.Setenv("CGO_ENABLED", "0")

@@ -266,6 +266,16 @@ func needRoot(t *testing.T) {
 	}
 }
 
+// often is how often something is done, which the environment may change; a tenth
+// of what is usual where no long tests run.
+func often(t *testing.T, variable string, usual int) int {
+	t.Helper()
+	if !isLong() {
+		usual = max(usual/10, 1)
+	}
+	return count(t, variable, usual)
+}
+
 // count is a number that the environment may change.
 func count(t *testing.T, variable string, usual int) int {
 	t.Helper()

@@ -24,21 +24,23 @@ import (
 
 // The soak: two agents keep tokens of 30 s, some that they sign, some from an issuer
 // behind a proxy that harms its answers, while everything that happens to an agent
-// happens to them. TOKENAGENT_SOAK (1m) says how long, TOKENAGENT_SEED what chance does.
+// happens to them. TOKENAGENT_SOAK says how long, TOKENAGENT_SEED what chance does.
 //
 // It is a violation when a reader finds
 //   - a torn, empty or too open file, ever;
 //   - an expired token that the agent could have signed;
 //   - an expired token although the proxy let an answer for it through in its last 10 s.
 //
-// The agent has 12 s to be up again after a kill, and 35 s to see that its clock was set.
+// The agent has 12 s to be up again after a kill, and 35 s to see that its clock was
+// set: too little on a busy machine, so this is no test among others but make soak.
 func TestSoak(t *testing.T) {
+	if os.Getenv("TOKENAGENT_SOAK") == "" {
+		t.Skip("it takes a machine for itself: make soak")
+	}
 	needRoot(t)
 	t.Parallel()
 	long, err := time.ParseDuration(os.Getenv("TOKENAGENT_SOAK"))
-	if err != nil {
-		long = time.Minute
-	}
+	check(t, err)
 	s := newSoak(t, uint64(count(t, "TOKENAGENT_SEED", int(rand.Uint32()))))
 	t.Logf("seed %d, for %v", s.seed, long)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -28,6 +28,7 @@ const (
 // The units do what they are for under a real systemd, which is PID 1 of a
 // machine of the test's own.
 func TestUnderSystemd(t *testing.T) {
+	requireLong(t)
 	requireRoot(t, "boot a machine")
 	requirePart(t, "systemd-nspawn", "--version")
 	requirePart(t, "unshare", "--mount", "--pid", "--fork", "mount", "-t", "tmpfs", "tmpfs", "/mnt")
@@ -383,6 +384,7 @@ token "t" {
 // as the host may be busy: a thread that waits for its turn goes to sleep more often.
 // It keeps what is promised with TOKENAGENT_FIGURES=1, which make figures sets.
 func TestAnAgentAtRestNeedsNextToNothing(t *testing.T) {
+	requireLong(t)
 	t.Parallel()
 	s := newSiteIn(t, "/var/tmp", tenTokens) // as the agent looks up when something happens in /tmp
 	s.mkdir(t, "tokens", os.Geteuid(), 0o700)

@@ -21,6 +21,7 @@ type OIDCProvider struct {
 // StartOIDCProvider runs one; testdata is the path of sources/testdata.
 func StartOIDCProvider(t testing.TB, testdata string) *OIDCProvider {
 	t.Helper()
+	needLong(t)
 	need(t, "", "node", "--version")
 	files := []string{"package.json", "package-lock.json", "server.mjs", "node18.mjs", "node18-hooks.mjs", "node18-crypto.mjs"}
 	folder := made(t, filepath.Join(testdata, "oidc-provider"), files, func(folder string) {

@@ -33,6 +33,7 @@ const secret = `a b:c%d+e&f=g/~"\`
 // testdata is the path of sources/testdata.
 func StartZitadel(t testing.TB, testdata string) *Real {
 	t.Helper()
+	needLong(t)
 	folder := made(t, filepath.Join(testdata, "zitadel"), []string{"main.go", "go.mod", "go.sum"}, func(folder string) {
 		need(t, folder, "go", "build", "-o", "zitadel", ".")
 	})
@@ -121,11 +122,20 @@ func made(t testing.TB, from string, files []string, do func(folder string)) str
 	return kept
 }
 
+// needLong skips a test with an issuer that others wrote where no long tests run:
+// it may take minutes to install. make test and CI run them.
+func needLong(t testing.TB) {
+	t.Helper()
+	if os.Getenv("TOKENAGENT_LONG") != "1" && os.Getenv("TOKENAGENT_REQUIRE_REAL") != "1" {
+		t.Skip("a long test, which runs with TOKENAGENT_LONG=1, as in make test")
+	}
+}
+
 // need runs a command in dir that a Real cannot be had without. Where it fails the
 // test is skipped, unless TOKENAGENT_REQUIRE_REAL=1 promises that all is there.
 func need(t testing.TB, dir, program string, args ...string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
 	defer cancel()
 	command := exec.CommandContext(ctx, program, args...)
 	command.Dir = dir
