@@ -75,6 +75,8 @@ token "copy" {
 token "program" {
   source = source.command.program
   sink "file" { path = "${path.config}/tokens/program" }
+  hook "on_change" { command = ["/bin/sh", "${path.config}/hook"] }
+  hook "on_failure" { command = ["/bin/sh", "${path.config}/hook"] }
 }
 `
 
@@ -100,10 +102,14 @@ func TestNoSecretTurnsUpWhereSomebodyLooks(t *testing.T) {
 	}
 	first := i.Refresh()
 	put(t, s.path("refresh"), first+"\n")
-	put(t, s.path("program"), "echo "+leakySecrets["printed"])
+	tells := "cat /proc/self/environ /proc/self/cmdline /proc/$$/cmdline /proc/$PPID/cmdline >>" + s.path("told") + "\n"
+	put(t, s.path("program"), tells+"echo "+leakySecrets["printed"])
+	put(t, s.path("hook"), tells+"cat >>"+s.path("told"))
+	s.mkdir(t, "tmp", os.Geteuid(), 0o700)
+	temporary := []string{"env", "TMPDIR=" + s.path("tmp")}
 	text := strings.NewReplacer("ISSUER", i.URL, "CA", i.CAFile).Replace(siteHead + leakyTokens)
 	put(t, s.path("site.hcl"), strings.Replace(text, "agent {", "agent {\n log_level = \"debug\"", 1))
-	s.start(t)
+	s.start(t, temporary...)
 	s.settled(t)
 
 	secrets := []string{first, base64.StdEncoding.EncodeToString([]byte("robot:" + leakySecrets["secret"]))}
@@ -121,15 +127,16 @@ func TestNoSecretTurnsUpWhereSomebodyLooks(t *testing.T) {
 	for _, leak := range leaks(s) {
 		leak.begin(t, i)
 		for _, args := range [][]string{{"refresh"}, {"status"}, {"status", "--json"}, {"check"}, {"check", "--online", "--issue"}} {
-			out, err := s.command(nil, args...).CombinedOutput()
+			out, err := s.command(temporary, args...).CombinedOutput()
 			fmt.Fprintf(&places, "\n%s, %s: %v\n%s", leak.what, strings.Join(args, " "), err, out)
 			if err == nil && args[0] == "refresh" {
 				t.Errorf("%s has nothing fail", leak.what)
 			}
 		}
 	}
-	places.WriteString(s.log(t) + keptOf(t, s) + argumentsOf(t, s))
-	for _, said := range []string{"invalid_scope", "password=[secret]", "it is no token"} {
+	s.stop(t)
+	places.WriteString(s.log(t) + keptOf(t, s) + readFile(t, s.path("told")))
+	for _, said := range []string{"invalid_scope", "password=[secret]", "it is no token", "TOKENAGENT_EVENT", "tokenagent\x00run"} {
 		if !strings.Contains(places.String(), said) {
 			t.Errorf("nobody says %q, so that little was looked at", said)
 		}
@@ -139,7 +146,11 @@ func TestNoSecretTurnsUpWhereSomebodyLooks(t *testing.T) {
 			t.Errorf("%.6s… turns up: %s", secret, places.String()[max(0, at-300):at])
 		}
 	}
-	s.stop(t)
+	left, err := os.ReadDir(s.path("tmp"))
+	check(t, err)
+	for _, entry := range left {
+		t.Errorf("%s is left where temporary files are", entry.Name())
+	}
 }
 
 // A leak is a way in which others repeat secrets.
@@ -211,10 +222,4 @@ func keptOf(t *testing.T, s *site) string {
 		t.Error("the agent keeps nothing")
 	}
 	return all.String()
-}
-
-// argumentsOf are the arguments of the agent, which everybody can see.
-func argumentsOf(t *testing.T, s *site) string {
-	t.Helper()
-	return readFile(t, fmt.Sprintf("/proc/%d/cmdline", s.agent.Process.Pid))
 }
