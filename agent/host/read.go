@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 
@@ -18,7 +19,7 @@ type File struct {
 	Keeper Identity // the user whose folder it lies in, by the rule of Open; else this process
 }
 
-// Open opens the regular file at the path, which is absolute, for reading. It never
+// Open opens the regular file at the path for reading. It never
 // waits, not even at a FIFO, and opens no device. Its errors do not begin with the path.
 //
 // An ordinary process opens it as itself. Root has powers that the users whose
@@ -39,7 +40,11 @@ func Open(path string) (*File, error) {
 	if os.Geteuid() != 0 {
 		return openAsSelf(path)
 	}
-	r := reading{path: path}
+	path, err := absolute(path)
+	if err != nil {
+		return nil, err
+	}
+	r := reading{path: filepath.Clean(path)}
 	defer r.close()
 	if err := r.begin(path); err != nil {
 		return nil, err

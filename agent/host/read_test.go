@@ -349,3 +349,19 @@ func descriptors(t *testing.T) int {
 	}
 	return len(names)
 }
+
+func TestARelativePathIsReadFromTheWorkingFolder(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile("file", []byte("content"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{"file": "", "./none": "no such file or directory"} {
+		f, err := Open(path)
+		if err == nil {
+			f.Close()
+		}
+		if got := fmt.Sprint(err); want == "" && err != nil || want != "" && got != want {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
