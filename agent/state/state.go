@@ -1,6 +1,6 @@
-// Package state keeps what outlives the process in one folder: the records of
-// the files that were written, the key of the definitions' digests, and the
-// lock that admits one running agent.
+// Package state keeps what outlives the process in one folder for each configuration:
+// the records of the files that were written, the hooks that are pending, the key of
+// the definitions' digests, and the lock that admits one running agent.
 package state
 
 import (
@@ -39,8 +39,11 @@ type State struct {
 	// [agent.Records]. It may be nil.
 	Orphans func(agent.Record) agent.Sink
 
-	dir     string
-	key     []byte
+	dir      string
+	home     *Home // whose folder it is, by Claim; nil: not known
+	key      []byte
+	firstKey []byte // the key of a folder that has none yet; nil: a random one
+
 	records []agent.Record
 	hooks   *hooks
 
@@ -72,7 +75,10 @@ func (l *Locked) Error() string {
 // Open makes the folder if it is missing, locks it until Close, and reads what
 // is in there. What cannot be read is set aside, with a warning: nothing in
 // there is worth not starting for.
-func Open(dir string) (*State, error) {
+func Open(dir string) (*State, error) { return newState(dir).open() }
+
+func (s *State) open() (*State, error) {
+	dir := s.dir
 	if !filepath.IsAbs(dir) {
 		return nil, fmt.Errorf("state folder %s: the path is relative; name it from the root", dir)
 	}
@@ -83,7 +89,6 @@ func Open(dir string) (*State, error) {
 	if odd != nil && os.Geteuid() == 0 {
 		return nil, odd
 	}
-	s := newState(dir)
 	if odd != nil { // without root's powers there is nothing to be gained by leading the process astray
 		s.warn("%v", odd)
 	}
@@ -119,10 +124,10 @@ func Read(dir string) *State {
 	return s
 }
 
-// Close gives the lock back. It does not wait for long where the folder hangs:
+// Close gives the lock back; a nil State has none. It does not wait for long where the folder hangs:
 // then the end of the process does it.
 func (s *State) Close() error {
-	if s.lock == nil {
+	if s == nil || s.lock == nil {
 		return nil
 	}
 	closed := make(chan error, 1)
@@ -198,7 +203,7 @@ func (s *State) Check() bool {
 			s.warn("%s was deleted or replaced while this agent runs; it is written again", s.ledger.path)
 		}
 	}
-	return s.ready() == nil && s.checkKey() == nil && s.hooks.check() == nil && !s.ledger.whole
+	return s.ready() == nil && s.checkKey() == nil && s.checkOwner() == nil && s.hooks.check() == nil && !s.ledger.whole
 }
 
 // Owe adds to the hooks that are pending. It returns when they are on the disk, or
@@ -249,7 +254,7 @@ func (s *State) ready() error {
 	s.lock.Close()
 	s.lock = lock
 	s.warn("%s was deleted or replaced while this agent runs; it is made again", gone)
-	return s.checkKey()
+	return errors.Join(s.checkKey(), s.checkOwner())
 }
 
 // takeLock takes the lock of the folder, which goes with the file.
@@ -398,8 +403,11 @@ func (s *State) readOrMakeKey() (err error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		s.setAside(keyName, err)
 	}
-	s.key = make([]byte, keyBytes)
-	rand.Read(s.key)
+	s.key = s.firstKey
+	if s.key == nil {
+		s.key = make([]byte, keyBytes)
+		rand.Read(s.key)
+	}
 	if err := replaceFile(filepath.Join(s.dir, keyName), s.key); err != nil {
 		return fmt.Errorf("state folder: %w", err)
 	}
