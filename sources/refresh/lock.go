@@ -48,6 +48,10 @@ func (s *Store) Lock(ctx context.Context) (*Lock, error) {
 	l := &Lock{s, file}
 	l.sign()
 	l.sweep(ctx)
+	if err := l.inherit(ctx); err != nil {
+		l.Release()
+		return nil, err
+	}
 	return l, nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"path/filepath"
 	"time"
@@ -71,18 +72,25 @@ type Store struct {
 	path  string // of the file
 	lock  string // the file that is locked, for the other one is replaced
 	queue string // is locked by who is the next to have the lock
+
+	former Former
 }
 
 const (
-	folderName = "refresh" // in the state folder
-	version    = 1
+	folderName  = "refresh" // in the state folder
+	tokenSuffix = ".json"
+	version     = 1
 )
 
 // NewStore returns the Store for the source of that name in the state folder,
 // whose path is absolute. Nothing is made or read yet.
 func NewStore(stateDir, name string) *Store {
-	base := filepath.Join(stateDir, folderName, url.PathEscape(name))
-	return &Store{path: base + ".json", lock: base + ".lock", queue: base + ".queue"}
+	return newStore(stateDir, url.PathEscape(name))
+}
+
+func newStore(stateDir, fileName string) *Store {
+	base := filepath.Join(stateDir, folderName, fileName)
+	return &Store{path: base + tokenSuffix, lock: base + ".lock", queue: base + ".queue"}
 }
 
 // Path is the file that the token is stored in.
@@ -97,6 +105,11 @@ func CheckName(name string) string {
 // it reads it under the lock. The error of a store without one is fs.ErrNotExist.
 func (s *Store) Read() (Token, error) {
 	content, err := s.file().Read()
+	if errors.Is(err, fs.ErrNotExist) {
+		if t, former := s.inherited(); former != nil {
+			return t, nil
+		}
+	}
 	if err != nil {
 		return Token{}, advised(err)
 	}
