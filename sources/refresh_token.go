@@ -90,6 +90,7 @@ func decodeRefreshToken(b *config.Block) agent.Source {
 	s := &refreshToken{asker: set.asker(b), file: set.RefreshTokenFile, login: b.Command("login", b.Name()), turn: make(chan struct{}, 1)}
 	if dir := b.StateDir(); dir != "" {
 		s.store = refresh.NewStore(dir, b.Name())
+		s.store.Inherit(refresh.Former{Dirs: b.FormerStateDirs, Lock: b.LockFormer, Ours: s.gave})
 	}
 	if problem := refresh.CheckName(b.Name()); problem != "" {
 		b.Fault("", "no file can have the name of this source", "its refresh token is kept in a file of that name; "+problem)
@@ -248,7 +249,7 @@ func (u usable) followed(answer issuer.Answer) refresh.Token {
 // counts says which refresh token counts: the stored one, unless it is another
 // issuer's or client's, or refresh_token_file has changed since it was first read.
 func (s *refreshToken) counts(stored refresh.Token) (usable, error) {
-	ours := stored.Issuer == s.server.Name() && stored.ClientID == s.client.ID
+	ours := s.gave(stored)
 	if s.file != "" {
 		content, err := readRefreshToken(s.file)
 		switch unread := (&unreadFile{err}); {
@@ -267,6 +268,17 @@ func (s *refreshToken) counts(stored refresh.Token) (usable, error) {
 	}
 	return usable{}, fmt.Errorf("%s: the refresh token is of the issuer %s for the client %q, and this source asks %s as %q; to get one: %s",
 		s.store.Path(), stored.Issuer, stored.ClientID, s.server.Name(), s.client.ID, s.login)
+}
+
+// gave reports whether the token is of the issuer and client of this source.
+func (s *refreshToken) gave(t refresh.Token) bool {
+	return t.Issuer == s.server.Name() && t.ClientID == s.client.ID
+}
+
+// RefreshToken reports whether the source of that name, with that token in the
+// state folder, is s.
+func (s *refreshToken) RefreshToken(name string, t refresh.Token) bool {
+	return s.store != nil && s.store.Is(name) && s.gave(t)
 }
 
 // An unreadFile is the error of a refresh_token_file that cannot be used.

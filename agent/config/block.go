@@ -87,8 +87,14 @@ type Environment struct {
 	Definitions          bool                              // look at no key, secret, user or folder
 	Command              func(Settings, ...string) string  // see Block.Command; nil: the program's name and the arguments
 	StateDir             func(Settings) string             // the folder for what is kept across restarts, for an agent block that says so; nil or "": none
+	FormerStateDirs      func(Settings) []string           // see Block.FormerStateDirs; nil: there are none
+	LockFormer           FormerLock                        // see Block.LockFormer; nil where FormerStateDirs is
 	DigestKey            func(Settings) []byte             // key of every Renewer's Digest, for an agent block that says so; nil: none
 }
+
+// A FormerLock keeps others from one of the folders of Block.FormerStateDirs, until
+// release is called.
+type FormerLock func(settings Settings, dir string) (release func(), err error)
 
 // A Block is one source, sink or hook block of the configuration as its decoder sees
 // it, with all expressions evaluated. The text of faults is lower case without
@@ -135,6 +141,22 @@ func (b *Block) StateDir() string {
 		return ""
 	}
 	return b.load.env.StateDir(b.load.settings)
+}
+
+// FormerStateDirs are the folders with what an older version kept for all
+// configurations together. What belongs to this one is to be moved from there to
+// StateDir, under LockFormer. The answer may be another at each call.
+func (b *Block) FormerStateDirs() []string {
+	if b.load.env.FormerStateDirs == nil {
+		return nil
+	}
+	return b.load.env.FormerStateDirs(b.load.settings)
+}
+
+// LockFormer keeps others from the folder, until release is called. An error says
+// who works with it.
+func (b *Block) LockFormer(dir string) (release func(), err error) {
+	return b.load.env.LockFormer(b.load.settings, dir)
 }
 
 // Command is what a person types into a shell to run this program with the

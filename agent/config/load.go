@@ -8,6 +8,8 @@ import (
 	"cmp"
 	"path/filepath"
 	"reflect"
+	"regexp"
+	"slices"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
@@ -33,6 +35,7 @@ type Source struct {
 // Settings are the agent block. What it leaves out is the zero value, but for
 // LogLevel "info" and LogFormat "text".
 type Settings struct {
+	Name         string `hcl:"name,optional"` // of the configuration, where its state is kept; "": a name made of its paths
 	StateDir     string `hcl:"state_dir,optional,path"`
 	Control      string `hcl:"control,optional,path"`
 	ControlGroup string `hcl:"control_group,optional"`
@@ -141,8 +144,21 @@ func (l *loading) decodeAgent() {
 	}
 	b := l.block(l.agentBlock, "", nil)
 	b.decode(&l.settings)
+	b.checkName(&l.settings)
 	b.oneOf("log_level", l.settings.LogLevel, "debug", "info", "warn", "error")
 	b.oneOf("log_format", l.settings.LogFormat, "text", "json")
+}
+
+// fileName is what the name of a configuration looks like.
+var fileName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
+// checkName reports a name that a folder cannot have.
+func (b *Block) checkName(s *Settings) {
+	if !b.Has("name") || slices.Contains(b.wrong, "name") || fileName.MatchString(s.Name) && s.Name != "." && s.Name != ".." {
+		return
+	}
+	b.Fault("name", "not a name for a configuration", `a folder gets this name: 1 to 64 letters, digits, ".", "_" and "-" are allowed, but not "." or ".." alone`)
+	s.Name = ""
 }
 
 // watch adds an absolute path to those whose change is a reason to load again.

@@ -148,6 +148,7 @@ func TestSettings(t *testing.T) {
   log_level     = "warn"
   log_format    = "json"
   require_all   = true
+  name          = "site"
 }` + "\n" + replaceIn(t, oneToken, "source.fake.s", "source.fake.s\n  required = false")})
 	config, faults := Load([]string{folder}, fakes(""), testEnvironment())
 	if faults.HasErrors() {
@@ -156,7 +157,7 @@ func TestSettings(t *testing.T) {
 	if !config.Renewers[0].Required {
 		t.Error("require_all is on, but the token is not required")
 	}
-	want := Settings{folder + "/state", "/run/x.sock", "operators", "warn", "json", true}
+	want := Settings{"site", folder + "/state", "/run/x.sock", "operators", "warn", "json", true}
 	if diff := cmp.Diff(want, config.Settings); diff != "" {
 		t.Error(diff)
 	}

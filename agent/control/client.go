@@ -41,6 +41,9 @@ func NewClient(path string) *Client {
 	}}
 }
 
+// Path is the path of the socket.
+func (c *Client) Path() string { return c.path }
+
 // Status asks for the states of the tokens that the names select; no name: all.
 func (c *Client) Status(ctx context.Context, names ...string) ([]agent.Status, error) {
 	var statuses []agent.Status

@@ -16,8 +16,9 @@ import (
 // ErrInUse is the error of a socket that another agent serves.
 var ErrInUse = errors.New("another agent answers there")
 
-// longestPath is what struct sockaddr_un holds, less its final NUL; unix(7).
-const longestPath = 107
+// LongestPath is the length in bytes of the longest path that a socket can have:
+// what struct sockaddr_un holds, less its final NUL; unix(7).
+const LongestPath = 107
 
 // OwnerOnly is the group for a socket that only its owner may open.
 const OwnerOnly = -1
@@ -28,8 +29,8 @@ const OwnerOnly = -1
 // that nobody serves any more is replaced; one that answers is ErrInUse;
 // anything else at path is left alone and an error.
 func Listen(path string, group int) (net.Listener, error) {
-	if len(path) > longestPath {
-		return nil, fmt.Errorf("control socket %s: a socket's path has at most %d bytes; set a shorter control in the agent block", path, longestPath)
+	if len(path) > LongestPath {
+		return nil, fmt.Errorf("control socket %s: a socket's path has at most %d bytes; set a shorter control in the agent block", path, LongestPath)
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)

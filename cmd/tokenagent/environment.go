@@ -14,9 +14,8 @@ import (
 
 const fqdnTimeout = 5 * time.Second
 
-// environment is what the configuration may know of this machine; key makes the
-// digests of its definitions, nil where nobody compares them.
-func environment(definitions bool, key func(config.Settings) []byte) config.Environment {
+// environment is what the configuration may know of this machine.
+func (p *place) environment(definitions bool) config.Environment {
 	host, _ := os.Hostname()
 	id, _ := os.ReadFile("/etc/machine-id")
 	return config.Environment{
@@ -28,8 +27,11 @@ func environment(definitions bool, key func(config.Settings) []byte) config.Envi
 		Discovery:            discovery(),
 		Knob:                 condorKnob(),
 		Definitions:          definitions,
-		StateDir:             stateFolder,
-		DigestKey:            key,
+		Command:              p.command,
+		StateDir:             func(s config.Settings) string { return p.home(s).Dir() },
+		FormerStateDirs:      func(s config.Settings) []string { return p.home(s).Former() },
+		LockFormer:           func(s config.Settings, dir string) (func(), error) { return p.home(s).LockFormer(dir) },
+		DigestKey:            p.key,
 	}
 }
 
@@ -58,9 +60,10 @@ func discovery() string {
 	return filepath.Join(folder, fmt.Sprintf("bt_u%d", os.Geteuid()))
 }
 
-// stateFolder is where the agent remembers: what the agent block or systemd
-// says, else the custom of root and of other users. "" when there is none.
-func stateFolder(s config.Settings) string {
+// stateBase is the folder where the agents of this user remember: what the agent
+// block or systemd says, else the custom of root and of other users. "" when there
+// is none. See place.home for the folder of one configuration.
+func stateBase(s config.Settings) string {
 	switch {
 	case s.StateDir != "":
 		return s.StateDir
@@ -83,21 +86,22 @@ func usualState() string {
 	return ""
 }
 
-// controlPath is where the control socket lies; "" when there is no place for it.
-func controlPath(s config.Settings) string {
+// controlName is the name of a control socket.
+const controlName = "control.sock"
+
+// runtimeBase is the folder where the agents of this user have their control
+// sockets; "" when there is none. Where nothing else is there, it is the base of
+// the state folders.
+func runtimeBase(s config.Settings) string {
 	switch {
-	case s.Control != "":
-		return s.Control
 	case folderFrom("RUNTIME_DIRECTORY") != "":
-		return filepath.Join(folderFrom("RUNTIME_DIRECTORY"), "control.sock")
+		return folderFrom("RUNTIME_DIRECTORY")
 	case os.Geteuid() == 0:
-		return "/run/tokenagent/control.sock"
+		return "/run/tokenagent"
 	case folderFrom("XDG_RUNTIME_DIR") != "":
-		return filepath.Join(folderFrom("XDG_RUNTIME_DIR"), "tokenagent/control.sock")
-	case stateFolder(s) != "":
-		return filepath.Join(stateFolder(s), "control.sock")
+		return filepath.Join(folderFrom("XDG_RUNTIME_DIR"), "tokenagent")
 	}
-	return ""
+	return stateBase(s)
 }
 
 // folderFrom is the folder that the variable names, of several that

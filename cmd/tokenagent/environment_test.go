@@ -53,10 +53,10 @@ func TestPlacesOfStateAndSocket(t *testing.T) {
 			for _, v := range []string{"STATE_DIRECTORY", "RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR", "XDG_STATE_HOME", "HOME"} {
 				t.Setenv(v, c.env[v])
 			}
-			if got := stateFolder(c.settings); got != c.state {
+			if got := new(place).home(c.settings).Dir(); got != c.state {
 				t.Errorf("state is %s, want %s", got, c.state)
 			}
-			if got := controlPath(c.settings); got != c.control {
+			if got := new(place).socketPath(c.settings); got != c.control {
 				t.Errorf("control is %s, want %s", got, c.control)
 			}
 		})
@@ -65,7 +65,7 @@ func TestPlacesOfStateAndSocket(t *testing.T) {
 
 func TestDigestKeyStaysInTheStateFolder(t *testing.T) {
 	folder := config.Settings{StateDir: t.TempDir()}
-	var one, other memory
+	one, other := memory{from: new(place)}, memory{from: new(place)}
 	key := one.digestKey(folder)
 	if len(key) != 32 || string(key) != string(one.digestKey(folder)) {
 		t.Error("a reload would find every definition changed")
@@ -74,7 +74,7 @@ func TestDigestKeyStaysInTheStateFolder(t *testing.T) {
 		t.Error("two have the folder")
 	}
 	one.close()
-	var next memory
+	next := memory{from: new(place)}
 	if string(next.digestKey(folder)) != string(key) {
 		t.Error("a restart would find every definition changed")
 	}
@@ -83,7 +83,7 @@ func TestDigestKeyStaysInTheStateFolder(t *testing.T) {
 
 func TestWithoutAStateFolderTheKeyIsOneForTheProcess(t *testing.T) {
 	folder := config.Settings{StateDir: "/proc/nowhere"}
-	var m memory
+	m := memory{from: new(place)}
 	if key := m.digestKey(folder); len(key) != 32 || string(key) != string(m.digestKey(folder)) || m.err == nil || m.taken() != nil {
 		t.Errorf("key of %d bytes, %v", len(key), m.err)
 	}

@@ -285,7 +285,7 @@ func failsAs(t *testing.T, s *site, kind, because string) string {
 // holds one of the secrets.
 func shownNowhere(t *testing.T, s *site, secrets ...string) {
 	t.Helper()
-	files, err := filepath.Glob(s.path("state/*"))
+	files, err := filepath.Glob(s.state("*"))
 	check(t, err)
 	for _, path := range append(files, s.path("log")) {
 		info, err := os.Stat(path)
@@ -323,7 +323,7 @@ func logIn(t *testing.T, p *issuertest.OIDCProvider, args ...string) {
 // storedToken is what lies in the state folder for the next renewal.
 func storedToken(t *testing.T, s *site) string {
 	t.Helper()
-	token, err := refresh.NewStore(s.path("state"), "it").Read()
+	token, err := refresh.NewStore(s.state(""), "it").Read()
 	check(t, err)
 	return token.Text.Reveal()
 }

@@ -140,9 +140,9 @@ func wantNothingLeft(t *testing.T, s *site) {
 		s.mustLook(t, "tokens/"+name)
 	}
 	wantFiles(t, s.path("tokens"), "a b c")
-	wantFiles(t, s.path("state"), "digest.key lock records.jsonl")
+	wantFiles(t, s.state(""), "digest.key lock owner.json records.jsonl")
 	wantFiles(t, s.folder, "control.sock.lock key.pem log site.hcl state tokens")
-	if n := len(state.Read(s.path("state")).Recall()); n != len(killedNames) {
+	if n := len(state.Read(s.state("")).Recall()); n != len(killedNames) {
 		t.Errorf("there are %d records", n)
 	}
 }
@@ -178,8 +178,8 @@ func TestAnAgentKilledAsItMakesTheDigestKeyLeavesNoHalfOne(t *testing.T) {
 	s.mkdir(t, "tokens", os.Geteuid(), 0o700)
 	strace := []string{"strace", "-f", "-o", "/dev/null", "-e", "inject=write:signal=KILL"}
 	requirePart(t, strace[0], "-o", "/dev/null", "true")
-	for _, path := range []string{"state/digest.key", "state/digest.key.tmp"} {
-		strace = append(strace, "-P", s.path(path))
+	for _, path := range []string{s.state("digest.key"), s.state("digest.key.tmp")} {
+		strace = append(strace, "-P", path)
 	}
 	if out, err := s.command(strace, "once").CombinedOutput(); err == nil {
 		t.Fatalf("it was not killed:\n%s", out)
@@ -188,5 +188,5 @@ func TestAnAgentKilledAsItMakesTheDigestKeyLeavesNoHalfOne(t *testing.T) {
 	if err != nil || strings.Contains(string(out), "set aside") {
 		t.Errorf("%v\n%s", err, out)
 	}
-	wantFiles(t, s.path("state"), "digest.key lock records.jsonl")
+	wantFiles(t, s.state(""), "digest.key lock owner.json records.jsonl")
 }

@@ -68,6 +68,7 @@ func (l *login) run(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
+	l.from.claimBase(ctx, cfg)
 	tokens := slices.DeleteFunc(slices.Clone(cfg.Renewers), func(r agent.Renewer) bool { return r.Source != chosen.Source })
 	file, err := chosen.Source.(sources.LoginSource).Login(ctx, l.request(tokens), l.show)
 	if err != nil {
@@ -149,15 +150,18 @@ func (l *login) show(d issuer.Device) {
 
 // tell has a running agent try again, and returns what has come of it.
 func (l *login) tell(ctx context.Context, s config.Settings, tokens []agent.Renewer) error {
-	path := l.from.socketPath(s)
-	if path == "" || len(tokens) == 0 {
+	if len(tokens) == 0 {
 		return nil
 	}
 	var names []string
 	for _, r := range tokens {
 		names = append(names, r.Name)
 	}
-	found, err := control.NewClient(path).Refresh(ctx, names...)
+	var found []agent.Status
+	client, err := l.from.agent(ctx, s)
+	if err == nil {
+		found, err = client.Refresh(ctx, names...)
+	}
 	if errors.Is(err, control.ErrNoAgent) {
 		fmt.Fprintln(l.out, "no agent runs; the next one uses it")
 		return nil

@@ -105,7 +105,7 @@ func (s *loginSite) wantLogin(t *testing.T, code int, args []string, words ...st
 	s.wantNoSecret(t, out)
 }
 
-func (s *loginSite) store() *refresh.Store { return refresh.NewStore(s.path("state"), "cilogon") }
+func (s *loginSite) store() *refresh.Store { return refresh.NewStore(s.state(""), "cilogon") }
 
 // wantNoSecret demands that the text shows neither the refresh token nor any other.
 func (s *loginSite) wantNoSecret(t *testing.T, text string) {

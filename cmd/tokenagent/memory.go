@@ -14,11 +14,13 @@ import (
 	"github.com/tokenagent/tokenagent/agent/config"
 	"github.com/tokenagent/tokenagent/agent/state"
 	"github.com/tokenagent/tokenagent/sinks"
+	"github.com/tokenagent/tokenagent/sources/refresh"
 )
 
 // A memory is the state folder of one run or once, opened and locked when the
 // configuration has said where it is.
 type memory struct {
+	from  *place
 	state *state.State // nil: there is none
 	err   error        // why not
 	key   []byte
@@ -30,7 +32,9 @@ func (m *memory) digestKey(s config.Settings) []byte {
 	if m.key != nil {
 		return m.key
 	}
-	m.state, m.err = openState(stateFolder(s))
+	home := m.from.home(s)
+	m.from.began = &home
+	m.state, m.err = openState(home)
 	if m.err != nil {
 		m.key = make([]byte, 32)
 		rand.Read(m.key) // never fails, see crypto/rand
@@ -40,16 +44,65 @@ func (m *memory) digestKey(s config.Settings) []byte {
 	return m.key
 }
 
-func openState(dir string) (*state.State, error) {
-	if dir == "" {
+func openState(home state.Home) (*state.State, error) {
+	if home.Base == "" {
 		return nil, errors.New("there is no home directory for one; set state_dir in the agent block")
 	}
-	s, err := state.Open(dir)
+	s, err := state.OpenHome(home)
 	if err != nil {
 		return nil, err
 	}
 	s.Orphans = sinks.Orphan
 	return s, nil
+}
+
+// claim makes the state folder that of the configuration, and moves there what an
+// older version kept for it in the base. What cannot be moved is not lost.
+func (m *memory) claim(ctx context.Context, cfg *config.Config, log logrus.FieldLogger) {
+	if m.state == nil {
+		return
+	}
+	if err := m.state.Claim(*m.from.began, claimsOf(ctx, cfg)); err != nil {
+		log.WithError(err).Warn("not all that an older version kept for this configuration could be moved to its state folder; it stays where it is, and the next start tries again")
+	}
+}
+
+// claimBase makes the base the default configuration's, if no agent has done so
+// yet: no other configuration takes for its own then what a login stores there.
+func (p *place) claimBase(ctx context.Context, cfg *config.Config) {
+	home := p.home(cfg.Settings)
+	if home.Name != "" || home.Base == "" {
+		return
+	}
+	if s, err := state.OpenHome(home); err == nil { // an agent that works with it has done so
+		_ = s.Claim(home, claimsOf(ctx, cfg)) // the next start of the agent says what fails
+		s.Close()
+	}
+}
+
+// claimsOf is what the configuration names in a state folder.
+func claimsOf(ctx context.Context, cfg *config.Config) state.Names {
+	names := state.Names{Tokens: map[string]bool{}, Paths: map[string]bool{}}
+	for _, r := range cfg.Renewers {
+		names.Tokens[r.Name] = true
+	}
+	for _, path := range sinkPaths(cfg.Renewers) {
+		names.Paths[path] = true
+	}
+	names.Evict = func(from, to string) error {
+		return refresh.Evict(ctx, from, to, func(name string, t refresh.Token) bool { return namesRefresh(cfg, name, t) })
+	}
+	return names
+}
+
+// namesRefresh reports whether the refresh token is that of a source.
+func namesRefresh(cfg *config.Config, name string, t refresh.Token) bool {
+	return slices.ContainsFunc(cfg.Sources, func(s config.Source) bool {
+		keeper, is := s.Source.(interface {
+			RefreshToken(name string, t refresh.Token) bool
+		})
+		return is && keeper.RefreshToken(name, t)
+	})
 }
 
 // taken is the error of a folder that another agent works with.
@@ -132,9 +185,9 @@ func (m *memory) sweepOnce(ctx context.Context, log logrus.FieldLogger, recorded
 // lock now, say of one token; see inFiles.
 type recalled map[string]agent.Record // by path
 
-func recall(s *state.State) recalled {
+func recall(records []agent.Record) recalled {
 	all := recalled{}
-	for _, r := range s.Recall() {
+	for _, r := range records {
 		all[r.Path] = r
 	}
 	return all

@@ -11,12 +11,13 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/state"
 	"github.com/tokenagent/tokenagent/sinks/safefile"
 )
 
 func TestTemporaryFileOfASinkThatLeftTheConfigurationIsRemoved(t *testing.T) {
 	dir, folder := t.TempDir(), t.TempDir()
-	s, err := openState(dir)
+	s, err := openState(state.Home{Base: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +36,7 @@ func TestTemporaryFileOfASinkThatLeftTheConfigurationIsRemoved(t *testing.T) {
 	}
 
 	m := &memory{}
-	if m.state, err = openState(dir); err != nil {
+	if m.state, err = openState(state.Home{Base: dir}); err != nil {
 		t.Fatal(err)
 	}
 	defer m.close()

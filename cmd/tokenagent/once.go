@@ -54,14 +54,14 @@ has faults, 1 an agent runs already (ask it with tokenagent refresh).`,
 // pass has the tokens that the names select in their places, and returns what
 // has become of them.
 func pass(ctx context.Context, from *place, names []string, force bool, stderr io.Writer) ([]agent.Status, error) {
-	var m memory
+	m := memory{from: from}
 	from.key = m.digestKey
 	defer m.close()
 	cfg, faults := from.read(false)
 	if faults.HasErrors() {
 		return nil, from.refuse(faults)
 	}
-	if err := alone(ctx, from, cfg.Settings); err != nil {
+	if err := from.alone(ctx, cfg.Settings); err != nil {
 		return nil, err
 	}
 	if err := m.taken(); err != nil {
@@ -74,6 +74,7 @@ func pass(ctx context.Context, from *place, names []string, force bool, stderr i
 	for _, w := range faults {
 		log.Warn(w.Error())
 	}
+	m.claim(ctx, cfg, log)
 	a := agent.NewAt(wall, log, cfg.Renewers)
 	m.give(a, log)
 	if err := a.Only(names...); err != nil {
@@ -110,17 +111,16 @@ func ended(tokens []agent.Status) []agent.Status {
 }
 
 // alone is the error of a configuration that a running agent takes care of.
-func alone(ctx context.Context, from *place, s config.Settings) error {
-	path := from.socketPath(s)
-	if path == "" {
-		return nil
+func (p *place) alone(ctx context.Context, s config.Settings) error {
+	client, err := p.agent(ctx, s)
+	if err == nil {
+		_, err = client.Status(ctx)
 	}
-	_, err := control.NewClient(path).Status(ctx)
 	if errors.Is(err, control.ErrNoAgent) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	return fmt.Errorf("an agent runs already, and answers at %s; have it issue new tokens with tokenagent refresh", path)
+	return fmt.Errorf("an agent runs already, and answers at %s; have it issue new tokens with tokenagent refresh", client.Path())
 }

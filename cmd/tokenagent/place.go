@@ -15,6 +15,7 @@ import (
 	"github.com/tokenagent/tokenagent/agent/config"
 	"github.com/tokenagent/tokenagent/agent/control"
 	"github.com/tokenagent/tokenagent/agent/program"
+	"github.com/tokenagent/tokenagent/agent/state"
 	"github.com/tokenagent/tokenagent/sinks"
 	"github.com/tokenagent/tokenagent/sources"
 )
@@ -24,6 +25,8 @@ type place struct {
 	configs []string                     // files and folders; none: the default
 	socket  string                       // "": as the configuration says
 	key     func(config.Settings) []byte // see config.Environment; nil where digests are not compared
+	loaded  *config.Config               // the last that client has read
+	began   *state.Home                  // of the agent that runs in this process, whatever a reload says; nil: there is none
 }
 
 func (p *place) flags(c *cobra.Command) {
@@ -68,9 +71,7 @@ func (p *place) refuse(faults config.Faults) error {
 
 // read is load for those who tell errors and warnings in their own way.
 func (p *place) read(definitions bool) (*config.Config, config.Faults) {
-	env := environment(definitions, p.key)
-	env.Command = p.command
-	return config.Load(p.paths(), kinds, env)
+	return config.Load(p.paths(), kinds, p.environment(definitions))
 }
 
 // command is what a person types into a shell to run this program with the
@@ -98,21 +99,6 @@ func textOf(faults config.Faults) string {
 	return text.String()
 }
 
-// followed are the paths as everybody else finds them, too.
-func (p *place) followed() (all []string) {
-	for _, path := range p.paths() {
-		path = strings.TrimSuffix(path, "/*.hcl") // which stands for the folder
-		if abs, err := filepath.Abs(path); err == nil {
-			path = abs
-		}
-		if real, err := filepath.EvalSymlinks(path); err == nil {
-			path = real
-		}
-		all = append(all, path)
-	}
-	return all
-}
-
 // client asks the agent of this configuration. Of one with faults it may be
 // unknown where its agent answers; then the faults are the error, except for the
 // default configuration, whose agent is looked for in the default place.
@@ -121,45 +107,46 @@ func (p *place) client(ctx context.Context) (*control.Client, error) {
 		return control.NewClient(p.socket), nil
 	}
 	cfg, faults := p.read(true)
+	p.loaded = cfg
 	if faults.HasErrors() && cfg.Settings.Control == "" && len(p.configs) > 0 {
 		return nil, faulted(textOf(faults.Errors()) + "\nno agent was asked: the configuration that says where it answers has faults; its socket can be named with --control")
 	}
-	path := p.socketPath(cfg.Settings)
-	if path == "" {
-		return nil, fmt.Errorf("%w: there is no folder for a control socket; set control in the agent block, or name a socket with --control", control.ErrNoAgent)
-	}
-	client := control.NewClient(path)
-	if len(p.configs) > 0 && cfg.Settings.Control == "" {
-		if err := p.notAnother(ctx, client, path); err != nil {
-			return nil, err
-		}
-	}
-	return client, nil
+	return p.agent(ctx, cfg.Settings)
 }
 
-// notAnother is the error where the agent that answers follows other files than
-// the named ones. That may be where the configuration does not say where its agent
-// answers, as that of tokenagent@site.service, which answers elsewhere.
-func (p *place) notAnother(ctx context.Context, client *control.Client, path string) error {
+// agent is a client of the agent that keeps this configuration. Where the
+// configuration says nowhere that its agent answers, the one that answers must
+// follow its files: an agent of another configuration is refused.
+func (p *place) agent(ctx context.Context, s config.Settings) (*control.Client, error) {
+	paths := p.socketPaths(s)
+	own := control.NewClient(paths[0])
+	switch {
+	case paths[0] == "":
+		return nil, fmt.Errorf("%w: there is no folder for a control socket; set control in the agent block, or name a socket with --control", control.ErrNoAgent)
+	case p.socket != "" || s.Control != "":
+		return own, nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, probeLimit)
 	defer cancel()
-	theirs, err := client.Follows(ctx)
-	if err != nil {
-		return nil // as whoever asks next will find
-	}
-	for _, ours := range p.followed() {
-		if slices.ContainsFunc(theirs, func(their string) bool { return inside(ours, their) || inside(their, ours) }) {
-			return nil
+	var another error
+	for _, path := range paths {
+		client := control.NewClient(path)
+		theirs, err := client.Follows(ctx)
+		switch {
+		case errors.Is(err, control.ErrNoAgent):
+			continue
+		case err != nil || p.servedBy(theirs): // an error is what the next question will find, too
+			return client, nil
 		}
+		another = fmt.Errorf("control socket %s: %w for %s, only for %s; name the socket of the right one with --control (of tokenagent@NAME it is /run/tokenagent/NAME/control.sock)",
+			path, control.ErrNoAgent, strings.Join(p.followed(), ", "), strings.Join(theirs, ", "))
 	}
-	return fmt.Errorf("control socket %s: %w for %s, only for %s; name the socket of the right one with --control (of tokenagent@NAME it is /run/tokenagent/NAME/control.sock)",
-		path, control.ErrNoAgent, strings.Join(p.configs, ", "), strings.Join(theirs, ", "))
+	return own, another
 }
 
-// socketPath is where the agent of a configuration with these settings answers.
-func (p *place) socketPath(s config.Settings) string {
-	if p.socket != "" {
-		return p.socket
-	}
-	return controlPath(s)
+// servedBy reports whether an agent that follows these files keeps the tokens of
+// this configuration.
+func (p *place) servedBy(theirs []string) bool {
+	ours := p.followed()
+	return serves(ours, theirs) || p.isDefault() && slices.Contains(theirs, new(place).followed()[0])
 }

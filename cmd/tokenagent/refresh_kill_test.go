@@ -81,7 +81,7 @@ func TestTheRefreshTokenIsOnTheDiskBeforeItsAccessTokenIsSeen(t *testing.T) {
 	for _, call := range []string{
 		`fsync\(\d+<[^>]*/refresh/\.tokenagent\.cilogon\.json\.[^>]*>`,
 		`renameat\w*\(.*"cilogon\.json"`,
-		`fsync\(\d+<[^>]*/state/refresh>`,
+		`fsync\(\d+<[^>]*/refresh>`,
 		`renameat\w*\(.*"token"`,
 	} {
 		at := regexp.MustCompile(call).FindStringIndex(rest)
@@ -206,7 +206,7 @@ func (r *refreshSite) killAfterAnswer(t *testing.T, wait time.Duration) (given i
 // stored is the number of the refresh token that lies in the state folder; 0 for none.
 func (r *refreshSite) stored(t *testing.T) int {
 	t.Helper()
-	stored, err := refresh.NewStore(r.path("state"), "cilogon").Read()
+	stored, err := refresh.NewStore(r.state(""), "cilogon").Read()
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0
 	}

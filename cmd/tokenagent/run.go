@@ -51,7 +51,7 @@ func serve(ctx context.Context, from *place, stderr io.Writer) error {
 	defer stop()
 
 	began := time.Now()
-	var m memory
+	m := memory{from: from}
 	from.key = m.digestKey
 	defer m.close()
 	cfg, faults := from.read(false)
@@ -61,9 +61,15 @@ func serve(ctx context.Context, from *place, stderr io.Writer) error {
 	if err := m.taken(); err != nil {
 		return err
 	}
+	if len(from.socketPaths(cfg.Settings)) > 1 { // an agent of an older version would have the socket of the base
+		if err := from.alone(ctx, cfg.Settings); err != nil {
+			return err
+		}
+	}
 	d := newDaemon(from, cfg, stderr)
 	d.sayFaults(faults)
 	sayClock(d.log, wall())
+	m.claim(ctx, cfg, d.log)
 	m.give(d.agent, d.log)
 	listener, err := d.listen()
 	if err != nil {

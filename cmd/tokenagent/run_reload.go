@@ -72,6 +72,7 @@ func union(a, b []string) []string {
 func (d *daemon) adopt(s config.Settings) {
 	configure(d.log, s)
 	for _, one := range []struct{ name, began, now string }{
+		{"name", d.began.Name, s.Name},
 		{"state_dir", d.began.StateDir, s.StateDir},
 		{"control", d.began.Control, s.Control},
 		{"control_group", d.began.ControlGroup, s.ControlGroup},

@@ -19,6 +19,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/config"
 	"github.com/tokenagent/tokenagent/agent/control"
 	"github.com/tokenagent/tokenagent/sources/keys"
 )
@@ -74,6 +75,12 @@ func newSiteIn(t *testing.T, parent, tokens string) *site {
 }
 
 func (s *site) path(name string) string { return filepath.Join(s.folder, name) }
+
+// state is a path in the state folder of the site's configuration.
+func (s *site) state(name string) string {
+	from := place{configs: []string{s.path("site.hcl")}}
+	return filepath.Join(from.home(config.Settings{StateDir: s.path("state")}).Dir(), name)
+}
 
 // newKey makes the key of which all tokens are to be from now on.
 func (s *site) newKey(t *testing.T) {

@@ -128,6 +128,7 @@ func (p *place) survey(ctx context.Context, names []string) (survey, error) {
 	found := survey{Agent: true, Tokens: tokens}
 	if err == nil && len(names) == 0 {
 		found.Leftovers, err = client.Leftovers(ctx)
+		found.Unknown = p.unknown(ctx)
 	}
 	if err == nil {
 		found.Refused, err = client.Refused(ctx)
@@ -135,15 +136,20 @@ func (p *place) survey(ctx context.Context, names []string) (survey, error) {
 	return found, err
 }
 
+// unknown are the files of an unknown configuration in the state folder of this
+// one, as far as this user can see them.
+func (p *place) unknown(ctx context.Context) []agent.Leftover {
+	if p.loaded == nil { // only the socket is known
+		return nil
+	}
+	view := state.Look(p.home(p.loaded.Settings), claimsOf(ctx, p.loaded))
+	return recall(view.Unknown).leftovers(ctx, p.loaded.Renewers)
+}
+
 // surveyFiles tells what an agent would that started now: by the files, and by
 // what the last agent remembered of them.
 func (p *place) surveyFiles(ctx context.Context, names []string) (survey, error) {
-	known := recalled{}
-	p.key = func(s config.Settings) []byte {
-		folder := state.Read(stateFolder(s))
-		known = recall(folder)
-		return folder.DigestKey()
-	}
+	p.key = func(s config.Settings) []byte { return state.KeyOf(p.home(s)) }
 	cfg, faults := p.read(false)
 	if faults.HasErrors() { // a key that this user may not read is no reason to say nothing
 		var err error
@@ -155,6 +161,8 @@ func (p *place) surveyFiles(ctx context.Context, names []string) (survey, error)
 	if err != nil {
 		return survey{}, err
 	}
+	view := state.Look(p.home(cfg.Settings), claimsOf(ctx, cfg))
+	known := recall(view.Records)
 	found := survey{Tokens: []agent.Status{}}
 	for _, r := range chosen {
 		if len(r.Sinks) > 0 {
@@ -166,6 +174,7 @@ func (p *place) surveyFiles(ctx context.Context, names []string) (survey, error)
 	slices.SortFunc(found.Tokens, func(s, t agent.Status) int { return cmp.Compare(s.Name, t.Name) }) // as the agent does
 	if len(names) == 0 {
 		found.Leftovers = known.leftovers(ctx, cfg.Renewers)
+		found.Unknown = recall(view.Unknown).leftovers(ctx, cfg.Renewers)
 	}
 	return found, nil
 }

@@ -21,6 +21,7 @@ type survey struct {
 	Tokens    []agent.Status   `json:"tokens"`
 	Refused   time.Time        `json:"configuration_refused_since,omitzero"` // the configuration on disk has faults, and the one before is in use
 	Leftovers []agent.Leftover `json:"leftovers,omitempty"`                  // files of ours that no definition has any more
+	Unknown   []agent.Leftover `json:"unknown,omitempty"`                    // files of an unknown configuration, which the agent leaves alone; see state.View
 }
 
 func (s survey) print(w io.Writer, asJSON bool) error {
@@ -40,6 +41,9 @@ func (s survey) print(w io.Writer, asJSON bool) error {
 	}
 	for _, l := range s.Leftovers {
 		fmt.Fprintf(w, "left over: %s, once of token %s; no definition has it any more, so remove it if nobody reads it\n", plain(l.Path), plain(l.Token))
+	}
+	for _, l := range s.Unknown {
+		fmt.Fprintf(w, "of an unknown configuration: %s, once of token %s; an older version has not recorded whose it is, so this agent leaves it alone\n", plain(l.Path), plain(l.Token))
 	}
 	return nil
 }

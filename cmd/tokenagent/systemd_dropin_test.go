@@ -207,7 +207,7 @@ func TestTheTemplateIsTheUnitForAnInstance(t *testing.T) {
 	for i, line := range want {
 		switch name, value, _ := strings.Cut(line, "="); name {
 		case "ExecStart", "ExecReload":
-			want[i] = line + " --config /etc/tokenagent/%i.hcl"
+			want[i] = line + " --config /etc/tokenagent/%i.hcl --control /run/tokenagent/%i/control.sock"
 		case "StateDirectory", "RuntimeDirectory":
 			want[i] = line + "/%i"
 		case "Description":

@@ -1,6 +1,7 @@
 # Everything that is allowed, once. No line of it is a fault.
 
 agent {
+  name          = "site-1.example_org"
   state_dir     = "${path.config}/state"
   control       = "/run/tokenagent/control.sock"
   control_group = "operators"

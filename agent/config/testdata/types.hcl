@@ -1,4 +1,5 @@
 agent {
+  name        = "a/b"    # ERROR: not a name for a configuration
   state_dir   = "state"  # ERROR: state_dir is a relative path
   control     = 5        # ERROR: wrong type for control
   log_format  = "xml"    # ERROR: unknown log_format "xml"

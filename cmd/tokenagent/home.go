@@ -1,0 +1,163 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/agent/control"
+	"github.com/tokenagent/tokenagent/agent/state"
+)
+
+// home is where the configuration keeps its state. A configuration keeps its
+// records, its pending hooks, its refresh tokens and its control socket to itself:
+// with those of another, it would take the other's tokens for its own old ones.
+func (p *place) home(s config.Settings) state.Home {
+	if p.began != nil {
+		return *p.began
+	}
+	return state.Home{Base: stateBase(s), Name: p.name(s), Paths: unique(p.followed()), Typed: unique(p.typed())}
+}
+
+// name is the name of the configuration: its own, or a hash of its paths. The
+// default configuration has none.
+func (p *place) name(s config.Settings) string {
+	switch {
+	case p.isDefault():
+		return ""
+	case s.Name != "":
+		return s.Name
+	}
+	return hashName(unique(p.followed()))
+}
+
+// isDefault reports whether the paths are the default ones, or only the first of
+// them: conf.d need not exist.
+func (p *place) isDefault() bool {
+	ours, theirs := p.followed(), new(place).followed()
+	return slices.Contains(ours, theirs[0]) && serves(ours, theirs)
+}
+
+// serves reports whether an agent that follows theirs serves a configuration of
+// ours: each of our paths is one of theirs, or lies in one.
+func serves(ours, theirs []string) bool {
+	for _, our := range ours {
+		if !slices.ContainsFunc(theirs, func(their string) bool { return inside(our, their) }) {
+			return false
+		}
+	}
+	return true
+}
+
+// hashName is a short file name for a list of words.
+func hashName(words []string) string {
+	sum := sha256.Sum256([]byte(strings.Join(words, "\x00")))
+	return hex.EncodeToString(sum[:6])
+}
+
+func unique(words []string) []string {
+	words = slices.Clone(words)
+	slices.Sort(words)
+	return slices.Compact(words)
+}
+
+// typed are the absolute paths as somebody has typed them.
+func (p *place) typed() (all []string) {
+	for _, path := range p.paths() {
+		path = strings.TrimSuffix(path, "/*.hcl") // which stands for the folder
+		if abs, err := filepath.Abs(path); err == nil {
+			path = abs
+		}
+		all = append(all, path)
+	}
+	return all
+}
+
+// followed are the paths without symbolic links, so that each spelling of a path
+// gives the same one.
+func (p *place) followed() (all []string) {
+	for _, path := range p.typed() {
+		all = append(all, withoutLinks(path))
+	}
+	return all
+}
+
+// withoutLinks is the path that the links lead to. A link through a hidden folder
+// like "..data" is not followed: with it Kubernetes replaces the files of a volume,
+// and the path behind it is another one each time.
+func withoutLinks(path string) string {
+	const most = 40 // links, as the kernel has it
+	for range most {
+		if folder, err := filepath.EvalSymlinks(filepath.Dir(path)); err == nil {
+			path = filepath.Join(folder, filepath.Base(path))
+		}
+		target, err := os.Readlink(path)
+		if err != nil || throughHidden(target) {
+			return path
+		}
+		if !filepath.IsAbs(target) {
+			target = filepath.Join(filepath.Dir(path), target)
+		}
+		path = filepath.Clean(target)
+	}
+	return path
+}
+
+func throughHidden(path string) bool {
+	for part := range strings.SplitSeq(path, "/") {
+		if strings.HasPrefix(part, "..") && part != ".." {
+			return true
+		}
+	}
+	return false
+}
+
+// socketPath is where the agent of the configuration answers; "" when there is no
+// folder for its socket.
+func (p *place) socketPath(s config.Settings) string {
+	switch {
+	case p.socket != "":
+		return p.socket
+	case s.Control != "":
+		return s.Control
+	}
+	return socketOf(runtimeBase(s), p.home(s).Name)
+}
+
+// socketOf is the socket of the configuration of that name. A name that makes the
+// path too long is replaced by its hash.
+func socketOf(base, name string) string {
+	switch {
+	case base == "":
+		return ""
+	case name == "":
+		return filepath.Join(base, controlName)
+	}
+	path := filepath.Join(base, "configs", name, controlName)
+	if len(path) > control.LongestPath {
+		path = filepath.Join(base, "configs", hashName([]string{name}), controlName)
+	}
+	return path
+}
+
+// socketPaths are all sockets where an agent of the configuration may answer, the
+// right one first: one that started before the configuration had a name has that of
+// its hash, and one of an older version has that of the base.
+func (p *place) socketPaths(s config.Settings) (all []string) {
+	own := p.socketPath(s)
+	if own == "" || p.socket != "" || s.Control != "" {
+		return []string{own}
+	}
+	base := runtimeBase(s)
+	hashed := p.name(config.Settings{})
+	for _, path := range []string{own, socketOf(base, hashed), socketOf(base, "")} {
+		if !slices.Contains(all, path) {
+			all = append(all, path)
+		}
+	}
+	return all
+}
