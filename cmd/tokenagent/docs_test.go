@@ -26,7 +26,7 @@ import (
 // at least.
 var documents = map[string]int{
 	"README.md": 1, "CONTRIBUTING.md": 0, "SECURITY.md": 0,
-	"docs/architecture.md": 0, "docs/configuration.md": 7, "docs/operating.md": 0, "docs/install.md": 1, "docs/containers.md": 0,
+	"docs/architecture.md": 0, "docs/configuration.md": 7, "docs/operating.md": 0, "docs/security.md": 0, "docs/install.md": 1, "docs/containers.md": 0,
 }
 
 func TestEveryDocumentedConfigurationLoads(t *testing.T) {
@@ -99,6 +99,28 @@ func TestReferenceHasEveryAttribute(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The page on security names the tests that hold what it says.
+func TestSecurityNamesTestsThatThereAre(t *testing.T) {
+	var all strings.Builder
+	for _, folder := range []string{"agent", "cmd", "sinks", "sources"} {
+		check(t, filepath.WalkDir(filepath.Join(root, folder), func(path string, _ fs.DirEntry, err error) error {
+			if err == nil && strings.HasSuffix(path, "_test.go") {
+				all.WriteString(readFile(t, path))
+			}
+			return err
+		}))
+	}
+	named := regexp.MustCompile("`(Test\\w+)`").FindAllStringSubmatch(readFile(t, filepath.Join(root, "docs/security.md")), -1)
+	if len(named) < 20 {
+		t.Errorf("it names only %d tests", len(named))
+	}
+	for _, name := range named {
+		if !strings.Contains(all.String(), "\nfunc "+name[1]+"(t *testing.T)") {
+			t.Errorf("there is no %s", name[1])
+		}
 	}
 }
 
