@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"slices"
@@ -45,7 +46,7 @@ func withRoom(l net.Listener, most int) *roomy {
 
 // Accept waits for a connection, and for room for it.
 func (l *roomy) Accept() (net.Conn, error) {
-	accepted, err := l.Listener.Accept()
+	accepted, err := l.next()
 	if err != nil {
 		return nil, err
 	}
@@ -63,6 +64,18 @@ func (l *roomy) Accept() (net.Conn, error) {
 		}
 	}
 	return c, nil
+}
+
+// next is the next connection. While the process has no descriptor for it, it waits:
+// an error would be logged each second by net/http, in its own format.
+func (l *roomy) next() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if !errors.Is(err, unix.EMFILE) && !errors.Is(err, unix.ENFILE) {
+			return c, err
+		}
+		time.Sleep(silence)
+	}
 }
 
 // admit takes the connection in, if there is room.

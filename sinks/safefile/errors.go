@@ -130,6 +130,10 @@ func mend(err error, doing deed, folder string) string {
 		return "; the file is a mount of its own, which cannot be replaced: mount the directory instead"
 	case unix.EIO:
 		return "; the disk or its server fails, see the kernel's log"
+	case unix.EMFILE:
+		return "; raise the limit on open files of the agent (LimitNOFILE= of its unit, or ulimit -n)"
+	case unix.ENFILE:
+		return "; raise the limit on open files of this host (sysctl fs.file-max)"
 	case unix.EPERM:
 		return forbidden(doing)
 	}
