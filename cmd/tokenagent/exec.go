@@ -146,6 +146,7 @@ func (p *place) theOne(names []string, stderr io.Writer) (agent.Renewer, *logrus
 		return agent.Renewer{}, nil, err
 	}
 	log := newLogger(stderr, cfg.Settings)
+	logLibraries(log)
 	setLevel(log, min(levelOf(cfg.Settings), logrus.WarnLevel)) // the rest of the output is the command's
 	return chosen[0], log, nil
 }

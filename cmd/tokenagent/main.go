@@ -37,6 +37,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if err := host.Undumpable(); err != nil { // keys and tokens are in memory
 		return report(asErrors(stderr), err)
 	}
+	silenceLibraries()
 	return report(asErrors(stderr), execute(args, stdin, stdout, stderr))
 }
 

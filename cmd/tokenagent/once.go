@@ -68,6 +68,7 @@ func pass(ctx context.Context, from *place, names []string, force bool, stderr i
 		return nil, err
 	}
 	log := newLogger(stderr, cfg.Settings)
+	logLibraries(log)
 	if levelOf(cfg.Settings) == logrus.InfoLevel { // the table tells what was written
 		setLevel(log, logrus.WarnLevel)
 	}

@@ -115,6 +115,7 @@ type daemon struct {
 
 func newDaemon(from *place, cfg *config.Config, stderr io.Writer) *daemon {
 	d := &daemon{from: from, log: newLogger(stderr, cfg.Settings), began: cfg.Settings, inUse: cfg.Renewers, all: cfg.Settings.RequireAll}
+	logLibraries(d.log)
 	d.agent = agent.NewAt(wall, d.log, cfg.Renewers)
 	d.manager = newNotifier(d.log)
 	return d
