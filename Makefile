@@ -28,6 +28,7 @@ run: build ## a token kept fresh before your eyes, in .quickstart
 
 test: ## all that CI checks but fuzzing; installs what it needs as root on Debian
 	.ci/packages
+	.ci/condor >/dev/null
 	$(MAKE) --no-print-directory lint race
 
 race: ## every test, the long ones too, with the race detector

@@ -44,7 +44,7 @@ func (a *asker) Judges() bool { return true }
 // Check returns what no token of an issuer can have of what req asks for.
 func (a *asker) Check(req agent.Request) []profile.Problem {
 	if req.Profile == "htcondor" {
-		return []profile.Problem{{Text: `no issuer gives IDTOKENs, for only a pool's own key signs them; use a source "htcondor", or a source "command" with condor_token_fetch`}}
+		return []profile.Problem{{Text: `no issuer gives IDTOKENs, for only a pool's own key signs them; use a source "htcondor" or "htcondor_fetch"`}}
 	}
 	return slices.Concat(a.unaskable(req), unattainable(a.issuer, req))
 }

@@ -8,6 +8,7 @@ import (
 	"go/parser"
 	"go/token"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -37,6 +38,7 @@ func loadBeside(t *testing.T, condor map[string]string, dir, text string, defini
 		Getenv:   func(string) string { return "" },
 		Hostname: func() (string, error) { return "host", nil },
 		FQDN:     func() (string, error) { return "host.example.org", nil },
+		LookPath: func(name string) (string, error) { return exec.LookPath(filepath.Join(dir, name)) },
 		Seed:     "seed", Definitions: definitions,
 	}
 	if condor != nil {

@@ -3,24 +3,42 @@ package sources
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/sources/issuer"
 	"github.com/tokenagent/tokenagent/sources/refresh"
 )
 
-// A LoginSource is a source that a person lets in, once, by the device flow (RFC
-// 8628); then it has tokens by itself.
+// A LoginSource is a source that a person lets in, once; then it has tokens by
+// itself.
 type LoginSource interface {
 	agent.Source
-	// Login asks the issuer to let the source in for the scope and audience of
-	// req, has show tell the person where to go, waits for them, and stores the
-	// refresh token in the file that it names. It works beside a running agent.
-	Login(ctx context.Context, req agent.Request, show func(issuer.Device)) (file string, err error)
+	// Login asks to let the source in for what req says, has show tell the person
+	// what to do, waits for them, and stores what it was given in the file that it
+	// names. It works beside a running agent.
+	Login(ctx context.Context, req agent.Request, show func(Prompt)) (file string, err error)
+}
+
+// An Ending source asks with a token which itself ends, and then can ask no more.
+type Ending interface {
+	agent.Source
+	// Ends is when that token ends; the zero time: never. Its error says how to get
+	// one, where there is none.
+	Ends() (time.Time, error)
+}
+
+// A Prompt is what a person has to do to let a source in: to open an address and
+// enter a code (the device flow, RFC 8628), or to have an administrator approve a
+// request.
+type Prompt struct {
+	issuer.Device        // zero for a request
+	Request       string // the number of the request; "" for an address
+	Approve       string // what an administrator types to approve it
 }
 
 // Login gets the source a refresh token of its own.
-func (s *refreshToken) Login(ctx context.Context, req agent.Request, show func(issuer.Device)) (file string, err error) {
+func (s *refreshToken) Login(ctx context.Context, req agent.Request, show func(Prompt)) (file string, err error) {
 	if s.store == nil {
 		return "", errNoFolder
 	}
@@ -29,7 +47,7 @@ func (s *refreshToken) Login(ctx context.Context, req agent.Request, show func(i
 	}
 	form := s.form(req, "", nil)
 	form.Del("scope")
-	answer, err := s.server.Device(ctx, s.client, req.Scope, form, show)
+	answer, err := s.server.Device(ctx, s.client, req.Scope, form, func(d issuer.Device) { show(Prompt{Device: d}) })
 	if err != nil {
 		return "", err
 	}

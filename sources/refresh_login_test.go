@@ -9,12 +9,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tokenagent/tokenagent/agent"
-	"github.com/tokenagent/tokenagent/sources/issuer"
 	"github.com/tokenagent/tokenagent/sources/issuer/issuertest"
 )
 
 // letIn is a show that lets the device in at once.
-func (r *robot) letIn(d issuer.Device) { r.issuer.Approve() }
+func (r *robot) letIn(d Prompt) { r.issuer.Approve() }
 
 func TestALoginStoresARefreshTokenThatCountsFromThenOn(t *testing.T) {
 	r := newRobot(t)
@@ -49,7 +48,7 @@ func TestALoginBeginsOnlyWhereItsTokenCanBeStored(t *testing.T) {
 	r := newRobot(t)
 	state := filepath.Join(r.dir, "state")
 	writeSecret(t, state, "a file")
-	_, err := r.Login(t.Context(), r.req, func(issuer.Device) { t.Error("a person was asked") })
+	_, err := r.Login(t.Context(), r.req, func(Prompt) { t.Error("a person was asked") })
 	if err == nil || !strings.Contains(err.Error(), state) {
 		t.Error(err)
 	}

@@ -9,6 +9,7 @@ import "github.com/tokenagent/tokenagent/agent/config"
 var Kinds = map[string]config.SourceDecoder{
 	"local_key":          decodeLocalKey,
 	"htcondor":           decodeHTCondor,
+	"htcondor_fetch":     decodeHTCondorFetch,
 	"client_credentials": decodeClientCredentials,
 	"refresh_token":      decodeRefreshToken,
 	"token_exchange":     decodeTokenExchange,

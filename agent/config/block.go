@@ -84,6 +84,7 @@ type Environment struct {
 	CredentialsDirectory string                            // path.credentials; "" when there is none
 	Discovery            string                            // path.discovery: the WLCG path of the agent's own user
 	Knob                 func(name string) (string, error) // what condor_config_val NAME prints; nil where HTCondor is not installed
+	LookPath             func(name string) (string, error) // finds a program, as exec.LookPath; nil: there are none
 	Definitions          bool                              // look at no key, secret, user or folder
 	Command              func(Settings, ...string) string  // see Block.Command; nil: the program's name and the arguments
 	StateDir             func(Settings) string             // the folder for what is kept across restarts, for an agent block that says so; nil or "": none
@@ -132,6 +133,23 @@ func (b *Block) Knob(name string) (string, error) {
 		return "", fmt.Errorf("%s: it is not set", name)
 	}
 	return value, nil
+}
+
+// Getenv is the variable of the agent's environment; "" where it is not set.
+func (b *Block) Getenv(name string) string {
+	if b.load.env.Getenv == nil {
+		return ""
+	}
+	return b.load.env.Getenv(name)
+}
+
+// LookPath is the absolute path of the program of that name in the agent's PATH. It
+// is not for a decoder that looks at definitions only.
+func (b *Block) LookPath(name string) (string, error) {
+	if b.load.env.LookPath == nil {
+		return "", fmt.Errorf("%s: there is no PATH to look in", name)
+	}
+	return b.load.env.LookPath(name)
 }
 
 // StateDir is the folder for what is kept across restarts; "" where there is none.

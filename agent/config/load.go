@@ -145,8 +145,8 @@ func (l *loading) decodeAgent() {
 	b := l.block(l.agentBlock, "", nil)
 	b.decode(&l.settings)
 	b.checkName(&l.settings)
-	b.oneOf("log_level", l.settings.LogLevel, "debug", "info", "warn", "error")
-	b.oneOf("log_format", l.settings.LogFormat, "text", "json")
+	b.OneOf("log_level", l.settings.LogLevel, "debug", "info", "warn", "error")
+	b.OneOf("log_format", l.settings.LogFormat, "text", "json")
 }
 
 // fileName is what the name of a configuration looks like.

@@ -89,8 +89,8 @@ func (l *loading) inToken() []string {
 
 // fates sets what becomes of files whose token, or whose definition, is no more.
 func (b *Block) fates(text tokenText, r *agent.Renewer) {
-	b.oneOf("on_expired", text.OnExpired, "keep", "remove")
-	b.oneOf("on_remove", text.OnRemove, "keep", "delete")
+	b.OneOf("on_expired", text.OnExpired, "keep", "remove")
+	b.OneOf("on_remove", text.OnRemove, "keep", "delete")
 	r.RemoveExpired = text.OnExpired == "remove"
 	r.DeleteRemoved = text.OnRemove == "delete"
 }
@@ -135,7 +135,7 @@ func (b *Block) request(text tokenText, from *source) agent.Request {
 
 // profile is the one that the block names, or else the only one of its source.
 func (b *Block) profile(named string, from *source) string {
-	b.oneOf("profile", named, profile.Names()...)
+	b.OneOf("profile", named, profile.Names()...)
 	if from == nil {
 		return named
 	}
@@ -158,8 +158,8 @@ func (s *source) lifetimer() (Lifetimer, bool) {
 	return l, ok
 }
 
-// oneOf reports a value that is set, but none of those allowed.
-func (b *Block) oneOf(attr, value string, allowed ...string) {
+// OneOf reports a value of the attribute that is set, but none of those allowed.
+func (b *Block) OneOf(attr, value string, allowed ...string) {
 	if value == "" || slices.Contains(allowed, value) {
 		return
 	}

@@ -77,6 +77,10 @@ var remainder = regexp.MustCompile(`^[^ \n]+(?: *\n *[A-Za-z0-9._~+/%-]+)*`)
 // where a secret lies.
 var named = regexp.MustCompile(`(?i)((?:passw(?:or)?d|secret|token|key)["']? *[=:] *["']?)[^ \n"'/][^ \n]{2,}[^ \n;,"'})&]`)
 
+// condorCode is how HTCondor's tools begin what went wrong, as "Failed to request a
+// session token: DAEMON:2:Server did not …": a part of it, a number and words.
+var condorCode = regexp.MustCompile(`^[A-Z]+:[0-9]{1,4}:[A-Za-z]*$`)
+
 const (
 	leastSecret = 20 // characters: what is shorter is no token
 	mostWord    = 22
@@ -101,6 +105,9 @@ func redact(text string, cut bool) string {
 		}
 	}
 	for _, at := range named.FindAllStringSubmatchIndex(text, -1) {
+		if condorCode.MatchString(text[at[3]:at[1]]) {
+			continue
+		}
 		spans = append(spans, []int{at[3], at[1]})
 	}
 	return cover(text, spans)

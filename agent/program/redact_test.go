@@ -29,6 +29,9 @@ func TestSecretsAreCovered(t *testing.T) {
 		"deadbeefdeadbeefdeadbeefdeadbeef": "[secret]",
 		"qRstUvWxYzAbCd/EfGh+IjKlMnOp==":   "[secret]==",
 
+		"Failed to request a session token: DAEMON:2:Server did not answer": "Failed to request a session token: DAEMON:2:Server did not answer",
+		"token: DAEMON:2:q8dH2Zt0yFJm3VnYv5w1uKpLr":                         "token: [secret]",
+
 		"https://x/?eyJhbGciOi&x": "https://x/?[secret]&x",
 
 		"password=hunter2hunter2":                "password=[secret]",

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -26,6 +27,7 @@ func (p *place) environment(definitions bool) config.Environment {
 		CredentialsDirectory: os.Getenv("CREDENTIALS_DIRECTORY"),
 		Discovery:            discovery(),
 		Knob:                 condorKnob(),
+		LookPath:             exec.LookPath,
 		Definitions:          definitions,
 		Command:              p.command,
 		StateDir:             func(s config.Settings) string { return p.home(s).Dir() },

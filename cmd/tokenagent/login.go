@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -22,21 +24,27 @@ func newLogin() *cobra.Command {
 	var l login
 	c := &cobra.Command{
 		Use:   "login SOURCE",
-		Short: "Let a source in at its issuer, in a browser, so that it has tokens by itself",
-		Long: `Let a source "refresh_token" in at its issuer: open the address that is printed
-in any browser, on any machine, and enter the code (the device flow, RFC 8628). The
-refresh token that the issuer gives is stored in the state folder, in the place of
-the one before; a running agent is told to try again.
+		Short: "Let a source in, once, so that it has tokens by itself",
+		Long: `Let a source in, once, so that it has tokens by itself from then on.
 
-It asks for the scopes and audiences of all tokens of the source, and for the
-scope offline_access, for which most issuers give a refresh token.
+A source "refresh_token" asks its issuer: open the address that is printed in any
+browser, on any machine, and enter the code (the device flow, RFC 8628). It asks
+for the scopes and audiences of all tokens of the source, and for the scope
+offline_access, for which most issuers give a refresh token. That is stored in the
+state folder, in the place of the one before.
 
-Run it as the agent's user.
+A source "htcondor_fetch" asks its pool for a long-lived token, with the identity
+and all authorisations of its tokens: give the number that is printed to an
+administrator of the pool, who approves it with condor_token_request_approve. The
+token is stored in token_dir.
 
-Exit codes: 0 the refresh token is stored, and a running agent has its tokens, 1 one
-of that failed, 2 there is no such SOURCE, 78 the configuration has faults.`,
+A running agent is told to try again. Run it as the agent's user.
+
+Exit codes: 0 it is stored, and a running agent has its tokens, 1 one of that
+failed, 2 there is no such SOURCE, 78 the configuration has faults.`,
 		Example: `  tokenagent login cilogon
-  tokenagent login cilogon --scope org.cilogon.userinfo --offline-access=false`,
+  tokenagent login cilogon --scope org.cilogon.userinfo --offline-access=false
+  tokenagent login pool --lifetime 180d`,
 		Args: arguments(1, 1, "SOURCE"),
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx, stop := untilSignal(c.Context())
@@ -47,16 +55,18 @@ of that failed, 2 there is no such SOURCE, 78 the configuration has faults.`,
 	}
 	l.from.flags(c)
 	c.Flags().StringSliceVar(&l.scope, "scope", nil, "a further `scope` to ask for; may be repeated")
-	c.Flags().BoolVar(&l.offline, "offline-access", true, "ask for the scope offline_access")
+	c.Flags().BoolVar(&l.offline, "offline-access", true, "ask an issuer for the scope offline_access")
+	c.Flags().StringVar(&l.lifetime, "lifetime", "", "how long the token of an HTCondor pool is to live, as 180d (default 365d)")
 	return c
 }
 
 // A login is one call of the command.
 type login struct {
-	from    place
-	scope   []string
-	offline bool
-	out     io.Writer
+	from     place
+	scope    []string
+	offline  bool
+	lifetime string
+	out      io.Writer
 }
 
 func (l *login) run(ctx context.Context, name string) error {
@@ -70,11 +80,20 @@ func (l *login) run(ctx context.Context, name string) error {
 	}
 	l.from.claimBase(ctx, cfg)
 	tokens := slices.DeleteFunc(slices.Clone(cfg.Renewers), func(r agent.Renewer) bool { return r.Source != chosen.Source })
-	file, err := chosen.Source.(sources.LoginSource).Login(ctx, l.request(tokens), l.show)
+	pool := strings.HasPrefix(chosen.Name, "source.htcondor_fetch.")
+	req, err := l.request(tokens, pool)
+	if err != nil {
+		return err
+	}
+	file, err := chosen.Source.(sources.LoginSource).Login(ctx, req, l.show)
 	if err != nil {
 		return fmt.Errorf("%s: %w%s", chosen.Name, err, l.hint(err))
 	}
-	fmt.Fprintf(l.out, "the refresh token is stored: %s\n", file)
+	what := "refresh token"
+	if pool {
+		what = "long-lived token"
+	}
+	fmt.Fprintf(l.out, "the %s is stored: %s\n", what, file)
 	return l.tell(ctx, cfg.Settings, tokens)
 }
 
@@ -97,9 +116,9 @@ func chooseLogin(all []config.Source, name string) (config.Source, error) {
 	}
 	switch {
 	case other != "":
-		return config.Source{}, usage("%s has no use for a login; it needs no refresh token", other)
+		return config.Source{}, usage("%s has no use for a login; it needs no person to let it in", other)
 	case len(there) == 0:
-		return config.Source{}, usage(`no source %q to log in to; the configuration has no source "refresh_token"`, name)
+		return config.Source{}, usage(`no source %q to log in to; the configuration has no source "refresh_token" or "htcondor_fetch"`, name)
 	}
 	return config.Source{}, usage("no source %q to log in to; there are: %s", name, strings.Join(there, ", "))
 }
@@ -114,19 +133,28 @@ func shortName(reference string) string {
 }
 
 // request is what all these tokens together ask for, and the person besides.
-func (l *login) request(tokens []agent.Renewer) (all agent.Request) {
+func (l *login) request(tokens []agent.Renewer, pool bool) (all agent.Request, err error) {
 	for _, r := range tokens {
 		all.Scope = append(all.Scope, r.Request.Scope...)
 		all.Audience = append(all.Audience, r.Request.Audience...)
+		if all.Subject != "" && r.Request.Subject != "" && all.Subject != r.Request.Subject {
+			return all, usage("the tokens of the source have the subjects %s and %s, and one login gives one identity; define a source for each", all.Subject, r.Request.Subject)
+		}
+		all.Subject = cmp.Or(all.Subject, r.Request.Subject)
 	}
 	all.Scope = append(all.Scope, strings.Fields(strings.Join(l.scope, " "))...)
-	if l.offline {
+	if l.offline && !pool {
 		all.Scope = append(all.Scope, "offline_access")
+	}
+	if l.lifetime != "" {
+		if all.Lifetime, err = config.ParseDuration(l.lifetime); err != nil || all.Lifetime < time.Second || !pool {
+			return all, usage("--lifetime %s: it is a duration such as 180d, for a source \"htcondor_fetch\"", l.lifetime)
+		}
 	}
 	slices.Sort(all.Scope)
 	slices.Sort(all.Audience)
 	all.Scope, all.Audience = slices.Compact(all.Scope), slices.Compact(all.Audience)
-	return all
+	return all, nil
 }
 
 // hint is what else to try when the issuer does not give what it was asked for.
@@ -137,14 +165,18 @@ func (l *login) hint(err error) string {
 	return ""
 }
 
-// show tells the person where to go.
-func (l *login) show(d issuer.Device) {
-	fmt.Fprintf(l.out, "open       %s\nand enter  %s\n", plain(d.URI), plain(d.UserCode))
-	if d.URIComplete != "" {
-		fmt.Fprintf(l.out, "or open    %s\n", plain(d.URIComplete))
+// show tells the person what to do.
+func (l *login) show(p sources.Prompt) {
+	if p.Request != "" {
+		fmt.Fprintf(l.out, "request %s waits for an administrator of the pool, who types\n  %s\n", p.Request, plain(p.Approve))
+		return
 	}
-	if !d.Expires.IsZero() {
-		fmt.Fprintf(l.out, "within     %s\n", spoken(d.Expires.Sub(wall())))
+	fmt.Fprintf(l.out, "open       %s\nand enter  %s\n", plain(p.URI), plain(p.UserCode))
+	if p.URIComplete != "" {
+		fmt.Fprintf(l.out, "or open    %s\n", plain(p.URIComplete))
+	}
+	if !p.Expires.IsZero() {
+		fmt.Fprintf(l.out, "within     %s\n", spoken(p.Expires.Sub(wall())))
 	}
 }
 

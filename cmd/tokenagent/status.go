@@ -133,6 +133,9 @@ func (p *place) survey(ctx context.Context, names []string) (survey, error) {
 	if err == nil {
 		found.Refused, err = client.Refused(ctx)
 	}
+	if cfg, faults := p.read(true); len(names) == 0 && !faults.HasErrors() {
+		found.Sources = sourcesOf(cfg)
+	}
 	return found, err
 }
 
@@ -175,6 +178,7 @@ func (p *place) surveyFiles(ctx context.Context, names []string) (survey, error)
 	if len(names) == 0 {
 		found.Leftovers = known.leftovers(ctx, cfg.Renewers)
 		found.Unknown = recall(view.Unknown).leftovers(ctx, cfg.Renewers)
+		found.Sources = sourcesOf(cfg)
 	}
 	return found, nil
 }

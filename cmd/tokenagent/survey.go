@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/config"
 	"github.com/tokenagent/tokenagent/agent/profile"
+	"github.com/tokenagent/tokenagent/sources"
 )
 
 // A survey is what a command shows of many tokens.
@@ -22,6 +24,42 @@ type survey struct {
 	Refused   time.Time        `json:"configuration_refused_since,omitzero"` // the configuration on disk has faults, and the one before is in use
 	Leftovers []agent.Leftover `json:"leftovers,omitempty"`                  // files of ours that no definition has any more
 	Unknown   []agent.Leftover `json:"unknown,omitempty"`                    // files of an unknown configuration, which the agent leaves alone; see state.View
+	Sources   []sourceStatus   `json:"sources,omitempty"`                    // those that ask with a token which itself ends
+}
+
+// A sourceStatus is what can be said of a source that asks with a token.
+type sourceStatus struct {
+	Name    string    `json:"name"`
+	Expires time.Time `json:"expires,omitzero"` // of the token that it asks with; zero: never, or not known
+	Error   string    `json:"error,omitempty"`  // why it is not known, and what to do
+}
+
+// sourcesOf are the sources that ask with a token which itself ends.
+func sourcesOf(cfg *config.Config) (all []sourceStatus) {
+	for _, s := range cfg.Sources {
+		ending, ok := s.Source.(sources.Ending)
+		if !ok {
+			continue
+		}
+		one := sourceStatus{Name: s.Name}
+		at, err := ending.Ends()
+		if one.Expires = at; err != nil {
+			one.Error = err.Error()
+		}
+		all = append(all, one)
+	}
+	return all
+}
+
+// line says it in words.
+func (s sourceStatus) line(now time.Time) string {
+	switch {
+	case s.Error != "":
+		return fmt.Sprintf("%s cannot ask for tokens: %s", s.Name, plain(s.Error))
+	case s.Expires.IsZero():
+		return s.Name + " asks with a token that never ends"
+	}
+	return fmt.Sprintf("%s asks with a token that ends %s, on %s", s.Name, away(s.Expires, now), s.Expires.Local().Format(time.DateTime))
 }
 
 func (s survey) print(w io.Writer, asJSON bool) error {
@@ -38,6 +76,9 @@ func (s survey) print(w io.Writer, asJSON bool) error {
 		for _, h := range t.Hooks {
 			fmt.Fprintf(w, "hook %s of %s fails: %s: %s\n", h.Event, plain(t.Name), plain(h.Command), hookFailure(h, wall()))
 		}
+	}
+	for _, source := range s.Sources {
+		fmt.Fprintln(w, source.line(wall()))
 	}
 	for _, l := range s.Leftovers {
 		fmt.Fprintf(w, "left over: %s, once of token %s; no definition has it any more, so remove it if nobody reads it\n", plain(l.Path), plain(l.Token))

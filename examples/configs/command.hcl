@@ -2,36 +2,6 @@
 # else; it runs without a shell, with the HOME of its user, and what it says when it
 # fails stands in the log. Delete what you do not need.
 
-# condor_token_fetch: an access point without the pool's key. It needs a token to
-# ask for the next one with; the first one an administrator of the pool approves.
-# Once, as root:
-#
-#   condor_token_request -pool cm.example.org -type COLLECTOR -identity schedd@example.org \
-#     -authz READ -authz ADVERTISE_MASTER -authz ADVERTISE_SCHEDD -token 10-collector
-#
-# and, on the manager: condor_token_request_approve -reqid NUMBER
-#
-# From then on each token is asked for with the one before it. When the pool was gone
-# for longer than they live, request once more.
-
-source "command" "pool" {
-  command = [
-    "/usr/bin/condor_token_fetch", "-pool", "cm.example.org", "-type", "COLLECTOR", "-lifetime", "86400",
-    "-authz", "READ", "-authz", "ADVERTISE_MASTER", "-authz", "ADVERTISE_SCHEDD",
-  ]
-}
-
-token "collector" {
-  source  = source.command.pool
-  profile = "htcondor"
-  subject = "schedd@example.org" # what the pool makes of it may not be anything else
-  scope   = ["condor:/READ", "condor:/ADVERTISE_MASTER", "condor:/ADVERTISE_SCHEDD"]
-
-  sink "file" {
-    path = "/etc/condor/tokens.d/10-collector"
-  }
-}
-
 # htgettoken: a robot with a Kerberos keytab at HTVault (kinit -k keeps its ticket, or
 # k5start). -q keeps all but the token off the standard output; --minsecs is half
 # of the life of the tokens, so that Vault does not give an old one again. What it
