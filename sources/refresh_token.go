@@ -38,6 +38,8 @@ type refreshToken struct {
 	store *refresh.Store // nil: there is no state folder
 	login string         // the command that gets a new refresh token
 
+	others func() []string // the state folders of other configurations
+
 	turn     chan struct{} // one use at a time in this process
 	unstored *unstored     // belongs to who has the turn
 }
@@ -87,7 +89,7 @@ func decodeRefreshToken(b *config.Block) agent.Source {
 		set.partly(b)
 		return nil
 	}
-	s := &refreshToken{asker: set.asker(b), file: set.RefreshTokenFile, login: b.Command("login", b.Name()), turn: make(chan struct{}, 1)}
+	s := &refreshToken{asker: set.asker(b), file: set.RefreshTokenFile, login: b.Command("login", b.Name()), others: b.OtherStateDirs, turn: make(chan struct{}, 1)}
 	if dir := b.StateDir(); dir != "" {
 		s.store = refresh.NewStore(dir, b.Name())
 		s.store.Inherit(refresh.Former{Dirs: b.FormerStateDirs, Lock: b.LockFormer, Ours: s.gave})
@@ -254,6 +256,9 @@ func (s *refreshToken) counts(stored refresh.Token) (usable, error) {
 		content, err := readRefreshToken(s.file)
 		switch unread := (&unreadFile{err}); {
 		case err == nil && !(ours && stored.From.Is([]byte(content))):
+			if spent := refresh.Spent(s.others(), []byte(content)); spent != "" {
+				return usable{}, fmt.Errorf("refresh token %s: another configuration has used it, and its issuer has replaced it by the one in %s; an issuer that sees the first one again ends both; to get one for this configuration: %s", s.file, spent, s.login)
+			}
 			fresh := refresh.Token{Text: agent.NewSecret(content), Issuer: s.server.Name(), ClientID: s.client.ID, From: refresh.FingerprintOf([]byte(content))}
 			return usable{fresh, s.file}, nil
 		case err != nil && !(ours && errors.Is(err, fs.ErrNotExist)): // it may go when its token is stored

@@ -89,6 +89,7 @@ type Environment struct {
 	Command              func(Settings, ...string) string  // see Block.Command; nil: the program's name and the arguments
 	StateDir             func(Settings) string             // the folder for what is kept across restarts, for an agent block that says so; nil or "": none
 	FormerStateDirs      func(Settings) []string           // see Block.FormerStateDirs; nil: there are none
+	OtherStateDirs       func(Settings) []string           // see Block.OtherStateDirs; nil: there are none
 	LockFormer           FormerLock                        // see Block.LockFormer; nil where FormerStateDirs is
 	DigestKey            func(Settings) []byte             // key of every Renewer's Digest, for an agent block that says so; nil: none
 }
@@ -169,6 +170,15 @@ func (b *Block) FormerStateDirs() []string {
 		return nil
 	}
 	return b.load.env.FormerStateDirs(b.load.settings)
+}
+
+// OtherStateDirs are the folders with what is kept for other configurations, to
+// look at. The answer may be another at each call.
+func (b *Block) OtherStateDirs() []string {
+	if b.load.env.OtherStateDirs == nil {
+		return nil
+	}
+	return b.load.env.OtherStateDirs(b.load.settings)
 }
 
 // LockFormer keeps others from the folder, until release is called. An error says

@@ -34,6 +34,16 @@ func (h Home) Dir() string {
 	return filepath.Join(h.Base, configsName, h.Name)
 }
 
+// Others are the folders of the other configurations, as far as they are there.
+func (h Home) Others() []string {
+	if h.Base == "" {
+		return nil
+	}
+	all, _ := filepath.Glob(filepath.Join(h.Base, configsName, "*"))
+	all = append(all, h.Base, filepath.Join(h.Base, unclaimedName))
+	return slices.DeleteFunc(all, func(dir string) bool { return dir == h.Dir() })
+}
+
 // OpenHome opens the folder of the configuration as [Open] does. A new folder gets
 // the digest key of the base, so that definitions are recognized that an older
 // version recorded there. A folder that the same configuration had under another

@@ -32,6 +32,7 @@ func (p *place) environment(definitions bool) config.Environment {
 		Command:              p.command,
 		StateDir:             func(s config.Settings) string { return p.home(s).Dir() },
 		FormerStateDirs:      func(s config.Settings) []string { return p.home(s).Former() },
+		OtherStateDirs:       func(s config.Settings) []string { return p.home(s).Others() },
 		LockFormer:           func(s config.Settings, dir string) (func(), error) { return p.home(s).LockFormer(dir) },
 		DigestKey:            p.key,
 	}

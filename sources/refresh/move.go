@@ -26,6 +26,22 @@ type Former struct {
 // Lock moves it.
 func (s *Store) Inherit(f Former) { s.former = f }
 
+// Spent is the file of a refresh token in one of the state folders that began with
+// the content, and that its issuer has replaced since; "" for none. An issuer that
+// replaces them takes another use of the first one for theft.
+func Spent(dirs []string, content []byte) (path string) {
+	for _, dir := range dirs {
+		all, _ := filepath.Glob(filepath.Join(dir, folderName, "*"+tokenSuffix))
+		for _, path := range all {
+			s := newStore(dir, strings.TrimSuffix(filepath.Base(path), tokenSuffix))
+			if t, err := s.Read(); err == nil && t.From.Is(content) && t.Text.Reveal() != string(content) {
+				return path
+			}
+		}
+	}
+	return ""
+}
+
 // stores are the Stores of the same name in the former folders.
 func (s *Store) stores() (all []*Store) {
 	if s.former.Dirs == nil {

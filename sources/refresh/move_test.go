@@ -133,3 +133,21 @@ func TestEvictLeavesATokenThatIsInUse(t *testing.T) {
 	}
 	wantToken(t, NewStore(from, "cilogon"), "in use")
 }
+
+func TestAFileIsSpentWhenAnotherConfigurationsTokenCameOfIt(t *testing.T) {
+	dir, content := t.TempDir(), []byte("first")
+	if spent := Spent([]string{dir}, content); spent != "" {
+		t.Errorf("of an empty folder %s", spent)
+	}
+	keep(t, dir, "a b", robot("first")) // this issuer does not replace them
+	if spent := Spent([]string{dir}, content); spent != "" {
+		t.Errorf("of one that was not replaced %s", spent)
+	}
+	keep(t, dir, "a b", robot("second"))
+	if spent := Spent([]string{dir}, content); spent != NewStore(dir, "a b").Path() {
+		t.Errorf("of one that was replaced %q", spent)
+	}
+	if spent := Spent([]string{dir}, []byte("other")); spent != "" {
+		t.Errorf("of another file %s", spent)
+	}
+}
