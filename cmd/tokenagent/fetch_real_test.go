@@ -150,7 +150,7 @@ func TestLoginGivesTokensUntilSomebodyElseUsesThem(t *testing.T) {
 	// Somebody uses a token of the past, which ends the family.
 	thief := newSite(t, robotToken("refresh_token", p.Client("none")+"  refresh_token_file = \"${path.config}/stolen\"\n"))
 	put(t, thief.path("stolen"), stolen)
-	types(t, 4, "once", "--timeout", "1s", "--config", thief.path("site.hcl"))
+	types(t, 4, "once", "--timeout", "15s", "--config", thief.path("site.hcl"))
 	failing := failsAs(t, s, "configuration", "tokenagent login it --config ")
 	if !strings.Contains(s.log(t), "tokenagent login it --config ") {
 		t.Error("the log does not name the login")

@@ -44,12 +44,13 @@ token "t" {
 		old = s.mustLook(t, "t").Text
 	}
 	eventually(t, "its record under the flood", func() bool {
-		all := state.Read(s.path("state")).Recall()
+		all := state.Read(s.state("")).Recall()
 		return len(all) == 1 && strings.Contains(string(all[0].Mark), fingerprintOf(old))
 	})
-	if _, err := s.client().Status(t.Context()); err != nil {
-		t.Errorf("under the flood status says %v", err)
-	}
+	eventually(t, "status under the flood", func() bool {
+		_, err := s.client().Status(t.Context())
+		return err == nil
+	})
 	endFlood()
 	s.settled(t)
 	if log := s.log(t); strings.Contains(log, "too many open files") {

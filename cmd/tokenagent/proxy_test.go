@@ -45,16 +45,16 @@ token "robot" {
   }
 }
 `, name, ca.File))
-	once := func(password string) (string, error) {
-		c := s.command(nil, "once", "--force", "--timeout", "1s")
+	once := func(password, timeout string) (string, error) {
+		c := s.command(nil, "once", "--force", "--timeout", timeout)
 		c.Env = append(c.Env, "HTTPS_PROXY=http://robot:"+password+"@"+proxy, "https_proxy=", "NO_PROXY=", "no_proxy=")
 		out, err := c.CombinedOutput()
 		return string(out), err
 	}
-	if out, err := once(password); err != nil || len(i.Requests(issuertest.TokenPath)) != 1 {
+	if out, err := once(password, "2m"); err != nil || len(i.Requests(issuertest.TokenPath)) != 1 {
 		t.Fatalf("%v, with %d requests:\n%s", err, len(i.Requests()), out)
 	}
-	out, _ := once("an0therPassword")
+	out, _ := once("an0therPassword", "15s")
 	if !strings.Contains(out, "the proxy that https_proxy names refuses the connection with 407 Proxy Authentication Required") || strings.Contains(out, "an0ther") {
 		t.Errorf("of a wrong password for the proxy it says\n%s", out)
 	}

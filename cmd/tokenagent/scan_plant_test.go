@@ -192,9 +192,9 @@ func leakAt(secret, place, folder string) {
 	case "control":
 		leakAtControl(secret, filepath.Join(folder, "socket"))
 	case "argv":
-		leakToProgram(exec.Command("sh", "-c", "sleep 30", secret))
+		leakToProgram(exec.Command("sh", "-c", "sleep 1000", secret))
 	case "environ":
-		c := exec.Command("sleep", "30")
+		c := exec.Command("sleep", "1000")
 		c.Env = []string{"BEARER_TOKEN=" + secret}
 		leakToProgram(c)
 	case "state", "log":
