@@ -82,7 +82,9 @@ func decodeHTCondor(b *config.Block) agent.Source {
 	}
 	if err != nil {
 		b.Fault("key_file", "no usable key", err.Error())
+		return s
 	}
+	warnOfKeyFile(b, "key_file", s.file)
 	return s
 }
 

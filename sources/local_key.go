@@ -77,6 +77,7 @@ func decodeLocalKey(b *config.Block) agent.Source {
 		return unread
 	}
 	s.file = set.KeyFile
+	warnOfKeyFile(b, "key_file", s.file)
 	return s
 }
 

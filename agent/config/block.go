@@ -10,6 +10,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/host"
 	"github.com/tokenagent/tokenagent/agent/profile"
 )
 
@@ -85,6 +86,8 @@ type Environment struct {
 	Discovery            string                            // path.discovery: the WLCG path of the agent's own user
 	Knob                 func(name string) (string, error) // what condor_config_val NAME prints; nil where HTCondor is not installed
 	LookPath             func(name string) (string, error) // finds a program, as exec.LookPath; nil: there are none
+	Trust                *host.Trust                       // who may change the files of the configuration; nil: nobody looks
+	Strict               bool                              // a configuration that others can change is refused; else a warning tells
 	Definitions          bool                              // look at no key, secret, user or folder
 	Command              func(Settings, ...string) string  // see Block.Command; nil: the program's name and the arguments
 	StateDir             func(Settings) string             // the folder for what is kept across restarts, for an agent block that says so; nil or "": none

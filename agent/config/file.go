@@ -48,6 +48,7 @@ func (l *loading) expand(path string) []string {
 		return []string{path}
 	}
 	l.watch(folder)
+	l.trustFolder(folder)
 	entries, err := os.ReadDir(folder)
 	if optional && errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -92,7 +93,7 @@ func (l *loading) number(name string) {
 
 func (l *loading) readFile(name string) {
 	l.number(name)
-	text, err := readBounded(name)
+	text, err := l.readTrusted(name)
 	if err != nil {
 		l.unreadable(name, err)
 		return
@@ -119,7 +120,7 @@ func readBounded(name string) ([]byte, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, errors.New("it is no regular file")
+		return nil, errors.New("it is not a regular file")
 	}
 	f, err := os.Open(name)
 	if err != nil {

@@ -22,6 +22,7 @@ type Config struct {
 	Settings Settings
 	Renewers []agent.Renewer // in the order of the text, instances in that of their keys; also those without sinks
 	Sources  []Source        // in the order of the text; nil after errors
+	Doubts   []string        // how others than root could change the files; empty where nobody looked
 	Files    []string        // absolute paths of every file and folder whose change is a reason to load again
 }
 
@@ -58,6 +59,9 @@ func DefaultPaths() []string {
 func Load(paths []string, kinds Kinds, env Environment) (*Config, Faults) {
 	l := newLoading(paths, kinds, env)
 	l.read()
+	if faults := l.faults(); l.refused { // nothing that it names is looked at, or made
+		return &Config{Files: l.watched, Settings: l.settings, Doubts: l.doubts}, faults
+	}
 	l.declare()
 	l.evaluateLocals()
 	l.decodeAgent()
@@ -69,9 +73,9 @@ func Load(paths []string, kinds Kinds, env Environment) (*Config, Faults) {
 	l.shadows()
 	faults := l.faults()
 	if faults.HasErrors() {
-		return &Config{Settings: l.settings, Files: l.watched}, faults
+		return &Config{Settings: l.settings, Files: l.watched, Doubts: l.doubts}, faults
 	}
-	return &Config{Settings: l.settings, Renewers: renewers, Sources: l.listed(), Files: l.watched}, faults
+	return &Config{Settings: l.settings, Renewers: renewers, Sources: l.listed(), Files: l.watched, Doubts: l.doubts}, faults
 }
 
 // A loading is what one call of Load knows and has found so far.
@@ -102,9 +106,12 @@ type loading struct {
 	written     map[location]writer
 	contenders  []contender
 
-	shared map[any]any     // see Block.Shared
-	hung   map[string]bool // folders that did not answer, see Block.Look
-	found  []finding
+	shared     map[any]any     // see Block.Shared
+	distrusted map[string]bool // paths by which others can change the configuration, that were reported
+	doubts     []string        // see Config.Doubts
+	refused    bool            // for one of them
+	hung       map[string]bool // folders that did not answer, see Block.Look
+	found      []finding
 }
 
 func newLoading(paths []string, kinds Kinds, env Environment) *loading {
@@ -113,21 +120,22 @@ func newLoading(paths []string, kinds Kinds, env Environment) *loading {
 		env.Discovery = cmp.Or(env.Discovery, "/tmp/bt_u0")
 	}
 	l := &loading{
-		paths:     paths,
-		kinds:     kinds,
-		env:       env,
-		fields:    map[reflect.Type][]field{},
-		schedules: map[string]cronResult{},
-		hooks:     map[*stanza]decodedHook{},
-		fileOrder: map[string]int{},
-		text:      map[string][]byte{},
-		locals:    map[string]*local{},
-		sources:   map[sourceName]*source{},
-		tokens:    map[string]*stanza{},
-		written:   map[location]writer{},
-		shared:    map[any]any{},
-		hung:      map[string]bool{},
-		settings:  Settings{LogLevel: "info", LogFormat: "text"},
+		paths:      paths,
+		kinds:      kinds,
+		env:        env,
+		fields:     map[reflect.Type][]field{},
+		schedules:  map[string]cronResult{},
+		hooks:      map[*stanza]decodedHook{},
+		fileOrder:  map[string]int{},
+		text:       map[string][]byte{},
+		locals:     map[string]*local{},
+		sources:    map[sourceName]*source{},
+		tokens:     map[string]*stanza{},
+		written:    map[location]writer{},
+		shared:     map[any]any{},
+		hung:       map[string]bool{},
+		distrusted: map[string]bool{},
+		settings:   Settings{LogLevel: "info", LogFormat: "text"},
 	}
 	l.functions = &hcl.EvalContext{Functions: functions(env), Variables: map[string]cty.Value{}}
 	return l

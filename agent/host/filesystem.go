@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
@@ -77,8 +78,12 @@ func mounter(device uint64) (uid int, known bool) {
 		return 0, false
 	}
 	defer file.Close()
+	return mounterIn(file, device)
+}
+
+func mounterIn(mounts io.Reader, device uint64) (uid int, known bool) {
 	want := fmt.Sprintf("%d:%d", unix.Major(device), unix.Minor(device))
-	for lines := bufio.NewScanner(file); lines.Scan(); {
+	for lines := bufio.NewScanner(mounts); lines.Scan(); {
 		mount, super, _ := strings.Cut(lines.Text(), " - ")
 		if f := strings.Fields(mount); len(f) < 3 || f[2] != want {
 			continue

@@ -150,7 +150,7 @@ func (w *trusting) lookAtName(p place) {
 	if p.kind() != unix.S_IFLNK || !at.sticky() || w.trust.user(int(p.stat.Uid)) || len(at.writers(&w.trust)) == 0 || w.trust.still(at) {
 		return // of a folder or file the owner is looked at anyhow
 	}
-	w.note(p, w.trust.withSudo().user(int(p.stat.Uid)), "its owner can replace it", []string{"chown -h root " + p.path})
+	w.note(p, w.trust.withSudo().user(int(p.stat.Uid)), "its owner can replace it", []string{"chown -h root " + shellWord(p.path)})
 }
 
 func (w *trusting) note(p place, sudo bool, problem string, mends []string) {
@@ -172,7 +172,7 @@ func (t Trust) weak(p place, last bool) (problem string, mends []string) {
 		return fmt.Sprintf("%v has mounted it and decides what lies there", UserID(owner)), []string{"keep it on another file system"}
 	case !t.user(owner):
 		who = append(who, "its owner")
-		mends = append(mends, fmt.Sprintf("chown %s %s", t.name(), p.path))
+		mends = append(mends, fmt.Sprintf("chown %s %s", t.name(), shellWord(p.path)))
 	}
 	if last || !p.sticky() || p.kind() != unix.S_IFDIR {
 		if writers := p.writers(&t); len(writers) > 0 {
@@ -215,9 +215,17 @@ func (t Trust) withSudo() Trust {
 // closing is the command that keeps others from writing.
 func (p place) closing() string {
 	if len(p.list()) > 0 {
-		return "setfacl -b " + p.path + " && chmod go-w " + p.path
+		return fmt.Sprintf("setfacl -b %s && chmod go-w %[1]s", shellWord(p.path))
 	}
-	return "chmod go-w " + p.path
+	return "chmod go-w " + shellWord(p.path)
+}
+
+// shellWord is the path as a shell takes it.
+func shellWord(path string) string {
+	if strings.Trim(path, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+=:,@%") == "" {
+		return path
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
 }
 
 // writers are those, beside the owner, who may write to the folder or file. They

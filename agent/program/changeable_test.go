@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/tokenagent/tokenagent/agent/host"
 )
 
 // newScript is a program in a folder of its own, both of which nobody else can
@@ -38,11 +40,11 @@ func TestProgramsThatOthersCanChangeAreWarnedOf(t *testing.T) {
 		"everybody the file": {func(t *testing.T, _, path string) string {
 			wantNoError(t, os.Chmod(path, 0o757))
 			return path
-		}, "everybody can write", false},
+		}, "everybody can change it", false},
 		"everybody the folder": {func(t *testing.T, folder, path string) string {
 			wantNoError(t, os.Chmod(folder, 0o777))
 			return path
-		}, "everybody can write", false},
+		}, "everybody can change it", false},
 		"a sticky folder": {func(t *testing.T, folder, path string) string {
 			wantNoError(t, os.Chmod(folder, 0o777|os.ModeSticky))
 			return path
@@ -52,20 +54,20 @@ func TestProgramsThatOthersCanChangeAreWarnedOf(t *testing.T) {
 			link := filepath.Join(t.TempDir(), "link")
 			wantNoError(t, os.Symlink(path, link))
 			return link
-		}, "everybody can write", false},
+		}, "everybody can change it", false},
 		"its owner": {func(t *testing.T, _, path string) string {
 			wantNoError(t, os.Chown(path, 54321, 54321))
 			return path
-		}, "uid 54321, to whom", true},
+		}, "(owner uid 54321, mode 0755): its owner can change it; chown root ", true},
 		"the folder's owner": {func(t *testing.T, folder, path string) string {
 			wantNoError(t, os.Chown(folder, 54321, 54321))
 			return path
-		}, "uid 54321, to whom", true},
+		}, "(owner uid 54321, mode 0755): its owner can change it; chown root ", true},
 		"a group": {func(t *testing.T, _, path string) string {
 			wantNoError(t, os.Chown(path, 0, 54321))
 			wantNoError(t, os.Chmod(path, 0o775))
 			return path
-		}, "the group 54321 can write", true},
+		}, "the group gid 54321 can change it; chmod go-w ", true},
 	} {
 		t.Run(what, func(t *testing.T) {
 			if test.asRoot && os.Geteuid() != 0 {
@@ -93,10 +95,10 @@ func TestAProgramOfTheHooksOwnUserIsFine(t *testing.T) {
 	if os.Geteuid() == 0 {
 		wantNoError(t, os.Chown(path, 54321, 54321))
 	}
-	if got := changeable(path, 54321); os.Geteuid() == 0 && got != "" {
+	if got := changeable(host.Trust{}, path, 54321); os.Geteuid() == 0 && got != "" {
 		t.Errorf("got %q", got)
 	}
-	if got := changeable(path, uint32(os.Geteuid())); (got != "") != (os.Geteuid() == 0) {
+	if got := changeable(host.Trust{}, path, uint32(os.Geteuid())); (got != "") != (os.Geteuid() == 0) {
 		t.Errorf("got %q", got)
 	}
 }

@@ -73,7 +73,7 @@ func New(b *config.Block, command []string, timeout time.Duration, user string) 
 // inspect warns of what lies at the path of the program.
 func inspect(b *config.Block, p Program) {
 	var unfit, open string
-	if !b.Look(filepath.Dir(p.Args[0]), func() { unfit, open = missing(p.Args[0]), changeable(p.Args[0], p.uid()) }) {
+	if !b.Look(filepath.Dir(p.Args[0]), func() { unfit, open = missing(p.Args[0]), changeable(b.Trust(), p.Args[0], p.uid()) }) {
 		b.Warn("command", "the program's folder does not answer", "the program is tried when it is to run; is the server behind it gone?")
 		return
 	}

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/host"
 )
 
 const (
@@ -280,29 +281,18 @@ func takeLock(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// judge finds fault with a folder in which somebody else could put files of its own in
-// the place of ours: root would follow what they say, and write where they lead.
+// judge is an error where somebody else could put files in the place of ours: root
+// would follow what they say, and write where they lead. Every component of the path
+// is looked at, with each link and its folder.
 func judge(dir string) error {
-	real, err := filepath.EvalSymlinks(dir)
-	if err != nil {
+	found, err := host.Trust{Users: []int{os.Geteuid()}}.Weaknesses(dir)
+	switch {
+	case len(found) > 0:
+		return fmt.Errorf("state folder %s: %w; or name another state_dir", dir, found[0])
+	case err != nil:
 		return fmt.Errorf("state folder %s: %w", dir, err)
 	}
-	for at := real; ; at = filepath.Dir(at) {
-		var st unix.Stat_t
-		if err := unix.Lstat(at, &st); err != nil {
-			return fmt.Errorf("state folder %s: %s: %w", dir, at, err)
-		}
-		if st.Uid != 0 && int(st.Uid) != os.Geteuid() {
-			return fmt.Errorf("state folder %s: %s belongs to uid %d, who could put other files in its place; chown it, or name another state_dir", dir, at, st.Uid)
-		}
-		sticky := at != real && st.Mode&unix.S_ISVTX != 0
-		if st.Mode&0o022 != 0 && !sticky {
-			return fmt.Errorf("state folder %s: others may write in %s (mode %04o); chmod go-w %s", dir, at, st.Mode&0o7777, at)
-		}
-		if at == "/" {
-			return nil
-		}
-	}
+	return nil
 }
 
 // openRecords reads the journal of records, and what version 0.1 has left.

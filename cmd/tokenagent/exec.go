@@ -30,7 +30,7 @@ const (
 )
 
 func newExec() *cobra.Command {
-	var from place
+	from := place{runs: true}
 	var timeout time.Duration
 	c := &cobra.Command{
 		Use:   "exec [flags] [NAME] -- COMMAND [ARGUMENT…]",
@@ -134,7 +134,7 @@ func notStarted(command string, err error) error {
 // theOne is the token that is named, or the only one, without what is configured
 // to be done with it; and the log for it.
 func (p *place) theOne(names []string, stderr io.Writer) (agent.Renewer, *logrus.Logger, error) {
-	cfg, faults := config.Load(p.paths(), sinkless(), p.environment(false))
+	cfg, faults := p.readAs(sinkless(), false)
 	if faults.HasErrors() {
 		return agent.Renewer{}, nil, p.refuse(faults.Errors())
 	}

@@ -16,7 +16,7 @@ import (
 )
 
 func newOnce() *cobra.Command {
-	var from place
+	from := place{runs: true}
 	var asJSON, force bool
 	var timeout time.Duration
 	c := &cobra.Command{

@@ -24,6 +24,9 @@ import (
 type place struct {
 	configs []string                     // files and folders; none: the default
 	socket  string                       // "": as the configuration says
+	runs    bool                         // what it names is run, so one that others can change is refused
+	tells   bool                         // who can change it is looked at, even where only its text counts
+	doubts  []string                     // of what was read last, see config.Config
 	key     func(config.Settings) []byte // see config.Environment; nil where digests are not compared
 	loaded  *config.Config               // the last that client has read
 	began   *state.Home                  // of the agent that runs in this process, whatever a reload says; nil: there is none
@@ -71,7 +74,18 @@ func (p *place) refuse(faults config.Faults) error {
 
 // read is load for those who tell errors and warnings in their own way.
 func (p *place) read(definitions bool) (*config.Config, config.Faults) {
-	return config.Load(p.paths(), kinds, p.environment(definitions))
+	return p.readAs(kinds, definitions)
+}
+
+// readAs is read with these kinds of sources and sinks.
+func (p *place) readAs(kinds config.Kinds, definitions bool) (*config.Config, config.Faults) {
+	env := p.environment(definitions)
+	if !definitions || p.runs || p.tells {
+		env.Trust, env.Strict = trust(), p.runs
+	}
+	cfg, faults := config.Load(p.paths(), kinds, env)
+	p.doubts = cfg.Doubts
+	return cfg, faults
 }
 
 // command is what a person types into a shell to run this program with the

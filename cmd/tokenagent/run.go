@@ -22,7 +22,7 @@ import (
 )
 
 func newRun() *cobra.Command {
-	var from place
+	from := place{runs: true}
 	c := &cobra.Command{
 		Use:   "run",
 		Short: "Keep all tokens fresh until SIGTERM: the daemon",
@@ -153,6 +153,7 @@ func (d *daemon) listen() (net.Listener, error) {
 		return nil, nil
 	}
 	listener, err := listenControl(path, group)
+	warnOfSocket(d.log, path)
 	if errors.Is(err, control.ErrInUse) {
 		return nil, fmt.Errorf("%w; tokenagent refresh asks it for new tokens, tokenagent reload has it read its configuration", err)
 	}

@@ -22,7 +22,7 @@ import (
 const watchEvery = 2 * time.Second
 
 func newStatus() *cobra.Command {
-	var from place
+	from := place{tells: true}
 	var asJSON, watch bool
 	var probe probe
 	c := &cobra.Command{
@@ -52,6 +52,7 @@ not tell where its agent answers, or none answers. Of probes: 5 no agent answers
 				if err != nil {
 					return err
 				}
+				from.warnOfDoubts(c.ErrOrStderr())
 				if !found.Agent {
 					fmt.Fprintln(c.ErrOrStderr(), "tokenagent: no agent answers; this is what lies in the files")
 				}

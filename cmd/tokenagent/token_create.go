@@ -20,7 +20,7 @@ import (
 )
 
 func newTokenCreate() *cobra.Command {
-	var from place
+	from := place{runs: true}
 	flags := tokenFlags{lifetime: lifetime(20 * time.Minute)}
 	c := &cobra.Command{
 		Use:   "create [NAME | CLAIM=VALUE…]",

@@ -1,0 +1,48 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/tokenagent/tokenagent/agent/host"
+)
+
+// trust says who may change what root reads its orders from: root alone. nil for
+// others than root, who have nothing that somebody could gain.
+func trust() *host.Trust {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	// In the sandbox of a unit all that it may not write is mounted read-only, for it alone.
+	t := host.Trust{ReadOnly: os.Getenv("INVOCATION_ID") == ""}
+	uid, err := strconv.Atoi(os.Getenv("SUDO_UID"))
+	gid, gidErr := strconv.Atoi(os.Getenv("SUDO_GID"))
+	if err == nil && gidErr == nil && uid > 0 {
+		t.Sudo = &host.Identity{UID: uid, GID: gid}
+	}
+	return &t
+}
+
+// warnOfDoubts tells how others than root could change the configuration that was
+// read last.
+func (p *place) warnOfDoubts(w io.Writer) {
+	for _, doubt := range p.doubts {
+		fmt.Fprintf(w, "tokenagent: warning: %s\n", doubt)
+	}
+}
+
+// warnOfSocket tells who else could put another socket in the place of the agent's.
+func warnOfSocket(log logrus.FieldLogger, path string) {
+	t := trust()
+	if t == nil {
+		return
+	}
+	found, _ := t.Weaknesses(path) // whoever listens there reports the error
+	for _, w := range found {
+		log.Warnf("control socket %s: others can put another in its place: %v", path, w)
+	}
+}
