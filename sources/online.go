@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/tokenagent/tokenagent/agent"
@@ -26,6 +27,20 @@ type Finding struct {
 	Transient bool   `json:"transient,omitempty"` // a fault that may go away by itself
 	About     string `json:"about"`               // what was looked at, in a word or two: "metadata", "clock"
 	Text      string `json:"text"`                // what was found and, unless that is fine, what to do
+
+	presumed string // fine after all, in these words, if the source has given a token; "": no token tells
+}
+
+// Proven are the findings after the source has given a token: what was only
+// presumed not to work, as of a grant that the metadata does not list, does.
+func Proven(found []Finding) []Finding {
+	proven := slices.Clone(found)
+	for i, f := range proven {
+		if f.presumed != "" {
+			proven[i] = fine(f.About, "%s", f.presumed)
+		}
+	}
+	return proven
 }
 
 func fine(about, format string, args ...any) Finding {
@@ -55,6 +70,8 @@ func IsTransient(err error) bool {
 // need. It asks each issuer once, for all the sources that share it. The zero
 // Inquiry has asked nobody.
 type Inquiry struct {
+	Issuers []string // of all sources of the configuration, to find metadata that mixes them up
+
 	mu      sync.Mutex
 	reports map[asked]func() issuer.Report
 	servers map[issuer.Address]*issuer.Server // of issuers whose tokens are signed here

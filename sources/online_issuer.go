@@ -47,7 +47,7 @@ func (a *asker) inquire(ctx context.Context, q *Inquiry, grant string, requests 
 	if a.verify {
 		found = append(found, keysFound(r)...)
 	}
-	return slices.Concat(found, connectionFound(r, now), a.offersFound(r.Metadata, grant, requests))
+	return slices.Concat(found, q.mixedUp(a.issuer, r.Metadata), connectionFound(r, now), a.offersFound(r.Metadata, grant, requests))
 }
 
 // metadataFound says whether the metadata could be read. A block that names all that it
@@ -71,7 +71,9 @@ func endpointFound(r issuer.Report) []Finding {
 	case r.Endpoint == "":
 		return []Finding{wrong("token endpoint", "the metadata names none; write token_endpoint, if the issuer has one")}
 	case r.EndpointErr != nil:
-		return []Finding{failed("token endpoint", r.EndpointErr)}
+		f := failed("token endpoint", r.EndpointErr)
+		f.presumed = fmt.Sprintf("%s gives a token, though not every question is answered there (%v)", r.Endpoint, r.EndpointErr)
+		return []Finding{f}
 	}
 	return []Finding{fine("token endpoint", "%s answers", r.Endpoint)}
 }
@@ -182,7 +184,9 @@ func offered(about, wanted string, said []string, mend string) Finding {
 	case slices.Contains(said, wanted):
 		return fine(about, "%s is offered", wanted)
 	}
-	return wrong(about, "%s is not offered, but %s; %s", wanted, shortened(strings.Join(said, ", ")), mend)
+	f := wrong(about, "%s is not offered, but %s; %s", wanted, shortened(strings.Join(said, ", ")), mend)
+	f.presumed = fmt.Sprintf("%s is not among what the metadata lists (%s), and gives a token all the same", wanted, shortened(strings.Join(said, ", ")))
+	return f
 }
 
 // scopesOf are the words that the requests ask for.

@@ -13,11 +13,11 @@ import (
 )
 
 // tryOut asks the source of the renewers for one token, that of the first of
-// them, and holds it against what the agent would install. The token itself goes
-// nowhere.
-func tryOut(ctx context.Context, users []agent.Renewer) []sources.Finding {
+// them, and holds it against what the agent would install; given says that it would.
+// The token itself goes nowhere.
+func tryOut(ctx context.Context, users []agent.Renewer) (found []sources.Finding, given bool) {
 	if len(users) == 0 {
-		return []sources.Finding{fine("token", "no token block uses this source, so it was not asked for one")}
+		return []sources.Finding{fine("token", "no token block uses this source, so it was not asked for one")}, false
 	}
 	r := users[0]
 	t, err := r.Issue(ctx)
@@ -25,9 +25,9 @@ func tryOut(ctx context.Context, users []agent.Renewer) []sources.Finding {
 		return []sources.Finding{{
 			Mark: sources.Wrong, Transient: sources.IsTransient(err),
 			About: "token", Text: fmt.Sprintf("as for %s: %v", r.Name, err),
-		}}
+		}}, false
 	}
-	return describeIssued(t, r)
+	return describeIssued(t, r), true
 }
 
 // describeIssued says of a token that was accepted what it is, beside what was

@@ -53,16 +53,20 @@ type subject struct {
 
 // subjects are all that there is to look at online.
 func (f *checkFlags) subjects(cfg *config.Config) []subject {
-	var inquiry sources.Inquiry
+	inquiry := sources.Inquiry{Issuers: issuersOf(cfg.Sources)}
 	var all []subject
 	for _, s := range cfg.Sources {
 		users := usersOf(s.Source, cfg.Renewers)
 		look := func(ctx context.Context) []sources.Finding {
 			found := inquiry.Look(ctx, s.Source, requestsOf(users))
-			if f.issue {
-				found = append(found, tryOut(ctx, users)...)
+			if !f.issue {
+				return found
 			}
-			return found
+			tried, given := tryOut(ctx, users)
+			if given {
+				found = sources.Proven(found)
+			}
+			return append(found, tried...)
 		}
 		all = append(all, subject{outcome{Name: s.Name, Place: s.Place}, look})
 	}
@@ -74,6 +78,16 @@ func (f *checkFlags) subjects(cfg *config.Config) []subject {
 		}
 	}
 	return all
+}
+
+// issuersOf are the issuers that the sources ask.
+func issuersOf(all []config.Source) (issuers []string) {
+	for _, s := range all {
+		if remote, ok := s.Source.(agent.Remote); ok {
+			issuers = append(issuers, remote.Issuer())
+		}
+	}
+	return issuers
 }
 
 // usersOf are the renewers that the source issues for.

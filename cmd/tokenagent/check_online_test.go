@@ -176,6 +176,29 @@ func TestCheckOnlineFindsWhatIsWrongWithTheIssuer(t *testing.T) {
 	}
 }
 
+// The metadata need not list all that there is: a token that came proves more.
+func TestATokenProvesWhatTheMetadataDoesNotList(t *testing.T) {
+	t.Parallel()
+	s := newOnlineSite(t, issuertest.Start(t))
+	s.issuer.Change(func(b *issuertest.Behaviour) {
+		b.Metadata = func(m map[string]any) {
+			m["grant_types_supported"], m["token_endpoint_auth_methods_supported"] = []string{"implicit"}, []string{"none"}
+		}
+	})
+	code, out, complaints := s.check(t, "--issue")
+	if code != 0 {
+		t.Errorf("exit %d\n%s%s", code, out, complaints)
+	}
+	wantLines(t, out, `ok +grant type +client_credentials is not among what the metadata lists \(implicit\), and gives a token all the same`,
+		`ok +client authentication +client_secret_basic is not among what the metadata lists \(none\), and gives`)
+	s.issuer.Change(func(b *issuertest.Behaviour) {
+		b.ServeToken = func(w http.ResponseWriter, _ *http.Request) { issuertest.Refuse(w, 400, "unsupported_grant_type") }
+	})
+	if code, out, _ := s.check(t, "--issue"); code != 78 || !strings.Contains(out, "client_credentials is not offered, but implicit") {
+		t.Errorf("without a token: exit %d\n%s", code, out)
+	}
+}
+
 func TestCheckOnlineJudgesTheCertificate(t *testing.T) {
 	ca := issuertest.NewCA(t)
 	for _, tt := range []struct {
