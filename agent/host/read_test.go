@@ -365,3 +365,34 @@ func TestARelativePathIsReadFromTheWorkingFolder(t *testing.T) {
 		}
 	}
 }
+
+// Another host's root can make any link on a file server.
+func TestALinkOnAFileServerLeadsToNoOtherFileSystem(t *testing.T) {
+	l := newLayout(t)
+	l.folder("share", 0, 0o755)
+	l.file("secret", 0, 0, 0o600)
+	if err := unix.Mount("tmpfs", l.path("share"), "tmpfs", 0, "mode=0755"); err != nil {
+		t.Skipf("nothing can be mounted here: %v", err)
+	}
+	t.Cleanup(func() { l.must(unix.Unmount(l.path("share"), unix.MNT_DETACH)) })
+	l.file("share/file", 0, 0, 0o600)
+	l.link("share/within", "file", 0)
+	l.link("share/out", "@secret", 0)
+	l.link("share/far", "@share/within", 0)
+	l.link("in", "share/file", 0)
+	for _, server := range []FileSystem{unix.NFS_SUPER_MAGIC, unix.FUSE_SUPER_MAGIC} {
+		for name, led := range map[string]bool{"share/file": false, "share/within": false, "share/far": false, "in": false, "share/out": true} {
+			r := reading{path: l.path(name)}
+			r.systemOf = func(int) (FileSystem, error) { return server, nil }
+			l.must(r.begin(r.path))
+			f, err := r.run()
+			r.close()
+			if err == nil {
+				f.Close()
+			}
+			if (err != nil) != led || led && !strings.Contains(err.Error(), "leads to "+l.path("secret")+" on another one") {
+				t.Errorf("%v, %s: %v", server, name, err)
+			}
+		}
+	}
+}

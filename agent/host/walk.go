@@ -24,6 +24,8 @@ type walk struct {
 	rest   []string // components still to go
 	links  int      // symbolic links followed
 	device uint64   // that / lies on
+
+	systemOf func(fd int) (FileSystem, error) // nil: FileSystemOf
 }
 
 // A place is a component of the path, held by a descriptor of O_PATH.
@@ -64,12 +66,19 @@ func (w *walk) next() (place, error) {
 	case p.stat.Dev == w.at.stat.Dev:
 		p.system = w.at.system
 	default:
-		p.system, err = FileSystemOf(p.fd)
+		p.system, err = w.typeOf(p.fd)
 	}
 	if err != nil {
 		p.close()
 	}
 	return p, err
+}
+
+func (w *walk) typeOf(fd int) (FileSystem, error) {
+	if w.systemOf != nil {
+		return w.systemOf(fd)
+	}
+	return FileSystemOf(fd)
 }
 
 // enter goes on from the folder.
