@@ -86,7 +86,7 @@ func (s *htcondorFetch) request(ctx context.Context, req agent.Request, show fun
 	var complaint strings.Builder
 	args := append(append([]string{}, s.target...), "-identity", req.Subject)
 	c := exec.CommandContext(ctx, program, append(args, askedOf(req)...)...)
-	c.Env = append(os.Environ(), "_condor_SEC_TOKEN_DIRECTORY="+s.dir) // HTCondor's tools want the environment of who asks
+	c.Env = append(c.Environ(), "_condor_SEC_TOKEN_DIRECTORY="+s.dir) // HTCondor's tools want the environment of who asks
 	c.Stdout, c.Stderr = terminal, &complaint
 	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	err = c.Start()

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	mathrand "math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -73,6 +74,7 @@ ALLOW_ADVERTISE_STARTD = *@pool.example, condor@password
 // newPool starts a pool, which ends with the test.
 func newPool(t *testing.T) *pool {
 	t.Helper()
+	requireLong(t)
 	requireRoot(t, "run the daemons of a pool")
 	requirePart(t, condorHome+"/usr/bin/condor_version")
 	requirePart(t, "openssl", "version")
@@ -86,12 +88,19 @@ func newPool(t *testing.T) *pool {
 	return p
 }
 
-func freePort(t *testing.T) int {
+// freePort is a port that nobody listens at, and that no connection is given: the
+// kernel takes those from 32768 on.
+func freePort(t *testing.T) (port int) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	check(t, err)
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	eventually(t, "a free port", func() bool {
+		port = 20_000 + mathrand.IntN(12_000)
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err == nil {
+			l.Close()
+		}
+		return err == nil
+	})
+	return port
 }
 
 func (p *pool) path(name string) string { return filepath.Join(p.folder, name) }

@@ -44,7 +44,7 @@ func (l *libraryLines) String() string {
 // first waits for a line that has the text in it.
 func (l *libraryLines) first(t *testing.T, text string) string {
 	t.Helper()
-	limit := time.After(30 * time.Second)
+	limit := time.After(longest)
 	for {
 		all := l.String()
 		for line := range strings.Lines(all) {
@@ -91,8 +91,8 @@ func TestWhatAConnectionLogsByItselfIsALineOfOurLogWithoutWhatCame(t *testing.T)
 			conn.Close()
 		}
 	}()
-	client := http.Client{Timeout: 10 * time.Second}
-	for range 50 { // whether the rest comes with the answer or behind it is chance
+	client := http.Client{Timeout: longest}
+	for tries := 0; tries < 10_000 && log.String() == ""; tries++ { // whether the rest comes with the answer or behind it is chance
 		resp, err := client.Get("http://" + listener.Addr().String())
 		if err != nil {
 			continue
