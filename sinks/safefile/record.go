@@ -38,6 +38,9 @@ func (f *File) Adopt(r Record) (difference string, err error) {
 		return "", err
 	}
 	r.UID, r.GID, r.Mode = f.target.Owner.UID, f.target.Group, f.target.Mode
+	if st, err := f.stat(); err == nil {
+		r.Device = uint64(st.Dev) // a file system may have another number after each mount
+	}
 	f.record = r
 	if difference, err = f.Look(); difference != "" || err != nil {
 		f.record = Record{}
@@ -53,13 +56,7 @@ func (f *File) Look() (difference string, err error) {
 	if f.record == (Record{}) {
 		return "it was not written yet", nil
 	}
-	var st unix.Stat_t
-	look := func() error { return again(func() error { return unix.Lstat(f.target.Path, &st) }) }
-	if f.asOwner {
-		err = f.target.asOwner(look)
-	} else {
-		err = look()
-	}
+	st, err := f.stat()
 	switch {
 	case err == nil:
 		return f.record.difference(st).String(), nil
@@ -67,6 +64,17 @@ func (f *File) Look() (difference string, err error) {
 		return "it is gone", nil
 	}
 	return "", f.target.fault(fmt.Errorf("look at it: %w", err))
+}
+
+// stat looks at what the path names.
+func (f *File) stat() (st unix.Stat_t, err error) {
+	look := func() error { return again(func() error { return unix.Lstat(f.target.Path, &st) }) }
+	if f.asOwner {
+		err = f.target.asOwner(look)
+	} else {
+		err = look()
+	}
+	return st, err
 }
 
 // Remove takes the target away if it is as it was written; that it is gone

@@ -34,6 +34,25 @@ func TestWhatReplacedTheFileIsNotRemoved(t *testing.T) {
 	wantError(t, err, "left as it is, since somebody changed it: it is a directory")
 }
 
+// NFS, btrfs and loop devices may have another number after each mount.
+func TestAFileIsAdoptedThoughItsDeviceHasAnotherNumber(t *testing.T) {
+	f := New(mine(filepath.Join(t.TempDir(), "token")))
+	mustWrite(t, f, "content")
+	r := f.Record()
+	r.Device++
+	next := New(f.target)
+	if d, err := next.Adopt(r); d != "" || err != nil {
+		t.Errorf("it differs: %q, %v", d, err)
+	}
+	if d, err := next.Look(); d != "" || err != nil {
+		t.Errorf("Look says %q, %v", d, err)
+	}
+	r.Inode++
+	if d, err := New(f.target).Adopt(r); d != "another file lies in its place" || err != nil {
+		t.Errorf("another file: %q, %v", d, err)
+	}
+}
+
 // A folder that was moved away with a link in its place still leads readers to
 // the file, so Look calls it fine; a write refuses the link.
 func TestLookFollowsTheLinksThatReadersFollow(t *testing.T) {
