@@ -84,12 +84,18 @@ type fakeRecords struct {
 	owed []Owed
 	kept int
 	fail error
+	gone bool // Check finds nothing, once
+
+	hangs chan struct{} // until it is closed nothing is kept
 
 	stubborn bool // orphans cannot be removed
 }
 
 func (r *fakeRecords) Recall() []Record { return r.all }
 func (r *fakeRecords) Keep(all []Record) error {
+	if r.hangs != nil {
+		<-r.hangs
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.kept++
@@ -98,21 +104,38 @@ func (r *fakeRecords) Keep(all []Record) error {
 	}
 	return r.fail
 }
-func (r *fakeRecords) Check() bool        { return true }
+func (r *fakeRecords) Check() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	gone := r.gone
+	r.gone = false
+	return !gone
+}
 func (r *fakeRecords) Warnings() []string { return nil }
 func (r *fakeRecords) times() int         { r.mu.Lock(); defer r.mu.Unlock(); return r.kept }
 func (r *fakeRecords) Owed() []Owed       { r.mu.Lock(); defer r.mu.Unlock(); return slices.Clone(r.owed) }
-func (r *fakeRecords) Owe(_ context.Context, all ...Owed) error {
+func (r *fakeRecords) Owe(ctx context.Context, all ...Owed) error {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.owed = append(r.owed, all...)
-	return nil
+	r.mu.Unlock()
+	return r.wait(ctx)
 }
-func (r *fakeRecords) Settle(_ context.Context, all ...Owed) error {
+func (r *fakeRecords) Settle(ctx context.Context, all ...Owed) error {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.owed = slices.DeleteFunc(r.owed, func(o Owed) bool { return slices.Contains(all, o) })
-	return nil
+	r.mu.Unlock()
+	return r.wait(ctx)
+}
+func (r *fakeRecords) wait(ctx context.Context) error {
+	if r.hangs == nil {
+		return r.fail
+	}
+	select {
+	case <-r.hangs:
+		return r.fail
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 func (r *fakeRecords) Orphan(k Record) Sink {
 	return &diskSink{disk: r.disk, path: k.Path, stubborn: r.stubborn}
@@ -315,6 +338,96 @@ func TestRecordsThatCannotBeKeptAreSaidOnce(t *testing.T) {
 		if n := strings.Count(log, "records and pending hooks cannot be kept"); n != 1 || disk.at("/t/a") == "" {
 			t.Errorf("said %d times:\n%s", n, log)
 		}
+	})
+}
+
+func TestRecordsThatAreGoneAreKeptAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk, source := &fakeDisk{}, &fakeSource{life: 24 * time.Hour}
+		records := &fakeRecords{disk: disk}
+		a := New(silent(), onDisk(disk, source, "a"))
+		a.Remember(records)
+		begun(t, a)
+		time.Sleep(time.Hour)
+		before := records.times()
+		records.mu.Lock()
+		records.gone = true
+		records.mu.Unlock()
+		time.Sleep(2 * time.Minute)
+		if n := records.times() - before; n != 1 {
+			t.Errorf("kept %d times", n)
+		}
+	})
+}
+
+// A disk that hangs is one whose server is gone, or that is frozen or suspended.
+func TestATokenIsWrittenAndItsHookRunWhereNothingCanBeKept(t *testing.T) {
+	for name, make := range map[string]func() *fakeRecords{
+		"hangs": func() *fakeRecords { return &fakeRecords{hangs: make(chan struct{})} },
+		"full":  func() *fakeRecords { return &fakeRecords{fail: errors.New("no space left on device")} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var out bytes.Buffer
+				log := silent()
+				log.SetOutput(&out)
+				disk, source, c := &fakeDisk{}, &fakeSource{life: time.Hour}, &fakeCommand{}
+				records := make()
+				records.disk = disk
+				a := New(log, hooked(onDisk(disk, source, "a"), c, OnChange))
+				a.Remember(records)
+				ctx, stop := context.WithCancel(t.Context())
+				ended := closedAfter(func() { a.Run(ctx) })
+				time.Sleep(5 * time.Second)
+				if disk.at("/t/a") == "" || c.times() != 1 {
+					t.Errorf("after 5 s the token is %q, and the hook ran %d times", disk.at("/t/a"), c.times())
+				}
+				time.Sleep(3 * time.Hour)
+				if c.times() < 5 {
+					t.Errorf("the hook ran %d times", c.times())
+				}
+				before := time.Now()
+				stop()
+				<-ended
+				if took := time.Since(before); took > 10*time.Second {
+					t.Errorf("it took %v to stop", took)
+				}
+				if n := strings.Count(out.String(), "cannot be kept"); n != 1 {
+					t.Errorf("said %d times:\n%s", n, out.String())
+				}
+				if records.hangs != nil {
+					close(records.hangs)
+				}
+			})
+		})
+	}
+}
+
+func closedAfter(f func()) <-chan struct{} {
+	done := make(chan struct{})
+	go func() { f(); close(done) }()
+	return done
+}
+
+func TestThatRecordsAreKeptAgainIsSaid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		log := silent()
+		log.SetOutput(&out)
+		disk, source, c := &fakeDisk{}, &fakeSource{life: time.Hour}, &fakeCommand{}
+		records := &fakeRecords{disk: disk, hangs: make(chan struct{})}
+		a := New(log, hooked(onDisk(disk, source, "a"), c, OnChange))
+		a.Remember(records)
+		ctx, stop := context.WithCancel(t.Context())
+		ended := closedAfter(func() { a.Run(ctx) })
+		time.Sleep(2 * time.Hour)
+		close(records.hangs)
+		time.Sleep(time.Minute)
+		if n := strings.Count(out.String(), "are kept again"); n != 1 || len(records.Owed()) != 0 {
+			t.Errorf("said %d times, owed %v:\n%s", n, records.Owed(), out.String())
+		}
+		stop()
+		<-ended
 	})
 }
 

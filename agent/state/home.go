@@ -50,6 +50,10 @@ func (h Home) Others() []string {
 // name is renamed. One that version 0.1 has used since is of an unknown configuration
 // again.
 func OpenHome(h Home) (*State, error) {
+	return within(h.Dir(), func() (*State, error) { return openHome(h) }, (*State).Close)
+}
+
+func openHome(h Home) (*State, error) {
 	if usedByOld(h.Dir()) {
 		_ = os.Remove(filepath.Join(h.Dir(), ownerName)) // a folder that is read-only cannot be opened either
 	}

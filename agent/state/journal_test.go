@@ -74,7 +74,7 @@ func TestAJournalThatIsTooLongIsWrittenAgain(t *testing.T) {
 	s := open(t, dir)
 	var all []agent.Record
 	longest := int64(0)
-	for n := range 1000 {
+	for n := range 400 {
 		all = []agent.Record{recordOf("a", n), recordOf("b", 0)}
 		must(t, s.Keep(all))
 		longest = max(longest, mustStat(t, filepath.Join(dir, recordsName)).Size())
@@ -195,7 +195,7 @@ func TestTheJournalOfHooksStaysShort(t *testing.T) {
 	s := open(t, dir)
 	must(t, s.Owe(t.Context(), owed(agent.OnFirst, "pending")))
 	longest := int64(0)
-	for range 500 {
+	for range 300 {
 		o := owed(agent.OnChange, "a")
 		must(t, s.Owe(t.Context(), o))
 		must(t, s.Settle(t.Context(), o))

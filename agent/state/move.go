@@ -231,6 +231,11 @@ func never() bool { return false }
 // KeyOf is the key of the definitions' digests that the configuration's agent would
 // have at its next start; nil when there is none yet.
 func KeyOf(h Home) []byte {
+	key, _ := within(h.Dir(), func() ([]byte, error) { return keyOf(h), nil }, ignored) // one that hangs has none
+	return key
+}
+
+func keyOf(h Home) []byte {
 	for _, dir := range []string{h.Dir(), h.Base} {
 		if key, err := newState(dir).readKey(); err == nil {
 			return key
@@ -247,8 +252,13 @@ type View struct {
 }
 
 // Look is what the configuration's agent would find. It changes nothing and waits
-// for nobody.
-func Look(h Home, n Names) (v View) {
+// for nobody; a folder that hangs is an empty one.
+func Look(h Home, n Names) View {
+	v, _ := within(h.Dir(), func() (View, error) { return look(h, n), nil }, ignored)
+	return v
+}
+
+func look(h Home, n Names) (v View) {
 	own := Read(h.Dir())
 	v.Records = own.records
 	if !ownerOf(h.Dir()).is(h) {

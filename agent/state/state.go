@@ -30,7 +30,8 @@ const (
 	asideSuffix = ".set-aside"
 
 	keyBytes    = 32
-	mostRecords = 256 << 20 // bytes; 100,000 files take about 60 MB
+	mostRecords = 256 << 20        // bytes; 100,000 files take about 60 MB
+	openLimit   = 10 * time.Second // 100,000 records take less than one
 	closeLimit  = time.Second
 )
 
@@ -75,8 +76,41 @@ func (l *Locked) Error() string {
 
 // Open makes the folder if it is missing, locks it until Close, and reads what
 // is in there. What cannot be read is set aside, with a warning: nothing in
-// there is worth not starting for.
-func Open(dir string) (*State, error) { return newState(dir).open() }
+// there is worth not starting for. Nor is a folder that hangs: after 10 s Open
+// returns an error.
+func Open(dir string) (*State, error) {
+	return within(dir, newState(dir).open, (*State).Close)
+}
+
+// within returns what f does with the folder, or after openLimit an error. What f
+// returns later goes to late.
+func within[T any](dir string, f func() (T, error), late func(T) error) (none T, err error) {
+	type result struct {
+		value T
+		err   error
+	}
+	done, left := make(chan result), make(chan struct{})
+	go func() {
+		v, err := f()
+		select {
+		case done <- result{v, err}:
+		case <-left:
+			if err == nil {
+				_ = late(v) // nobody waits for it
+			}
+		}
+	}()
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-time.After(openLimit):
+		close(left)
+		return none, fmt.Errorf("state folder %s: %w", dir, errSilent)
+	}
+}
+
+// ignored is what comes too late and needs no end.
+func ignored[T any](T) error { return nil }
 
 func (s *State) open() (*State, error) {
 	dir := s.dir
@@ -114,8 +148,17 @@ func newState(dir string) *State {
 }
 
 // Read reads the folder as it is, without its lock and without changing
-// anything: for those who only look. A folder that is not there is an empty one.
+// anything: for those who only look. A folder that is not there, or that hangs,
+// is an empty one.
 func Read(dir string) *State {
+	s, err := within(dir, func() (*State, error) { return readNow(dir), nil }, ignored)
+	if err != nil {
+		return newState(dir)
+	}
+	return s
+}
+
+func readNow(dir string) *State {
 	s := newState(dir)
 	s.records, _ = s.ledger.read()
 	old, _ := s.readOld()
@@ -125,8 +168,8 @@ func Read(dir string) *State {
 	return s
 }
 
-// Close gives the lock back; a nil State has none. It does not wait for long where the folder hangs:
-// then the end of the process does it.
+// Close gives the lock back; a nil State has none. It does not wait for long where
+// the folder hangs: then the end of the process does it.
 func (s *State) Close() error {
 	if s == nil || s.lock == nil {
 		return nil

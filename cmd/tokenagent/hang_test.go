@@ -17,7 +17,7 @@ import (
 
 // hangingFolder is one of a file system whose server never answers, as NFS
 // without its server is: whoever goes there waits until the test ends.
-func hangingFolder(t *testing.T, s *site) string {
+func hangingFolder(t *testing.T, s *site, name string) string {
 	t.Helper()
 	needRoot(t)
 	server, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
@@ -25,7 +25,7 @@ func hangingFolder(t *testing.T, s *site) string {
 		t.Skip("no folder can hang here without FUSE:", err)
 	}
 	check(t, err)
-	dir := s.mkdir(t, "hanging", 0, 0o700)
+	dir := s.mkdir(t, name, 0, 0o700)
 	check(t, unix.Mount("tokenagent", dir, "fuse", unix.MS_NOSUID|unix.MS_NODEV, fmt.Sprintf("fd=%d,rootmode=40700,user_id=0,group_id=0", server)))
 	t.Cleanup(func() {
 		s.kill()
@@ -60,7 +60,7 @@ token "hanging" {
 func TestWatcherWaitsForNoFolderThatHangs(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, goodToken)
-	hanging := hangingFolder(t, s)
+	hanging := hangingFolder(t, s, "hanging")
 	sinks := []string{s.path("good")}
 	for n := range 1000 {
 		sinks = append(sinks, fmt.Sprintf("%s/%d/token", hanging, n))
@@ -86,7 +86,7 @@ func TestWatcherWaitsForNoFolderThatHangs(t *testing.T) {
 func TestAFolderThatHangsAtTheStartDelaysNoOtherToken(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, goodToken+hangingToken)
-	hangingFolder(t, s)
+	hangingFolder(t, s, "hanging")
 	s.start(t)
 	eventually(t, "the token of the good folder", func() bool { _, err := os.Stat(s.path("good")); return err == nil })
 	stopInTime(t, s)
@@ -95,7 +95,7 @@ func TestAFolderThatHangsAtTheStartDelaysNoOtherToken(t *testing.T) {
 func TestAFolderThatHangsAtAReloadDelaysNoOtherToken(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, goodToken)
-	hangingFolder(t, s)
+	hangingFolder(t, s, "hanging")
 	s.start(t)
 	s.settled(t)
 	s.configure(t, goodToken+hangingToken)
@@ -132,7 +132,7 @@ token "hanging" {
   }
 }
 `)
-	hangingFolder(t, s)
+	hangingFolder(t, s, "hanging")
 	begun := time.Now()
 	out, err := s.command(nil, "check", "--online").Output()
 	if e, ok := errors.AsType[*exec.ExitError](err); !ok || e.ExitCode() != exitFailed {
@@ -149,7 +149,7 @@ token "hanging" {
 func TestAWriteThatHangsIsToldByLogAndStatus(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, goodToken+hangingToken)
-	hangingFolder(t, s)
+	hangingFolder(t, s, "hanging")
 	s.start(t)
 	eventuallyWithin(t, time.Minute+longest, "the failure of the token that hangs", func() bool {
 		tokens, err := s.client().Status(t.Context(), "hanging")

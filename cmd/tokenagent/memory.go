@@ -118,7 +118,7 @@ func (m *memory) taken() error {
 func (m *memory) give(a *agent.Agent, log logrus.FieldLogger) {
 	a.Built(builtAt())
 	if m.state == nil {
-		log.WithError(m.err).Warn("there is no state_dir; nothing is remembered across restarts")
+		log.WithError(m.err).Warn("the state folder cannot be used; nothing is remembered across restarts")
 		return
 	}
 	for _, w := range m.state.Warnings() {
