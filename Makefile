@@ -6,6 +6,7 @@ DIST     ?= dist
 ZSH      ?= $(PREFIX)/share/zsh/site-functions
 FUZZTIME ?= 5s
 SOAKTIME ?= 30m
+TORTURE  ?= Kill|PowerCut|RestartsAsk|NoSwap|Packages|Disk|Errors|StateFolder|Inodes
 RELEASE  := $(shell awk '/^Version:/ { print $$2 }' packaging/rpm/tokenagent.spec)
 export SOURCE_DATE_EPOCH ?= $(or $(BUILT),$(shell date -u -d "$$(awk '/^[*] / { print $$2, $$3, $$4, $$5; exit }' packaging/rpm/tokenagent.spec)" +%s))
 IMAGE    ?= localhost/tokenagent:$(VERSION)
@@ -13,7 +14,7 @@ BIN      := bin
 ARCHIVE  ?= $(BIN)/tokenagent-image.tar
 RACE     := $(if $(shell command -v gcc),-race)
 
-.PHONY: help build run test race quick figures fuzz soak lint bench cover image man install rpm deb sbom clean
+.PHONY: help build run test race quick figures fuzz soak torture lint bench cover image man install rpm deb sbom clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -45,6 +46,10 @@ fuzz: ## FUZZTIME (5s) of every fuzz target
 
 soak: ## SOAKTIME (30m) of 30 s tokens amid outages, kills, reloads, harmed files and clock steps; as root
 	TOKENAGENT_SOAK=$(SOAKTIME) go test -count=1 -timeout 2h -v -run 'TestSoak$$' ./cmd/tokenagent
+
+torture: ## 10,000 kills, 300 power cuts, 1,000 restarts, and every error of disks under tokens and state; as root, some hours
+	TOKENAGENT_LONG=1 TOKENAGENT_KILLS=10000 TOKENAGENT_CUTS=100 TOKENAGENT_RESTARTS=1000 TOKENAGENT_RACE_SECONDS=120 TOKENAGENT_COLD_BUILD=1 \
+		go test -count=1 -timeout 6h -v -run '$(TORTURE)' ./cmd/tokenagent ./sinks/safefile ./agent/state
 
 lint: ## gofmt, vet and staticcheck
 	@files=$$(gofmt -l .) && test -z "$$files" || { echo "not as gofmt writes it:" $$files; exit 1; }

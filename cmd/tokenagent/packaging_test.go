@@ -64,7 +64,7 @@ func TestPackages(t *testing.T) {
 // buildPackages is `make rpm` or `make deb` in a source tree, other than ours
 // without a network. %check runs the tests of one small package: those of all run
 // anyway. Both trees share the cache of compiled packages unless
-// TOKENAGENT_COLD_BUILD=1, as in `make soak`.
+// TOKENAGENT_COLD_BUILD=1, as in `make torture`.
 func buildPackages(t *testing.T, tree, dist, target string) {
 	t.Helper()
 	args := []string{"make", target, "DIST=" + dist, "RPMFLAGS=--define 'tests ./agent/profile'"}

@@ -76,8 +76,8 @@ func (s *site) renewed(t *testing.T) {
 func (s *site) wantKept(t *testing.T) {
 	t.Helper()
 	eventuallyWithin(t, time.Minute, "records of all tokens, and no pending hooks", func() bool {
-		found := state.Read(s.path("state"))
-		known := recall(found)
+		found := state.Read(s.state(""))
+		known := recall(found.Recall())
 		for _, name := range keptNames {
 			info, err := os.Stat(s.path("tokens/" + name))
 			record, is := known[s.path("tokens/"+name)]
@@ -123,8 +123,8 @@ func TestErrorsOfTheDiskUnderTheStateStopNoToken(t *testing.T) {
 			t.Parallel()
 			s := newKeptSite(t, func(*site) {})
 			if strings.HasPrefix(calls, "openat") { // what is open needs no new file or descriptor
-				check(t, os.Remove(s.path("state/records.jsonl")))
-				check(t, os.Remove(s.path("state/hooks.jsonl")))
+				check(t, os.Remove(s.state("records.jsonl")))
+				check(t, os.Remove(s.state("hooks.jsonl")))
 			}
 			heal := s.harm(t, calls)
 			eventually(t, "the first error", func() bool {
@@ -166,7 +166,7 @@ func (s *site) harm(t *testing.T, calls string) (heal func() int) {
 	trace := s.path("trace")
 	args := []string{"-f", "-q", "-o", trace, "-p", fmt.Sprint(s.agent.Process.Pid), "-e", "inject=" + calls}
 	for _, name := range []string{"records.jsonl", "hooks.jsonl"} {
-		args = append(args, "-P", s.path("state/"+name), "-P", s.path("state/"+name+".tmp"))
+		args = append(args, "-P", s.state(name), "-P", s.state(name+".tmp"))
 	}
 	c := exec.Command("strace", args...)
 	check(t, c.Start())
@@ -184,15 +184,15 @@ func (s *site) harm(t *testing.T, calls string) (heal func() int) {
 func TestAStateFolderThatIsDeletedUnderTheAgentIsMadeAgain(t *testing.T) {
 	t.Parallel()
 	s := newKeptSite(t, func(*site) {})
-	key := readFile(t, s.path("state/digest.key"))
+	key := readFile(t, s.state("digest.key"))
 	check(t, os.RemoveAll(s.path("state")))
 	s.renewed(t)
-	s.wantLogged(t, s.path("state")+" was deleted or replaced while this agent runs; it is made again")
+	s.wantLogged(t, s.state("")+" was deleted or replaced while this agent runs; it is made again")
 	s.wantKept(t)
-	if readFile(t, s.path("state/digest.key")) != key {
+	if readFile(t, s.state("digest.key")) != key {
 		t.Error("the key is another")
 	}
-	if _, err := state.Open(s.path("state")); err == nil || !strings.Contains(err.Error(), fmt.Sprint(s.agent.Process.Pid)) {
+	if _, err := state.Open(s.state("")); err == nil || !strings.Contains(err.Error(), fmt.Sprint(s.agent.Process.Pid)) {
 		t.Errorf("a second agent may have the folder: %v", err)
 	}
 	last := s.texts(t)
