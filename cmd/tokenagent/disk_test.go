@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"testing"
@@ -13,6 +14,7 @@ import (
 type disk struct {
 	dir, image string
 	options    string
+	copies     int // of the image that were made
 }
 
 // A fileSystem is how a disk is made.
@@ -25,7 +27,7 @@ type fileSystem struct {
 var fileSystems = map[string]fileSystem{
 	"ext4":                 {[]string{"mkfs.ext4", "-q"}, 64 << 20, "loop"},
 	"ext4 noauto_da_alloc": {[]string{"mkfs.ext4", "-q"}, 64 << 20, "loop,noauto_da_alloc"},
-	"xfs":                  {[]string{"mkfs.xfs", "-q"}, 300 << 20, "loop"}, // the smallest that it makes
+	"xfs":                  {[]string{"mkfs.xfs", "-q"}, 300 << 20, "loop,nouuid"}, // the smallest that it makes
 }
 
 // newDisk mounts a new file system at that name in the site.
@@ -60,14 +62,30 @@ func (d *disk) unmount(t *testing.T) {
 	eventually(t, "a disk that nobody uses", func() bool { return unix.Unmount(d.dir, 0) == nil })
 }
 
+// remount mounts a copy of the disk, as after a restart of the host. The disk
+// itself may stay mounted in a container that another test has begun meanwhile.
+func (d *disk) remount(t *testing.T) {
+	t.Helper()
+	d.unmount(t)
+	d.copies++
+	next := fmt.Sprintf("%s.%d.image", d.dir, d.copies)
+	out, err := exec.Command("cp", "--sparse=always", d.image, next).CombinedOutput()
+	if err != nil {
+		t.Fatalf("copy the disk: %v\n%s", err, out)
+	}
+	check(t, os.Remove(d.image))
+	d.image = next
+	d.mount(t)
+}
+
 // What cut does with what was logged but is not on the disk yet.
 const (
 	logFlushed = 1 // it gets there
 	logLost    = 2 // it is lost, as all else that was not synced
 )
 
-// cut ends the file system as a power cut does: nothing more gets to the disk. It
-// is to be mounted again.
+// cut ends the file system as a power cut does: nothing more gets to the disk. Then
+// remount it.
 func (d *disk) cut(t *testing.T, log int) {
 	t.Helper()
 	const goingDown = 0x8004587d // XFS_IOC_GOINGDOWN, for ext4 as well; what xfs_io -x -c shutdown does

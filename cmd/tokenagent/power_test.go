@@ -136,8 +136,7 @@ func (p *powered) round(t *testing.T, after time.Duration, log int) {
 	close(end)
 	p.kill()
 	work.Wait()
-	p.disk.unmount(t)
-	p.disk.mount(t)
+	p.disk.remount(t)
 
 	left := p.tokens(t)
 	p.wantWhole(t, before, sample, left, cutAt)
