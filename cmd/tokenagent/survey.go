@@ -84,7 +84,7 @@ func (s survey) print(w io.Writer, asJSON bool) error {
 		fmt.Fprintf(w, "left over: %s, once of token %s; no definition has it any more, so remove it if nobody reads it\n", plain(l.Path), plain(l.Token))
 	}
 	for _, l := range s.Unknown {
-		fmt.Fprintf(w, "of an unknown configuration: %s, once of token %s; an older version has not recorded whose it is, so this agent leaves it alone\n", plain(l.Path), plain(l.Token))
+		fmt.Fprintf(w, "of an unknown configuration: %s, once of token %s; no configuration has claimed it, so agents leave it alone\n", plain(l.Path), plain(l.Token))
 	}
 	return nil
 }
