@@ -160,6 +160,36 @@ func TestSearchFindsASecretAtEveryPlace(t *testing.T) {
 	}
 }
 
+// However much a process shows, its copy goes on, and what is shown again and again
+// takes no room.
+func TestARecordingIsNeverFull(t *testing.T) {
+	t.Parallel()
+	runs, err := makeRuns(t.TempDir())
+	check(t, err)
+	r, err := newRecording(runs, []string{"tokenagent", "run"})
+	check(t, err)
+	secret := rand.Text() + rand.Text()
+	s := &secrets{all: map[string]string{}}
+	s.add("a planted secret", secret)
+	show := func(line string) { r.add("stdout", []byte(line+"\n")) }
+	for n := range 10000 {
+		show(fmt.Sprintf("time=%d the token is written", n))
+	}
+	if r.used > 1000 {
+		t.Errorf("%d bytes are kept of one line", r.used)
+	}
+	for range recordedInOne>>16 + 1 {
+		show(strings.Repeat(rand.Text(), 1<<16/26))
+	}
+	show("the secret is " + secret)
+	files, err := os.ReadDir(runs)
+	check(t, err)
+	found := slices.ContainsFunc(search(runs, s), func(leak string) bool { return strings.HasPrefix(leak, "tokenagent run ") })
+	if len(files) != 2 || !found {
+		t.Errorf("it is found: %v, in %d files", found, len(files))
+	}
+}
+
 // leakyMain is a program that shows a secret at one place and waits for the end of
 // its input. It is watched as tokenagent is, with a folder of its own for the copy,
 // and has another for its files.

@@ -220,24 +220,58 @@ func (h *haystack) leakIn(text string) string {
 	return ""
 }
 
-var escape = regexp.MustCompile(`\\u[0-9a-fA-F]{4}|\\x[0-9a-fA-F]{2}|\\["/\\]|%[0-9a-fA-F]{2}`)
-
 // unescaped undoes all escapes, also those of escapes.
 func unescaped(text string) string {
 	for range 3 {
-		text = escape.ReplaceAllStringFunc(text, func(e string) string {
-			switch {
-			case e[0] == '%':
-				plain, _ := url.PathUnescape(e)
-				return plain
-			case len(e) == 2:
-				return e[1:]
-			}
-			n, _ := strconv.ParseUint(e[2:], 16, 16)
-			return string(rune(n))
-		})
+		plain := unescapedOnce(text)
+		if plain == text {
+			break
+		}
+		text = plain
 	}
 	return text
+}
+
+func unescapedOnce(text string) string {
+	if !strings.ContainsAny(text, `\%`) {
+		return text
+	}
+	var out strings.Builder
+	for len(text) > 0 {
+		at := strings.IndexAny(text, `\%`)
+		if at < 0 {
+			break
+		}
+		out.WriteString(text[:at])
+		plain, length := escapeAt(text[at:])
+		out.WriteString(plain)
+		text = text[at+length:]
+	}
+	return out.String() + text
+}
+
+// escapeAt is what the escape stands for that the text begins with, and its length;
+// where it is none, its first byte.
+func escapeAt(text string) (plain string, length int) {
+	digits := 0
+	switch {
+	case text[0] == '%':
+		length, digits = 1, 2
+	case len(text) > 1 && text[1] == 'u':
+		length, digits = 2, 4
+	case len(text) > 1 && text[1] == 'x':
+		length, digits = 2, 2
+	case len(text) > 1 && strings.Contains(`"/\`, text[1:2]):
+		return text[1:2], 2
+	}
+	if digits > 0 && len(text) >= length+digits {
+		if n, err := strconv.ParseUint(text[length:length+digits], 16, 16); err == nil && digits == 2 {
+			return string([]byte{byte(n)}), length + digits
+		} else if err == nil {
+			return string(rune(n)), length + digits
+		}
+	}
+	return text[:1], 1
 }
 
 // left is what else the tests leave to be searched, by where it was.
