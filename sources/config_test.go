@@ -39,7 +39,7 @@ func loadBeside(t *testing.T, condor map[string]string, dir, text string, defini
 		Hostname: func() (string, error) { return "host", nil },
 		FQDN:     func() (string, error) { return "host.example.org", nil },
 		LookPath: func(name string) (string, error) { return exec.LookPath(filepath.Join(dir, name)) },
-		Seed:     "seed", Definitions: definitions,
+		Seed:     "seed", Definitions: definitions, Checking: true,
 	}
 	if condor != nil {
 		env.Knob = func(name string) (string, error) {

@@ -63,6 +63,7 @@ func decodeHTCondor(b *config.Block) agent.Source {
 	if !b.Decode(&set) {
 		return nil
 	}
+	complete := set.KeyFile != "" && set.KeyID != "" && set.TrustDomain != ""
 	s := &htcondor{
 		trustDomain: orKnob(b, "trust_domain", set.TrustDomain, trustDomainKnob),
 		file:        keyFile(b, set.KeyFile),
@@ -75,7 +76,9 @@ func decodeHTCondor(b *config.Block) agent.Source {
 	if b.DefinitionsOnly() || s.file == "" {
 		return s
 	}
-	s.age = ageLimitOf(b, s.trustDomain)
+	if !complete || b.Checking() { // asking HTCondor takes longer than signing
+		s.age = ageLimitOf(b, s.trustDomain)
+	}
 	key, err := keys.ReadCondor(s.file, s.keyID)
 	if err == nil {
 		err = s.use(key)

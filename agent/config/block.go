@@ -88,6 +88,7 @@ type Environment struct {
 	LookPath             func(name string) (string, error) // finds a program, as exec.LookPath; nil: there are none
 	Trust                *host.Trust                       // who may change the files of the configuration; nil: nobody looks
 	Strict               bool                              // a configuration that others can change is refused; else a warning tells
+	Checking             bool                              // find out what only check tells, however long it takes
 	Definitions          bool                              // look at no key, secret, user or folder
 	Command              func(Settings, ...string) string  // see Block.Command; nil: the program's name and the arguments
 	StateDir             func(Settings) string             // the folder for what is kept across restarts, for an agent block that says so; nil or "": none
@@ -138,6 +139,10 @@ func (b *Block) Knob(name string) (string, error) {
 	}
 	return value, nil
 }
+
+// Checking reports whether somebody wants to know all that can be found out, as
+// check does: what costs time and changes no token is left out otherwise.
+func (b *Block) Checking() bool { return b.load.env.Checking }
 
 // Getenv is the variable of the agent's environment; "" where it is not set.
 func (b *Block) Getenv(name string) string {

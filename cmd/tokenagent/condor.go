@@ -33,34 +33,43 @@ func condorKnob() func(name string) (string, error) {
 }
 
 // A condorConfig asks the programs that tell HTCondor's and HTCondor-CE's
-// configuration: each for a knob once, and not again after it gave no answer.
+// configuration, each once for all that anybody here wants to know: a question
+// takes tens of milliseconds.
 type condorConfig struct {
 	ctx      context.Context
 	patience time.Duration // with each question
-	known    map[condorQuestion]condorAnswer
-	silent   map[string]error // programs that gave no answer
-	faults   []string         // why the configuration could not be asked, each once
+	told     map[string]condorAnswer
+	faults   []string // why the configuration could not be asked, each once
 }
 
-type condorQuestion struct{ program, knob string }
-
+// A condorAnswer is what a program tells of all knobs.
 type condorAnswer struct {
-	value string
-	err   error
+	values map[string]string
+	err    error
 }
 
 func newCondorConfig(ctx context.Context) *condorConfig {
-	return &condorConfig{ctx: ctx, patience: askPatience, known: map[condorQuestion]condorAnswer{}, silent: map[string]error{}}
+	return &condorConfig{ctx: ctx, patience: askPatience, told: map[string]condorAnswer{}}
 }
+
+// condorKnobs are all that are asked for.
+var condorKnobs = []string{
+	"DAEMON_LIST", "LOCAL_CONFIG_DIR_EXCLUDE_REGEXP", "SEC_PASSWORD_DIRECTORY", "SEC_TOKEN_DIRECTORY", "SEC_TOKEN_MAX_AGE",
+	"SEC_TOKEN_POOL_SIGNING_KEY_FILE", "SEC_TOKEN_SYSTEM_DIRECTORY", "TRUST_DOMAIN", "UID_DOMAIN",
+}
+
+// numericKnobs are those of them that HTCondor computes, as 1 * $(HOUR).
+var numericKnobs = []string{"SEC_TOKEN_MAX_AGE"}
 
 // The errors of questions that have no answer.
 var (
-	errNotDefined = errors.New("the knob is not set")
+	errNotDefined = errors.New("it is not set")
 	errNoAnswer   = errors.New("no answer")
 )
 
 // lookup is a tokendir.Lookup. What keeps it from asking a system that is there is
-// one of the faults. An empty value counts as none, as it does in HTCondor.
+// one of the faults. An empty value counts as none, as it does in HTCondor, but
+// for the names to pass over: they have a default, so somebody has emptied them.
 func (c *condorConfig) lookup(s tokendir.System, knob string) (string, bool) {
 	value, err := c.ask(s.Tool, knob)
 	if err != nil && !errors.Is(err, errNotDefined) && !errors.Is(err, exec.ErrNotFound) {
@@ -69,32 +78,56 @@ func (c *condorConfig) lookup(s tokendir.System, knob string) (string, bool) {
 			c.faults = append(c.faults, fault)
 		}
 	}
-	return value, err == nil && value != ""
+	emptied := knob == tokendir.ExcludeKnob && errors.Is(err, errNotDefined)
+	return value, err == nil || emptied
 }
 
-// ask is the one line that the program prints for the knob.
+// ask is what the program tells of one of condorKnobs.
 func (c *condorConfig) ask(program, knob string) (string, error) {
-	if err := c.silent[program]; err != nil {
-		return "", err
-	}
-	q := condorQuestion{program, knob}
-	a, asked := c.known[q]
+	told, asked := c.told[program]
 	if !asked {
-		a.value, a.err = c.answer(program, knob)
-		c.known[q] = a
+		told = c.answer(program)
+		c.told[program] = told
 	}
-	if errors.Is(a.err, errNoAnswer) {
-		c.silent[program] = a.err
+	switch value, known := told.values[knob]; {
+	case told.err != nil:
+		return "", told.err
+	case !known:
+		return "", fmt.Errorf("%s was not asked for %s, which is a defect of tokenagent", program, knob)
+	case value == "":
+		return "", errNotDefined
+	default:
+		return value, nil
 	}
-	return a.value, a.err
 }
 
-func (c *condorConfig) answer(program, knob string) (string, error) {
-	value, err := output(c.ctx, c.patience, program, knob)
-	if err == nil && strings.Contains(value, "\n") {
-		return "", fmt.Errorf("%s gave more than one line for %s", program, knob)
+// answer is what the program tells of all knobs, one a line behind its name.
+func (c *condorConfig) answer(program string) condorAnswer {
+	args := []string{"-macro"}
+	for _, knob := range condorKnobs {
+		args = append(args, fmt.Sprintf("%s=$(%[1]s)", knob))
 	}
-	return value, err
+	text, err := output(c.ctx, c.patience, program, args...)
+	if err != nil {
+		return condorAnswer{err: err}
+	}
+	a := condorAnswer{values: map[string]string{}}
+	for line := range strings.Lines(text) {
+		knob, value, found := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
+		if _, twice := a.values[knob]; !found || twice || !slices.Contains(condorKnobs, knob) {
+			return condorAnswer{err: fmt.Errorf("%s: unexpected answer (%.200q)", program, line)}
+		}
+		a.values[knob] = strings.TrimSpace(value)
+	}
+	for _, knob := range numericKnobs {
+		if value := a.values[knob]; strings.Trim(value, "0123456789") != "" {
+			a.values[knob], err = output(c.ctx, c.patience, program, "-macro", "$INT("+knob+")")
+			if err != nil {
+				a.values[knob] = value // as it is written, which whoever needs a number reports
+			}
+		}
+	}
+	return a
 }
 
 // output is what the program prints to its standard output, without the blanks
@@ -126,16 +159,11 @@ func output(ctx context.Context, patience time.Duration, name string, args ...st
 	return "", refusal(name, err, complaint.String()+"\n"+answer.String())
 }
 
-// refusal is the error of a program that ended with err, and of what it said the
-// line that tells most.
+// refusal is the error of a program that ended with err, and the first line of what
+// it said.
 func refusal(name string, err error, said string) error {
-	const notDefined = "Not defined"
-	lines := strings.Split(strings.TrimSpace(said), "\n")
-	at := slices.IndexFunc(lines, func(line string) bool { return strings.HasPrefix(line, notDefined) })
-	if at < 0 {
-		return fmt.Errorf("%s: %w (%.200q)", name, err, lines[0])
-	}
-	return fmt.Errorf("%w: %s: %w (%.200q)", errNotDefined, name, err, lines[at])
+	first, _, _ := strings.Cut(strings.TrimSpace(said), "\n")
+	return fmt.Errorf("%s: %w (%.200q)", name, err, first)
 }
 
 // A shortText is what a program prints, as far as anybody would read it; what

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -49,31 +48,26 @@ esac`)
 	}
 }
 
-func TestKnobsAreAskedOnce(t *testing.T) {
+func TestKnobsAreLookedUpInOneAnswer(t *testing.T) {
 	asked := filepath.Join(t.TempDir(), "asked")
-	fakeProgram(t, "condor_config_val", fmt.Sprintf(`
-echo "$1" >> %s
-case "$1" in
-SET) echo "Configuration Warning: a file has gone" >&2; echo /srv/tokens ;;
-EMPTY) echo ;;
-*) echo "Configuration Warning: a file has gone" >&2; echo "Not defined: $1"; exit 1 ;;
-esac`, asked))
+	fakeCondor(t, "condor_config_val", `echo "Configuration Warning: a file has gone" >&2; echo asked >> `+asked, map[string]string{"SEC_TOKEN_DIRECTORY": "/srv/tokens"})
 	config := newCondorConfig(t.Context())
 	system := tokendir.Systems()[0]
 	for range 3 {
-		if v, ok := config.lookup(system, "SET"); v != "/srv/tokens" || !ok {
-			t.Errorf("SET is %q, %v", v, ok)
+		if v, ok := config.lookup(system, "SEC_TOKEN_DIRECTORY"); v != "/srv/tokens" || !ok {
+			t.Errorf("SEC_TOKEN_DIRECTORY is %q, %v", v, ok)
 		}
-		for _, name := range []string{"EMPTY", "UNSET"} {
-			if v, ok := config.lookup(system, name); v != "" || ok {
-				t.Errorf("%s is %q, %v", name, v, ok)
-			}
+		if v, ok := config.lookup(system, "SEC_TOKEN_SYSTEM_DIRECTORY"); v != "" || ok {
+			t.Errorf("SEC_TOKEN_SYSTEM_DIRECTORY is %q, %v", v, ok)
+		}
+		if v, ok := config.lookup(system, tokendir.ExcludeKnob); v != "" || !ok {
+			t.Errorf("the names to pass over, which somebody has emptied, are %q, %v", v, ok)
 		}
 	}
-	if got := readFile(t, asked); got != "SET\nEMPTY\nUNSET\n" {
+	if got := readFile(t, asked); got != "asked\n" {
 		t.Errorf("asked for %q", got)
 	}
-	if v, ok := config.lookup(tokendir.System{Tool: "condor_of_no_name"}, "SET"); ok {
+	if v, ok := config.lookup(tokendir.System{Tool: "condor_of_no_name"}, "SEC_TOKEN_DIRECTORY"); ok {
 		t.Errorf("a program that is not there says %q", v)
 	}
 	if len(config.faults) > 0 {

@@ -28,6 +28,7 @@ func (p *place) environment(definitions bool) config.Environment {
 		Discovery:            discovery(),
 		Knob:                 condorKnob(),
 		LookPath:             exec.LookPath,
+		Checking:             p.checking,
 		Definitions:          definitions,
 		Command:              p.command,
 		StateDir:             func(s config.Settings) string { return p.home(s).Dir() },

@@ -268,7 +268,7 @@ func newcomer(t *testing.T) machine {
 		rm -r /usr/bin/tokenagent /usr/lib/systemd/*/tokenagent* /etc/systemd/system/tokenagent* /etc/tokenagent /etc/condor/passwords.d/*
 		systemctl daemon-reload
 		(umask 077 && head -c 64 /dev/urandom >/etc/condor/passwords.d/ap1)
-		printf '#!/bin/sh\n[ $1 = TRUST_DOMAIN ] && echo cm.example.org || { echo Not defined: $1; exit 1; }\n' >/usr/bin/condor_config_val
+		printf '#!/bin/sh\nfor a; do case ${a%%%%=*} in -macro) ;; TRUST_DOMAIN) echo TRUST_DOMAIN=cm.example.org ;; *) echo ${a%%%%=*}= ;; esac; done\n' >/usr/bin/condor_config_val
 		printf '#!/bin/sh\ntouch /run/reconfigured\n' >/usr/sbin/condor_reconfig
 		chmod +x /usr/bin/condor_config_val /usr/sbin/condor_reconfig`)
 	return m

@@ -22,14 +22,15 @@ import (
 
 // A place says where the configuration lies and where its agent answers.
 type place struct {
-	configs []string                     // files and folders; none: the default
-	socket  string                       // "": as the configuration says
-	runs    bool                         // what it names is run, so one that others can change is refused
-	tells   bool                         // who can change it is looked at, even where only its text counts
-	doubts  []string                     // of what was read last, see config.Config
-	key     func(config.Settings) []byte // see config.Environment; nil where digests are not compared
-	loaded  *config.Config               // the last that client has read
-	began   *state.Home                  // of the agent that runs in this process, whatever a reload says; nil: there is none
+	configs  []string                     // files and folders; none: the default
+	socket   string                       // "": as the configuration says
+	runs     bool                         // what it names is run, so one that others can change is refused
+	tells    bool                         // who can change it is looked at, even where only its text counts
+	doubts   []string                     // of what was read last, see config.Config
+	checking bool                         // see config.Environment
+	key      func(config.Settings) []byte // see config.Environment; nil where digests are not compared
+	loaded   *config.Config               // the last that client has read
+	began    *state.Home                  // of the agent that runs in this process, whatever a reload says; nil: there is none
 }
 
 func (p *place) flags(c *cobra.Command) {

@@ -53,7 +53,7 @@ func TestHTCondorsProgramsHaveNoTerminal(t *testing.T) {
 		return
 	}
 	fakeProgram(t, "condor_config_val", tryTerminal)
-	if got, err := condorKnob()("TRUST_DOMAIN"); got != "none" {
+	if got, err := output(t.Context(), askPatience, "condor_config_val"); got != "none" {
 		t.Errorf("a terminal %s, %v", got, err)
 	}
 }

@@ -61,9 +61,7 @@ func At(path string, user User, knob Lookup) Directory {
 	return d
 }
 
-// exclude takes over the names that the system passes over. An expression that
-// somebody has emptied is not told from one that was never set, for which the
-// default stands; HTCondor itself takes it for none and then finds no token at all.
+// exclude takes over the names that the system passes over.
 func (d *Directory) exclude(s System, knob Lookup) {
 	if text, set := knob(s, ExcludeKnob); set {
 		d.Reader.Exclude, d.Fault = ParseExclude(text)

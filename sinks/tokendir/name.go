@@ -33,6 +33,9 @@ func ParseExclude(text string) (Exclude, error) {
 	if text == DefaultExclude {
 		return Exclude{}, nil
 	}
+	if text == "" {
+		return Exclude{text: "(empty)", invalid: "it is empty"}, nil
+	}
 	expression, err := replayed(text)
 	if fault, ok := errors.AsType[*syntax.Error](err); ok && slices.Contains(wrongInPCRE, fault.Code) {
 		return Exclude{text: text, invalid: fault.Code.String()}, nil
