@@ -44,7 +44,7 @@ func loadToken(t testing.TB, env config.Environment, attributes, lines string) (
 		}},
 		Sinks: Kinds,
 	}
-	c, faults := config.Load([]string{path}, kinds, env)
+	c, faults := config.Load(t.Context(), []string{path}, kinds, env)
 	if faults.HasErrors() {
 		return nil, faults
 	}
@@ -416,7 +416,7 @@ func judged(t *testing.T, judge func(b *config.Block)) config.Faults {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "tokenagent.hcl")
 	must(t, os.WriteFile(path, []byte("source \"silent\" \"s\" {\n}\ntoken \"t\" {\n  source = source.silent.s\n  sink \"none\" {\n  }\n}\n"), 0o600))
-	_, faults := config.Load([]string{path}, config.Kinds{
+	_, faults := config.Load(t.Context(), []string{path}, config.Kinds{
 		Sources: map[string]config.SourceDecoder{"silent": func(*config.Block) agent.Source { return silent{} }},
 		Sinks: map[string]config.SinkDecoder{"none": func(b *config.Block, _ string, _ agent.Request) agent.Sink {
 			judge(b)

@@ -49,7 +49,7 @@ func loadBeside(t *testing.T, condor map[string]string, dir, text string, defini
 			return "", errors.New("not defined")
 		}
 	}
-	return config.Load([]string{path}, config.Kinds{Sources: Kinds}, env)
+	return config.Load(t.Context(), []string{path}, config.Kinds{Sources: Kinds}, env)
 }
 
 // writeKey writes a new key for the algorithm to DIR/key.pem.

@@ -311,7 +311,7 @@ func definition(t *testing.T, kind, lines, token string) agent.Renewer {
 	path := filepath.Join(dir, "tokenagent.hcl")
 	text := fmt.Sprintf("source %q \"real\" {\n%s}\ntoken \"it\" {\n  source = source.%s.real\n%s}\n", kind, lines, kind, token)
 	write(t, path, text, 0o600)
-	c, faults := config.Load([]string{path}, config.Kinds{Sources: Kinds}, config.Environment{
+	c, faults := config.Load(t.Context(), []string{path}, config.Kinds{Sources: Kinds}, config.Environment{
 		Getenv:   func(string) string { return "" },
 		Hostname: func() (string, error) { return "host", nil },
 		FQDN:     func() (string, error) { return "host.example.org", nil },

@@ -87,7 +87,7 @@ func loadKept(t *testing.T, dir, text string, definitions bool) (*config.Config,
 	t.Helper()
 	path := filepath.Join(dir, "tokenagent.hcl")
 	writeSecret(t, path, strings.ReplaceAll(text, "DIR", dir))
-	return config.Load([]string{path}, config.Kinds{Sources: Kinds}, config.Environment{
+	return config.Load(t.Context(), []string{path}, config.Kinds{Sources: Kinds}, config.Environment{
 		Getenv:      func(string) string { return "" },
 		StateDir:    func(config.Settings) string { return filepath.Join(dir, "state") },
 		Command:     func(_ config.Settings, args ...string) string { return "HERE " + strings.Join(args, " ") },

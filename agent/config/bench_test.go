@@ -30,7 +30,7 @@ token "%s" {
 func benchmarkLoad(b *testing.B, text string, tokens int) {
 	folder := write(b, map[string]string{"a.hcl": oneSource + text})
 	for b.Loop() {
-		config, faults := Load([]string{filepath.Join(folder, "a.hcl")}, fakes("key"), testEnvironment())
+		config, faults := Load(b.Context(), []string{filepath.Join(folder, "a.hcl")}, fakes("key"), testEnvironment())
 		if faults.HasErrors() || len(config.Renewers) != tokens {
 			b.Fatal(len(config.Renewers), faults)
 		}
@@ -67,7 +67,7 @@ func BenchmarkLoadWrong10k(b *testing.B) {
 	}
 	folder := write(b, map[string]string{"a.hcl": oneSource + text.String()})
 	for b.Loop() {
-		_, faults := Load([]string{filepath.Join(folder, "a.hcl")}, fakes("key"), testEnvironment())
+		_, faults := Load(b.Context(), []string{filepath.Join(folder, "a.hcl")}, fakes("key"), testEnvironment())
 		if len(faults) != 10_000 {
 			b.Fatal(len(faults))
 		}

@@ -134,7 +134,7 @@ func write(t testing.TB, files map[string]string) string {
 func load(t testing.TB, text string) *Config {
 	t.Helper()
 	folder := write(t, map[string]string{"a.hcl": text})
-	config, faults := Load([]string{folder}, fakes("key"), testEnvironment())
+	config, faults := Load(t.Context(), []string{folder}, fakes("key"), testEnvironment())
 	if faults.HasErrors() {
 		t.Fatal(faults)
 	}
@@ -145,7 +145,7 @@ func load(t testing.TB, text string) *Config {
 func loadFaults(t testing.TB, text string) string {
 	t.Helper()
 	folder := write(t, map[string]string{"a.hcl": text})
-	_, faults := Load([]string{filepath.Join(folder, "a.hcl")}, fakes("key"), testEnvironment())
+	_, faults := Load(t.Context(), []string{filepath.Join(folder, "a.hcl")}, fakes("key"), testEnvironment())
 	return strings.ReplaceAll(faults.Error(), folder+"/", "")
 }
 

@@ -26,7 +26,7 @@ token "t" {
 func digestOf(t *testing.T, text, key string, env Environment) string {
 	t.Helper()
 	folder := write(t, map[string]string{"a.hcl": text})
-	config, faults := Load([]string{filepath.Join(folder, "a.hcl")}, fakes(key), env)
+	config, faults := Load(t.Context(), []string{filepath.Join(folder, "a.hcl")}, fakes(key), env)
 	if faults.HasErrors() {
 		t.Fatal(faults)
 	}

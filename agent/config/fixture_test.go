@@ -38,7 +38,7 @@ func TestFixturesHaveTheFaultsTheyAnnounce(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, faults := Load([]string{name}, fakes("key"), testEnvironment())
+			_, faults := Load(t.Context(), []string{name}, fakes("key"), testEnvironment())
 			var got []string
 			for _, f := range faults {
 				got = append(got, fmt.Sprintf("%d %s: %s", f.Line, f.Severity, f.Summary))
@@ -60,7 +60,7 @@ func TestFaultsAsPeopleReadThem(t *testing.T) {
 	}
 	for _, name := range fixtures {
 		t.Run(filepath.Base(name), func(t *testing.T) {
-			_, faults := Load([]string{name}, fakes("key"), testEnvironment())
+			_, faults := Load(t.Context(), []string{name}, fakes("key"), testEnvironment())
 			var got bytes.Buffer
 			if err := faults.WriteText(&got); err != nil {
 				t.Fatal(err)

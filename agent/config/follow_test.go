@@ -38,7 +38,7 @@ func loadFollowing(t *testing.T, attributes, text string) (*followSource, string
 		return made
 	}
 	folder := write(t, map[string]string{"a.hcl": "source \"follow\" \"s\" {\n" + attributes + "\n}\n" + text})
-	_, faults := Load([]string{filepath.Join(folder, "a.hcl")}, kinds, testEnvironment())
+	_, faults := Load(t.Context(), []string{filepath.Join(folder, "a.hcl")}, kinds, testEnvironment())
 	return made, strings.ReplaceAll(faults.Error(), folder+"/", "")
 }
 

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"math"
 	"regexp"
 	"strconv"
 	"strings"
@@ -14,14 +15,14 @@ import (
 )
 
 // functions are all that expressions can call.
-func functions(env Environment) map[string]function.Function {
+func functions(env Environment, most int) map[string]function.Function {
 	return map[string]function.Function{
-		"format":   stdlib.FormatFunc,
-		"join":     stdlib.JoinFunc,
+		"format":   limited(stdlib.FormatFunc, most, widest),
+		"join":     limited(stdlib.JoinFunc, most, joined),
 		"split":    stdlib.SplitFunc,
 		"lower":    stdlib.LowerFunc,
 		"upper":    stdlib.UpperFunc,
-		"replace":  stdlib.ReplaceFunc,
+		"replace":  limited(stdlib.ReplaceFunc, most, replaced),
 		"concat":   stdlib.ConcatFunc,
 		"merge":    stdlib.MergeFunc,
 		"keys":     stdlib.KeysFunc,
@@ -32,6 +33,58 @@ func functions(env Environment) map[string]function.Function {
 		"hostname": machineFunction("host name", env.Hostname, env.Definitions),
 		"fqdn":     machineFunction("fully qualified host name", env.FQDN, env.Definitions),
 	}
+}
+
+// limited is the function where its text has at most so many bytes: size tells how many
+// they will be, before they are made.
+func limited(f function.Function, most int, size func(args []cty.Value) int) function.Function {
+	return function.New(&function.Spec{
+		Params:   f.Params(),
+		VarParam: f.VarParam(),
+		Type:     f.ReturnTypeForValues,
+		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+			if size(args) > most {
+				return cty.NilVal, fmt.Errorf("its text would have more than %d MiB, more than an expression may make", most>>20)
+			}
+			return f.Call(args)
+		},
+	})
+}
+
+var digits = regexp.MustCompile(`[0-9]+`)
+
+// widest is the sum of all numbers in a format, which pad its text to so many characters.
+func widest(args []cty.Value) (size int) {
+	for _, number := range digits.FindAllString(args[0].AsString(), -1) {
+		n, err := strconv.Atoi(number)
+		if err != nil || n > math.MaxInt32 || size > math.MaxInt32 {
+			return math.MaxInt
+		}
+		size += n
+	}
+	return size
+}
+
+// joined is the size of the lists' texts with the separator between them.
+func joined(args []cty.Value) (size int) {
+	for _, list := range args[1:] {
+		if !list.CanIterateElements() {
+			continue
+		}
+		for _, e := range inOrder(list) {
+			size += len(args[0].AsString())
+			if e.IsKnown() && !e.IsNull() {
+				size += len(e.AsString())
+			}
+		}
+	}
+	return size
+}
+
+// replaced is the size of the text with each substring replaced.
+func replaced(args []cty.Value) int {
+	text, old, by := args[0].AsString(), args[1].AsString(), args[2].AsString()
+	return len(text) + strings.Count(text, old)*max(len(by)-len(old), 0)
 }
 
 // tosetFunction makes a set of a list. Where all elements are of one type it does

@@ -28,7 +28,7 @@ func FuzzLoad(f *testing.F) {
 		if err := os.WriteFile(path, text, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		config, faults := Load([]string{path}, fakes("key"), testEnvironment())
+		config, faults := Load(t.Context(), []string{path}, fakes("key"), testEnvironment())
 		if err := faults.WriteText(io.Discard); err != nil {
 			t.Fatal(err)
 		}

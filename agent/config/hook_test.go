@@ -49,7 +49,7 @@ func TestHooksAreUnknownWithoutTheirDecoder(t *testing.T) {
 	kinds := fakes("")
 	kinds.Hook = nil
 	folder := write(t, map[string]string{"a.hcl": strings.Replace(oneToken, "sink", "hook \"on_first\" {}\n  sink", 1)})
-	if _, faults := Load([]string{folder}, kinds, testEnvironment()); !strings.Contains(faults.Error(), "unknown block hook") {
+	if _, faults := Load(t.Context(), []string{folder}, kinds, testEnvironment()); !strings.Contains(faults.Error(), "unknown block hook") {
 		t.Errorf("got %v", faults)
 	}
 }

@@ -71,6 +71,8 @@ func wrongForEach(v cty.Value) string {
 		return "this is a list, whose elements have no names; make it a set: toset([…])"
 	case t.IsSetType() && v.LengthInt() > 0 && t.ElementType() != cty.String:
 		return "the elements of the set are strings, and here each is " + describe(t.ElementType())
+	case (t.IsSetType() || isMapping(t)) && v.LengthInt() > mostInstances:
+		return fmt.Sprintf("it makes %d tokens, and one block makes at most %d; make several blocks", v.LengthInt(), mostInstances)
 	case !t.IsSetType() && !isMapping(t):
 		return `it is a set of strings such as toset(["a", "b"]), or a map such as { a = 1, b = 2 }, and this is ` + describe(t)
 	}
@@ -113,7 +115,8 @@ func (b *Block) keyInPath(attr, path string) *misfit {
 	if in.set {
 		value = cty.StringVal(standIn)
 	}
-	harmless, diags := a.expr.Value(withEach(b.stanza.file, cty.StringVal(standIn), value))
+	b.load.meter.begin()
+	harmless, diags := b.load.valueOf(a, withEach(b.stanza.file, cty.StringVal(standIn), value))
 	brings := diags.HasErrors() && strings.Contains(path, in.key)
 	if !diags.HasErrors() && harmless.Type() == cty.String && harmless.IsKnown() && !harmless.IsNull() {
 		brings = shape(path) != shape(harmless.AsString())

@@ -6,10 +6,12 @@ package config
 
 import (
 	"cmp"
+	"context"
 	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
@@ -56,8 +58,30 @@ func DefaultPaths() []string {
 // folder need not exist). After errors the Config, which is never nil, has no
 // Renewers, but Files, so that one can wait for the change that mends it, and
 // what could be read of Settings, so that an agent that runs can be found.
-func Load(paths []string, kinds Kinds, env Environment) (*Config, Faults) {
-	l := newLoading(paths, kinds, env)
+//
+// When ctx is done it returns at once, with a Config without Renewers and one fault. What
+// hangs then, such as a folder or a lookup of a user, is left to hang.
+func Load(ctx context.Context, paths []string, kinds Kinds, env Environment) (*Config, Faults) {
+	type loaded struct {
+		config *Config
+		faults Faults
+	}
+	done := make(chan loaded, 1)
+	go func() {
+		var all loaded
+		all.config, all.faults = loadWithin(ctx, usual, paths, kinds, env)
+		done <- all
+	}()
+	select {
+	case all := <-done:
+		return all.config, all.faults
+	case <-ctx.Done():
+		return &Config{}, Faults{{File: strings.Join(paths, ", "), Severity: severityError, Summary: "the configuration was not read to its end", Detail: "it was interrupted"}}
+	}
+}
+
+func loadWithin(ctx context.Context, most limits, paths []string, kinds Kinds, env Environment) (*Config, Faults) {
+	l := newLoading(paths, kinds, env, &meter{ctx: ctx, limits: most})
 	l.read()
 	if faults := l.faults(); l.refused { // nothing that it names is looked at, or made
 		return &Config{Files: l.watched, Settings: l.settings, Doubts: l.doubts}, faults
@@ -83,6 +107,7 @@ type loading struct {
 	paths     []string
 	kinds     Kinds
 	env       Environment
+	meter     *meter
 	functions *hcl.EvalContext // outermost: functions, and the names that all files share
 	fields    map[reflect.Type][]field
 	schedules map[string]cronResult
@@ -114,7 +139,7 @@ type loading struct {
 	found      []finding
 }
 
-func newLoading(paths []string, kinds Kinds, env Environment) *loading {
+func newLoading(paths []string, kinds Kinds, env Environment, m *meter) *loading {
 	if env.Definitions { // where the text is for, these two are known
 		env.CredentialsDirectory = cmp.Or(env.CredentialsDirectory, "/run/credentials/tokenagent.service")
 		env.Discovery = cmp.Or(env.Discovery, "/tmp/bt_u0")
@@ -123,6 +148,7 @@ func newLoading(paths []string, kinds Kinds, env Environment) *loading {
 		paths:      paths,
 		kinds:      kinds,
 		env:        env,
+		meter:      m,
 		fields:     map[reflect.Type][]field{},
 		schedules:  map[string]cronResult{},
 		hooks:      map[*stanza]decodedHook{},
@@ -137,7 +163,7 @@ func newLoading(paths []string, kinds Kinds, env Environment) *loading {
 		distrusted: map[string]bool{},
 		settings:   Settings{LogLevel: "info", LogFormat: "text"},
 	}
-	l.functions = &hcl.EvalContext{Functions: functions(env), Variables: map[string]cty.Value{}}
+	l.functions = &hcl.EvalContext{Functions: functions(env, m.bytes), Variables: map[string]cty.Value{}}
 	return l
 }
 

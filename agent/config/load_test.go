@@ -43,7 +43,7 @@ func TestFolderIsMergedInTheOrderOfItsNames(t *testing.T) {
 		"sub/other.hcl":  `not read {`,
 		"conf.d/one.hcl": `token "third" { source = source.fake.late }`,
 	})
-	config, faults := Load([]string{folder, folder + "/conf.d/*.hcl", folder + "/10.hcl", folder + "/absent/*.hcl"}, fakes(""), testEnvironment())
+	config, faults := Load(t.Context(), []string{folder, folder + "/conf.d/*.hcl", folder + "/10.hcl", folder + "/absent/*.hcl"}, fakes(""), testEnvironment())
 	if faults.HasErrors() {
 		t.Fatal(faults)
 	}
@@ -150,7 +150,7 @@ func TestSettings(t *testing.T) {
   require_all   = true
   name          = "site"
 }` + "\n" + replaceIn(t, oneToken, "source.fake.s", "source.fake.s\n  required = false")})
-	config, faults := Load([]string{folder}, fakes(""), testEnvironment())
+	config, faults := Load(t.Context(), []string{folder}, fakes(""), testEnvironment())
 	if faults.HasErrors() {
 		t.Fatal(faults)
 	}
@@ -203,7 +203,7 @@ func TestFilesThatAreNoConfiguration(t *testing.T) {
 		"no/*.hcl":      `no/*.hcl: no token block; at least one is wanted: token "NAME" { source = …, sink "file" { … } }`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, faults := Load([]string{folder + "/" + name}, fakes(""), testEnvironment())
+			_, faults := Load(t.Context(), []string{folder + "/" + name}, fakes(""), testEnvironment())
 			got := strings.ReplaceAll(faults.Error(), folder+"/", "")
 			if got != want {
 				t.Errorf("got  %s\nwant %s", got, want)
@@ -220,7 +220,7 @@ func TestFaultsOfAllFilesComeInTheirOrder(t *testing.T) {
 	})
 	var first string
 	for range 20 {
-		_, faults := Load([]string{folder}, fakes(""), testEnvironment())
+		_, faults := Load(t.Context(), []string{folder}, fakes(""), testEnvironment())
 		var got []string
 		for _, f := range faults.Errors() {
 			got = append(got, filepath.Base(f.File)+" "+f.Summary)
@@ -252,7 +252,7 @@ source "fake" "s" {
 }
 token "t" { source = 5 }
 `})
-	config, faults := Load([]string{folder + "/b.hcl"}, fakes(""), testEnvironment())
+	config, faults := Load(t.Context(), []string{folder + "/b.hcl"}, fakes(""), testEnvironment())
 	if !faults.HasErrors() || config.Renewers != nil {
 		t.Fatalf("faults %v, renewers %v", faults, config.Renewers)
 	}
@@ -323,7 +323,7 @@ token "b" {
 	}
 	env := testEnvironment()
 	env.Definitions = true
-	_, faults := Load([]string{folder + "/a.hcl"}, fakes(""), env)
+	_, faults := Load(t.Context(), []string{folder + "/a.hcl"}, fakes(""), env)
 	if faults.HasErrors() {
 		t.Error(faults)
 	}
@@ -331,7 +331,7 @@ token "b" {
 
 func TestFaultsAsJSON(t *testing.T) {
 	folder := write(t, map[string]string{"a.hcl": oneSource + "token \"t\" {\n  source = source.fake.s\n  subject = 5\n}\n"})
-	_, faults := Load([]string{folder + "/a.hcl"}, fakes(""), testEnvironment())
+	_, faults := Load(t.Context(), []string{folder + "/a.hcl"}, fakes(""), testEnvironment())
 	got, err := json.Marshal(faults)
 	if err != nil {
 		t.Fatal(err)
@@ -355,7 +355,7 @@ source "fake" "u" {
 }
 token "t" { source = "source.fake.s" }
 `})
-	_, faults := Load([]string{folder + "/a.hcl"}, fakes(""), testEnvironment())
+	_, faults := Load(t.Context(), []string{folder + "/a.hcl"}, fakes(""), testEnvironment())
 	var text bytes.Buffer
 	if err := faults.WriteText(&text); err != nil {
 		t.Fatal(err)
@@ -369,7 +369,7 @@ token "t" { source = "source.fake.s" }
 
 func TestFaultsOfAFileAsAWholeHaveNoExcerpt(t *testing.T) {
 	folder := write(t, map[string]string{"a.hcl": ""})
-	_, faults := Load([]string{folder + "/a.hcl"}, fakes(""), testEnvironment())
+	_, faults := Load(t.Context(), []string{folder + "/a.hcl"}, fakes(""), testEnvironment())
 	var text bytes.Buffer
 	if err := faults.WriteText(&text); err != nil {
 		t.Fatal(err)
@@ -390,7 +390,7 @@ func TestAttributesOfABlockCanBeAskedFor(t *testing.T) {
 		return nil
 	}
 	folder := write(t, map[string]string{"a.hcl": "source \"fake\" \"s\" {\n  issuer = \"x\"\n  size = null\n}\ntoken \"t\" { source = source.fake.s }\n"})
-	_, faults := Load([]string{folder + "/a.hcl"}, kinds, testEnvironment())
+	_, faults := Load(t.Context(), []string{folder + "/a.hcl"}, kinds, testEnvironment())
 	if want := []bool{true, false, false, false, true}; !slices.Equal(seen, want) {
 		t.Errorf("got %v, want %v", seen, want)
 	}

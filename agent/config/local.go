@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -16,6 +17,7 @@ type local struct {
 
 // evaluateLocals evaluates all locals, each after those that it refers to.
 func (l *loading) evaluateLocals() {
+	l.meter.begin() // once for all, as they are kept together
 	all := make(map[string]cty.Value, len(l.localOrder))
 	for _, n := range l.localOrder {
 		all[n.name] = l.evaluateLocal(n, nil)
@@ -28,6 +30,10 @@ func (l *loading) evaluateLocal(n *local, chain []string) cty.Value {
 	chain = append(chain, "local."+n.name)
 	switch {
 	case n.known:
+		return n.value
+	case len(chain) > mostNesting:
+		l.fault(n.expr.Range(), "the locals are nested too deeply", fmt.Sprintf("at most %d locals may refer to each other in a row", mostNesting))
+		n.value, n.known = cty.DynamicVal, true
 		return n.value
 	case n.visiting:
 		l.fault(n.expr.Range(), "local."+n.name+" refers to itself", l.circle(chain))

@@ -13,7 +13,7 @@ func TestOneLoadWaitsForFewFolders(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mended := make(chan struct{})
 		defer close(mended)
-		b, start := &Block{load: newLoading(nil, Kinds{}, Environment{})}, time.Now()
+		b, start := &Block{load: newLoading(nil, Kinds{}, Environment{}, &meter{})}, time.Now()
 		if !b.Look("/healthy", func() {}) {
 			t.Error("a healthy folder did not answer")
 		}
@@ -49,7 +49,7 @@ token "t" {
   }
 }`})
 	for load := 1; load <= 2; load++ {
-		_, faults := Load([]string{path}, kinds, testEnvironment())
+		_, faults := Load(t.Context(), []string{path}, kinds, testEnvironment())
 		if made != load {
 			t.Errorf("after load %d it was made %d times: %v", load, made, faults)
 		}

@@ -30,7 +30,7 @@ func loadPool(t *testing.T, text string, knob func(string) (string, error)) (*Co
 	}
 	env := testEnvironment()
 	env.Knob = knob
-	return Load([]string{path}, Kinds{Sources: map[string]SourceDecoder{"pool": func(b *Block) agent.Source {
+	return Load(t.Context(), []string{path}, Kinds{Sources: map[string]SourceDecoder{"pool": func(b *Block) agent.Source {
 		if !b.Decode(&struct{}{}) {
 			return nil
 		}

@@ -26,10 +26,11 @@ type attribute struct {
 	index     int // in the stanza
 	nameRange hcl.Range
 	expr      hclsyntax.Expression
-	each      bool      // it depends on each.key or each.value
-	bad       bool      // a name in it is unknown, which has been reported
-	known     bool      // value is set: it is the same for all instances
-	value     cty.Value // of one that does not depend on each
+	bounded   hclsyntax.Expression // the same for its value, see meter; nil before the first use
+	each      bool                 // it depends on each.key or each.value
+	bad       bool                 // a name in it is unknown, which has been reported
+	known     bool                 // value is set: it is the same for all instances
+	value     cty.Value            // of one that does not depend on each
 }
 
 func (s *stanza) attribute(name string) *attribute {
@@ -89,10 +90,19 @@ func wholly(v cty.Value) cty.Value {
 // evaluate gives the value of the attribute for the instance, if it differs
 // between instances.
 func (l *loading) evaluate(a *attribute, f *file, in *instance) cty.Value {
+	l.meter.begin()
 	if a.each {
 		return l.evaluateIn(a, in.scope(f), in)
 	}
 	return l.evaluateIn(a, f.scope, nil)
+}
+
+// valueOf evaluates the attribute within the bounds of all expressions.
+func (l *loading) valueOf(a *attribute, scope *hcl.EvalContext) (cty.Value, hcl.Diagnostics) {
+	if a.bounded == nil {
+		a.bounded = l.meter.bounded(a.expr)
+	}
+	return l.meter.value(a.bounded, scope)
 }
 
 // evaluateIn gives the value of the attribute; an unknown one when that is not
@@ -101,7 +111,7 @@ func (l *loading) evaluateIn(a *attribute, scope *hcl.EvalContext, in *instance)
 	if a.bad {
 		return cty.DynamicVal
 	}
-	v, diags := a.expr.Value(scope)
+	v, diags := l.valueOf(a, scope)
 	if !diags.HasErrors() {
 		return v
 	}

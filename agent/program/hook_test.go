@@ -37,7 +37,7 @@ token "t" {
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c, faults := config.Load([]string{path}, config.Kinds{
+	c, faults := config.Load(t.Context(), []string{path}, config.Kinds{
 		Sources: map[string]config.SourceDecoder{"none": func(*config.Block) agent.Source { return nothing{} }},
 		Sinks:   map[string]config.SinkDecoder{"none": func(*config.Block, string, agent.Request) agent.Sink { return nothing{} }},
 		Hook:    DecodeHook,

@@ -78,7 +78,10 @@ func (f *checkFlags) judge() error {
 // check tells all that it finds, the faults of the text on stderr.
 func (f *checkFlags) check(ctx context.Context, from *place, stdout, stderr io.Writer) error {
 	from.checking = true
-	cfg, faults := from.read(f.definitions)
+	cfg, faults := from.read(ctx, f.definitions)
+	if ctx.Err() != nil {
+		return errInterrupted
+	}
 	v := newVerdict(cfg, faults)
 	show := func(outcome) {}
 	if !f.json {

@@ -137,7 +137,7 @@ token "collector" {
 	succeed(t, "check", "--strict", "--config", file)
 	t.Setenv("PATH", dir)
 	here := place{configs: []string{file}}
-	_, faults := here.read(false)
+	_, faults := here.read(t.Context(), false)
 	if got := faults.Error(); !strings.Contains(got, "TRUST_DOMAIN: HTCondor is not installed here") {
 		t.Errorf("got %s", got)
 	}

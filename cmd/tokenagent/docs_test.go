@@ -207,7 +207,7 @@ func load(t *testing.T, text string) (*config.Config, config.Faults) {
 		Discovery:            "/run/user/0/bt_u0",
 		Definitions:          true,
 	}
-	return config.Load([]string{file}, kinds, env)
+	return config.Load(t.Context(), []string{file}, kinds, env)
 }
 
 // complete adds to a fragment what it takes for granted: a token around a sink

@@ -88,7 +88,7 @@ func (p *place) exec(ctx context.Context, names, argv []string, timeout time.Dur
 	if err != nil {
 		return err
 	}
-	renewer, log, err := p.theOne(names, stderr)
+	renewer, log, err := p.theOne(ctx, names, stderr)
 	if err != nil {
 		return err
 	}
@@ -133,8 +133,8 @@ func notStarted(command string, err error) error {
 
 // theOne is the token that is named, or the only one, without what is configured
 // to be done with it; and the log for it.
-func (p *place) theOne(names []string, stderr io.Writer) (agent.Renewer, *logrus.Logger, error) {
-	cfg, faults := p.readAs(sinkless(), false)
+func (p *place) theOne(ctx context.Context, names []string, stderr io.Writer) (agent.Renewer, *logrus.Logger, error) {
+	cfg, faults := p.readAs(ctx, sinkless(), false)
 	if faults.HasErrors() {
 		return agent.Renewer{}, nil, p.refuse(faults.Errors())
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -159,4 +161,74 @@ func TestAWriteThatHangsIsToldByLogAndStatus(t *testing.T) {
 	out, _ := s.command(nil, "status").Output()
 	wantLines(t, string(out), `hanging .*missing`, `its folder does not answer`)
 	stopInTime(t, s)
+}
+
+// hungToken is signed with a key in a folder that hangs, which a load waits for.
+const hungToken = `
+source "local_key" "hung" {
+  key_file = "${path.config}/hanging/deep/key.pem"
+}
+token "hung" {
+  source  = source.local_key.hung
+  subject = "robot"
+  sink "file" { path = "${path.config}/hung" }
+}
+`
+
+// untilHung waits until the process waits for the folder that hangs.
+func untilHung(t *testing.T, pid int) {
+	t.Helper()
+	eventually(t, "a process that hangs", func() bool {
+		tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/wchan", pid))
+		return slices.ContainsFunc(tasks, func(task string) bool {
+			where, _ := os.ReadFile(task)
+			return strings.Contains(string(where), "fuse") || strings.Contains(string(where), "request_wait")
+		})
+	})
+}
+
+// A load may hang for ever, and systemd kills what does not end in 20 s.
+func TestASignalEndsALoadThatHangs(t *testing.T) {
+	t.Parallel()
+	for command, code := range map[string]int{"run": 0, "once": exitFailed, "check": exitFailed} {
+		t.Run(command, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, hungToken)
+			hangingFolder(t, s, "hanging")
+			c := s.command(nil, command)
+			var out strings.Builder
+			c.Stderr = &out
+			check(t, c.Start())
+			untilHung(t, c.Process.Pid)
+			wantEnd(t, c, code, &out)
+		})
+	}
+}
+
+func TestASignalEndsAReloadThatHangs(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, goodToken)
+	hangingFolder(t, s, "hanging")
+	s.start(t)
+	s.settled(t)
+	before := readFile(t, s.path("good"))
+	s.configure(t, goodToken+hungToken)
+	untilHung(t, s.agent.Process.Pid)
+	stopInTime(t, s)
+	if readFile(t, s.path("good")) != before {
+		t.Error("the token was touched")
+	}
+}
+
+// wantEnd has SIGTERM end the command, with that code and soon.
+func wantEnd(t *testing.T, c *exec.Cmd, code int, out fmt.Stringer) {
+	t.Helper()
+	began := time.Now()
+	check(t, c.Process.Signal(unix.SIGTERM))
+	late := time.AfterFunc(longest, func() { _ = c.Process.Kill() })
+	defer late.Stop()
+	_ = c.Wait() // the code says it
+	if got := c.ProcessState.ExitCode(); got != code || time.Since(began) > 10*time.Second {
+		t.Errorf("it ended with %d after %v, want %d\n%s", got, time.Since(began), code, out)
+	}
 }

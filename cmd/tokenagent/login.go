@@ -70,7 +70,7 @@ type login struct {
 }
 
 func (l *login) run(ctx context.Context, name string) error {
-	cfg, err := l.from.load(true) // what is missing elsewhere is no matter here
+	cfg, err := l.from.load(ctx, true) // what is missing elsewhere is no matter here
 	if err != nil {
 		return err
 	}

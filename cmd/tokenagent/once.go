@@ -56,8 +56,11 @@ has faults, 1 an agent runs already (ask it with tokenagent refresh).`,
 func pass(ctx context.Context, from *place, names []string, force bool, stderr io.Writer) ([]agent.Status, error) {
 	m := memory{from: from}
 	from.key = m.digestKey
+	cfg, faults := from.read(ctx, false)
+	if ctx.Err() != nil { // the load may go on, and have the memory
+		return nil, errInterrupted
+	}
 	defer m.close()
-	cfg, faults := from.read(false)
 	if faults.HasErrors() {
 		return nil, from.refuse(faults)
 	}

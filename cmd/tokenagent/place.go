@@ -55,8 +55,8 @@ func (p *place) paths() []string {
 
 // load reads the configuration. Its errors are a faulted error; warnings are
 // left out.
-func (p *place) load(definitions bool) (*config.Config, error) {
-	cfg, faults := p.read(definitions)
+func (p *place) load(ctx context.Context, definitions bool) (*config.Config, error) {
+	cfg, faults := p.read(ctx, definitions)
 	if faults.HasErrors() {
 		return nil, p.refuse(faults.Errors())
 	}
@@ -74,17 +74,17 @@ func (p *place) refuse(faults config.Faults) error {
 }
 
 // read is load for those who tell errors and warnings in their own way.
-func (p *place) read(definitions bool) (*config.Config, config.Faults) {
-	return p.readAs(kinds, definitions)
+func (p *place) read(ctx context.Context, definitions bool) (*config.Config, config.Faults) {
+	return p.readAs(ctx, kinds, definitions)
 }
 
 // readAs is read with these kinds of sources and sinks.
-func (p *place) readAs(kinds config.Kinds, definitions bool) (*config.Config, config.Faults) {
+func (p *place) readAs(ctx context.Context, kinds config.Kinds, definitions bool) (*config.Config, config.Faults) {
 	env := p.environment(definitions)
 	if !definitions || p.runs || p.tells {
 		env.Trust, env.Strict = trust(), p.runs
 	}
-	cfg, faults := config.Load(p.paths(), kinds, env)
+	cfg, faults := config.Load(ctx, p.paths(), kinds, env)
 	p.doubts = cfg.Doubts
 	return cfg, faults
 }
@@ -108,6 +108,9 @@ func (p *place) command(s config.Settings, args ...string) string {
 	return strings.Join(words, " ")
 }
 
+// errInterrupted is the error of a command that was told to end while it read.
+var errInterrupted = &exitError{exitFailed, errors.New("interrupted before the configuration was read")}
+
 func textOf(faults config.Faults) string {
 	var text strings.Builder
 	faults.WriteText(&text) // a strings.Builder takes everything
@@ -121,7 +124,7 @@ func (p *place) client(ctx context.Context) (*control.Client, error) {
 	if p.socket != "" { // the configuration does not matter, and may not be there
 		return control.NewClient(p.socket), nil
 	}
-	cfg, faults := p.read(true)
+	cfg, faults := p.read(ctx, true)
 	p.loaded = cfg
 	if faults.HasErrors() && cfg.Settings.Control == "" && len(p.configs) > 0 {
 		return nil, faulted(textOf(faults.Errors()) + "\nno agent was asked: the configuration that says where it answers has faults; its socket can be named with --control")

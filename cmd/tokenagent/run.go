@@ -53,8 +53,11 @@ func serve(ctx context.Context, from *place, stderr io.Writer) error {
 	began := time.Now()
 	m := memory{from: from}
 	from.key = m.digestKey
+	cfg, faults := from.read(ctx, false)
+	if ctx.Err() != nil { // stopped as told; the load may go on, and have the memory
+		return nil
+	}
 	defer m.close()
-	cfg, faults := from.read(false)
 	if faults.HasErrors() {
 		return from.refuse(faults)
 	}
@@ -75,7 +78,7 @@ func serve(ctx context.Context, from *place, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	d.watch(cfg, began)
+	d.watch(ctx, cfg, began)
 	d.agent.EachRound(d.manager.beat)
 	go m.sweep(ctx, d.log, m.recorded(), d.renewers)
 
@@ -165,8 +168,7 @@ func (d *daemon) listen() (net.Listener, error) {
 }
 
 // watch begins to watch the files of the configuration.
-func (d *daemon) watch(cfg *config.Config, since time.Time) {
-	ctx := context.Background() // the agent's end ends the calls
+func (d *daemon) watch(ctx context.Context, cfg *config.Config, since time.Time) {
 	d.watcher = newWatcher(d.log,
 		func() { d.reload(ctx) },
 		func(path string) { d.agent.Touched(ctx, path) })
@@ -195,7 +197,7 @@ func (d *daemon) answer(ctx context.Context, listener net.Listener) {
 	err := control.Serve(ctx, listener, control.Answers{
 		Status:    named(d.agent.Status),
 		Refresh:   named(d.agent.Refresh),
-		Reload:    d.reload,
+		Reload:    func(context.Context) (agent.Replaced, error) { return d.reload(ctx) }, // who asked may go; the change stays
 		Leftovers: d.agent.Leftovers,
 		Refused:   d.refusedSince,
 		Heartbeat: d.agent.Heartbeat,

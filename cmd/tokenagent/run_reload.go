@@ -21,7 +21,10 @@ func (d *daemon) reload(ctx context.Context) (agent.Replaced, error) {
 	defer d.manager.reloading()()
 	began := time.Now()
 	d.watcher.Seen()
-	cfg, faults := d.from.read(false)
+	cfg, faults := d.from.read(ctx, false)
+	if err := ctx.Err(); err != nil { // the agent stops
+		return agent.Replaced{}, err
+	}
 	d.sayFaults(faults)
 	d.noteRefusal(faults.HasErrors(), wall())
 	if faults.HasErrors() { // the change that mends it may be in a file of either

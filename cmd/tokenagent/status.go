@@ -134,7 +134,7 @@ func (p *place) survey(ctx context.Context, names []string) (survey, error) {
 	if err == nil {
 		found.Refused, err = client.Refused(ctx)
 	}
-	if cfg, faults := p.read(true); len(names) == 0 && !faults.HasErrors() {
+	if cfg, faults := p.read(ctx, true); len(names) == 0 && !faults.HasErrors() {
 		found.Sources = sourcesOf(cfg)
 	}
 	return found, err
@@ -154,10 +154,10 @@ func (p *place) unknown(ctx context.Context) []agent.Leftover {
 // what the last agent remembered of them.
 func (p *place) surveyFiles(ctx context.Context, names []string) (survey, error) {
 	p.key = func(s config.Settings) []byte { return state.KeyOf(p.home(s)) }
-	cfg, faults := p.read(false)
+	cfg, faults := p.read(ctx, false)
 	if faults.HasErrors() { // a key that this user may not read is no reason to say nothing
 		var err error
-		if cfg, err = p.load(true); err != nil {
+		if cfg, err = p.load(ctx, true); err != nil {
 			return survey{}, err
 		}
 	}

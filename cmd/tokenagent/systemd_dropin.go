@@ -38,7 +38,7 @@ root cannot tell whose a file is.`,
   tokenagent systemd-dropin --config /etc/tokenagent/site.hcl --unit tokenagent@site.service`,
 		Args: arguments(0, 0, ""),
 		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := from.load(true) // its credentials are there only for the service
+			cfg, err := from.load(c.Context(), true) // its credentials are there only for the service
 			if err != nil {
 				return err
 			}

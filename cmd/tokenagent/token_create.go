@@ -92,7 +92,9 @@ func createConfigured(c *cobra.Command, from *place, names, claims []string) (ag
 	if flag != "" {
 		return agent.Secret{}, usage("--%s is for a token without configuration; %s has what the configuration says", flag, names[0])
 	}
-	cfg, err := from.load(false)
+	ctx, stop := untilSignal(c.Context())
+	defer stop()
+	cfg, err := from.load(ctx, false)
 	if err != nil {
 		return agent.Secret{}, err
 	}
@@ -103,8 +105,6 @@ func createConfigured(c *cobra.Command, from *place, names, claims []string) (ag
 	if len(chosen) > 1 {
 		return agent.Secret{}, usage("%s stands for several tokens; name one of them: %s", names[0], namesOf(chosen))
 	}
-	ctx, stop := untilSignal(c.Context())
-	defer stop()
 	return issue(ctx, chosen[0])
 }
 
