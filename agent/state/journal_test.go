@@ -90,8 +90,8 @@ func TestManyRecordsAreWrittenWithoutACopyInMemory(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
 	var all []agent.Record
-	for n := range 20_000 {
-		all = append(all, recordOf(fmt.Sprint(n), 0))
+	for n := range 3000 {
+		all = append(all, recordOf(fmt.Sprint(n, strings.Repeat("x", 200)), 0)) // of more than 400 bytes
 	}
 	must(t, s.Keep(all))
 	for i := range all {

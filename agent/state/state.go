@@ -31,7 +31,7 @@ const (
 
 	keyBytes    = 32
 	mostRecords = 256 << 20        // bytes; 100,000 files take about 60 MB
-	openLimit   = 10 * time.Second // 100,000 records take less than one
+	openLimit   = 30 * time.Second // 100,000 records take one second, and more on a busy machine
 	closeLimit  = time.Second
 )
 
@@ -76,7 +76,7 @@ func (l *Locked) Error() string {
 
 // Open makes the folder if it is missing, locks it until Close, and reads what
 // is in there. What cannot be read is set aside, with a warning: nothing in
-// there is worth not starting for. Nor is a folder that hangs: after 10 s Open
+// there is worth not starting for. Nor is a folder that hangs: after 30 s Open
 // returns an error.
 func Open(dir string) (*State, error) {
 	return within(dir, newState(dir).open, (*State).Close)

@@ -246,7 +246,7 @@ func TestAStateFolderThatHangsAtTheStartStopsNoToken(t *testing.T) {
 	s := newSite(t, goodToken)
 	hangingFolder(t, s, "state")
 	s.start(t)
-	eventually(t, "the token", func() bool { _, err := os.Stat(s.path("good")); return err == nil })
+	eventuallyWithin(t, 2*time.Minute, "the token", func() bool { _, err := os.Stat(s.path("good")); return err == nil })
 	s.wantLogged(t, "the state folder cannot be used")
 	stopInTime(t, s)
 }
