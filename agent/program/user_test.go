@@ -82,6 +82,8 @@ func copyOf(t *testing.T, program string) string {
 		t.Fatal(err)
 	}
 	path := filepath.Join(folder, "copy")
+	syscall.ForkLock.RLock() // a child that had it open for writing would keep others from executing it
+	defer syscall.ForkLock.RUnlock()
 	if err := os.WriteFile(path, text, 0o755); err != nil {
 		t.Fatal(err)
 	}
