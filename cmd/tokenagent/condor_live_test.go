@@ -30,7 +30,7 @@ func TestAPoolGrantsExactlyWhatATokenSays(t *testing.T) {
 		scopes = append(scopes, []string{level})
 	}
 	var text strings.Builder
-	fmt.Fprintf(&text, "source \"htcondor\" \"pool\" {\n  key_file = %q\n  key_id = \"POOL\"\n  trust_domain = %q\n}\n", p.path("manager/passwords.d/POOL"), poolDomain)
+	fmt.Fprintf(&text, "agent {\n  state_dir = \"${path.config}/state\"\n}\nsource \"htcondor\" \"pool\" {\n  key_file = %q\n  key_id = \"POOL\"\n  trust_domain = %q\n}\n", p.path("manager/passwords.d/POOL"), poolDomain)
 	for i, scope := range scopes {
 		check(t, os.Mkdir(p.path(fmt.Sprintf("tokens%d", i)), 0o700))
 		fmt.Fprintf(&text, "token \"t%d\" {\n  source = source.htcondor.pool\n  subject = \"t%[1]d@pool.example\"\n  scope = [\"condor:/%s\"]\n  sink \"file\" {\n    path = \"%s/tokens%[1]d/token\"\n  }\n}\n",
