@@ -18,11 +18,15 @@ import (
 	"github.com/tokenagent/tokenagent/agent/profile"
 )
 
+// early is how long before iat a token is valid, for verifiers whose clocks are slow.
+const early = time.Minute
+
 // requested are the claims of any token of ours: those that req asks for, iss
 // where issuer is not "", and what is new in each token signed at the time now.
 func requested(issuer string, req agent.Request, now time.Time) map[string]any {
 	claims := map[string]any{
 		"iat": now.Unix(),
+		"nbf": now.Add(-early).Unix(),
 		"exp": expiry(now, req.Lifetime).Unix(),
 		"jti": newID(),
 	}
@@ -45,7 +49,7 @@ func addFurther(set, further map[string]any) []profile.Problem {
 		case !taken:
 			set[name] = further[name]
 		case name == "iat" || name == "nbf" || name == "exp" || name == "jti":
-			problems = append(problems, profile.Problem{Claim: name, Text: "it is set anew in each token; leave it out of the further claims"})
+			problems = append(problems, profile.Problem{Claim: name, Text: "it is new in each token; leave it out of the further claims"})
 		case !profile.Same(name, own, further[name]):
 			text := fmt.Sprintf("a further claim says %v, but it is set to %v; leave it out of the further claims", further[name], own)
 			problems = append(problems, profile.Problem{Claim: name, Text: text})

@@ -291,7 +291,7 @@ func TestRequestsThatNoIssuerCanAnswerAreFaults(t *testing.T) {
 		kind, token string
 		want        []string
 	}{
-		"an IDTOKEN":              {"client_credentials", `profile = "htcondor"`, []string{`23: no issuer gives IDTOKENs, for only a pool's own key signs them; use a source "htcondor", or a source "command" with condor_token_fetch`}},
+		"an IDTOKEN":              {"client_credentials", `profile = "htcondor"`, []string{`23: no issuer gives IDTOKENs, for only a pool's own key signs them; use a source "htcondor" or "htcondor_fetch"`}},
 		"an IDTOKEN of a program": {"command", `profile = "htcondor"`, nil},
 		"a level that is none":    {"command", "profile = \"htcondor\"\n scope = [\"condor:/REED\"]", []string{`24: scope: `}},
 		"words in one":            {"client_credentials", `scope = ["a b"]`, []string{`23: scope: "a b" has a blank, which would make it two; write one word an entry`}},

@@ -22,7 +22,8 @@ import (
 )
 
 // An htcondor signs IDTOKENs with a key of an HTCondor pool, as
-// condor_token_create does:
+// condor_token_create does. Beside the claims of that program they have nbf, which
+// HTCondor ignores: GlideinWMS 3.11 cannot read a token without it.
 //
 //	source "htcondor" "pool" {
 //	  key_file     = "/etc/condor/passwords.d/POOL" # default: SEC_TOKEN_POOL_SIGNING_KEY_FILE of this machine's HTCondor
@@ -205,9 +206,6 @@ func (s *htcondor) Check(req agent.Request) []profile.Problem {
 func (s *htcondor) claims(req agent.Request, now time.Time) (map[string]any, []profile.Problem) {
 	claims := requested(s.trustDomain, req, now)
 	problems := addFurther(claims, req.Claims)
-	if _, there := claims["nbf"]; there {
-		problems = append(problems, profile.Problem{Claim: "nbf", Text: "an IDTOKEN is valid from iat on; leave it out of the further claims"})
-	}
 	for _, p := range s.problems(claims, s.key.ID()) {
 		switch {
 		case p.Claim == "kid" || p.Claim == "iss": // has been said of the source

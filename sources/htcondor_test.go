@@ -174,7 +174,7 @@ func TestIDTOKENHasEveryClaimAndNoOther(t *testing.T) {
 		want := map[string]any{
 			"iss": "cm.example.org", "sub": "schedd@example.org", "scope": "condor:/READ condor:/ADVERTISE_SCHEDD",
 			"iat": json.Number(fmt.Sprint(now.Unix())), "exp": json.Number(fmt.Sprint(now.Unix() + 86400)),
-			"jti": got.Claims["jti"],
+			"nbf": json.Number(fmt.Sprint(now.Unix() - 60)), "jti": got.Claims["jti"],
 		}
 		if diff := cmp.Diff(want, got.Claims); diff != "" {
 			t.Error(diff)
@@ -236,8 +236,8 @@ func TestCheckKnowsWhatHTCondorRefuses(t *testing.T) {
 			"is later than HTCondor can hold; at most 9223372036 is allowed"},
 		"no lifetime":          {func(r *agent.Request) { r.Lifetime = 0 }, "exp: the token is never valid"},
 		"another issuer":       {func(r *agent.Request) { r.Claims = map[string]any{"iss": "x"} }, "iss: a further claim says x, but it is set to cm.example.org"},
-		"nbf":                  {func(r *agent.Request) { r.Claims = map[string]any{"nbf": int64(1)} }, "nbf: an IDTOKEN is valid from iat on; leave it out"},
-		"a time":               {func(r *agent.Request) { r.Claims = map[string]any{"exp": int64(1)} }, "exp: it is set anew in each token"},
+		"nbf":                  {func(r *agent.Request) { r.Claims = map[string]any{"nbf": int64(1)} }, "nbf: it is new in each token; leave it out of the further claims"},
+		"a time":               {func(r *agent.Request) { r.Claims = map[string]any{"exp": int64(1)} }, "exp: it is new in each token"},
 		"a claim of one's own": {func(r *agent.Request) { r.Claims = map[string]any{"site": "CH"} }, ""},
 		"claims without end":   {func(r *agent.Request) { r.Claims = map[string]any{"x": strings.Repeat("x", 16000)} }, "readers take at most 16382"},
 		"no JSON":              {func(r *agent.Request) { r.Claims = map[string]any{"x": func() {}} }, "the claims cannot be written as JSON"},

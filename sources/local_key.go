@@ -143,14 +143,10 @@ func (h header) parameters(name string) map[string]any {
 	return map[string]any{"alg": h.algorithm, "kid": h.keyID, "typ": "JWT"}
 }
 
-// early is how long before iat a token is valid, for verifiers whose clocks are slow.
-const early = time.Minute
-
 // claims returns what a token for req is to say when it is signed at the time
 // now, and where the further claims of req contradict what it must say.
 func (s *localKey) claims(req agent.Request, now time.Time) (map[string]any, []profile.Problem) {
 	claims := requested(s.issuer, req, now)
-	claims["nbf"] = now.Add(-early).Unix()
 	maps.Copy(claims, profile.Claims(req.Profile))
 	return claims, addFurther(claims, req.Claims)
 }
