@@ -92,7 +92,7 @@ func checkHTCondor(c *checker) {
 		c.trustDomain(iss)
 	}
 	if sub, ok := c.subject(); ok && !isUserAtDomain(sub) {
-		c.fault("sub", "%q is no identity; HTCondor wants user@domain", sub)
+		c.warn("sub", "%q is not of the form user@domain; HTCondor takes it as it is, and its ALLOW rules must name it so", sub)
 	}
 	if _, there := c.Claims["aud"]; there {
 		c.fault("aud", "an IDTOKEN has no audience; leave it out")
