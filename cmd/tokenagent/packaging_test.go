@@ -288,7 +288,7 @@ func (m machine) lives(t *testing.T, first, second release, remove string) {
 	}
 	writeFile(t, m.path("/etc/tokenagent/conf.d/pool.hcl"), []byte(config))
 	said := m.run(t, "sh", "-e", "-c", "sudo() { \"$@\"; }\n"+commands)
-	for _, want := range []string{`schedd +valid`, `10-pool +used`} {
+	for _, want := range []string{`schedd +valid`, `10-pool +sent`} {
 		if !regexp.MustCompile(want).MatchString(said) {
 			t.Errorf("status and doctor do not say %q:\n%s", want, said)
 		}
