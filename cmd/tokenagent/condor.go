@@ -11,14 +11,17 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/tokenagent/tokenagent/agent/host"
+	"github.com/tokenagent/tokenagent/agent/program"
 	"github.com/tokenagent/tokenagent/sinks/tokendir"
 	"github.com/tokenagent/tokenagent/sources/keys"
 )
 
 const (
 	askPatience = 10 * time.Second
-	askMost     = 64 << 10 // bytes of an answer
+	askMost     = 1 << 20 // bytes of an answer
 )
 
 // condorKnob asks HTCondor's configuration for a value; nil where HTCondor is
@@ -131,32 +134,61 @@ func (c *condorConfig) answer(program string) condorAnswer {
 }
 
 // output is what the program prints to its standard output, without the blanks
-// around it. Its error says what the program complained of. (It is not run by
-// agent/program, as HTCondor's programs want the environment of who asks.)
+// around it. Its error says what the program complained of.
 func output(ctx context.Context, patience time.Duration, name string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	var answer, complaint shortText
-	c := exec.CommandContext(ctx, name, args...)
-	c.Stdout, c.Stderr = &answer, &complaint
-	c.SysProcAttr = host.Alone() // a group of its own too, so that nothing it has started is left
-	c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGKILL) }
-	c.WaitDelay = time.Second
-	err := host.Launch(c.Start)
-	if err == nil {
-		err = c.Wait()
-	}
+	told, err := command{name: name, args: args, patience: patience}.run(ctx)
 	switch {
 	case err == nil:
-		return strings.TrimSpace(answer.String()), nil
-	case errors.Is(err, exec.ErrNotFound):
+		return strings.TrimSpace(told.answer), nil
+	case errors.Is(err, exec.ErrNotFound), errors.Is(err, errNoAnswer):
 		return "", err
-	case ctx.Err() != nil:
-		return "", fmt.Errorf("%s: %w within %s", name, errNoAnswer, patience)
-	case errors.Is(err, exec.ErrWaitDelay):
-		_ = syscall.Kill(-c.Process.Pid, syscall.SIGKILL) // whoever still holds its output
 	}
-	return "", refusal(name, err, complaint.String()+"\n"+answer.String())
+	return "", refusal(name, err, told.complaint+"\n"+told.answer)
+}
+
+// A command is a program of somebody else's to run and to listen to. (It is not run by
+// agent/program, as HTCondor's programs want the environment of who asks.)
+type command struct {
+	name     string // as PATH finds it
+	args     []string
+	env      []string // NAME=value; nil: that of this process
+	user     *program.User
+	patience time.Duration
+}
+
+// printed is what a program has printed.
+type printed struct{ answer, complaint string }
+
+// run runs the program, and returns what it printed also where it fails.
+func (c command) run(ctx context.Context) (printed, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.patience)
+	defer cancel()
+	var answer, complaint shortText
+	p := exec.CommandContext(ctx, c.name, c.args...)
+	p.Env, p.Stdout, p.Stderr = c.env, &answer, &complaint
+	p.SysProcAttr = host.Alone() // a group of its own too, so that nothing it has started is left
+	if u := c.user; u != nil {
+		p.Dir, p.SysProcAttr.Credential = "/", &syscall.Credential{Uid: u.UID, Gid: u.GID, Groups: u.Groups}
+	}
+	p.Cancel = func() error { return syscall.Kill(-p.Process.Pid, syscall.SIGKILL) }
+	p.WaitDelay = time.Second
+	err := host.Launch(func() error {
+		if c.user != nil {
+			_ = unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) // as agent/program does
+		}
+		return p.Start()
+	})
+	if err == nil {
+		err = p.Wait()
+	}
+	switch {
+	case err == nil || errors.Is(err, exec.ErrNotFound):
+	case ctx.Err() != nil:
+		err = fmt.Errorf("%s: %w within %s", c.name, errNoAnswer, c.patience)
+	case errors.Is(err, exec.ErrWaitDelay):
+		_ = syscall.Kill(-p.Process.Pid, syscall.SIGKILL) // whoever still holds its output
+	}
+	return printed{answer.String(), complaint.String()}, err
 }
 
 // refusal is the error of a program that ended with err, and the first line of what

@@ -14,11 +14,10 @@ import (
 )
 
 func newDoctor() *cobra.Command {
-	var as, version string
-	var asJSON bool
+	var f doctorFlags
 	c := &cobra.Command{
 		Use:   "doctor [DIR…]",
-		Short: "Explain a directory of IDTOKENs as HTCondor reads it",
+		Short: "Explain a directory of IDTOKENs as HTCondor reads it, or ask a pool what it allows",
 		Long: `Explain a directory of IDTOKENs as HTCondor reads it: every entry in HTCondor's
 order, whether it is sent, hidden by another or passed over and why, and what to
 do. Without a DIR these are the directories that HTCondor and HTCondor-CE would
@@ -35,33 +34,53 @@ each new authentication, so a correction counts at once; but a daemon that found
 no token at all at its start looks again only after condor_reconfig, and sessions
 outlive the token that began them.
 
+With --pool it asks a server what it allows, by HTCondor's condor_ping: for each
+level, as a client that has tokens alone and can read no signing key. That is the
+check that counts: an answer to the local user (FS), to a key of this host or to
+nobody does not. It says which file's token was sent, and whether the replay says
+the same. A DIR stands in for the directory of HTCondor's configuration. As root
+--as asks as that user.
+
+It says when root's HTCondor can read a signing key on a host without a collector:
+such a key makes tokens unnecessary, and their limits too.
+
 Exit codes: 0 fine, 1 an entry is passed over for its owner, mode or content, a
 token that is sent is refused by servers, a named DIR cannot be read, HTCondor's
 expression of names to pass over cannot be replayed, or HTCondor is installed and
-does not tell its configuration.`,
+does not tell its configuration; with --pool: the server cannot be asked, takes
+no token, or does not allow what the token's scope names.`,
 		Example: `  tokenagent doctor
   tokenagent doctor --as frontend --condor-version 23.9
-  tokenagent doctor /etc/condor/tokens.d --json`,
+  tokenagent doctor /etc/condor/tokens.d --json
+  tokenagent doctor --pool cm.example.org
+  tokenagent doctor --pool cm.example.org:9619 --as frontend`,
 		RunE: func(c *cobra.Command, dirs []string) error {
 			ctx, stop := untilSignal(c.Context())
 			defer stop()
+			if err := f.fit(c.Flags()); err != nil {
+				return err
+			}
 			config := newCondorConfig(ctx)
 			d := doctor{knob: config.lookup, genuine: config.genuine, now: wall()}
 			var err error
-			if d.version, err = versionOf(ctx, version); err != nil {
+			if d.version, err = versionOf(ctx, f.version); err != nil {
 				return err
 			}
-			found, err := d.examine(dirs, as)
+			if f.pool != "" {
+				return d.askPool(ctx, f, dirs, config, c.OutOrStdout())
+			}
+			found, err := d.examine(dirs, f.as)
 			if err != nil {
 				return err
 			}
-			told := diagnosis{config.faults, found}
-			return errors.Join(told.print(c.OutOrStdout(), asJSON, d.now), told.ill())
+			told := diagnosis{Warnings: config.faults, Directories: found}
+			if key, has := config.unmanagedKeys(); has {
+				told.Host = append(told.Host, key)
+			}
+			return errors.Join(told.print(c.OutOrStdout(), f.json, d.now), told.ill())
 		},
 	}
-	c.Flags().StringVar(&as, "as", "", "the user whose reading is replayed, by name or number")
-	c.Flags().StringVar(&version, "condor-version", "", "the `version` of HTCondor, as 25.13 (default: what condor_version says)")
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	f.add(c.Flags())
 	return c
 }
 
@@ -96,6 +115,8 @@ func versionOf(ctx context.Context, named string) (tokendir.Version, error) {
 type diagnosis struct {
 	Warnings    []string      `json:"warnings,omitempty"` // why HTCondor's configuration could not be asked
 	Directories []examination `json:"directories"`
+
+	Host []tokendir.Finding `json:"host,omitempty"` // what else of this host counts
 }
 
 // An examination is what doctor shows of one directory.

@@ -28,6 +28,7 @@ func (d diagnosis) print(w io.Writer, asJSON bool, now time.Time) error {
 	if len(d.Directories) == 0 {
 		lines.WriteString("HTCondor reads no directory for this user, who has no home\n")
 	}
+	printFindings(&lines, d.Host, "this host")
 	_, err := io.WriteString(w, lines.String())
 	return err
 }
@@ -53,7 +54,7 @@ func (e examination) print(w *strings.Builder, now time.Time) {
 		printEntries(w, e.Entries, now)
 	}
 	e.printWinners(w, now)
-	printFindings(w, e.Findings)
+	printFindings(w, e.Findings, "the directory")
 }
 
 // title says whose directory it is, and why.
@@ -149,18 +150,19 @@ func winnerInWords(w tokendir.Winner, now time.Time) string {
 	return fmt.Sprintf("%s, key %s:%s %s, as %s%s", plain(w.Token.Issuer), plain(w.Token.KeyID), from, placeOf(w.Name, w.Line), orDash(plain(w.Token.Subject)), state)
 }
 
-// printFindings says what is wrong and what to do, the grave ones first.
-func printFindings(w io.Writer, findings []tokendir.Finding) {
+// printFindings says what is wrong and what to do, the grave ones first. The
+// whole is what findings without a name are about.
+func printFindings(w io.Writer, findings []tokendir.Finding, whole string) {
 	for _, section := range []struct {
 		title string
 		grave bool
-	}{{"What to mend", true}, {"What else was seen", false}} {
+	}{{"What to correct", true}, {"What else was seen", false}} {
 		title := "\n  " + section.title + "\n"
 		for _, f := range findings {
 			if f.Grave != section.grave {
 				continue
 			}
-			what := "the directory"
+			what := whole
 			if f.Name != "" {
 				what = placeOf(f.Name, f.Line)
 			}

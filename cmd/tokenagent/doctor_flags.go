@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/tokenagent/tokenagent/agent/program"
+)
+
+// doctorFlags say what doctor looks at, and as whom.
+type doctorFlags struct {
+	as      string // a user; "": see readers
+	version string // of HTCondor; "": as condor_version says
+	json    bool
+
+	pool               string // a collector to ask; "": none
+	kind, name, method string // see ping
+}
+
+func (f *doctorFlags) add(flags *pflag.FlagSet) {
+	flags.StringVar(&f.as, "as", "", "the user whose reading is replayed, or who asks, by name or number")
+	flags.StringVar(&f.version, "condor-version", "", "the `version` of HTCondor, as 25.13 (default: what condor_version says)")
+	flags.BoolVar(&f.json, "json", false, "print JSON")
+	flags.StringVar(&f.pool, "pool", "", "ask the pool of this collector, `HOST` or HOST:PORT, what it allows")
+	flags.StringVar(&f.kind, "type", "COLLECTOR", "with --pool, the `type` of server to ask: COLLECTOR, SCHEDD, STARTD, NEGOTIATOR or MASTER")
+	flags.StringVar(&f.name, "name", "", "with --pool, the `name` of the server, as condor_status shows it")
+	flags.StringVar(&f.method, "method", "IDTOKENS", "with --pool, the `method` that counts: IDTOKENS or SCITOKENS")
+}
+
+// onlyWith are the flags that say something beside another alone.
+var onlyWith = map[string]string{"type": "pool", "name": "pool", "method": "pool"}
+
+// fit is the usage error of flags that do not fit together.
+func (f *doctorFlags) fit(flags *pflag.FlagSet) error {
+	for _, name := range slices.Sorted(maps.Keys(onlyWith)) {
+		if with := onlyWith[name]; flags.Changed(name) && !flags.Changed(with) {
+			return usage("--%s says something only beside --%s", name, with)
+		}
+	}
+	if !flags.Changed("pool") {
+		return nil
+	}
+	f.kind, f.method = strings.ToUpper(f.kind), strings.ToUpper(f.method)
+	if f.method != "IDTOKENS" && f.method != "SCITOKENS" {
+		return usage("--method %s: IDTOKENS and SCITOKENS are those of tokens", f.method)
+	}
+	if f.kind == "" || strings.Trim(f.kind, "ABCDEFGHIJKLMNOPQRSTUVWXYZ_") != "" || strings.HasPrefix(f.name, "-") {
+		return usage("--type and --name are those of a server, as condor_status shows them")
+	}
+	return poolAddress(f.pool)
+}
+
+// askPool asks the pool, and prints the answer.
+func (d doctor) askPool(ctx context.Context, f doctorFlags, dirs []string, config *condorConfig, w io.Writer) error {
+	p := ping{pool: f.pool, kind: f.kind, name: f.name, method: f.method}
+	switch {
+	case len(dirs) > 1:
+		return usage("--pool takes one DIR at most: the one that HTCondor's client is to read")
+	case len(dirs) == 1 && dirs[0] == "":
+		return usage("a DIR is empty; leave it out for the directory that HTCondor would use")
+	case len(dirs) == 1:
+		p.dir = dirs[0]
+	}
+	users, err := readers(f.as)
+	if err != nil {
+		return err
+	}
+	reader := users[len(users)-1]
+	if reader.UID != os.Getuid() {
+		if os.Getuid() != 0 {
+			return usage("--as %s: only root can ask as another user", f.as)
+		}
+		if p.user, err = program.LookupUser(strconv.Itoa(reader.UID)); err != nil {
+			return usage("--as %s: %v", f.as, err)
+		}
+	}
+	h, err := p.ask(ctx)
+	if err != nil {
+		return err
+	}
+	d.compare(&h, reader)
+	if key, has := config.sharedKeys(h.Pool); has && reader.UID == 0 {
+		h.Findings = append(h.Findings, key)
+	}
+	if f.json {
+		err = printJSON(w, h)
+	} else {
+		err = h.print(w)
+	}
+	return errors.Join(err, h.ill())
+}
