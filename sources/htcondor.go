@@ -74,8 +74,17 @@ func decodeHTCondor(b *config.Block) agent.Source {
 	}
 	s.keyID = set.KeyID
 	s.judgeNames(b)
-	if b.DefinitionsOnly() || s.file == "" {
+	if b.DefinitionsOnly() {
 		return s
+	}
+	if set.TrustDomain == "" {
+		warnOfOwnDomain(b, s.trustDomain)
+	}
+	if s.file == "" {
+		return s
+	}
+	if b.Checking() {
+		s.warnOfCondorsKey(b)
 	}
 	if !complete || b.Checking() { // asking HTCondor takes longer than signing
 		s.age = ageLimitOf(b, s.trustDomain)

@@ -133,8 +133,20 @@ func runeWidth(r rune) int {
 	return 1
 }
 
-// wrap breaks a text between words.
+// wrap breaks each line of a text between words, but for those that begin with a
+// blank: they are to be typed.
 func wrap(text string) (lines []string) {
+	for line := range strings.SplitSeq(text, "\n") {
+		if strings.HasPrefix(line, " ") {
+			lines = append(lines, line)
+		} else {
+			lines = append(lines, wrapLine(line)...)
+		}
+	}
+	return lines
+}
+
+func wrapLine(text string) (lines []string) {
 	line := ""
 	for _, word := range strings.Fields(text) {
 		switch {
