@@ -210,7 +210,7 @@ func TestWhatFailsIsTriedAgainWhenTheClockIsSet(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				clock, source, sink := &steppedClock{offset: wrong}, &fakeSource{life: time.Hour}, &fakeSink{path: "/t/a"}
 				source.fail = func(time.Time) error {
-					if clock.now().Sub(time.Now()).Abs() > time.Minute {
+					if time.Until(clock.now()).Abs() > time.Minute {
 						return &Fault{Kind: Configuration, Err: errors.New("its certificate expired")}
 					}
 					return nil

@@ -60,8 +60,8 @@ func (s keySet) misfit(id string, t profile.Token) string {
 	if len(fitting(named, t)) > 0 {
 		return ""
 	}
-	for _, k := range named {
-		if k.Algorithm != "" {
+	if len(named) > 0 {
+		if k := named[0]; k.Algorithm != "" {
 			return fmt.Sprintf("the key %q that the token names is for the algorithm %s, and the token is signed with %s; the issuer must sign with the algorithm that it publishes", cut(id), cut(k.Algorithm), alg)
 		}
 		return fmt.Sprintf("the key %q that the token names is of another kind than %s, with which the token is signed; the issuer must publish the key that it signs with", cut(id), alg)
