@@ -276,6 +276,49 @@ func TestOfTwoThatStartAtOnceOneServes(t *testing.T) {
 	}
 }
 
+func TestALockThatSomebodyHoldsDoesNotKeepTheAgentFromItsStart(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "control.sock")
+	unlock, err := lock(path + ".lock") // as anybody can in a folder that others can write
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	done := make(chan error, 1)
+	go func() {
+		_, err := Listen(path, OwnerOnly)
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		if err == nil || !strings.Contains(err.Error(), "another process holds it (fuser "+path+".lock names it)") {
+			t.Errorf("the error is %v", err)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("the agent waits for ever")
+	}
+}
+
+func TestALinkInThePlaceOfTheSocketIsNotOpenedToTheGroup(t *testing.T) {
+	path, secret := filepath.Join(t.TempDir(), "control.sock"), filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, put := range []func(old, new string) error{os.Symlink, os.Link} {
+		if err := put(secret, path); err != nil {
+			t.Fatal(err)
+		}
+		if err := admit(path, os.Getegid()); err == nil || !strings.Contains(err.Error(), "somebody has replaced the socket") {
+			t.Errorf("the error is %v", err)
+		}
+		if info, err := os.Stat(secret); err != nil || info.Mode() != 0o600 {
+			t.Errorf("the file that the link leads to has mode %v, %v", info.Mode(), err)
+		}
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestPathTooLongForASocketSaysSo(t *testing.T) {
 	_, err := Listen("/tmp/"+strings.Repeat("x", 120), OwnerOnly)
 	if err == nil || !strings.Contains(err.Error(), "at most 107 bytes") {

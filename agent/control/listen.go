@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -66,30 +67,56 @@ func bind(path string) (net.Listener, error) {
 	return config.Listen(context.Background(), "unix", path)
 }
 
-// admit lets the group in, first the group, then the mode, whatever the umask.
+// admit lets the group in, first the group, then the mode, whatever the umask. It
+// holds the socket open: where others can write in the folder, one could put a link
+// to any file in its place meanwhile.
 func admit(path string, group int) error {
-	if group == OwnerOnly {
-		return os.Chmod(path, 0o600)
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &fs.PathError{Op: "open", Path: path, Err: err}
 	}
-	if err := os.Lchown(path, -1, group); err != nil {
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
 		return err
 	}
-	return os.Chmod(path, 0o660)
+	if st.Mode&unix.S_IFMT != unix.S_IFSOCK || int(st.Uid) != os.Geteuid() {
+		return fmt.Errorf("%s: somebody has replaced the socket; set control in the agent block to a path in a folder that others cannot write", path)
+	}
+	mode := os.FileMode(0o600)
+	if group != OwnerOnly {
+		if err := unix.Fchownat(fd, "", -1, group, unix.AT_EMPTY_PATH); err != nil {
+			return fmt.Errorf("give %s to its group: %w", path, err)
+		}
+		mode = 0o660
+	}
+	return os.Chmod(fmt.Sprintf("/proc/self/fd/%d", fd), mode)
 }
 
+// lockPatience is how long the lock of a socket is waited for. An agent holds it for
+// an instant; but in a folder that others can write, anybody can hold it for ever.
+const lockPatience = 2 * time.Second
+
 // lock keeps a second agent that starts at the same time from removing the
-// socket that the first has just made. It waits: only the socket's owner can
-// open the lock file, and holds it for an instant.
+// socket that the first has just made.
 func lock(file string) (unlock func(), err error) {
-	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW, 0o600)
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+	for end := time.Now().Add(lockPatience); ; time.Sleep(10 * time.Millisecond) {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		switch {
+		case err == nil:
+			return func() { f.Close() }, nil
+		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EWOULDBLOCK) && time.Now().Before(end):
+			continue
+		case errors.Is(err, unix.EWOULDBLOCK):
+			err = fmt.Errorf("another process holds it (fuser %s names it); end that one, or set another control in the agent block", file)
+		}
 		f.Close()
 		return nil, fmt.Errorf("lock %s: %w", file, err)
 	}
-	return func() { f.Close() }, nil
 }
 
 // clear removes a socket that nobody serves.
