@@ -270,7 +270,7 @@ func (r *reading) followed(link place) error {
 
 // shared reports whether the walk is in a folder of root's that others can write in.
 func (r *reading) shared() bool {
-	return r.at.owner() == 0 && len(r.at.writers(nil)) > 0 && !r.at.readOnly()
+	return r.at.owner() == 0 && len(r.at.writers(nil)) > 0 && !(ReadOnlyForAll() && r.at.readOnly())
 }
 
 // mayRead is an error unless the file may be what root is to read.

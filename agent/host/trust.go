@@ -20,8 +20,7 @@ type Trust struct {
 	Sudo   *Identity // the user who called sudo, of whom a Weakness is only told; nil: none
 
 	// ReadOnly lets a mount count that cannot be written: nobody can change what is
-	// on it, as the folder of a ConfigMap, whose mode is 0777. It must be false where
-	// the mount is so for this process alone, as in the sandbox of a systemd unit.
+	// on it, as the folder of a ConfigMap, whose mode is 0777. See ReadOnlyForAll.
 	ReadOnly bool
 }
 

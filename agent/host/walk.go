@@ -2,6 +2,7 @@ package host
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -151,6 +152,11 @@ func (p place) String() string {
 
 // procPath is the path by which the kernel opens what the descriptor holds.
 func (p place) procPath() string { return fmt.Sprintf("/proc/self/fd/%d", p.fd) }
+
+// ReadOnlyForAll reports whether a mount that this process sees as read-only cannot be
+// written by others either. It is false below systemd: in the sandbox of a unit all
+// that the unit may not write is mounted read-only, for it alone (ProtectSystem=).
+func ReadOnlyForAll() bool { return os.Getenv("INVOCATION_ID") == "" } // see systemd.exec(5)
 
 // readOnly reports whether the mount that the place lies in cannot be written.
 func (p place) readOnly() bool {

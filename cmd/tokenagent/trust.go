@@ -17,8 +17,7 @@ func trust() *host.Trust {
 	if os.Geteuid() != 0 {
 		return nil
 	}
-	// In the sandbox of a unit all that it may not write is mounted read-only, for it alone.
-	t := host.Trust{ReadOnly: os.Getenv("INVOCATION_ID") == ""}
+	t := host.Trust{ReadOnly: host.ReadOnlyForAll()}
 	uid, err := strconv.Atoi(os.Getenv("SUDO_UID"))
 	gid, gidErr := strconv.Atoi(os.Getenv("SUDO_GID"))
 	if err == nil && gidErr == nil && uid > 0 {
