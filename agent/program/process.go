@@ -181,6 +181,7 @@ func (p *process) signal(s unix.Signal) {
 		const same = ^uintptr(0)
 		if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, same, uintptr(p.user.UID), same); errno == 0 {
 			_ = unix.Kill(-p.Pid, s)
+			_ = host.Undumpable()
 		}
 	})
 }

@@ -31,11 +31,11 @@ token "t" {
 `, somebody))
 	s.mkdir(t, "theirs", somebody, 0o700)
 	calls := s.path("calls")
-	out, err := s.command([]string{"strace", "-f", "-o", calls, "-e", "trace=prctl,setfsuid,setuid,execve"}, "once").CombinedOutput()
+	out, err := s.command([]string{"strace", "-f", "-o", calls, "-e", "trace=prctl,setfsuid,setuid,setresuid,execve"}, "once").CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	forgets := regexp.MustCompile(`\bset(fs)?uid\(`)
+	forgets := regexp.MustCompile(`\bset(fs|res)?uid\(`)
 	var forgotten string
 	var changes []string
 	for call := range strings.Lines(readFile(t, calls)) {
@@ -50,7 +50,7 @@ token "t" {
 	if forgotten != "" {
 		t.Errorf("a core file may be written since %s", forgotten)
 	}
-	for _, call := range []string{"setfsuid(", "setuid("} {
+	for _, call := range []string{"setfsuid(", "setuid(", "setresuid("} {
 		if !strings.Contains(strings.Join(changes, ""), call) {
 			t.Errorf("there is no %s…) among\n%s", call, readFile(t, calls))
 		}
