@@ -18,12 +18,22 @@ func trust() *host.Trust {
 		return nil
 	}
 	t := host.Trust{ReadOnly: host.ReadOnlyForAll()}
-	uid, err := strconv.Atoi(os.Getenv("SUDO_UID"))
-	gid, gidErr := strconv.Atoi(os.Getenv("SUDO_GID"))
-	if err == nil && gidErr == nil && uid > 0 {
-		t.Sudo = &host.Identity{UID: uid, GID: gid}
-	}
+	t.Sudo = sudoer(os.Getenv)
 	return &t
+}
+
+// sudoer is the user who called sudo, with that user's own group; nil: nobody did. A
+// group that is shared with other users, such as "users", is not the user's own.
+func sudoer(getenv func(string) string) *host.Identity {
+	uid, err := strconv.Atoi(getenv("SUDO_UID"))
+	if err != nil || uid <= 0 {
+		return nil
+	}
+	gid, err := strconv.Atoi(getenv("SUDO_GID"))
+	if err != nil || gid != uid && host.GroupID(gid).String() != getenv("SUDO_USER") { // as pam_umask(8) tells, usergroups
+		gid = host.NoGroup
+	}
+	return &host.Identity{UID: uid, GID: gid}
 }
 
 // warnOfDoubts tells how others than root could change the configuration that was

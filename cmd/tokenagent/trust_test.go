@@ -79,6 +79,12 @@ func TestTheUserWhoCalledSudoIsOnlyWarnedOf(t *testing.T) {
 			}
 		}
 	}
+	check(t, os.Chown(s.path("site.hcl"), somebody, 100))
+	check(t, os.Chmod(s.path("site.hcl"), 0o660))
+	if out, code := s.output(t, []string{"SUDO_UID=54321", "SUDO_GID=100", "SUDO_USER=alice"}, "once"); code != exitConfiguration {
+		t.Errorf("where a group of many can write: exit code %d\n%s", code, out)
+	}
+	check(t, os.Chmod(s.path("site.hcl"), 0o600))
 	out, _ := s.output(t, []string{"SUDO_UID=54321", "SUDO_GID=54321"}, "check")
 	if !strings.Contains(strings.Join(strings.Fields(out), " "), "only a warning, as that is the user who called sudo") {
 		t.Errorf("check says\n%s", out)
