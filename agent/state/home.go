@@ -54,6 +54,9 @@ func OpenHome(h Home) (*State, error) {
 }
 
 func openHome(h Home) (*State, error) {
+	if err := judgeAsRoot(h.Dir()); err != nil { // before anything in there is locked, renamed or removed
+		return nil, err
+	}
 	if usedByOld(h.Dir()) {
 		_ = os.Remove(filepath.Join(h.Dir(), ownerName)) // a folder that is read-only cannot be opened either
 	}

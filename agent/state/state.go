@@ -117,14 +117,10 @@ func (s *State) open() (*State, error) {
 	if !filepath.IsAbs(dir) {
 		return nil, fmt.Errorf("state folder %s: the path is relative; name it from the root", dir)
 	}
-	if err := makeFolder(dir); err != nil {
-		return nil, fmt.Errorf("state folder %s: %w", dir, err)
+	if err := makeSafe(dir); err != nil {
+		return nil, err
 	}
-	odd := judge(dir)
-	if odd != nil && os.Geteuid() == 0 {
-		return nil, odd
-	}
-	if odd != nil { // without root's powers there is nothing to be gained by leading the process astray
+	if odd := judge(dir); odd != nil { // without root's powers there is nothing to be gained by leading the process astray
 		s.warn("%v", odd)
 	}
 	lock, err := takeLock(dir)
@@ -285,11 +281,8 @@ func (s *State) ready() error {
 	if _, err := os.Lstat(s.dir); err == nil {
 		gone = filepath.Join(s.dir, lockName)
 	}
-	if err := makeFolder(s.dir); err != nil {
-		return fmt.Errorf("state folder %s: %w", s.dir, err)
-	}
-	if odd := judge(s.dir); odd != nil && os.Geteuid() == 0 {
-		return odd
+	if err := makeSafe(s.dir); err != nil {
+		return err
 	}
 	lock, err := takeLock(s.dir)
 	if err != nil {
@@ -324,15 +317,34 @@ func takeLock(dir string) (*os.File, error) {
 	return f, nil
 }
 
+// makeSafe makes the folder. As root it is an error where somebody else could put
+// files or folders in the place of ours; then nothing is made.
+func makeSafe(dir string) error {
+	if err := judgeAsRoot(dir); err != nil {
+		return err
+	}
+	if err := makeFolder(dir); err != nil {
+		return fmt.Errorf("state folder %s: %w", dir, err)
+	}
+	return judgeAsRoot(dir)
+}
+
+func judgeAsRoot(dir string) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	return judge(dir)
+}
+
 // judge is an error where somebody else could put files in the place of ours: root
 // would follow what they say, and write where they lead. Every component of the path
-// is looked at, with each link and its folder.
+// that is there is looked at, with each link and its folder.
 func judge(dir string) error {
 	found, err := host.Trust{Users: []int{os.Geteuid()}}.Weaknesses(dir)
 	switch {
 	case len(found) > 0:
 		return fmt.Errorf("state folder %s: %w; or name another state_dir", dir, found[0])
-	case err != nil:
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("state folder %s: %w", dir, err)
 	}
 	return nil

@@ -173,6 +173,28 @@ func TestFolderThatOthersMayChangeIsRefused(t *testing.T) {
 	}
 }
 
+func TestRootMakesNoFolderWhereAnotherUserLeads(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("others than root make folders only where they may")
+	}
+	theirs, victim := filepath.Join(t.TempDir(), "theirs"), t.TempDir()
+	if err := errors.Join(os.Mkdir(theirs, 0o755), os.Symlink(victim, filepath.Join(theirs, "link")), os.Chown(theirs, 54321, 54321)); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(theirs, "link", "new", "state")
+	for name, open := range map[string]func() (*State, error){
+		"Open":     func() (*State, error) { return Open(dir) },
+		"OpenHome": func() (*State, error) { return OpenHome(Home{Base: dir, Name: "x", Paths: []string{"/x"}}) },
+	} {
+		if s, err := open(); err == nil || !strings.Contains(err.Error(), "its owner can change it; chown root "+theirs) {
+			t.Errorf("%s: %v, %v", name, s, err)
+		}
+		if made, err := os.ReadDir(victim); err != nil || len(made) > 0 {
+			t.Errorf("%s has made %v, %v", name, made, err)
+		}
+	}
+}
+
 func TestRelativeFolderIsRefused(t *testing.T) {
 	t.Chdir(t.TempDir())
 	if s, err := Open("rel"); err == nil || !strings.Contains(err.Error(), "relative") {

@@ -143,6 +143,8 @@ func (d *daemon) requireAll() bool {
 // to search each answer for secrets.
 var listenControl = control.Listen
 
+const noSocket = "there is no control socket; status, refresh and reload find no agent, SIGHUP reloads"
+
 // listen makes the control socket. The agent does its work without one, but not
 // beside another agent.
 func (d *daemon) listen() (net.Listener, error) {
@@ -155,13 +157,17 @@ func (d *daemon) listen() (net.Listener, error) {
 		d.log.Warn("there is no folder for a control socket, so status, refresh and reload find no agent; set control in the agent block; SIGHUP reloads")
 		return nil, nil
 	}
+	if err := leadsAstray(path); err != nil {
+		d.log.WithError(err).Warn(noSocket)
+		return nil, nil
+	}
 	listener, err := listenControl(path, group)
 	warnOfSocket(d.log, path)
 	if errors.Is(err, control.ErrInUse) {
 		return nil, fmt.Errorf("%w; tokenagent refresh asks it for new tokens, tokenagent reload has it read its configuration", err)
 	}
 	if err != nil {
-		d.log.WithError(err).Warn("there is no control socket; status, refresh and reload find no agent, SIGHUP reloads")
+		d.log.WithError(err).Warn(noSocket)
 		return nil, nil
 	}
 	return listener, nil

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
 
 	"github.com/sirupsen/logrus"
@@ -42,6 +45,22 @@ func (p *place) warnOfDoubts(w io.Writer) {
 	for _, doubt := range p.doubts {
 		fmt.Fprintf(w, "tokenagent: warning: %s\n", doubt)
 	}
+}
+
+// leadsAstray is the error of a control socket whose folder is not there, where
+// somebody else could have root make another one.
+func leadsAstray(path string) error {
+	t := trust()
+	if _, err := os.Stat(filepath.Dir(path)); t == nil || !errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	found, _ := t.Weaknesses(path) // it ends where the folder is missing
+	for _, w := range found {
+		if !w.Sudo {
+			return fmt.Errorf("control socket %s: its folder is missing, and root makes none there: %w; or make the folder, or set another control in the agent block", path, w)
+		}
+	}
+	return nil
 }
 
 // warnOfSocket tells who else could put another socket in the place of the agent's.

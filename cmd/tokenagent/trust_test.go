@@ -110,3 +110,26 @@ func TestAReloadOfAConfigurationThatOthersCanChangeIsRefused(t *testing.T) {
 	}
 	s.stop(t)
 }
+
+func TestRootMakesNoFolderForItsSocketWhereAnotherUserLeads(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("others than root make folders only where they may")
+	}
+	s := newSite(t, oneTrusted)
+	s.mkdir(t, "victim", 0, 0o755)
+	s.mkdir(t, "theirs", somebody, 0o755)
+	check(t, os.Symlink(s.path("victim"), s.path("theirs/link")))
+	path := s.path("theirs/link/new/control.sock")
+	if err := leadsAstray(path); err == nil || !strings.Contains(err.Error(), "root makes none there: "+s.path("theirs")) {
+		t.Errorf("the error is %v", err)
+	}
+	t.Setenv("SUDO_UID", "54321")
+	if err := leadsAstray(path); err != nil {
+		t.Errorf("for the user who called sudo: %v", err)
+	}
+	t.Setenv("SUDO_UID", "")
+	s.mkdir(t, "victim/new", 0, 0o755)
+	if err := leadsAstray(path); err != nil {
+		t.Errorf("where the folder is there: %v", err)
+	}
+}
