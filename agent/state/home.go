@@ -143,15 +143,10 @@ func (s *State) checkOwner() error {
 	if s.home == nil || ownerOf(s.dir).is(*s.home) {
 		return nil
 	}
-	return s.setOwner(*s.home)
-}
-
-func (s *State) setOwner(h Home) error {
-	content, err := json.Marshal(owner{h.Paths, h.Typed})
+	content, err := json.Marshal(owner{s.home.Paths, s.home.Typed})
 	if err != nil {
 		return err
 	}
-	s.home = &h
 	return replaceFile(filepath.Join(s.dir, ownerName), content)
 }
 

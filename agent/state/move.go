@@ -46,14 +46,16 @@ func (n Names) hook(o agent.Owed) bool {
 //
 // Everything is written in its new place before it goes from the old one, so an
 // agent that is killed on the way loses nothing, and the next start goes on. An
-// error leaves what is not yet moved where it is: a [*Locked] where an agent of an
-// older version works with the base.
+// error leaves what is not yet moved where it is, and hides it from Recall and Owed:
+// a [*Locked] where an agent of an older version works with the base.
 func (s *State) Claim(h Home, n Names) error {
 	if !ownerOf(s.dir).is(h) {
 		if err := s.split(n); err != nil {
+			s.hide(n)
 			return fmt.Errorf("state folder %s: %w", s.dir, err)
 		}
-		if err := n.before(func() error { return s.setOwner(h) }); err != nil {
+		s.home = &h
+		if err := n.before(s.checkOwner); err != nil {
 			return fmt.Errorf("state folder %s: %w", s.dir, err)
 		}
 	}
@@ -128,6 +130,13 @@ func (s *State) split(n Names) error {
 	return n.Evict(s.dir, pool)
 }
 
+// hide keeps what n does not name in the folder, where nobody acts on it: the
+// folder has no owner, so the next start finds it.
+func (s *State) hide(n Names) {
+	s.records, s.foreign = partition(s.records, n.record)
+	s.mine = n.hook
+}
+
 // put adds the records and hooks to those of another folder.
 func (n Names) put(dir string, records []agent.Record, hooks []agent.Owed) error {
 	to, err := openSoon(dir, never)
@@ -179,12 +188,7 @@ func named(s *State, n Names) ([]agent.Record, []agent.Owed) {
 
 // add adds those that are not there yet, and has them on the disk.
 func (n Names) add(s *State, records []agent.Record, hooks []agent.Owed) error {
-	all := slices.Clone(s.records)
-	for _, r := range records {
-		if !hasPath(all, r.Path) {
-			all = append(all, r)
-		}
-	}
+	all := addMissing(slices.Clone(s.records), records)
 	if err := n.before(func() error { return s.replace(all) }); err != nil {
 		return err
 	}
@@ -266,11 +270,7 @@ func look(h Home, n Names) (v View) {
 	}
 	for _, from := range h.unclaimed() {
 		named, rest := partition(Read(from).records, n.record)
-		for _, r := range named {
-			if !hasPath(v.Records, r.Path) {
-				v.Records = append(v.Records, r)
-			}
-		}
+		v.Records = addMissing(v.Records, named)
 		if from == filepath.Join(h.Dir(), unclaimedName) {
 			v.Unknown = append(v.Unknown, rest...)
 		}
@@ -278,6 +278,17 @@ func look(h Home, n Names) (v View) {
 	return v
 }
 
-func hasPath(all []agent.Record, path string) bool {
-	return slices.ContainsFunc(all, func(r agent.Record) bool { return r.Path == path })
+// addMissing adds the records of files that all does not have.
+func addMissing(all, records []agent.Record) []agent.Record {
+	known := make(map[string]bool, len(all))
+	for _, r := range all {
+		known[r.Path] = true
+	}
+	for _, r := range records {
+		if !known[r.Path] {
+			known[r.Path] = true
+			all = append(all, r)
+		}
+	}
+	return all
 }

@@ -3,6 +3,7 @@ package state
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -382,5 +383,45 @@ func TestAllThatStartAtOnceFindWhatIsTheirs(t *testing.T) {
 		if f := <-all; f.has != f.token+" hook:"+f.token {
 			t.Errorf("%s has %q", f.token, f.has)
 		}
+	}
+}
+
+// A full disk at the first start after the upgrade must not make another
+// configuration's tokens this one's, whose on_remove would delete them.
+func TestAClaimThatFailsActsOnNothingOfOthers(t *testing.T) {
+	standard, _, _ := homes(t)
+	leave(t, standard.Base, "d", "nobody")
+	pool := filepath.Join(standard.Base, unclaimedName)
+	must(t, os.WriteFile(pool, nil, 0o600)) // no folder can be made there
+	s, err := OpenHome(standard)
+	must(t, err)
+	if s.Claim(standard, naming("d")) == nil {
+		t.Fatal("the claim did not fail")
+	}
+	expectTokens(t, s, "d hook:d")
+	newer := kept("d")
+	newer.Digest = "d2"
+	must(t, s.Keep([]agent.Record{newer}))
+	must(t, s.Settle(t.Context(), hookOf("d")))
+	must(t, s.Close())
+
+	must(t, os.Remove(pool))
+	expectTokens(t, start(t, standard, "d"), "d")
+	expectTokens(t, Read(pool), "hook:nobody nobody")
+}
+
+// 100,000 records took a minute of the processor.
+func TestManyRecordsMoveWithoutComparingEachWithAll(t *testing.T) {
+	const many = 100_000
+	var all []agent.Record
+	for i := range many {
+		all = append(all, agent.Record{Path: fmt.Sprintf("/t/a-path-of-usual-length-%06d", i)})
+	}
+	began := time.Now()
+	if n := len(addMissing(nil, all)); n != many {
+		t.Fatal(n)
+	}
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("it takes %v", took)
 	}
 }

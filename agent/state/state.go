@@ -48,6 +48,8 @@ type State struct {
 
 	records []agent.Record
 	hooks   *hooks
+	foreign []agent.Record        // not the configuration's, and not moved away: they are kept, and not recalled
+	mine    func(agent.Owed) bool // the same for hooks; nil: all are the configuration's
 
 	holding sync.Mutex
 	lock    *os.File // nil: only read
@@ -229,7 +231,7 @@ func (s *State) Keep(records []agent.Record) error {
 	if err := s.ready(); err != nil {
 		return err
 	}
-	return errors.Join(s.ledger.keep(records), s.hooks.check())
+	return errors.Join(s.ledger.keep(addMissing(records, s.foreign)), s.hooks.check())
 }
 
 // Check makes the folder again if it was deleted, with all that belongs into it
@@ -257,7 +259,13 @@ func (s *State) Settle(ctx context.Context, done ...agent.Owed) error {
 }
 
 // Owed are the hooks that are pending, oldest first.
-func (s *State) Owed() []agent.Owed { return s.hooks.inOrder() }
+func (s *State) Owed() []agent.Owed {
+	all := s.hooks.inOrder()
+	if s.mine != nil {
+		all, _ = partition(all, s.mine)
+	}
+	return all
+}
 
 // inPlace reports whether the folder is still the one that this agent has.
 func (s *State) inPlace() bool {
