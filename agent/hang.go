@@ -46,7 +46,7 @@ func (a *Agent) noteHanging() {
 		if !d.hanging {
 			continue
 		}
-		if a.now.Sub(d.trouble.said) >= betweenLogLines {
+		if d.trouble.failures > 0 && a.now.Sub(d.trouble.said) >= betweenLogLines { // else its definition has gone
 			a.logHang(d, "still ")
 		}
 		if d.lane.hanging >= d.lane.most() {

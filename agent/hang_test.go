@@ -303,3 +303,23 @@ func TestTheEndWaitsForNothingThatHangs(t *testing.T) {
 		server.answer()
 	})
 }
+
+// What hangs for a definition that has gone meanwhile fails for nobody.
+func TestAWriteOfARemovedDefinitionThatHangsIsNotLogged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server, disk, source := &deadServer{}, &fakeDisk{}, &fakeSource{life: time.Hour}
+		defer server.answer()
+		log, text := recording()
+		server.hang()
+		a := started(t, log, onServer(server, disk, source, "a")...)
+		time.Sleep(time.Second)
+		next := onServer(server, disk, source, "a")
+		next[0].Name = "b" // the file is another definition's now
+		if _, err := a.Replace(t.Context(), next); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * sinkLimit)
+		wantLines(t, text(), "token=a", 0)
+		wantLines(t, text(), "its folder does not answer", 1)
+	})
+}
