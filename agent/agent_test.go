@@ -87,10 +87,29 @@ func (s *fakeSink) holds() (Token, int) { s.mu.Lock(); defer s.mu.Unlock(); retu
 
 // recording is a log that can be read, once everything is quiet.
 func recording() (log *logrus.Logger, text func() string) {
-	var out bytes.Buffer
+	out := new(lockedBuffer)
 	log = silent()
-	log.Out = &out
+	log.Out = out
 	return log, func() string { synctest.Wait(); return out.String() }
+}
+
+// A lockedBuffer is what a test reads while an agent goes on to write. (To wait until
+// all is quiet does not order a read before the next write.)
+type lockedBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
 }
 
 func silent() *logrus.Logger {
@@ -137,7 +156,7 @@ func TestTokenIsWrittenAtOnceAndRenewedAtHalfOfItsLife(t *testing.T) {
 
 func TestFailureIsLoggedOnceThenHourlyAndItsEndWithItsLength(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var out bytes.Buffer
+		var out lockedBuffer
 		log := silent()
 		log.Out = &out
 		begin := time.Now()
@@ -531,7 +550,7 @@ func (s shifted) Issue(ctx context.Context, r Request) (Token, error) {
 
 func TestPanicOfASourceIsAFailureOfItsTokenOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var out bytes.Buffer
+		var out lockedBuffer
 		log := silent()
 		log.Out = &out
 		sink := &fakeSink{path: "/t/a"}

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -116,7 +115,7 @@ func TestOnFirstIsOnlyForAPlaceWithoutAnAcceptableToken(t *testing.T) {
 
 func TestFailingHookIsRunAgainAndDelaysNoRenewal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var out bytes.Buffer
+		var out lockedBuffer
 		log := silent()
 		log.Out = &out
 		disk, source := &fakeDisk{}, &fakeSource{life: time.Hour}

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -143,7 +142,7 @@ func (r *fakeRecords) Orphan(k Record) Sink {
 
 // runFor runs an agent with records for a while, as one process would.
 func runFor(t *testing.T, d time.Duration, r *fakeRecords, renewers ...Renewer) (log string) {
-	var out bytes.Buffer
+	var out lockedBuffer
 	l := silent()
 	l.Out = &out
 	a := New(l, renewers)
@@ -368,7 +367,7 @@ func TestATokenIsWrittenAndItsHookRunWhereNothingCanBeKept(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var out bytes.Buffer
+				var out lockedBuffer
 				log := silent()
 				log.SetOutput(&out)
 				disk, source, c := &fakeDisk{}, &fakeSource{life: time.Hour}, &fakeCommand{}
@@ -411,7 +410,7 @@ func closedAfter(f func()) <-chan struct{} {
 
 func TestThatRecordsAreKeptAgainIsSaid(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var out bytes.Buffer
+		var out lockedBuffer
 		log := silent()
 		log.SetOutput(&out)
 		disk, source, c := &fakeDisk{}, &fakeSource{life: time.Hour}, &fakeCommand{}
@@ -499,7 +498,7 @@ func TestChangedFileIsNotTakenAwayAndNotFoughtOver(t *testing.T) {
 		disk, source := &fakeDisk{}, &fakeSource{life: time.Hour}
 		set := onDisk(disk, source, "a", "b")
 		set[0].DeleteRemoved, set[1].RemoveExpired = true, true
-		var out bytes.Buffer
+		var out lockedBuffer
 		log := silent()
 		log.Out = &out
 		a := started(t, log, set...)
