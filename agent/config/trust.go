@@ -13,7 +13,7 @@ import (
 
 const (
 	untrusted = "others than root can change the configuration, and so what root runs"
-	refusedBy = "; run, once, exec and token create refuse it"
+	refusedBy = "; run, once, exec, login, token create and check --issue refuse it"
 )
 
 // Trust is the Environment's, for other files that a source or hook names; of none

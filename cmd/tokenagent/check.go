@@ -78,6 +78,7 @@ func (f *checkFlags) judge() error {
 // check tells all that it finds, the faults of the text on stderr.
 func (f *checkFlags) check(ctx context.Context, from *place, stdout, stderr io.Writer) error {
 	from.checking = true
+	from.runs = f.issue // programs, too
 	cfg, faults := from.read(ctx, f.definitions)
 	if ctx.Err() != nil {
 		return errInterrupted

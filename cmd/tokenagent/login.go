@@ -21,7 +21,7 @@ import (
 )
 
 func newLogin() *cobra.Command {
-	var l login
+	l := login{from: place{runs: true}} // it sends secrets to whom the configuration names
 	c := &cobra.Command{
 		Use:   "login SOURCE",
 		Short: "Let a source in, once, so that it has tokens by itself",

@@ -24,7 +24,7 @@ import (
 type place struct {
 	configs  []string                     // files and folders; none: the default
 	socket   string                       // "": as the configuration says
-	runs     bool                         // what it names is run, so one that others can change is refused
+	runs     bool                         // what it names is run, or gets secrets, so one that others can change is refused
 	tells    bool                         // who can change it is looked at, even where only its text counts
 	doubts   []string                     // of what was read last, see config.Config
 	checking bool                         // see config.Environment
