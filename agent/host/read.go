@@ -77,7 +77,7 @@ func openAsSelf(path string) (*File, error) {
 // reopen opens for reading what the descriptor holds.
 func (p place) reopen() (*File, error) {
 	if p.kind() != unix.S_IFREG {
-		return nil, &Irregular{kindOf(p.stat.Mode)}
+		return nil, &Irregular{KindOf(p.stat.Mode)}
 	}
 	if p.fd < 0 {
 		return nil, unix.EMFILE

@@ -169,8 +169,8 @@ func components(path string) []string {
 	return strings.FieldsFunc(path, func(r rune) bool { return r == '/' })
 }
 
-// kindOf names the type of a file that is not a regular one.
-func kindOf(mode uint32) string {
+// KindOf names the type of what lies at a path, by the mode that stat(2) tells.
+func KindOf(mode uint32) string {
 	switch mode & unix.S_IFMT {
 	case unix.S_IFDIR:
 		return "a directory"
@@ -182,6 +182,8 @@ func kindOf(mode uint32) string {
 		return "a socket"
 	case unix.S_IFBLK, unix.S_IFCHR:
 		return "a device"
+	case unix.S_IFREG:
+		return "a file"
 	}
 	return "of an unknown kind"
 }

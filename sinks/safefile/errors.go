@@ -150,22 +150,3 @@ func forbidden(doing deed) string {
 	}
 	return "; look for an immutable flag (lsattr)"
 }
-
-// kindOf names the type of a file that is no regular one.
-func kindOf(mode uint32) string {
-	switch mode & unix.S_IFMT {
-	case unix.S_IFDIR:
-		return "a directory"
-	case unix.S_IFLNK:
-		return "a symbolic link"
-	case unix.S_IFIFO:
-		return "a FIFO"
-	case unix.S_IFSOCK:
-		return "a socket"
-	case unix.S_IFBLK, unix.S_IFCHR:
-		return "a device"
-	case unix.S_IFREG:
-		return "a file"
-	}
-	return "of an unknown kind"
-}

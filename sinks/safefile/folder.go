@@ -5,6 +5,8 @@ import (
 	"io/fs"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tokenagent/tokenagent/agent/host"
 )
 
 // lookAt looks at what lies at the target's name without following it. When nothing
@@ -39,7 +41,7 @@ func (d *folder) sync() error {
 }
 
 func (d *folder) refuse(st unix.Stat_t) error {
-	reason := kindOf(st.Mode) + ", which is not replaced; "
+	reason := host.KindOf(st.Mode) + ", which is not replaced; "
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
 		reason += "name a file in it"

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tokenagent/tokenagent/agent/host"
 )
 
 // A Record is what fstat said of a target after it was written, and a
@@ -113,7 +115,7 @@ func (r Record) difference(st unix.Stat_t) text {
 	is := recordOf(st)
 	switch {
 	case st.Mode&unix.S_IFMT != unix.S_IFREG:
-		return say("it is %s", kindOf(st.Mode))
+		return say("it is %s", host.KindOf(st.Mode))
 	case is.Device != r.Device || is.Inode != r.Inode:
 		return say("another file lies in its place")
 	case is.UID != r.UID:

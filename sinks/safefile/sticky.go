@@ -2,6 +2,8 @@ package safefile
 
 import (
 	"golang.org/x/sys/unix"
+
+	"github.com/tokenagent/tokenagent/agent/host"
 )
 
 // shared reports whether everybody, or a group, may put something under any name
@@ -35,13 +37,13 @@ func (d *folder) replaced() (st unix.Stat_t, foreign bool, err error) {
 		return st, false, d.refuse(st)
 	}
 	return st, false, d.refusal("%s of %v, whom %s lets put it there, and which only that user and root can remove; ask them to, or name a path in a folder of your own",
-		kindOf(st.Mode), userID(st.Uid), d.path)
+		host.KindOf(st.Mode), userID(st.Uid), d.path)
 }
 
 // warnOfForeign tells what the write replaces, or has replaced.
 func (d *folder) warnOfForeign(st unix.Stat_t, does string) {
 	d.warnings = append(d.warnings, d.refusal("%s of %v in the place of the token %s; others can put there what they like, so name a path in a folder that they cannot write",
-		kindOf(st.Mode), userID(st.Uid), does))
+		host.KindOf(st.Mode), userID(st.Uid), does))
 }
 
 func (d *folder) refusal(format string, args ...any) *Refusal {

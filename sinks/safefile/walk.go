@@ -185,7 +185,7 @@ func (w *walk) arrive(dirfd int, name, path string) error {
 		return w.follow(next)
 	default:
 		unix.Close(fd)
-		return w.refusal(next, kindOf(next.stat.Mode)+", where a folder is wanted")
+		return w.refusal(next, host.KindOf(next.stat.Mode)+", where a folder is wanted")
 	}
 }
 
