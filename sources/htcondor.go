@@ -26,9 +26,9 @@ import (
 // HTCondor ignores: GlideinWMS 3.11 cannot read a token without it.
 //
 //	source "htcondor" "pool" {
-//	  key_file     = "/etc/condor/passwords.d/POOL" # default: SEC_TOKEN_POOL_SIGNING_KEY_FILE of this machine's HTCondor
-//	  key_id       = "POOL"                         # default: POOL for the pool's key, else the file's name
-//	  trust_domain = "cm.example.org"               # default: TRUST_DOMAIN of this machine's HTCondor
+//	  key_file     = "/etc/tokenagent/keys/POOL" # default: SEC_TOKEN_POOL_SIGNING_KEY_FILE of this machine's HTCondor
+//	  key_id       = "POOL"                      # default: POOL for the pool's key, else the file's name
+//	  trust_domain = "cm.example.org"            # default: TRUST_DOMAIN of this machine's HTCondor
 //	}
 type htcondor struct {
 	trustDomain string         // the claim iss

@@ -45,7 +45,7 @@ func (s *htcondor) warnOfCondorsKey(b *config.Block) {
 		theirs = pool
 	}
 	const summary = "HTCondor on this host can use the key without a token"
-	const why = "The tools and daemons of root here then need no token: they make themselves condor@password with every right, whatever the scope of the token says. This host runs no COLLECTOR, so only tokenagent needs the key."
+	const why = "The tools and daemons of root here then need no token: they can make themselves condor@password with every right, whatever the scope of the token says. This host runs no COLLECTOR, so only tokenagent needs the key."
 	switch {
 	case sameFile(s.file, theirs) || sameFile(filepath.Dir(s.file), folder):
 		b.Warn("key_file", summary, fmt.Sprintf("it lies where HTCondor looks for keys: %s. %s %s", s.file, why, move(s.file, s.keyID)))

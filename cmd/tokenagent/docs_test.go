@@ -26,7 +26,7 @@ import (
 // at least.
 var documents = map[string]int{
 	"README.md": 1, "CONTRIBUTING.md": 0, "SECURITY.md": 0,
-	"docs/architecture.md": 0, "docs/configuration.md": 7, "docs/operating.md": 0, "docs/security.md": 0, "docs/install.md": 1, "docs/containers.md": 0,
+	"docs/architecture.md": 0, "docs/configuration.md": 7, "docs/operating.md": 0, "docs/security.md": 0, "docs/install.md": 1, "docs/containers.md": 0, "docs/htcondor.md": 0,
 }
 
 func TestEveryDocumentedConfigurationLoads(t *testing.T) {
@@ -70,6 +70,33 @@ func TestEveryExampleLoads(t *testing.T) {
 			}
 			mustLoad(t, string(text))
 		})
+	}
+}
+
+// Who copies an example for HTCondor or GlideinWMS wants to know with which versions
+// it was tried, or where it was read.
+func TestExamplesOfHTCondorSayTheirVersions(t *testing.T) {
+	said := regexp.MustCompile(`(?i)(tried\s+with|read\s+in)\s+HTCondor\b[^.]*\b2\d\.(\d|x)`)
+	names, err := fs.Glob(configs.Files, "*.hcl")
+	check(t, err)
+	found := 0
+	for _, name := range names {
+		text, err := fs.ReadFile(configs.Files, name)
+		check(t, err)
+		comments := strings.ReplaceAll(string(text), "\n# ", " ")
+		if !regexp.MustCompile(`(?im)^(source "htcondor|#[^\n]*(HTCondor|GlideinWMS))`).MatchString(string(text)) {
+			continue
+		}
+		found++
+		if !said.MatchString(comments) {
+			t.Errorf("%s does not say with which HTCondor it was tried, or in which it was read", name)
+		}
+		if strings.Contains(comments, "A GlideinWMS") && !regexp.MustCompile(`commit [0-9a-f]{8} of glideinWMS`).MatchString(comments) {
+			t.Errorf("%s does not say where GlideinWMS was read", name)
+		}
+	}
+	if found < 6 {
+		t.Errorf("found %d examples of HTCondor", found)
 	}
 }
 

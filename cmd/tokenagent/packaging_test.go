@@ -259,16 +259,15 @@ func (r rpmRoot) remove(t *testing.T) {
 	}
 }
 
-// newcomer is a machine without tokenagent; of HTCondor it has a key, and two
-// programs that tell the trust domain and take note of a reconfig.
+// newcomer is a machine without tokenagent; of HTCondor it has a folder for keys, and
+// two programs that tell the configuration and take note of a reconfig.
 func newcomer(t *testing.T) machine {
 	t.Helper()
 	m := bootMachine(t)
 	m.run(t, "sh", "-e", "-c", `
 		rm -r /usr/bin/tokenagent /usr/lib/systemd/*/tokenagent* /etc/systemd/system/tokenagent* /etc/tokenagent /etc/condor/passwords.d/*
 		systemctl daemon-reload
-		(umask 077 && head -c 64 /dev/urandom >/etc/condor/passwords.d/ap1)
-		printf '#!/bin/sh\nfor a; do case ${a%%%%=*} in -macro) ;; TRUST_DOMAIN) echo TRUST_DOMAIN=cm.example.org ;; *) echo ${a%%%%=*}= ;; esac; done\n' >/usr/bin/condor_config_val
+		printf '#!/bin/sh\n[ $1 = -macro ] || exec echo cm.example.org\nfor a; do case ${a%%%%=*} in -macro) ;; TRUST_DOMAIN) echo TRUST_DOMAIN=cm.example.org ;; *) echo ${a%%%%=*}= ;; esac; done\n' >/usr/bin/condor_config_val
 		printf '#!/bin/sh\ntouch /run/reconfigured\n' >/usr/sbin/condor_reconfig
 		chmod +x /usr/bin/condor_config_val /usr/sbin/condor_reconfig`)
 	return m
@@ -280,21 +279,32 @@ type release struct{ command, file string }
 // lives installs a package, does what the newcomer's page says, and upgrades and
 // removes the package.
 func (m machine) lives(t *testing.T, first, second release, remove string) {
-	commands, config := installPage(t)
+	p := installPage(t)
 	m.run(t, "sh", "-c", "rm -rf /etc/condor/tokens.d/* /var/lib/tokenagent /run/reconfigured") // of another package
 	m.installs(t, first)
 	if state, _ := m.try("systemctl", "is-enabled", "tokenagent"); state != "disabled\n" {
 		t.Errorf("after the installation the service is %s", state)
 	}
-	writeFile(t, m.path("/etc/tokenagent/conf.d/pool.hcl"), []byte(config))
-	said := m.run(t, "sh", "-e", "-c", "sudo() { \"$@\"; }\n"+commands)
+	// This machine is the manager as well, and has no server to copy from.
+	const shell = "sudo() { \"$@\"; }\nscp() { cp \"${1#*:}\" \"$2\"; }\n"
+	if said := m.run(t, "sh", "-e", "-c", shell+p.onManager); said != "cm.example.org\n" {
+		t.Errorf("on the manager they say %q", said)
+	}
+	m.run(t, "sh", "-e", "-c", shell+p.copyKey+`
+		[ "$(stat -c %a /etc/condor/passwords.d/ap1 /etc/tokenagent/keys/ap1 | uniq)" = 600 ] && [ "$(wc -c </etc/tokenagent/keys/ap1)" -gt 64 ]
+		rm /etc/condor/passwords.d/ap1`)
+	writeFile(t, m.path("/etc/tokenagent/conf.d/pool.hcl"), []byte(p.config))
+	if out, err := m.try("tokenagent", "check", "--strict"); err != nil {
+		t.Errorf("check: %v\n%s", err, out)
+	}
+	said := m.run(t, "sh", "-e", "-c", shell+p.start)
 	for _, want := range []string{`schedd +valid`, `10-pool +sent`} {
 		if !regexp.MustCompile(want).MatchString(said) {
 			t.Errorf("status and doctor do not say %q:\n%s", want, said)
 		}
 	}
 	eventually(t, "the reconfig of HTCondor", func() bool { return exists(m.path("/run/reconfigured")) })
-	m.survives(t, config, second, remove)
+	m.survives(t, p.config, second, remove)
 }
 
 // survives upgrades and removes the package while its service and another agent
@@ -329,20 +339,24 @@ func (m machine) survives(t *testing.T, config string, second release, remove st
 	}
 }
 
-// installPage is what the newcomer's page has typed behind the installation: the
-// commands, and the configuration. With the installation it is ten lines at most,
-// not counting those that only look.
-func installPage(t *testing.T) (commands, config string) {
+// A page is what the newcomer's page has typed: commands on the manager, the copy of
+// the key after the installation, the configuration, and the commands after that.
+type page struct{ onManager, copyKey, config, start string }
+
+// installPage reads that page. On the access point it is fifteen lines at most, not
+// counting those that only look. (The last of them asks a pool, as other tests do.)
+func installPage(t *testing.T) page {
 	t.Helper()
-	page := sections(readFile(t, filepath.Join(root, "docs/install.md")))["From dnf to a token that HTCondor uses"]
-	typed, configs := fenced(page, "sh"), fenced(page, "hcl")
-	if len(typed) != 3 || len(configs) != 1 || typed[0] != "sudo dnf install ./"+firstRPM+"\n" {
+	text := sections(readFile(t, filepath.Join(root, "docs/install.md")))["From dnf to a token that HTCondor uses"]
+	typed, configs := fenced(text, "sh"), fenced(text, "hcl")
+	if len(typed) != 5 || len(configs) != 1 {
 		t.Fatalf("the page has the commands %q and %d configurations", typed, len(configs))
 	}
-	if lines := strings.Count(typed[0]+configs[0]+typed[1], "\n"); lines > 10 {
-		t.Errorf("a newcomer types %d lines", lines)
+	copyKey, found := strings.CutPrefix(typed[1], "sudo dnf install ./"+firstRPM+"\n")
+	if lines := strings.Count(typed[1]+configs[0]+typed[2], "\n"); !found || lines > 15 {
+		t.Errorf("a newcomer types %d lines, first %q", lines, typed[1])
 	}
-	return typed[1] + typed[2], configs[0]
+	return page{typed[0], copyKey, configs[0], typed[2] + typed[3]}
 }
 
 // installs copies a package into the machine and runs the command on it.

@@ -1,6 +1,7 @@
 # An access point (schedd) without the pool's key: condor_token_fetch asks the pool for
 # each token. A daemon never gives a token that outlives the one it is asked with, so
-# a long-lived one is asked for once, kept apart, and used for all that follow.
+# a long-lived one is asked for once, kept apart, and used for all that follow. Tried
+# with HTCondor 23.9.6.
 #
 # Once, as root:            tokenagent login pool
 # It prints a number. On the manager, an administrator of the pool types

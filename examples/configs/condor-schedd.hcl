@@ -1,17 +1,19 @@
 # An access point (schedd) that talks to two central managers (HA), each with a
 # signing key and a trust domain of its own: one IDTOKEN for each of them. Where
 # both have the same key and trust domain, one source and one token will do.
+# Tried with HTCondor 23.9.6; docs/htcondor.md tells how keys are made and changed.
 
 source "htcondor" "cm1" {
   # A copy of the key that lies in /etc/condor/passwords.d of the manager, byte for
   # byte: a line end at its end is part of the key. Owned by root, chmod 0600.
-  # Whoever has a key signs as any identity of its pool, condor@… ADMINISTRATOR
-  # included. Give each host a named key of its own, which can be taken from it
-  # alone, or sign on the manager.
-  key_file = "/etc/condor/passwords.d/cm1"
+  # On this host keep it out of /etc/condor/passwords.d: with a key there HTCondor's
+  # tools and daemons of root can be condor@password, with every right, and need no
+  # token. Whoever has a key signs as any identity of its pool. Give each host a key
+  # of its own, which can be taken from it alone.
+  key_file = "/etc/tokenagent/keys/cm1"
 
   # The manager's TRUST_DOMAIN, byte for byte (there: condor_config_val TRUST_DOMAIN).
-  # Left out, it is that of this machine's own HTCondor; so is the key_file.
+  # On this host the answer may be this host's name, which the managers do not know.
   trust_domain = "cm1.example.org"
 
   # The name of the key at the manager. By default that of the file here; write
@@ -20,7 +22,7 @@ source "htcondor" "cm1" {
 }
 
 source "htcondor" "cm2" {
-  key_file     = "/etc/condor/passwords.d/cm2"
+  key_file     = "/etc/tokenagent/keys/cm2"
   trust_domain = "cm2.example.org"
 }
 
@@ -42,7 +44,8 @@ token "collector" {
   }
 
   # Daemons that found no token when they started look again only after this. Run
-  # once for both tokens, and never for a renewal.
+  # once for both tokens, and never for a renewal. While HTCondor does not run yet
+  # it is tried again, quietly.
   hook "on_first" {
     command = ["/usr/sbin/condor_reconfig"]
   }

@@ -4,7 +4,8 @@
 #   use_oauth_services = scitokens
 #
 # and finds it in $_CONDOR_CREDS/scitokens.use. No monitor may look after the same
-# service, or the two overwrite each other's files.
+# service, or the two overwrite each other's files. Read in HTCondor's documentation of
+# 23.x; not tried with a job.
 
 locals {
   users   = toset(["alice", "bob"])

@@ -1,6 +1,7 @@
 # A token that something else keeps fresh, for readers with other owners, names or
 # formats: here what HTCondor's credential monitor for Vault writes for the user
 # robot, for an XRootD proxy and for a service that reads its environment.
+# Read in HTCondor's documentation of 23.x; not tried with that monitor.
 
 source "file" "credmon" {
   # A line, BEARER_TOKEN=…, or JSON with access_token. It is copied as soon as it

@@ -1,7 +1,12 @@
-# A GlideinWMS frontend: one IDTOKEN for itself, one for the pilots of each site,
-# and one SciToken for each CE. The agent runs as root; the files are frontend's.
+# A GlideinWMS frontend of version 3.9.5 to 3.10 (for 3.11: gwms-frontend-3.11): an
+# IDTOKEN for itself at the user pool and another at the factory, one for the pilots
+# of each site, and a SciToken for each CE. The agent runs as root; the files are
+# frontend's. What the frontend does was read in its source (commit c0fd453e of
+# glideinWMS); tokens and rights were tried with HTCondor 23.9.6.
 
 locals {
+  group = "main" # of frontend.xml; one block "site" for each group
+
   # Adding a site or a CE is adding a line; the tokens of the others are left alone.
   sites = toset(["Site_North", "Site_South"])
   ces   = toset(["ce1.example.org", "ce2.example.org"])
@@ -10,25 +15,46 @@ locals {
 # The key of the user pool, which signs the tokens of the frontend and the pilots.
 source "htcondor" "pool" {
   # A copy of the key at the pool's collector, byte for byte; its name is the key's.
-  # Not in ~frontend/passwords.d: where the frontend finds a key it makes the
-  # pilots' tokens by itself, in the same files, whenever one is an hour old.
-  # Whoever has a key signs as any identity of its pool, condor@… ADMINISTRATOR
-  # included. Give each host a named key of its own, which can be taken from it
-  # alone, or sign on the manager.
-  key_file     = "/etc/condor/passwords.d/FRONTEND"
+  # Not in /etc/condor/passwords.d: with it root's HTCondor here could do everything
+  # without a token. Not in ~frontend/passwords.d either: where the frontend finds a
+  # key it makes the pilots' tokens by itself, whenever one is an hour old.
+  key_file     = "/etc/tokenagent/keys/FRONTEND"
   trust_domain = "cm.example.org" # there: condor_config_val TRUST_DOMAIN
 }
 
-# What the frontend and its tools show to the pool. HTCondor uses only the first
-# token of a pool in this folder; a second one is a fault.
+# What the frontend and its tools show to the user pool. It publishes ads of a kind of
+# its own (UPDATE_AD_GENERIC), for which the collector wants DAEMON. HTCondor uses only
+# the first token of a pool in this folder; a second one is a fault.
 token "frontend" {
   source  = source.htcondor.pool
   subject = "vofrontend_service@frontend.example.org"
-  scope   = ["condor:/READ"]
+  scope   = ["condor:/READ", "condor:/WRITE", "condor:/DAEMON"]
 
   sink "file" {
     path       = "/var/lib/gwms-frontend/.condor/tokens.d/10-pool" # the home of frontend
     owner      = "frontend"                                        # HTCondor skips the files of others
+    create_dir = true
+  }
+}
+
+# The factory's collector is of another pool, whose key is not here: ask it for tokens.
+# Once, as root:  tokenagent login factory
+source "htcondor_fetch" "factory" {
+  token_dir = "/etc/tokenagent/condor/factory"
+  pool      = "factory.example.org"
+  type      = "COLLECTOR"
+}
+
+# What the frontend shows to the factory's collector, where it puts its requests
+# (UPDATE_MASTER_AD). The subject is my_identity of the collector in frontend.xml.
+token "factory" {
+  source  = source.htcondor_fetch.factory
+  subject = "vofrontend_service@factory.example.org"
+  scope   = ["condor:/READ", "condor:/ADVERTISE_MASTER"]
+
+  sink "file" {
+    path       = "/var/lib/gwms-frontend/.condor/tokens.d/20-factory"
+    owner      = "frontend"
     create_dir = true
   }
 }
@@ -48,9 +74,8 @@ token "site" {
   }
 
   sink "file" {
-    # The frontend reads this file on each cycle. Newer ones look for one a group:
-    # "/var/lib/gwms-frontend/tokens.d/GROUP.${each.key}.idtoken"
-    path  = "/var/lib/gwms-frontend/tokens.d/${each.key}.idtoken"
+    # The frontend reads GROUP.SITE.idtoken on each cycle (before 3.9.5: SITE.idtoken).
+    path  = "/var/lib/gwms-frontend/tokens.d/${local.group}.${each.key}.idtoken"
     owner = "frontend"
   }
 }
@@ -65,9 +90,11 @@ source "local_key" "vo" {
 # What the factory submits pilots with. In frontend.xml, one line a CE:
 #
 #   <credential type="scitoken" absfname="/var/lib/gwms-frontend/tokens.d/ce1.example.org.scitoken"
-#               security_class="frontend" trust_domain="grid"/>
+#               security_class="frontend" trust_domain="ce1.example.org"/>
 #
-# in which trust_domain is that of the factory's entries for this CE.
+# Of several with the same trust_domain the frontend takes the last for all entries, and
+# that is for another CE. So each CE has its own: the factory's entries for it must have
+# the same trust_domain (GLIDEIN_TrustDomain).
 token "ce" {
   for_each = local.ces
   source   = source.local_key.vo

@@ -1,6 +1,7 @@
 # An HTCondor-CE, and who submits to it: a SciToken for the CE, and the line by
 # which the CE turns it into an account. Here it is a probe that tests the CE from
-# the host that this agent runs on; pilots are submitted in the same way.
+# the host that this agent runs on; pilots are submitted in the same way. Read in
+# HTCondor's documentation of 23.x; not tried with an HTCondor-CE.
 
 source "local_key" "site" {
   # Byte for byte the "issuer" of
