@@ -349,6 +349,30 @@ func TestAFullDiskSpoilsNothing(t *testing.T) {
 	reread(t, dir, many)
 }
 
+func TestAFolderOnAFullDiskIsUsedWhenThereIsRoom(t *testing.T) {
+	dir := smallDisk(t, "size=64k")
+	full := filepath.Join(dir, "full")
+	if err := os.WriteFile(full, make([]byte, 1<<20), 0o600); !errors.Is(err, unix.ENOSPC) {
+		t.Fatalf("the disk takes too much: %v", err)
+	}
+	h := Home{Base: dir, Paths: []string{"/c"}, Typed: []string{"/c"}}
+	s, err := OpenHome(h)
+	must(t, err)
+	defer s.Close()
+	must(t, s.Claim(h, Names{}))
+	if s.Check() || len(s.Warnings()) != 2 {
+		t.Errorf("while it is full, Check finds all in place, or the warnings are %q", s.Warnings())
+	}
+	must(t, os.Remove(full))
+	must(t, s.Keep(records))
+	if !s.Check() {
+		t.Error("when there is room, something is still missing")
+	}
+	if !ownerOf(dir).is(h) || string(KeyOf(h)) != string(s.DigestKey()) {
+		t.Error("the key and the owner were not written when there was room")
+	}
+}
+
 func TestWithoutInodesWhatIsThereGrows(t *testing.T) {
 	dir := smallDisk(t, "size=1m,nr_inodes=8")
 	s := open(t, dir)

@@ -55,8 +55,8 @@ func (s *State) Claim(h Home, n Names) error {
 			return fmt.Errorf("state folder %s: %w", s.dir, err)
 		}
 		s.home = &h
-		if err := n.before(s.checkOwner); err != nil {
-			return fmt.Errorf("state folder %s: %w", s.dir, err)
+		if err := n.before(s.checkOwner); err != nil { // Check tries again
+			s.warn("%s cannot be written yet: %v", filepath.Join(s.dir, ownerName), err)
 		}
 	}
 	s.home = &h

@@ -132,10 +132,7 @@ func (s *State) open() (*State, error) {
 	s.lock = lock
 	s.openRecords()
 	s.openHooks()
-	if err := s.readOrMakeKey(); err != nil {
-		s.Close()
-		return nil, err
-	}
+	s.readOrMakeKey()
 	return s, nil
 }
 
@@ -222,8 +219,8 @@ func (s *State) Orphan(r agent.Record) agent.Sink {
 	return s.Orphans(r)
 }
 
-// Keep has these records, and all hooks that are pending, on the disk when it
-// returns nil. It writes what has changed since the last time. A folder that was
+// Keep has these records, all hooks that are pending, the key and the owner on the
+// disk when it returns nil. It writes what has changed since the last time. A folder that was
 // deleted meanwhile is made again.
 func (s *State) Keep(records []agent.Record) error {
 	s.keeping.Lock()
@@ -231,7 +228,7 @@ func (s *State) Keep(records []agent.Record) error {
 	if err := s.ready(); err != nil {
 		return err
 	}
-	return errors.Join(s.ledger.keep(addMissing(records, s.foreign)), s.hooks.check())
+	return errors.Join(s.checkKey(), s.checkOwner(), s.ledger.keep(addMissing(records, s.foreign)), s.hooks.check())
 }
 
 // Check makes the folder again if it was deleted, with all that belongs into it
@@ -448,10 +445,12 @@ func (s *State) readKey() ([]byte, error) {
 	return key, nil
 }
 
-func (s *State) readOrMakeKey() (err error) {
-	s.key, err = s.readKey()
-	if err == nil {
-		return nil
+// readOrMakeKey reads the key, or makes one. On a full disk the folder is used all the
+// same: Check writes the key when there is room.
+func (s *State) readOrMakeKey() {
+	var err error
+	if s.key, err = s.readKey(); err == nil {
+		return
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		s.setAside(keyName, err)
@@ -461,10 +460,9 @@ func (s *State) readOrMakeKey() (err error) {
 		s.key = make([]byte, keyBytes)
 		rand.Read(s.key)
 	}
-	if err := replaceFile(filepath.Join(s.dir, keyName), s.key); err != nil {
-		return fmt.Errorf("state folder: %w", err)
+	if err := s.checkKey(); err != nil {
+		s.warn("%s cannot be written yet: %v", filepath.Join(s.dir, keyName), err)
 	}
-	return nil
 }
 
 // checkKey writes the key again where it is no longer in the folder.
