@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/host"
 	"github.com/tokenagent/tokenagent/agent/profile"
 	"github.com/tokenagent/tokenagent/sinks/safefile"
 )
@@ -88,8 +89,9 @@ func (s *htcondorFetch) request(ctx context.Context, req agent.Request, show fun
 	c := exec.CommandContext(ctx, program, append(args, askedOf(req)...)...)
 	c.Env = append(c.Environ(), "_condor_SEC_TOKEN_DIRECTORY="+s.dir) // HTCondor's tools want the environment of who asks
 	c.Stdout, c.Stderr = terminal, &complaint
-	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	err = c.Start()
+	c.SysProcAttr = host.Alone()
+	c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGKILL) } // whatever it has started holds the terminal too
+	err = host.Launch(c.Start)
 	terminal.Close()
 	if err != nil {
 		return agent.Secret{}, err

@@ -109,8 +109,26 @@ func TestOnlyTheProcessReadsTheEnvironmentAndExits(t *testing.T) {
 		}
 		for _, file := range files {
 			for name := range selectors(file) {
-				if slices.Contains(onlyProcess, name) {
+				if slices.Contains(onlyProcess, name) && !(pkg == "agent/host" && name == "os.Getenv") { // see host.ReadOnlyForAll
 					t.Errorf("%s uses %s, which is for cmd/tokenagent alone", pkg, name)
+				}
+			}
+		}
+	}
+}
+
+// The child of exec is started by syscall.StartProcess: it keeps the terminal.
+func TestEveryProgramIsStartedByLaunch(t *testing.T) {
+	starts := []string{"exec.Command", "exec.CommandContext", "os.StartProcess"}
+	for pkg, files := range packages(t) {
+		if pkg == "agent/host" || forTests(pkg) { // where Launch is
+			continue
+		}
+		for _, file := range files {
+			used := selectors(file)
+			for _, start := range starts {
+				if used[start] && !(used["host.Launch"] && used["host.Alone"]) {
+					t.Errorf("%s uses %s without host.Launch and host.Alone: the program inherits a terminal or descriptors", pkg, start)
 				}
 			}
 		}
