@@ -106,8 +106,9 @@ func (f folder) sweepWithin(ctx context.Context, patience time.Duration) swept {
 	defer cancel()
 	done := make(chan swept, 1)
 	go func() {
-		defer f.first.sweeping.Store(false)
-		done <- f.sweep(ctx)
+		s := f.sweep(ctx)
+		f.first.sweeping.Store(false) // before the answer: who has it may sweep once more
+		done <- s
 	}()
 	select {
 	case s := <-done:
