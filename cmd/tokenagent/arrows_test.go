@@ -33,7 +33,8 @@ var arrows = map[string][]string{
 	"sources/keys":    {"agent", "agent/host", "sinks/safefile"},
 	"sinks":           {"agent", "agent/host", "agent/config", "sinks/..."},
 	"sinks/safefile":  {"agent/host"},
-	"sinks/tokendir":  {"agent", "agent/profile"},
+	"sinks/tokendir":  {"agent", "agent/profile", "sinks/pcre"},
+	"sinks/mapfile":   {"sinks/pcre"},
 	"cmd/tokenagent":  {"agent", "agent/...", "sources", "sources/...", "sinks", "sinks/...", "examples/configs"},
 }
 

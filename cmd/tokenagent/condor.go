@@ -59,6 +59,7 @@ func newCondorConfig(ctx context.Context) *condorConfig {
 var condorKnobs = []string{
 	"DAEMON_LIST", "FULL_HOSTNAME", "LOCAL_CONFIG_DIR_EXCLUDE_REGEXP", "SEC_PASSWORD_DIRECTORY", "SEC_TOKEN_DIRECTORY", "SEC_TOKEN_MAX_AGE",
 	"SEC_TOKEN_POOL_SIGNING_KEY_FILE", "SEC_TOKEN_SYSTEM_DIRECTORY", "TRUST_DOMAIN", "UID_DOMAIN",
+	"CERTIFICATE_MAPFILE", "CERTIFICATE_MAPFILE_ASSUME_HASH_KEYS",
 }
 
 // numericKnobs are those of them that HTCondor computes, as 1 * $(HOUR).

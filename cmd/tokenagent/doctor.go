@@ -41,6 +41,9 @@ nobody does not. It says which file's token was sent, and whether the replay say
 the same. A DIR stands in for the directory of HTCondor's configuration. As root
 --as asks as that user.
 
+With --mapfile and --token it says which line of a map file (CERTIFICATE_MAPFILE)
+the SciToken hits, and whom it becomes.
+
 It says when root's HTCondor can read a signing key on a host without a collector:
 such a key makes tokens unnecessary, and their limits too.
 
@@ -48,12 +51,14 @@ Exit codes: 0 fine, 1 an entry is passed over for its owner, mode or content, a
 token that is sent is refused by servers, a named DIR cannot be read, HTCondor's
 expression of names to pass over cannot be replayed, or HTCondor is installed and
 does not tell its configuration; with --pool: the server cannot be asked, takes
-no token, or does not allow what the token's scope names.`,
+no token, or does not allow what the token's scope names; with --mapfile: no line
+maps the token, or nobody can tell.`,
 		Example: `  tokenagent doctor
   tokenagent doctor --as frontend --condor-version 23.9
   tokenagent doctor /etc/condor/tokens.d --json
   tokenagent doctor --pool cm.example.org
-  tokenagent doctor --pool cm.example.org:9619 --as frontend`,
+  tokenagent doctor --pool cm.example.org:9619 --as frontend
+  tokenagent doctor --mapfile /etc/condor-ce/condor_mapfile --token /var/lib/robot-tokens/token`,
 		RunE: func(c *cobra.Command, dirs []string) error {
 			ctx, stop := untilSignal(c.Context())
 			defer stop()
@@ -65,6 +70,9 @@ no token, or does not allow what the token's scope names.`,
 			var err error
 			if d.version, err = versionOf(ctx, f.version); err != nil {
 				return err
+			}
+			if f.mapfile != "" {
+				return d.mapToken(c, f)
 			}
 			if f.pool != "" {
 				return d.askPool(ctx, f, dirs, config, c.OutOrStdout())

@@ -23,6 +23,8 @@ type doctorFlags struct {
 
 	pool               string // a collector to ask; "": none
 	kind, name, method string // see ping
+
+	mapfile, token string // a map file, and the file of the SciToken that it maps; "": none
 }
 
 func (f *doctorFlags) add(flags *pflag.FlagSet) {
@@ -33,10 +35,12 @@ func (f *doctorFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.kind, "type", "COLLECTOR", "with --pool, the `type` of server to ask: COLLECTOR, SCHEDD, STARTD, NEGOTIATOR or MASTER")
 	flags.StringVar(&f.name, "name", "", "with --pool, the `name` of the server, as condor_status shows it")
 	flags.StringVar(&f.method, "method", "IDTOKENS", "with --pool, the `method` that counts: IDTOKENS or SCITOKENS")
+	flags.StringVar(&f.mapfile, "mapfile", "", "say which line of this map `file` of HTCondor's the SciToken of --token hits")
+	flags.StringVar(&f.token, "token", "", "with --mapfile, the `file` of the token; - for standard input")
 }
 
 // onlyWith are the flags that say something beside another alone.
-var onlyWith = map[string]string{"type": "pool", "name": "pool", "method": "pool"}
+var onlyWith = map[string]string{"type": "pool", "name": "pool", "method": "pool", "token": "mapfile", "mapfile": "token"}
 
 // fit is the usage error of flags that do not fit together.
 func (f *doctorFlags) fit(flags *pflag.FlagSet) error {

@@ -189,14 +189,19 @@ func (h *hearing) readAds(answer string) {
 			continue
 		}
 		name, value, found := strings.Cut(line, " = ")
-		if text, err := strconv.Unquote(value); found && err == nil {
-			h.attribute(name, text, allowed)
+		if found {
+			h.attribute(name, unquoted(value), allowed)
 		}
 	}
 	for i := range h.Levels {
 		l := &h.Levels[i]
 		l.Authorised = l.Authorised && h.counts(*l)
 	}
+}
+
+// unquoted is a text of an ad, in which HTCondor escapes quotation marks alone.
+func unquoted(value string) string {
+	return strings.ReplaceAll(strings.TrimSuffix(strings.TrimPrefix(value, `"`), `"`), `\"`, `"`)
 }
 
 // attribute takes over one of the ad of the last level.
@@ -225,13 +230,12 @@ func (h *hearing) readLog(log string) {
 		line = strings.TrimSpace(line)
 		switch {
 		case strings.HasPrefix(line, "TrustDomain = "):
-			h.TrustDomain, _ = strconv.Unquote(strings.TrimPrefix(line, "TrustDomain = "))
+			h.TrustDomain = unquoted(strings.TrimPrefix(line, "TrustDomain = "))
 		case strings.HasPrefix(line, "IssuerKeys = "):
-			list, _ := strconv.Unquote(strings.TrimPrefix(line, "IssuerKeys = "))
+			list := unquoted(strings.TrimPrefix(line, "IssuerKeys = "))
 			h.Keys = strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' })
 		case strings.HasPrefix(line, "RemoteVersion = "):
-			text, _ := strconv.Unquote(strings.TrimPrefix(line, "RemoteVersion = "))
-			if v, err := tokendir.ParseVersion(text); err == nil {
+			if v, err := tokendir.ParseVersion(unquoted(strings.TrimPrefix(line, "RemoteVersion = "))); err == nil {
 				h.Server = v.String()
 			}
 		}

@@ -1,12 +1,12 @@
 package tokendir
 
 import (
-	"errors"
 	"fmt"
 	"regexp"
-	"regexp/syntax"
 	"slices"
 	"strings"
+
+	"github.com/tokenagent/tokenagent/sinks/pcre"
 )
 
 // ExcludeKnob is the knob that says which names HTCondor passes over.
@@ -18,12 +18,12 @@ const DefaultExclude = `^((\..*)|(.*\.pl)|(.*\.py)|(.*\.sh)|(.*~)|(#.*)|(.*\.rpm
 // An Exclude is the expression of the names that HTCondor passes over. The zero
 // value is its default.
 type Exclude struct {
-	text       string         // as it was configured; "": the default
-	expression *regexp.Regexp // that says the same of a name whose bytes are characters
-	invalid    string         // why HTCondor takes the text for no expression; then it reads no file
+	text       string // as it was configured; "": the default
+	expression *pcre.Regexp
+	invalid    string // why HTCondor takes the text for no expression; then it reads no file
 }
 
-var defaultExclude = compiled(replayed(DefaultExclude))
+var defaultExclude = compiled(pcre.Compile(DefaultExclude, pcre.Options{}))
 
 // ParseExclude reads a value of LOCAL_CONFIG_DIR_EXCLUDE_REGEXP. HTCondor takes
 // the expressions of PCRE, of which some cannot be replayed here: look-around,
@@ -36,55 +36,14 @@ func ParseExclude(text string) (Exclude, error) {
 	if text == "" {
 		return Exclude{text: "(empty)", invalid: "it is empty"}, nil
 	}
-	expression, err := replayed(text)
-	if fault, ok := errors.AsType[*syntax.Error](err); ok && slices.Contains(wrongInPCRE, fault.Code) {
-		return Exclude{text: text, invalid: fault.Code.String()}, nil
+	expression, err := pcre.Compile(text, pcre.Options{})
+	if why, invalid := pcre.Invalid(err); invalid {
+		return Exclude{text: text, invalid: why}, nil
 	}
 	if err != nil {
 		return Exclude{}, fmt.Errorf(ExcludeKnob+" is an expression that tokenagent cannot replay (%w); use one without look-around, back references and other constructs of PCRE alone", err)
 	}
 	return Exclude{text: text, expression: expression}, nil
-}
-
-// wrongInPCRE are the faults that make an expression invalid for PCRE too.
-var wrongInPCRE = []syntax.ErrorCode{
-	syntax.ErrMissingParen, syntax.ErrUnexpectedParen, syntax.ErrMissingBracket,
-	syntax.ErrTrailingBackslash, syntax.ErrMissingRepeatArgument, syntax.ErrInvalidCharRange,
-}
-
-// replayed is the expression as PCRE means it without options: it matches bytes,
-// and $ stands before a line end at the end too.
-func replayed(text string) (*regexp.Regexp, error) {
-	if strings.Contains(text, `\p`) || strings.Contains(text, `\P`) {
-		return nil, errors.New(`\p stands for characters of Unicode, and HTCondor matches bytes`)
-	}
-	parsed, err := syntax.Parse(characters(text), syntax.Perl)
-	if err != nil {
-		return nil, err
-	}
-	return regexp.Compile(dollars(parsed).String())
-}
-
-// characters has one character, of the same number, for each byte of the text.
-func characters(text string) string {
-	runes := make([]rune, len(text))
-	for i := range len(text) {
-		runes[i] = rune(text[i])
-	}
-	return string(runes)
-}
-
-// dollars is the expression in which $ also stands before a final line end.
-func dollars(e *syntax.Regexp) *syntax.Regexp {
-	for i, sub := range e.Sub {
-		e.Sub[i] = dollars(sub)
-	}
-	if e.Op != syntax.OpEndText || e.Flags&syntax.WasDollar == 0 {
-		return e
-	}
-	lineEnd := &syntax.Regexp{Op: syntax.OpLiteral, Rune: []rune{'\n'}}
-	end := &syntax.Regexp{Op: syntax.OpEndText}
-	return &syntax.Regexp{Op: syntax.OpConcat, Sub: []*syntax.Regexp{{Op: syntax.OpQuest, Sub: []*syntax.Regexp{lineEnd}}, end}}
 }
 
 // Excludes reports whether HTCondor passes over a file of that name.
@@ -93,9 +52,9 @@ func (e Exclude) Excludes(name string) bool {
 	case e.invalid != "":
 		return true
 	case e.expression == nil:
-		return defaultExclude.MatchString(characters(name))
+		return defaultExclude.Matches(name)
 	}
-	return e.expression.MatchString(characters(name))
+	return e.expression.Matches(name)
 }
 
 // String is the expression as it is configured.
@@ -109,7 +68,7 @@ func (e Exclude) String() string {
 // IsDefault reports whether it is HTCondor's own default.
 func (e Exclude) IsDefault() bool { return e.text == "" }
 
-func compiled(e *regexp.Regexp, err error) *regexp.Regexp {
+func compiled(e *pcre.Regexp, err error) *pcre.Regexp {
 	if err != nil {
 		panic(err)
 	}
