@@ -341,7 +341,7 @@ func (r *reading) copy() *reading {
 	return &c
 }
 
-// duplicate is -1 where there are no more descriptors; whoever uses it is told.
+// duplicate is -1 where there are no more descriptors; the next step returns EMFILE.
 func duplicate(fd int) int {
 	d, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {

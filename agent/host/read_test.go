@@ -17,6 +17,13 @@ import (
 // Users of nobody.
 const alice, bob, group = 54331, 54332, 54333
 
+func TestAWalkWithoutDescriptorsSaysSo(t *testing.T) {
+	w := walk{at: place{fd: duplicate(-1), path: "/etc"}, rest: []string{"passwd"}}
+	if _, err := w.next(); !errors.Is(err, unix.EMFILE) {
+		t.Errorf("the error is %v", err)
+	}
+}
+
 // a layout makes what a test needs below a folder of root's that everybody may pass.
 type layout struct {
 	*testing.T

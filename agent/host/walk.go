@@ -56,6 +56,9 @@ func (w *walk) restart() error {
 
 // next opens the next component. It is for the caller to enter, follow or close.
 func (w *walk) next() (place, error) {
+	if w.at.fd < 0 { // see duplicate
+		return place{fd: -1, path: w.at.path}, unix.EMFILE
+	}
 	name := w.rest[0]
 	p, err := open(w.at.fd, name, filepath.Join(w.at.path, name))
 	if err != nil {
