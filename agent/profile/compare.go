@@ -35,7 +35,7 @@ func CompareScope(asked, got []string) Difference {
 	var d Difference
 	wanted, came := grantsOf(asked), grantsOf(got)
 	for _, a := range wanted {
-		if !slices.ContainsFunc(came, func(c grant) bool { return c.covers(a, supersets) }) {
+		if !a.turnsInto(came) && !slices.ContainsFunc(came, func(c grant) bool { return c.covers(a, supersets) }) {
 			d.Missing = append(d.Missing, a.word)
 		}
 	}
@@ -107,6 +107,20 @@ func parseGrant(word string) grant {
 	}
 	plain, odd := plainPath(target)
 	return grant{word: word, name: name, path: plain, odd: odd}
+}
+
+// turnsInto reports whether g is a word that an issuer turns into something else, and
+// need not give back: wlcg.groups and wlcg:1.0 into claims of the token, and
+// wlcg.capabilityset into scopes of the issuer's choice, of which one must have come
+// (WLCG profile 1.3, sections 3.1, 3.3 and 3.4).
+func (g grant) turnsInto(came []grant) bool {
+	switch name, _, _ := strings.Cut(g.word, ":"); name {
+	case "wlcg", "wlcg.groups":
+		return true
+	case "wlcg.capabilityset":
+		return slices.ContainsFunc(came, grant.grants)
+	}
+	return false
 }
 
 // grants reports whether the word lets a bearer do something, as far as is known.

@@ -74,8 +74,10 @@ func TestScopesAreComparedByWhatTheyAllow(t *testing.T) {
 		"DAEMON does not advertise": {"condor:/DAEMON", "condor:/DAEMON condor:/ADVERTISE_STARTD", "", "condor:/ADVERTISE_STARTD", ""},
 		"an unknown level":          {"condor:/READ", "condor:/READ condor:/read condor:READ", "", "condor:/read condor:READ", ""},
 		"any word for none":         {"", "storage.modify:/ admin", "", "", ""},
-		"a capability set":          {"wlcg.capabilityset:/dune storage.read:/dune/data", "storage.read:/dune storage.create:/x y", "wlcg.capabilityset:/dune", "", ""},
-		"groups alone":              {"openid wlcg.groups:/cms", "openid storage.read:/", "wlcg.groups:/cms", "", ""},
+		"a capability set":          {"wlcg.capabilityset:/dune storage.read:/dune/data", "storage.read:/dune storage.create:/x y", "", "", ""},
+		"a capability set for none": {"openid wlcg.capabilityset:/dune", "openid", "wlcg.capabilityset:/dune", "", ""},
+		"the version of a profile":  {"wlcg:1.0 storage.read:/", "storage.read:/", "", "", ""},
+		"groups alone":              {"openid wlcg.groups:/cms", "openid storage.read:/", "", "", ""},
 		"groups and a right":        {"wlcg.groups storage.read:/", "wlcg.groups storage.read:/ storage.modify:/", "", "storage.modify:/", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
