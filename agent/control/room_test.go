@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/tokenagent/tokenagent/agent"
 )
 
@@ -95,7 +97,26 @@ func TestWhoHasAskedIsNeverSentAway(t *testing.T) {
 }
 
 func TestRoomIsAQuarterOfTheDescriptorsAtMost(t *testing.T) {
-	if n := roomFor(); n < 1 || n > mostConnections {
-		t.Errorf("there is room for %d", n)
+	var before unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Setrlimit(unix.RLIMIT_NOFILE, &before)
+	for limit, want := range map[uint64]int{100: 25, 256: 64} {
+		if limit > before.Max {
+			t.Skip("the limit of descriptors is too low here")
+		}
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: limit, Max: before.Max}); err != nil {
+			t.Fatal(err)
+		}
+		if n := roomFor(); n != want {
+			t.Errorf("with %d descriptors there is room for %d, want %d", limit, n, want)
+		}
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: min(1024, before.Max), Max: before.Max}); err != nil {
+		t.Fatal(err)
+	}
+	if n := roomFor(); n != mostConnections {
+		t.Errorf("with 1024 descriptors there is room for %d", n)
 	}
 }
