@@ -31,6 +31,7 @@ func (k Kind) String() string {
 type Fault struct {
 	Kind       Kind
 	RetryAfter time.Duration // how long the issuer asked us to wait; zero: it did not say
+	Expected   bool          // of a Command: nothing is wrong, it is only too early; logged quietly
 	Err        error
 }
 
@@ -43,7 +44,7 @@ func (f *Fault) Unwrap() error { return f.Err }
 // faultOf is err, with what the Fault in it says, or one of the kind otherwise.
 func faultOf(err error, otherwise Kind) *Fault {
 	if f, ok := errors.AsType[*Fault](err); ok && f != nil {
-		return &Fault{f.Kind, f.RetryAfter, err}
+		return &Fault{f.Kind, f.RetryAfter, f.Expected, err}
 	}
 	return &Fault{Kind: otherwise, Err: err}
 }

@@ -45,8 +45,9 @@ type Notice struct {
 }
 
 const (
-	gatherHooks = time.Second // from the first notice until a hook is run
-	hookLimit   = time.Hour   // a Command has its own, shorter limit; this one is for those that forgot
+	gatherHooks = time.Second      // from the first notice until a hook is run
+	tooEarly    = 30 * time.Second // at most, until one that was too early is tried again
+	hookLimit   = time.Hour        // a Command has its own, shorter limit; this one is for those that forgot
 )
 
 // A run is a hook with the notices that it is to be run for.
@@ -59,6 +60,7 @@ type run struct {
 	begun   time.Time // by the monotonic clock
 	stuck   bool      // it has not even ended when it was told to
 	trouble trouble
+	early   bool // the last failure was expected; see Fault
 }
 
 // notify has the hooks of the entry for that event run soon, and reports whether
@@ -189,11 +191,12 @@ func (a *Agent) hookEnded(r *run, err error) {
 	}
 	f := faultOf(err, Transient)
 	r.trouble.add(f, a.now)
-	r.due = a.now.Add(askWait(f, r.trouble.alike, 0))
-	if r.trouble.failures == 1 || a.now.Sub(r.trouble.said) >= betweenLogLines {
-		r.trouble.said = a.now
-		a.aboutHook(r).WithFields(logrus.Fields{"error": f.Err, "failures": r.trouble.failures, "retry_at": stamp(r.due)}).Error("hook failed")
+	wait := askWait(f, r.trouble.alike, 0)
+	if f.Expected {
+		wait = min(wait, tooEarly)
 	}
+	r.due = a.now.Add(wait)
+	a.logHook(r, f)
 	if h, wanted := a.wanted(r.hook); wanted {
 		r.hook = h
 		a.merge(r)
@@ -201,6 +204,20 @@ func (a *Agent) hookEnded(r *run, err error) {
 	}
 	a.dropRun(r)
 	a.handOver(r.owed)
+}
+
+// logHook writes a line when a hook begins to fail, and one an hour. One that is only
+// too early gets a single quiet line.
+func (a *Agent) logHook(r *run, f *Fault) {
+	log := a.aboutHook(r).WithFields(logrus.Fields{"error": f.Err, "failures": r.trouble.failures, "retry_at": stamp(r.due)})
+	switch {
+	case f.Expected && !r.early:
+		log.Info("hook is too early; it is tried again, quietly")
+	case !f.Expected && (r.trouble.said.IsZero() || a.now.Sub(r.trouble.said) >= betweenLogLines):
+		r.trouble.said = a.now
+		log.Error("hook failed")
+	}
+	r.early = f.Expected
 }
 
 func (a *Agent) aboutHook(r *run) logrus.FieldLogger {

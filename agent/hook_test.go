@@ -146,6 +146,28 @@ func TestFailingHookIsRunAgainAndDelaysNoRenewal(t *testing.T) {
 	})
 }
 
+func TestAHookThatIsTooEarlyIsTriedAgainQuietly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out lockedBuffer
+		log := silent()
+		log.Out = &out
+		disk, source := &fakeDisk{}, &fakeSource{life: 24 * time.Hour}
+		c := &fakeCommand{fail: &Fault{Expected: true, Err: errors.New("nobody to talk to")}}
+		started(t, log, hooked(onDisk(disk, source, "a"), c, OnFirst)...)
+		time.Sleep(5 * time.Hour)
+		before := c.times()
+		c.set(func() { c.fail = nil })
+		time.Sleep(tooEarly + time.Second)
+		synctest.Wait()
+		if c.times() != before+1 {
+			t.Errorf("run %d times in the half minute after there was somebody", c.times()-before)
+		}
+		if got := out.String(); strings.Count(got, "too early") != 1 || strings.Contains(got, "level=error") || strings.Contains(got, "hook failed") || !strings.Contains(got, "hook works again") {
+			t.Errorf("log:\n%s", got)
+		}
+	})
+}
+
 func TestOwedHookRunsAfterARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk, source := &fakeDisk{}, &fakeSource{life: time.Hour}

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -37,7 +39,19 @@ func (p Program) verdict(r result, words string) error {
 	case r.why == nil:
 		err = fmt.Errorf("%w; it said nothing, so run it by hand to see why", err)
 	}
-	return p.fault(agent.Transient, err)
+	f := p.fault(agent.Transient, err)
+	f.Expected = p.tooEarly(words)
+	return f
+}
+
+// notRunning finds what condor_reconfig says while the daemon that it is for does not
+// run (23.9.6).
+var notRunning = regexp.MustCompile(`Can't (find address for|connect to) local `)
+
+// tooEarly reports whether the program only has nobody to talk to yet: HTCondor
+// starts behind the agent.
+func (p Program) tooEarly(words string) bool {
+	return slices.Contains([]string{"condor_reconfig", "condor_ce_reconfig"}, filepath.Base(p.Args[0])) && notRunning.MatchString(words)
 }
 
 // wantsTerminal finds what programs say that want to ask a person, and those that

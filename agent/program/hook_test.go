@@ -161,6 +161,35 @@ func TestHooksAreToldOfEventAndTokens(t *testing.T) {
 	}
 }
 
+// The words are those of HTCondor 23.9.6.
+func TestCondorReconfigIsTooEarlyWhileHTCondorDoesNotRun(t *testing.T) {
+	for name, test := range map[string]struct {
+		program, says string
+		want          bool
+	}{
+		"no daemon yet":    {"condor_reconfig", "Can't find address for local master\nPerhaps you need to query another pool.", true},
+		"killed":           {"condor_reconfig", "Can't connect to local master", true},
+		"one daemon":       {"condor_reconfig", "Can't find address for local schedd", true},
+		"of a CE":          {"condor_ce_reconfig", "Can't find address for local master", true},
+		"not allowed to":   {"condor_reconfig", "AUTHENTICATE:1003:Failed to authenticate with any method\nCan't send Reconfig command to local master", false},
+		"another program":  {"reload", "Can't connect to local master", false},
+		"no configuration": {"condor_reconfig", "Neither the environment variable CONDOR_CONFIG, ...", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), test.program)
+			text := "#!/bin/sh\ncat >&2 <<'EOF'\n" + test.says + "\nEOF\nexit 1\n"
+			if err := os.Rename(script(t, text, 0o755), path); err != nil {
+				t.Fatal(err)
+			}
+			err := hook{Program{Args: []string{path}, Timeout: time.Minute}}.Run(t.Context(), agent.OnFirst, nil)
+			f, ok := errors.AsType[*agent.Fault](err)
+			if !ok || f.Expected != test.want {
+				t.Errorf("got %v, %+v", err, f)
+			}
+		})
+	}
+}
+
 func TestHooksThatFailAreFaults(t *testing.T) {
 	err := hook{shell(`exit 1`)}.Run(t.Context(), agent.OnFirst, nil)
 	if _, ok := errors.AsType[*agent.Fault](err); !ok {
