@@ -35,6 +35,7 @@ var arrows = map[string][]string{
 	"sinks/safefile":  {"agent/host"},
 	"sinks/tokendir":  {"agent", "agent/profile", "sinks/pcre"},
 	"sinks/mapfile":   {"sinks/pcre"},
+	"sinks/bearer":    {"agent", "agent/profile"},
 	"cmd/tokenagent":  {"agent", "agent/...", "sources", "sources/...", "sinks", "sinks/...", "examples/configs"},
 }
 

@@ -41,6 +41,11 @@ nobody does not. It says which file's token was sent, and whether the replay say
 the same. A DIR stands in for the directory of HTCondor's configuration. As root
 --as asks as that user.
 
+With --bearer it says which bearer token the clients of the user find, by BEARER_TOKEN,
+BEARER_TOKEN_FILE, $XDG_RUNTIME_DIR/bt_uUID or /tmp/bt_uUID: for xrdcp, HTCondor
+(SCITOKENS) and pelican, who differ in what they pass over. The environment is that
+of who runs doctor; with --as that of another user is not known.
+
 With --mapfile and --token it says which line of a map file (CERTIFICATE_MAPFILE)
 the SciToken hits, and whom it becomes.
 
@@ -52,12 +57,13 @@ token that is sent is refused by servers, a named DIR cannot be read, HTCondor's
 expression of names to pass over cannot be replayed, or HTCondor is installed and
 does not tell its configuration; with --pool: the server cannot be asked, takes
 no token, or does not allow what the token's scope names; with --mapfile: no line
-maps the token, or nobody can tell.`,
+maps the token, or nobody can tell; with --bearer: a client finds no valid token.`,
 		Example: `  tokenagent doctor
   tokenagent doctor --as frontend --condor-version 23.9
   tokenagent doctor /etc/condor/tokens.d --json
   tokenagent doctor --pool cm.example.org
   tokenagent doctor --pool cm.example.org:9619 --as frontend
+  tokenagent doctor --bearer
   tokenagent doctor --mapfile /etc/condor-ce/condor_mapfile --token /var/lib/robot-tokens/token`,
 		RunE: func(c *cobra.Command, dirs []string) error {
 			ctx, stop := untilSignal(c.Context())
@@ -70,6 +76,9 @@ maps the token, or nobody can tell.`,
 			var err error
 			if d.version, err = versionOf(ctx, f.version); err != nil {
 				return err
+			}
+			if f.bearer {
+				return d.askBearer(f, c.OutOrStdout())
 			}
 			if f.mapfile != "" {
 				return d.mapToken(c, f)

@@ -24,6 +24,8 @@ type doctorFlags struct {
 	pool               string // a collector to ask; "": none
 	kind, name, method string // see ping
 
+	bearer bool // which bearer token clients find
+
 	mapfile, token string // a map file, and the file of the SciToken that it maps; "": none
 }
 
@@ -35,6 +37,7 @@ func (f *doctorFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.kind, "type", "COLLECTOR", "with --pool, the `type` of server to ask: COLLECTOR, SCHEDD, STARTD, NEGOTIATOR or MASTER")
 	flags.StringVar(&f.name, "name", "", "with --pool, the `name` of the server, as condor_status shows it")
 	flags.StringVar(&f.method, "method", "IDTOKENS", "with --pool, the `method` that counts: IDTOKENS or SCITOKENS")
+	flags.BoolVar(&f.bearer, "bearer", false, "say which bearer token xrdcp, HTCondor and pelican find, and why others are passed over")
 	flags.StringVar(&f.mapfile, "mapfile", "", "say which line of this map `file` of HTCondor's the SciToken of --token hits")
 	flags.StringVar(&f.token, "token", "", "with --mapfile, the `file` of the token; - for standard input")
 }
@@ -48,6 +51,18 @@ func (f *doctorFlags) fit(flags *pflag.FlagSet) error {
 		if with := onlyWith[name]; flags.Changed(name) && !flags.Changed(with) {
 			return usage("--%s says something only beside --%s", name, with)
 		}
+	}
+	modes := 0
+	for _, name := range []string{"pool", "bearer", "mapfile"} {
+		if flags.Changed(name) {
+			modes++
+		}
+	}
+	if modes > 1 {
+		return usage("--pool, --bearer and --mapfile are questions of their own: ask one at a time")
+	}
+	if (f.bearer || f.mapfile != "") && flags.NArg() > 0 {
+		return usage("a DIR says nothing beside --bearer or --mapfile")
 	}
 	if !flags.Changed("pool") {
 		return nil

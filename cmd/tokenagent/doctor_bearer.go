@@ -1,0 +1,155 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/tokenagent/tokenagent/agent/host"
+	"github.com/tokenagent/tokenagent/agent/program"
+	"github.com/tokenagent/tokenagent/sinks/bearer"
+	"github.com/tokenagent/tokenagent/sinks/tokendir"
+)
+
+// A bearing is which token the clients of a user find.
+type bearing struct {
+	User    string       `json:"user"`
+	Remark  string       `json:"remark,omitempty"` // how far the environment is known
+	Clients []bearerView `json:"clients"`
+}
+
+// A bearerView is what one client does.
+type bearerView struct {
+	Client bearer.Client `json:"client"`
+	Usable bool          `json:"usable"` // it takes a token, which is one and has not expired
+	Steps  []bearer.Step `json:"steps"`
+}
+
+// bearers says which token the clients of the user find.
+func (d doctor) bearers(as string) (bearing, error) {
+	s := bearer.Surroundings{UID: os.Geteuid(), Lookup: os.LookupEnv, Now: d.now}
+	s.SciTokensFile, _ = d.knob(tokendir.Systems()[0], "SCITOKENS_FILE")
+	self, _ := userOf(strconv.Itoa(s.UID))
+	b := bearing{User: self.String()}
+	look := func(do func() error) error { return do() }
+	if as != "" {
+		u, known := userOf(as)
+		if !known {
+			return b, usage("--as %s: there is no such user in /etc/passwd, and getent knows none", as)
+		}
+		if u.UID != s.UID {
+			identity, err := identityFor(u, as)
+			if err != nil {
+				return b, err
+			}
+			look, s.UID, b.User = identity.Do, u.UID, u.String()
+			s.Lookup = usualEnvironment(u.UID)
+			b.Remark = "the environment of another user is not known: XDG_RUNTIME_DIR is taken for /run/user/" + strconv.Itoa(u.UID) + " where that is there, and BEARER_TOKEN and BEARER_TOKEN_FILE for not set"
+		}
+	}
+	err := look(func() error {
+		for _, client := range []bearer.Client{bearer.XRootD, bearer.HTCondor, bearer.Pelican} {
+			steps := s.Steps(client)
+			b.Clients = append(b.Clients, bearerView{client, bearer.Usable(steps), steps})
+		}
+		return nil
+	})
+	return b, err
+}
+
+// identityFor is the identity under which the files of another user are looked at.
+func identityFor(u tokendir.User, as string) (host.Identity, error) {
+	if os.Getuid() != 0 {
+		return host.Identity{}, usage("--as %s: only root can look as another user", as)
+	}
+	full, err := program.LookupUser(strconv.Itoa(u.UID))
+	if err != nil {
+		return host.Identity{}, usage("--as %s: %v", as, err)
+	}
+	identity := host.Identity{UID: u.UID, GID: int(full.GID)}
+	for _, gid := range full.Groups {
+		identity.Groups = append(identity.Groups, int(gid))
+	}
+	return identity, nil
+}
+
+// usualEnvironment is what a user who has logged in has of it.
+func usualEnvironment(uid int) func(string) (string, bool) {
+	return func(name string) (string, bool) {
+		dir := "/run/user/" + strconv.Itoa(uid)
+		if info, err := os.Stat(dir); name != "XDG_RUNTIME_DIR" || err != nil || !info.IsDir() {
+			return "", false
+		}
+		return dir, true
+	}
+}
+
+// print writes for each client what it does with each place.
+func (b bearing) print(w io.Writer, now time.Time) error {
+	var lines strings.Builder
+	fmt.Fprintf(&lines, "Bearer tokens, as the clients of %s find them\n", plain(b.User))
+	if b.Remark != "" {
+		fmt.Fprintf(&lines, "  %s\n", b.Remark)
+	}
+	for _, c := range b.Clients {
+		fmt.Fprintf(&lines, "\n%s\n", c.Client)
+		table := tabwriter.NewWriter(&lines, 0, 0, 2, ' ', 0)
+		for _, step := range c.Steps {
+			fmt.Fprintf(table, "  %s\t%s\t%s\t%s\n", step.Place, orDash(plain(step.Path)), step.Verdict, plain(stepInWords(step, now)))
+		}
+		table.Flush()
+		if !c.Usable {
+			lines.WriteString("  it has no token that is valid\n")
+		}
+	}
+	_, err := io.WriteString(w, lines.String())
+	return err
+}
+
+func stepInWords(step bearer.Step, now time.Time) string {
+	var words []string
+	if step.Verdict == bearer.Taken && step.Subject != "" {
+		words = append(words, fmt.Sprintf("%s of %s", step.Subject, step.Issuer))
+		if !step.Expires.IsZero() && step.Expires.After(now) {
+			words = append(words, "expires "+away(step.Expires, now))
+		}
+	}
+	if step.Reason != "" {
+		words = append(words, step.Reason)
+	}
+	for _, fault := range step.Faults {
+		if !strings.Contains(step.Reason, fault) {
+			words = append(words, fault)
+		}
+	}
+	return strings.Join(words, "; ")
+}
+
+// ill is the error that ends the process with 1; all there is to say was printed.
+func (b bearing) ill() error {
+	for _, c := range b.Clients {
+		if !c.Usable {
+			return &exitError{code: exitFailed}
+		}
+	}
+	return nil
+}
+
+// askBearer prints which token the clients of the user find.
+func (d doctor) askBearer(f doctorFlags, w io.Writer) error {
+	b, err := d.bearers(f.as)
+	if err != nil {
+		return err
+	}
+	if f.json {
+		err = printJSON(w, b)
+	} else {
+		err = b.print(w, d.now)
+	}
+	return errors.Join(err, b.ill())
+}
