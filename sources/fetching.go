@@ -237,7 +237,7 @@ var belongs = map[string]string{
 	"grant_type":            "the kind of the source says it",
 	"client_id":             "write the attribute client_id",
 	"client_secret":         "write it into a file, and that into client_secret_file",
-	"client_assertion":      `it is made anew for each request with client_auth = "private_key_jwt" and client_key_file`,
+	"client_assertion":      `a new one is made for each request with client_auth = "private_key_jwt" and client_key_file`,
 	"client_assertion_type": `it goes with client_auth = "private_key_jwt"`,
 	"scope":                 "write the attribute scope in the token block",
 	"refresh_token":         `source "refresh_token" reads it from a file`,

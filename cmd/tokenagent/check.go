@@ -22,7 +22,7 @@ func newCheck() *cobra.Command {
 issues nothing and writes nothing.
 
 With --online it also asks the issuers whether they answer and offer what is
-asked of them, and looks at what lies in the sinks; with --issue besides it asks
+asked of them, and looks at what lies in the sinks; with --issue too it asks
 each source for one token, as the agent would, and shows all of it but the token.
 A refresh token that is replaced by that is stored; nothing else is written.
 

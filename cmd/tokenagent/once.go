@@ -24,7 +24,7 @@ func newOnce() *cobra.Command {
 		Short: "Have every token in its place once, then stop: the first pass of the daemon",
 		Long: `Have all tokens, or those named, in their places once, then stop: the first pass
 of the daemon. One that still lies there as an earlier agent left it and is not
-due is let be; the others are issued and written. What fails for a reason that
+due stays as it is; the others are issued and written. What fails for a reason that
 may go away by itself is tried again until the timeout.
 
 Exit codes: 0 all required tokens are valid, 4 one is not, 78 the configuration

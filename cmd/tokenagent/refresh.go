@@ -14,8 +14,8 @@ func newRefresh() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "refresh [NAME…]",
-		Short: "Have the running agent issue tokens anew, and wait for the verdict",
-		Long: `Have the running agent issue tokens anew, however long the present ones live,
+		Short: "Have the running agent issue new tokens now, and wait for the outcome",
+		Long: `Have the running agent issue new tokens now, however long the present ones live,
 and wait until each is written or has failed. Without a NAME: all.
 
 Exit codes: 0 all were written, 1 one was not, 2 there is no such NAME,

@@ -14,8 +14,8 @@ func newReload() *cobra.Command {
 	var from place
 	c := &cobra.Command{
 		Use:   "reload",
-		Short: "Have the running agent read its configuration anew",
-		Long: `Have the running agent read its configuration anew. It does so by itself a
+		Short: "Have the running agent read its configuration again",
+		Long: `Have the running agent read its configuration again. It does so by itself a
 moment after a file has changed; this waits for the verdict. A configuration
 with faults changes nothing: its faults are printed, and the old one goes on.
 

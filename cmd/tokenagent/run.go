@@ -26,7 +26,7 @@ func newRun() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "run",
 		Short: "Keep all tokens fresh until SIGTERM: the daemon",
-		Long: `Keep all tokens fresh, until SIGTERM or SIGINT. The configuration is read anew
+		Long: `Keep all tokens fresh, until SIGTERM or SIGINT. The configuration is read again
 when one of its files or keys changes, on SIGHUP, and by tokenagent reload; one
 with faults changes nothing.
 
