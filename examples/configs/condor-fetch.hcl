@@ -37,3 +37,6 @@ token "collector" {
     command = ["/usr/sbin/condor_reconfig"]
   }
 }
+
+# Whether the pool takes the token, and for what, only the pool can say. On this host:
+#   sudo tokenagent doctor --pool cm.example.org

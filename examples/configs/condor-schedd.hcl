@@ -50,3 +50,6 @@ token "collector" {
     command = ["/usr/sbin/condor_reconfig"]
   }
 }
+
+# Whether a pool takes the token, and for what, only the pool can say. On this host:
+#   sudo tokenagent doctor --pool cm1.example.org

@@ -113,3 +113,6 @@ token "ce" {
     owner = "frontend"
   }
 }
+
+# Whether a pool takes the tokens, and for what, only the pool can say. On this host:
+#   sudo tokenagent doctor --pool cm.example.org --as frontend

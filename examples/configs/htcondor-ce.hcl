@@ -38,3 +38,7 @@ token "ce-probe" {
     owner = "probe" # who submits; nobody else can read it (0600)
   }
 }
+
+# Whether the CE takes the token, and for what, only the CE can say. As the user whom
+# BEARER_TOKEN_FILE is set for, where HTCondor is installed:
+#   tokenagent doctor --pool ce.example.org:9619 --type SCHEDD --method SCITOKENS
