@@ -62,10 +62,22 @@ func (m *memory) claim(ctx context.Context, cfg *config.Config, log logrus.Field
 	if m.state == nil {
 		return
 	}
-	if err := m.state.Claim(*m.from.began, claimsOf(ctx, cfg)); err != nil {
-		log.WithError(err).Warn("not all that an older version kept for this configuration could be moved to its state folder; it stays where it is, and the next start tries again")
+	claimed := make(chan error, 1)
+	go func(s *state.State) { claimed <- s.Claim(*m.from.began, claimsOf(ctx, cfg)) }(m.state)
+	select {
+	case err := <-claimed:
+		if err != nil {
+			log.WithError(err).Warn("not all that an older version kept for this configuration could be moved to its state folder; it stays where it is, and the next start tries again")
+		}
+	case <-time.After(claimLimit):
+		m.state, m.err = nil, errors.New("its file system does not answer") // the claim may still work with it
+	case <-ctx.Done():
+		m.state, m.err = nil, ctx.Err()
 	}
 }
+
+// claimLimit is how long a start waits for a state folder that hangs.
+const claimLimit = 30 * time.Second
 
 // claimBase makes the base the default configuration's, if no agent has done so
 // yet: no other configuration takes for its own then what a login stores there.
