@@ -267,7 +267,7 @@ func newcomer(t *testing.T) machine {
 	m.run(t, "sh", "-e", "-c", `
 		rm -r /usr/bin/tokenagent /usr/lib/systemd/*/tokenagent* /etc/systemd/system/tokenagent* /etc/tokenagent /etc/condor/passwords.d/*
 		systemctl daemon-reload
-		printf '#!/bin/sh\n[ $1 = -macro ] || exec echo cm.example.org\nfor a; do case ${a%%%%=*} in -macro) ;; TRUST_DOMAIN) echo TRUST_DOMAIN=cm.example.org ;; *) echo ${a%%%%=*}= ;; esac; done\n' >/usr/bin/condor_config_val
+		printf '#!/bin/sh\n[ $1 = -macro ] || exec echo cm.example.org\nfor a; do case ${a%%%%=*} in -macro) ;; TRUST_DOMAIN) echo TRUST_DOMAIN=cm.example.org ;; LOCAL_CONFIG_DIR_EXCLUDE_REGEXP) echo LOCAL_CONFIG_DIR_EXCLUDE_REGEXP=^[.] ;; *) echo ${a%%%%=*}= ;; esac; done\n' >/usr/bin/condor_config_val
 		printf '#!/bin/sh\ntouch /run/reconfigured\n' >/usr/sbin/condor_reconfig
 		chmod +x /usr/bin/condor_config_val /usr/sbin/condor_reconfig`)
 	return m
@@ -287,7 +287,7 @@ func (m machine) lives(t *testing.T, first, second release, remove string) {
 	}
 	// This machine is the manager as well, and has no server to copy from.
 	const shell = "sudo() { \"$@\"; }\nscp() { cp \"${1#*:}\" \"$2\"; }\n"
-	if said := m.run(t, "sh", "-e", "-c", shell+p.onManager); said != "cm.example.org\n" {
+	if said := m.run(t, "sh", "-e", "-c", shell+p.onManager); strings.TrimSpace(said) != "cm.example.org" {
 		t.Errorf("on the manager they say %q", said)
 	}
 	m.run(t, "sh", "-e", "-c", shell+p.copyKey+`
