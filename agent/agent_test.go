@@ -25,6 +25,9 @@ type fakeSource struct {
 	at    []time.Time // when it was asked
 }
 
+// times are when it was asked, so far.
+func (s *fakeSource) times() []time.Time { s.mu.Lock(); defer s.mu.Unlock(); return slices.Clone(s.at) }
+
 func (s *fakeSource) Issue(ctx context.Context, _ Request) (Token, error) {
 	s.mu.Lock()
 	now := time.Now()

@@ -248,6 +248,7 @@ func endlessly(w http.ResponseWriter, _ *http.Request) {
 func bombing(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Encoding", "gzip")
+	w.(http.Flusher).Flush() // a megabyte of zeros makes a kilobyte, and a busy machine is slow at it
 	z := gzip.NewWriter(w)
 	for range 1 << 6 {
 		_, _ = z.Write(make([]byte, 1<<20))
