@@ -84,19 +84,22 @@ func condorUser(known *host.Database, uid int) tokendir.User {
 	return tokendir.User{Name: u.Name, UID: uid, Home: u.Home}
 }
 
-// knobOf asks what the block may ask: HTCondor's own configuration. That of
-// HTCondor-CE is taken to be the default. It asks at once, and not on the
-// goroutine of a look.
+// knobOf asks the configurations of HTCondor and HTCondor-CE. It asks at once, and
+// not on the goroutine of a look.
 func knobOf(b *config.Block) tokendir.Lookup {
-	set := map[string]string{}
-	for _, knob := range []string{tokendir.ExcludeKnob, "SEC_TOKEN_DIRECTORY", "SEC_TOKEN_SYSTEM_DIRECTORY"} {
-		if value, err := b.Knob(knob); err == nil {
-			set[knob] = value
+	set := map[string]map[string]string{}
+	for i, ask := range []func(string) (string, error){b.Knob, b.CEKnob} {
+		values := map[string]string{}
+		for _, knob := range []string{tokendir.ExcludeKnob, "SEC_TOKEN_DIRECTORY", "SEC_TOKEN_SYSTEM_DIRECTORY"} {
+			if value, err := ask(knob); err == nil {
+				values[knob] = value
+			}
 		}
+		set[tokendir.Systems()[i].Name] = values
 	}
 	return func(s tokendir.System, knob string) (string, bool) {
-		value, ok := set[knob]
-		return value, ok && s == tokendir.Systems()[0]
+		value, ok := set[s.Name][knob]
+		return value, ok
 	}
 }
 
@@ -121,9 +124,22 @@ func judgeForCondor(b *config.Block, block fileBlock, d tokendir.Directory, owne
 		}
 		b.Fault(attr, "HTCondor would not use the file", p.Text)
 	}
+	warnOfDenied(b, d)
 	wrongOwner := slices.ContainsFunc(problems, func(p tokendir.Problem) bool { return p.About == "owner" })
 	judgeForDaemons(b, d, owner)
 	return len(problems) == 0, !wrongOwner
+}
+
+// warnOfDenied warns of a directory that the user cannot read whose HTCondor is to
+// find the token there.
+func warnOfDenied(b *config.Block, d tokendir.Directory) {
+	if b.DefinitionsOnly() {
+		return
+	}
+	var denied string
+	if b.Look(d.Path, func() { denied = d.Denied() }) && denied != "" {
+		b.Warn("path", "HTCondor finds nothing there", fmt.Sprintf("%s may not look into %s; chmod u+rx %[2]s, or chown it", d.Reader, denied))
+	}
 }
 
 // judgeForDaemons warns of a file for one user in the directory that all of

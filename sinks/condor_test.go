@@ -77,6 +77,31 @@ func TestHTCondorReadsRootsFilesInItsSystemDirectory(t *testing.T) {
 	}
 }
 
+func TestHTCondorCEIsAskedToo(t *testing.T) {
+	dir := t.TempDir()
+	env := config.Environment{CEKnob: condor("SEC_TOKEN_DIRECTORY", dir).Knob}
+	_, faults := loadToken(t, env, idtoken, pathLine(dir+"/10-collector")+`mode = "0640"`)
+	if got := text(t, faults); !strings.Contains(got, "group and others are permitted nothing") {
+		t.Errorf("a file in a directory of HTCondor-CE: %s", got)
+	}
+}
+
+func TestADirectoryThatItsReaderCannotReadIsTold(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give folders away")
+	}
+	dir := t.TempDir()
+	must(t, os.Chmod(filepath.Dir(dir), 0o755))
+	for mode, want := range map[os.FileMode]bool{0o111: true, 0o600: true, 0o700: false} {
+		must(t, os.Chown(dir, 54321, 54321))
+		must(t, os.Chmod(dir, mode))
+		_, faults := loadToken(t, condor("SEC_TOKEN_DIRECTORY", dir), idtoken, pathLine(dir+"/10-collector")+"owner = \"54321\"\ngroup = \"54321\"")
+		if got := text(t, faults); strings.Contains(got, "may not look into "+dir) != want {
+			t.Errorf("mode %04o: %s", mode, got)
+		}
+	}
+}
+
 // What the tools of a user find there, the daemons do not use.
 func TestRootsDaemonsPassOverTheFilesOfOthers(t *testing.T) {
 	if os.Geteuid() != 0 {

@@ -85,6 +85,7 @@ type Environment struct {
 	CredentialsDirectory string                            // path.credentials; "" when there is none
 	Discovery            string                            // path.discovery: the WLCG path of the agent's own user
 	Knob                 func(name string) (string, error) // what condor_config_val NAME prints; nil where HTCondor is not installed
+	CEKnob               func(name string) (string, error) // the same of condor_ce_config_val; nil where HTCondor-CE is not installed
 	LookPath             func(name string) (string, error) // finds a program, as exec.LookPath; nil: there are none
 	Trust                *host.Trust                       // who may change the files of the configuration; nil: nobody looks
 	Strict               bool                              // a configuration that others can change is refused; else a warning tells
@@ -127,10 +128,19 @@ func (b *Block) DefinitionsOnly() bool { return b.load.env.Definitions }
 // as TRUST_DOMAIN; an error, which begins with the name, where it says nothing.
 // It is not for a decoder that looks at definitions only.
 func (b *Block) Knob(name string) (string, error) {
-	if b.load.env.Knob == nil {
-		return "", fmt.Errorf("%s: HTCondor is not installed here", name)
+	return knob(b.load.env.Knob, "HTCondor", name)
+}
+
+// CEKnob is Knob of HTCondor-CE's configuration.
+func (b *Block) CEKnob(name string) (string, error) {
+	return knob(b.load.env.CEKnob, "HTCondor-CE", name)
+}
+
+func knob(ask func(string) (string, error), system, name string) (string, error) {
+	if ask == nil {
+		return "", fmt.Errorf("%s: %s is not installed here", name, system)
 	}
-	value, err := b.load.env.Knob(name)
+	value, err := ask(name)
 	switch {
 	case err != nil:
 		return "", fmt.Errorf("%s: %w", name, err)

@@ -26,8 +26,13 @@ const (
 
 // condorKnob asks HTCondor's configuration for a value; nil where HTCondor is
 // not installed.
-func condorKnob() func(name string) (string, error) {
-	program, err := exec.LookPath(tokendir.Systems()[0].Tool)
+func condorKnob() func(name string) (string, error) { return knobOf(tokendir.Systems()[0]) }
+
+// ceKnob is condorKnob of HTCondor-CE.
+func ceKnob() func(name string) (string, error) { return knobOf(tokendir.Systems()[1]) }
+
+func knobOf(s tokendir.System) func(name string) (string, error) {
+	program, err := exec.LookPath(s.Tool)
 	if err != nil {
 		return nil
 	}

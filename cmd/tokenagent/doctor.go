@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -183,10 +186,24 @@ func (d doctor) usual(users []tokendir.User) []examination {
 	found := []examination{}
 	for _, u := range users {
 		for _, directory := range tokendir.Directories(u, d.knob) {
-			found = append(found, d.one(directory))
+			if slices.ContainsFunc(directory.Systems, mayBeHere) {
+				found = append(found, d.one(directory))
+			}
 		}
 	}
 	return found
+}
+
+// mayBeHere reports whether the system of that name may be on this host. HTCondor
+// always may; HTCondor-CE has a program or a folder of its own.
+func mayBeHere(name string) bool {
+	ce := tokendir.Systems()[1]
+	if name != ce.Name {
+		return true
+	}
+	_, program := exec.LookPath(ce.Tool)
+	_, folder := os.Stat(filepath.Dir(ce.Tokens))
+	return program == nil || folder == nil
 }
 
 // one examines a directory.

@@ -27,6 +27,7 @@ func (p *place) environment(definitions bool) config.Environment {
 		CredentialsDirectory: os.Getenv("CREDENTIALS_DIRECTORY"),
 		Discovery:            discovery(),
 		Knob:                 condorKnob(),
+		CEKnob:               ceKnob(),
 		LookPath:             exec.LookPath,
 		Checking:             p.checking,
 		Definitions:          definitions,

@@ -19,6 +19,13 @@ type Problem struct {
 	Text  string
 }
 
+// Denied is the first directory, from this one upwards, that its reader surely cannot
+// list or pass, so that HTCondor finds nothing; "" when there is none, or nobody knows.
+func (d Directory) Denied() string {
+	at, _ := deniedAt(d.Path, d.Reader.User)
+	return at
+}
+
 // Problems are the reasons why HTCondor would not use the file; nil when it
 // would.
 func (d Directory) Problems(f File) []Problem {

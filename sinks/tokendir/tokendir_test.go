@@ -60,6 +60,10 @@ var rules = map[string]struct {
 		map[string]string{"a": good + other + good},
 		"a:1 sent\na:2 sent\na:3 shadowed by a\n",
 	},
+	"a token behind 1.5 MB of comments": {
+		map[string]string{"a": strings.Repeat("# nothing but comments in this line\n", 42000) + good, "b": good},
+		"a:42001 sent\nb:1 shadowed by a\n",
+	},
 	"no line end at the end": {
 		map[string]string{"a": strings.TrimSpace(good)},
 		"a:1 sent\n",
