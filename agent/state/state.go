@@ -73,7 +73,7 @@ func (l *Locked) Error() string {
 	if l.PID > 0 {
 		who = fmt.Sprintf("another agent (process %d)", l.PID)
 	}
-	return fmt.Sprintf("state folder %s: %s runs with it; ask that one by `tokenagent refresh`, or give this one a state_dir of its own", l.Dir, who)
+	return fmt.Sprintf("state folder %s: %s runs with it; `tokenagent refresh` asks that one for new tokens; for a configuration of its own write another name or state_dir in the agent block", l.Dir, who)
 }
 
 // Open makes the folder if it is missing, locks it until Close, and reads what
@@ -304,7 +304,7 @@ func takeLock(dir string) (*os.File, error) {
 	path := filepath.Join(dir, lockName)
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("state folder: %w", err)
+		return nil, fmt.Errorf("state folder: %w; let the agent write there, or set another state_dir in the agent block", err)
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		defer f.Close()
