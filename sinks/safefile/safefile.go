@@ -69,6 +69,8 @@ type Target struct {
 	Group     int         // the gid it belongs to; below a folder of Owner one of Owner's groups
 	Mode      fs.FileMode // its permission bits
 	CreateDir bool        // make the last folder, 0700 and Owner's, when it is missing
+
+	CreateParents bool // with CreateDir, make every missing folder of the path so
 }
 
 // A File writes one target and remembers what it wrote. It is not for use by

@@ -433,6 +433,21 @@ func TestMissingFolder(t *testing.T) {
 	target.Path = filepath.Join(dir, "b", "c", "token")
 	_, err = New(target).Write(t.Context(), []byte("content"))
 	wantError(t, err, "there is no "+filepath.Join(dir, "b"))
+
+	target.CreateParents = true
+	f = New(target)
+	if _, err := f.Check(); err != nil {
+		t.Errorf("Check says %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "b")); err == nil {
+		t.Error("Check made a folder")
+	}
+	mustWrite(t, f, "content")
+	for _, made := range []string{"b", "b/c"} {
+		if fi, err := os.Stat(filepath.Join(dir, made)); err != nil || fi.Mode().Perm() != 0o700 {
+			t.Errorf("the folder is %v, %v", fi.Mode(), err)
+		}
+	}
 }
 
 func TestReadBack(t *testing.T) {

@@ -155,7 +155,7 @@ func (w *walk) root() error {
 func (w *walk) enter(name string) error {
 	path := filepath.Join(w.at.path, name)
 	err := w.arrive(w.at.fd, name, path)
-	if errors.Is(err, unix.ENOENT) && w.target.CreateDir && len(w.rest) == 0 {
+	if errors.Is(err, unix.ENOENT) && w.target.CreateDir && (len(w.rest) == 0 || w.target.CreateParents) {
 		if err := w.create(name); err != nil {
 			return w.unopened(path, err)
 		}
@@ -309,7 +309,7 @@ func (w *walk) suspect(link place) any {
 	return "whoever may write in " + w.at.path
 }
 
-// create makes the last folder of the path and gives it to the target's owner.
+// create makes a missing folder of the path and gives it to the target's owner.
 // Nobody else can have put another in its place: the folder it lies in was judged.
 func (w *walk) create(name string) (err error) {
 	if w.dry {
