@@ -172,6 +172,11 @@ func (s *htcondorFetch) ends(held endOf) string {
 	return fmt.Sprintf("the token in %s ends %s, and no token is given that outlives it; to ask for another: %s", s.dir, held.UTC().Format(time.RFC3339), s.login)
 }
 
+// ended says the same of a token that has ended.
+func (s *htcondorFetch) ended(held endOf) string {
+	return strings.Replace(s.ends(held), " ends ", " ended ", 1)
+}
+
 // Profile is that of every IDTOKEN.
 func (s *htcondorFetch) Profile() string { return "htcondor" }
 
@@ -183,6 +188,12 @@ func (s *htcondorFetch) Issuer() string { return "condor_token_fetch " + strings
 
 // Files is the long-lived token, whose change lets failing tokens be asked for again.
 func (s *htcondorFetch) Files() []string { return []string{filepath.Join(s.dir, heldName)} }
+
+// Keeps is the file of the long-lived token: HTCondor's client presents the first
+// token of its folder.
+func (s *htcondorFetch) Keeps() (attr, file string) {
+	return "token_dir", filepath.Join(s.dir, heldName)
+}
 
 // Ends is when the long-lived token ends; the zero time: never.
 func (s *htcondorFetch) Ends() (time.Time, error) {
@@ -219,7 +230,7 @@ func (s *htcondorFetch) Issue(ctx context.Context, req agent.Request) (agent.Tok
 	case err != nil:
 		return agent.Token{}, configurationFault(err)
 	case held.Until(sent) <= 0:
-		return agent.Token{}, configurationFault(errors.New(strings.Replace(s.ends(held), " ends ", " ended ", 1)))
+		return agent.Token{}, configurationFault(errors.New(s.ended(held)))
 	}
 	p := s.fetcher
 	p.Args = append(append([]string{}, p.Args...), askedOf(req)...)
@@ -238,7 +249,25 @@ func (s *htcondorFetch) Issue(ctx context.Context, req agent.Request) (agent.Tok
 	case expires.IsZero():
 		return agent.Token{}, configurationFault(fmt.Errorf("%s printed a token that never expires, though %s was asked for", p.Args[0], req.Lifetime))
 	}
+	if err := s.asAsked(text, req); err != nil {
+		return agent.Token{}, configurationFault(err)
+	}
 	return agent.Token{Secret: text, Issued: sent, Expires: expires, Note: s.note(held, sent, expires, req.Lifetime)}, nil
+}
+
+// asAsked holds the token against what was asked for. A daemon gives the identity of
+// the long-lived token, and cuts the authorisations to its own without a word.
+func (s *htcondorFetch) asAsked(text agent.Secret, req agent.Request) error {
+	decoded, err := profile.Decode(text.Reveal())
+	if err != nil {
+		return err
+	}
+	for _, p := range profile.Matches(decoded, agent.Request{Profile: s.Profile(), Subject: req.Subject, Scope: req.Scope}) {
+		if !p.Warning {
+			return fmt.Errorf("the token is not as asked: %s; it can have only the identity and the scope of the token in %s; correct the token block, or ask for another with what it says now: %s", p, s.dir, s.login)
+		}
+	}
+	return nil
 }
 
 // note says that the life of a token was cut, or soon will be.

@@ -47,8 +47,14 @@ func fetchFrom(t *testing.T, script string, life time.Duration, lines ...string)
 // fetchRequest is what fetchedToken asks for.
 var fetchRequest = agent.Request{Profile: "htcondor", Subject: "schedd@pool.example", Scope: []string{"condor:/READ", "condor:/ADVERTISE_SCHEDD"}, Lifetime: time.Hour}
 
+// asAsked is a token as fetchRequest asks for it, that lives so long.
+func asAsked(t *testing.T, life time.Duration) string {
+	t.Helper()
+	return signed(t, map[string]any{"sub": fetchRequest.Subject, "scope": strings.Join(fetchRequest.Scope, " "), "exp": time.Now().Add(life).Unix()})
+}
+
 func TestFetchAsksWithTheLongLivedTokenAndForAllLimits(t *testing.T) {
-	jwt := signed(t, map[string]any{"exp": time.Now().Add(time.Hour).Unix()})
+	jwt := asAsked(t, time.Hour)
 	source, dir, faults := fetchFrom(t, `echo "$@" > "${0%/*}/asked"; env | grep _condor_ | sort >> "${0%/*}/asked"; echo `+jwt, 90*24*time.Hour,
 		`pool = "cm.example.org"`, `type = "collector"`, `name = "schedd@ap.example.org"`, `key_id = "site"`)
 	if found := notOfSinks(faults); len(found) > 0 {
@@ -66,8 +72,25 @@ func TestFetchAsksWithTheLongLivedTokenAndForAllLimits(t *testing.T) {
 	}
 }
 
+// What a daemon gives, and how it cuts it to what the long-lived token has, was seen
+// with HTCondor 23.9.6.
+func TestAFetchedTokenThatIsNotAsAskedNamesTheLogin(t *testing.T) {
+	for name, claims := range map[string]map[string]any{
+		"less scope":       {"sub": "schedd@pool.example", "scope": "condor:/READ"},
+		"no limit":         {"sub": "schedd@pool.example"},
+		"another identity": {"sub": "other@pool.example", "scope": "condor:/READ condor:/ADVERTISE_SCHEDD"},
+	} {
+		claims["exp"] = time.Now().Add(time.Hour).Unix()
+		source, dir, _ := fetchFrom(t, "echo "+signed(t, claims), 90*24*time.Hour)
+		_, err := source.Issue(t.Context(), fetchRequest)
+		if f := asFault(t, err); f.Kind != agent.Configuration || !strings.Contains(f.Error(), "the token in "+dir+"/held;") || !strings.Contains(f.Error(), "tokenagent login pool") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestFetchTellsThatTheLongLivedTokenEnds(t *testing.T) {
-	soon := signed(t, map[string]any{"exp": time.Now().Add(30 * time.Minute).Unix()})
+	soon := asAsked(t, 30*time.Minute)
 	for name, c := range map[string]struct {
 		life time.Duration
 		note string
@@ -214,4 +237,19 @@ func faultText(faults config.Faults) string {
 	var text strings.Builder
 	faults.WriteText(&text)
 	return text.String()
+}
+
+func TestALookOnlineTellsOfTheLongLivedToken(t *testing.T) {
+	for life, want := range map[time.Duration]Finding{
+		0:                   {Mark: Wrong, Text: "tokenagent login pool"},
+		-time.Minute:        {Mark: Wrong, Text: " ended "},
+		time.Hour:           {Mark: Warning, Text: "tokenagent login pool"},
+		90 * 24 * time.Hour: {Mark: Fine, Text: "it ends "},
+	} {
+		source, _, _ := fetchFrom(t, "exit 1", life)
+		found := source.(*htcondorFetch).inquire(t.Context(), nil, nil)
+		if len(found) != 1 || found[0].Mark != want.Mark || !strings.Contains(found[0].Text, want.Text) {
+			t.Errorf("%v: %+v", life, found)
+		}
+	}
 }

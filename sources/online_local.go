@@ -77,6 +77,24 @@ func (s fileCopy) inquire(ctx context.Context, _ *Inquiry, _ []agent.Request) []
 	return []Finding{fine("file", "a token lies in %s that expires at %s", s.Path, t.Expires.UTC().Format(time.RFC3339))}
 }
 
+// inquire says how long the token to ask with lives. Nobody is asked: --issue does.
+func (s *htcondorFetch) inquire(ctx context.Context, _ *Inquiry, _ []agent.Request) []Finding {
+	const about = "long-lived token"
+	held, err := s.held()
+	if err != nil {
+		return []Finding{wrong(about, "%v", err)}
+	}
+	switch left := held.Until(agent.Now(ctx)); {
+	case held.IsZero():
+		return []Finding{fine(about, "it never ends; --issue asks with it")}
+	case left <= 0:
+		return []Finding{wrong(about, "%s", s.ended(held))}
+	case left < lastMonth:
+		return []Finding{warned(about, "%s", s.ends(held))}
+	}
+	return []Finding{fine(about, "it ends %s; --issue asks with it", held.UTC().Format(time.RFC3339))}
+}
+
 // inquire says whether the program is there.
 func (s *command) inquire(context.Context, *Inquiry, []agent.Request) []Finding {
 	path := s.program.Args[0]

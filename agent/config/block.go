@@ -55,6 +55,12 @@ type FileReader interface {
 	Files() []string
 }
 
+// A Keeper is a source with a folder to itself: what else lies there would be used
+// in the place of the file that it keeps, whose absolute path Keeps returns.
+type Keeper interface {
+	Keeps() (attr, file string)
+}
+
 // A Lifetimer is a source with a lifetime of its own for a token block that
 // names none: the Request given to it and to the sinks has that one then.
 // Sources that leave the lifetime to their issuer are none.

@@ -129,6 +129,7 @@ type loading struct {
 	tokens      map[string]*stanza
 	tokenOrder  []*stanza
 	written     map[location]writer
+	kept        map[location]writer // by what lies in folders that one source has to itself; see Keeper
 	contenders  []contender
 
 	shared     map[any]any     // see Block.Shared
@@ -158,6 +159,7 @@ func newLoading(paths []string, kinds Kinds, env Environment, m *meter) *loading
 		sources:    map[sourceName]*source{},
 		tokens:     map[string]*stanza{},
 		written:    map[location]writer{},
+		kept:       map[location]writer{},
 		shared:     map[any]any{},
 		hung:       map[string]bool{},
 		distrusted: map[string]bool{},

@@ -68,6 +68,10 @@ func (l *loading) decodeSource(s *source) cty.Value {
 		l.watched = append(l.watched, reader.Files()...)
 		l.readBy(s.name.String(), s.stanza.header, reader.Files()...)
 	}
+	if keeper, ok := s.Source.(Keeper); ok {
+		attr, file := keeper.Keeps()
+		b.keeps(s.name.String(), attr, file)
+	}
 	s.digest = l.sourceDigest(s, b)
 	return cty.CapsuleVal(sourceType, s)
 }

@@ -79,8 +79,28 @@ func (l *loading) readBy(who string, at hcl.Range, paths ...string) {
 	}
 }
 
-// writes reports a path that somebody writes or reads already.
+// keptAs stands for all files of a folder in loading.kept.
+const keptAs = "*"
+
+// keeps takes note of a folder that the source has to itself, and reports one that
+// another source has.
+func (b *Block) keeps(who, attr, file string) {
+	folder := filepath.Dir(file)
+	where := b.load.locate(filepath.Join(folder, keptAs))
+	if first, taken := b.load.kept[where]; taken {
+		b.Fault(attr, "duplicate "+attr, fmt.Sprintf("%s keeps its token in %s, at %s; name a folder of its own for each source", first.what, folder, placeText(first.at)))
+		return
+	}
+	b.load.kept[where] = writer{who, true, b.place(attr)}
+}
+
+// writes reports a path that somebody writes or reads already, or that lies in a
+// folder which a source has to itself.
 func (b *Block) writes(path string) {
+	if keeper, kept := b.load.kept[b.load.locate(filepath.Join(filepath.Dir(path), keptAs))]; kept {
+		b.Fault("path", "a token in the folder of a source", fmt.Sprintf("%s keeps the token that it asks with in %s, at %s, and would ask with this one in its place; write it elsewhere", keeper.what, filepath.Dir(path), placeText(keeper.at)))
+		return
+	}
 	where := b.load.locate(path)
 	first, taken := b.load.written[where]
 	switch {

@@ -67,7 +67,7 @@ agent {
   control   = "${path.config}/control.sock"
 }
 source "htcondor_fetch" "pool" {
-  token_dir = "${path.config}/requested"
+  token_dir = "${path.config}/condor/requested"
   pool      = "localhost:%d"
   type      = "COLLECTOR"
 }
@@ -80,7 +80,7 @@ token "schedd" {
 }
 `, p.port))
 	p.login(t)
-	if path := p.path("requested/requested"); modeOf(t, path) != 0o600 {
+	if path := p.path("condor/requested/requested"); modeOf(t, path) != 0o600 {
 		t.Errorf("%s has mode %v", path, modeOf(t, path))
 	}
 

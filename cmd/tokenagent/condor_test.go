@@ -142,3 +142,25 @@ token "collector" {
 		t.Errorf("got %s", got)
 	}
 }
+
+// HTCondor's client presents the first token of a folder: another one beside the
+// long-lived token would be asked with, and end after one lifetime.
+func TestALongLivedTokenHasItsFolderToItself(t *testing.T) {
+	dir := t.TempDir()
+	fakeProgram(t, "condor_token_fetch", "exit 1")
+	const source = "source \"htcondor_fetch\" %q {\n  token_dir = \"%s/held\"\n}\n"
+	const token = "token \"t\" {\n  source = source.htcondor_fetch.pool\n  subject = \"a@pool.example\"\n  scope = [\"condor:/READ\"]\n  sink \"file\" {\n    path = \"%s/%s/10-pool\"\n    create_dir = true\n  }\n}\n"
+	for name, c := range map[string]struct{ text, want string }{
+		"apart":                {fmt.Sprintf(source+token, "pool", dir, dir, "tokens"), ""},
+		"two sources":          {fmt.Sprintf(source+source+token, "pool", dir, "other", dir, dir, "tokens"), "source.htcondor_fetch.pool keeps its token in " + dir + "/held"},
+		"a sink in the folder": {fmt.Sprintf(source+token, "pool", dir, dir, "held"), "would ask with this one in its place"},
+	} {
+		file := filepath.Join(t.TempDir(), "tokenagent.hcl")
+		writeFile(t, file, []byte(c.text))
+		here := place{configs: []string{file}}
+		_, faults := here.read(t.Context(), false)
+		if got := faults.Error(); faults.HasErrors() != (c.want != "") || !strings.Contains(got, c.want) {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+}
