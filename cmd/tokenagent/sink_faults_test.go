@@ -194,7 +194,7 @@ func (f diskFault) wantLog(t *testing.T, log string) {
 		switch {
 		case strings.Contains(line, "token not written"):
 			failed = append(failed, line)
-		case strings.Contains(line, "again") && strings.Contains(line, "level=info"):
+		case strings.Contains(line, "works again"):
 			recovered = append(recovered, line)
 		}
 	}
