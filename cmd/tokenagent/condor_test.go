@@ -164,3 +164,33 @@ func TestALongLivedTokenHasItsFolderToItself(t *testing.T) {
 		}
 	}
 }
+
+// A server tells of a new key only from the second connection on: the first level is
+// asked for without a token (seen with HTCondor 23.9.6).
+func TestAPoolThatHasJustLearntAKeyIsAskedAgain(t *testing.T) {
+	const refused = "#AUTHENTICATE:1003:Failed to authenticate with any method|AUTHENTICATE:1004:Failed to authenticate using IDTOKENS\n# READ command to X is DENIED\n"
+	const allowed = "# READ command to X is ALLOWED\nAuthMethods = \"IDTOKENS\"\nMyRemoteUserName = \"a@pool.example\"\n"
+	const denied = "#SECMAN:2010:Received \"DENIED\" from server for user a@pool.example using method IDTOKENS.\n# WRITE command to X is DENIED\n"
+	for name, c := range map[string]struct {
+		second  string
+		grave   bool
+		unknown bool
+	}{
+		"then it knows the key":   {allowed, false, false},
+		"and still does not know": {refused, true, true},
+	} {
+		dir := t.TempDir()
+		writeFile(t, filepath.Join(dir, "1"), []byte(refused+denied))
+		writeFile(t, filepath.Join(dir, "2"), []byte(c.second+denied))
+		fakeProgram(t, "condor_ping", fmt.Sprintf("cd %s; if [ -e asked ]; then cat 2; else touch asked; cat 1; fi", dir))
+		h, err := ping{pool: "cm.example.org", kind: "COLLECTOR", method: "IDTOKENS"}.ask(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.judge(nil, nil)
+		text := fmt.Sprint(h.Findings)
+		if (h.ill() != nil) != c.grave || strings.Contains(text, "could not authenticate for READ") != c.unknown || strings.Contains(text, "allows nothing") {
+			t.Errorf("%s: %s", name, text)
+		}
+	}
+}

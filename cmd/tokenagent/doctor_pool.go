@@ -79,8 +79,13 @@ func (p ping) ask(ctx context.Context) (hearing, error) {
 		args = append(args, "-name", p.name)
 	}
 	args = append(append(args, "-long"), pingLevels...)
-	told, err := command{name: "condor_ping", args: args, env: p.environment(), user: p.user, patience: pingPatience}.run(ctx)
+	client := command{name: "condor_ping", args: args, env: p.environment(), user: p.user, patience: pingPatience}
+	told, err := client.run(ctx)
 	h.read(told)
+	if h.halfAuthenticated() {
+		told, err = client.run(ctx)
+		h.read(told)
+	}
 	switch {
 	case errors.Is(err, exec.ErrNotFound):
 		return h, errors.New("condor_ping is not in PATH: install HTCondor's programs (condor), or run doctor on a host that has them; nothing else proves that a pool takes a token")
@@ -163,7 +168,7 @@ func foreignEnvironment(env []string) (kept []string) {
 // read takes over what condor_ping printed: on standard output an ad for each
 // level, on standard error its log.
 func (h *hearing) read(told printed) {
-	h.Levels, h.Findings = []levelAnswer{}, []tokendir.Finding{}
+	h.Levels, h.Findings, h.PassedBy = []levelAnswer{}, []tokendir.Finding{}, nil
 	h.readAds(told.answer)
 	h.readLog(told.complaint)
 	slices.SortStableFunc(h.Levels, func(a, b levelAnswer) int {

@@ -90,6 +90,17 @@ func (h *hearing) authenticated() bool {
 	})
 }
 
+// halfAuthenticated reports whether the client was taken for the bearer of a token at
+// some levels, and could not authenticate at others. A server that has a new key
+// tells of it only from the second connection on (seen with 23.9.6).
+func (h *hearing) halfAuthenticated() bool {
+	return h.authenticated() && slices.ContainsFunc(h.Levels, levelAnswer.unauthenticated)
+}
+
+// unauthenticated reports whether the client could not authenticate, which says
+// nothing of the level.
+func (l levelAnswer) unauthenticated() bool { return strings.Contains(l.Error, "Failed to authenticate") }
+
 // notOffered reports whether client and server have no method in common: the
 // client then fails without a word of the method.
 func (h *hearing) notOffered() bool {
@@ -142,22 +153,27 @@ func (h *hearing) remedyRefused(sent *tokendir.Entry) string {
 
 // judgeLevels holds what is allowed against what the token's scope says.
 func (h *hearing) judgeLevels(sent *tokendir.Entry) {
-	var allowed []string
+	var allowed, unknown []string
 	for _, l := range h.Levels {
-		if l.Authorised {
+		switch {
+		case l.Authorised:
 			allowed = append(allowed, l.Level)
+		case l.unauthenticated():
+			unknown = append(unknown, l.Level)
+			h.fault("the client could not authenticate for "+l.Level+", so what the token allows there is not known: "+l.Error, "ask again; if it stays so, see the server's log (CollectorLog)")
 		}
 	}
 	if sent != nil {
 		for _, word := range sent.Token.Scope {
 			level, isLevel := strings.CutPrefix(word, "condor:/")
-			if isLevel && slices.Contains(pingLevels, level) && !slices.Contains(allowed, level) {
+			if isLevel && slices.Contains(pingLevels, level) && !slices.Contains(slices.Concat(allowed, unknown), level) {
 				h.fault("the scope of the token allows "+level+", the server does not",
 					fmt.Sprintf("add %s to ALLOW_%s in the server's configuration, then condor_reconfig there; or take the word out of the scope", orDash(sent.Token.Subject), level))
 			}
 		}
 	}
 	switch {
+	case len(unknown) > 0:
 	case len(allowed) == 0:
 		h.fault("the server took the token and allows nothing with it", "compare its scope and subject with the server's ALLOW_ knobs")
 	case len(allowed) == 1 && allowed[0] == "READ":

@@ -292,7 +292,7 @@ func (m machine) lives(t *testing.T, first, second release, remove string) {
 	}
 	m.run(t, "sh", "-e", "-c", shell+p.copyKey+`
 		[ "$(stat -c %a /etc/condor/passwords.d/ap1 /etc/tokenagent/keys/ap1 | uniq)" = 600 ] && [ "$(wc -c </etc/tokenagent/keys/ap1)" -gt 64 ]
-		rm /etc/condor/passwords.d/ap1`)
+		rm /etc/condor/passwords.d/ap1 /run/reconfigured`)
 	writeFile(t, m.path("/etc/tokenagent/conf.d/pool.hcl"), []byte(p.config))
 	if out, err := m.try("tokenagent", "check", "--strict"); err != nil {
 		t.Errorf("check: %v\n%s", err, out)
