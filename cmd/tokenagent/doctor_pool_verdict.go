@@ -99,7 +99,9 @@ func (h *hearing) halfAuthenticated() bool {
 
 // unauthenticated reports whether the client could not authenticate, which says
 // nothing of the level.
-func (l levelAnswer) unauthenticated() bool { return strings.Contains(l.Error, "Failed to authenticate") }
+func (l levelAnswer) unauthenticated() bool {
+	return strings.Contains(l.Error, "Failed to authenticate")
+}
 
 // notOffered reports whether client and server have no method in common: the
 // client then fails without a word of the method.
