@@ -233,10 +233,11 @@ func asFault(t *testing.T, err error) *agent.Fault {
 	return f
 }
 
+// faultText is what is wrong, on one line: where it is broken depends on paths.
 func faultText(faults config.Faults) string {
 	var text strings.Builder
 	faults.WriteText(&text)
-	return text.String()
+	return strings.Join(strings.Fields(text.String()), " ")
 }
 
 func TestALookOnlineTellsOfTheLongLivedToken(t *testing.T) {
