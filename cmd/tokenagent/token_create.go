@@ -94,9 +94,9 @@ func createConfigured(c *cobra.Command, from *place, names, claims []string) (ag
 	}
 	ctx, stop := untilSignal(c.Context())
 	defer stop()
-	cfg, err := from.load(ctx, false)
-	if err != nil {
-		return agent.Secret{}, err
+	cfg, faults := from.readAs(ctx, sinkless(), false)
+	if faults.HasErrors() {
+		return agent.Secret{}, from.refuse(faults.Errors())
 	}
 	chosen, err := choose(cfg.Renewers, names)
 	if err != nil {
