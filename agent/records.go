@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -59,7 +58,6 @@ type Remover interface {
 const (
 	betweenKeeps  = 10 * time.Second
 	betweenChecks = time.Minute
-	adoptPatience = 5 * time.Second // for a folder that hangs at the start, before a token is asked for anyway
 )
 
 // Remember makes the agent keep records, and go on where the last process
@@ -87,168 +85,18 @@ func (a *Agent) Remember(r Records) {
 }
 
 // orphanOf is the duty for the file of a definition that went while no agent ran.
-func orphanOf(k Record, s Sink) *duty {
-	e := &entry{Renewer: Renewer{Name: k.Token, DeleteRemoved: k.Delete}, gone: true}
-	d := &duty{entry: e, sink: s, path: k.Path, record: k, recalled: true}
-	e.duties = []*duty{{entry: e}, d} // there is no source to ask
-	return d
-}
-
 // recall prepares the adoption of an entry's files.
-func (a *Agent) recall(e *entry, recalled map[string]Record) {
-	same := !e.copies() // what is copied is read anew
-	for _, d := range e.sinks() {
-		k, known := recalled[d.path]
-		if _, can := d.sink.(Keeper); !known || !can {
-			same = false
-			continue
-		}
-		d.record, d.recalled = k, true
-		e.unheard++
-		same = same && k.Digest == e.Digest
-		a.schedule(d, a.now)
-	}
-	if same {
-		e.ask().asked = false
-		a.schedule(e.ask(), a.now.Add(adoptPatience))
-	}
-}
-
 // adoptionGoesOn reports whether the duty is an ask that need not be yet: the
 // sinks have yet to say whether the token lies there, and their folders answer.
-func (a *Agent) adoptionGoesOn(ask *duty) bool {
-	if ask.sink != nil || ask.asked || ask.entry.unheard == 0 {
-		return false
-	}
-	for _, d := range ask.entry.sinks() {
-		if d.recalled && a.now.Sub(d.lane.moved) < adoptPatience {
-			return true
-		}
-	}
-	return false
-}
-
 // adopted takes in whether a file of an earlier process is as it was.
-func (a *Agent) adopted(d *duty, o outcome) {
-	e := d.entry
-	d.recalled = false
-	switch {
-	case o.err == nil && o.difference == "":
-		d.inPlace = Token{Issued: d.record.Issued.UTC(), Expires: d.record.Expires.UTC()}
-	case o.difference != "":
-		d.inPlace = Token{}
-		a.about(d).Warnf("the file is not as it was when it was last recorded: %s; a new token is asked for", o.difference)
-	}
-	a.lookLater(d)
-	if e.unheard > 0 {
-		if e.unheard--; e.unheard == 0 {
-			a.adopt(e)
-		}
-	}
-}
-
 // adopt goes on with the token that lies in all sinks of the entry, or asks for
 // one now.
-func (a *Agent) adopt(e *entry) {
-	if e.ask().asked || e.ask().running {
-		return
-	}
-	first := e.sinks()[0].inPlace
-	for _, d := range e.sinks() {
-		if d.inPlace.IsZero() || d.inPlace != first || d.record.Digest != e.Digest {
-			a.schedule(e.ask(), a.now)
-			return
-		}
-	}
-	e.token = first
-	due, future := e.Schedule.Next(first), e.fromTheFuture(a.now)
-	if future && a.clockIsWrong() {
-		due = a.now.Add(min(due.Sub(first.Issued), clockPatience))
-	}
-	e.ask().asked = future && !a.clockIsWrong()
-	a.schedule(e.ask(), due)
-	if !e.ask().due.After(a.now) {
-		return
-	}
-	a.log.WithField("token", e.Name).WithField("expires", stamp(first.Expires)).WithField("renew_at", stamp(e.ask().due)).
-		Info("token adopted as an earlier agent left it")
-}
-
 // orphan takes on a file that no definition has any more: to remove it if that
 // is wanted, else to know of it for as long as it lies there.
-func (a *Agent) orphan(d *duty) {
-	_, keeper := d.sink.(Keeper)
-	if _, looker := d.sink.(Looker); !looker || !keeper || d.path == "" {
-		return
-	}
-	_, remover := d.sink.(Remover)
-	d.orphan, d.owed, d.remove = true, false, d.entry.DeleteRemoved && remover
-	d.lane = a.sinkLane(d.sink, d.entry)
-	a.orphans[d.path] = d
-	a.schedule(d, a.now)
-}
-
 // orphanSeen takes in what came of an attempt at an orphan.
-func (a *Agent) orphanSeen(d *duty, o outcome) {
-	if o.mark != nil { // it was being written when its definition went
-		d.record.Mark = o.mark
-	}
-	d.tried = d.tried || d.doing == removing || o.err != nil
-	switch {
-	case a.orphans[d.path] != d: // a definition has it again
-	case o.err != nil && d.doing == removing:
-		a.sinkFailed(d, o.err, "file of a removed definition not removed", "file of a removed definition still not removed")
-	case o.err != nil:
-		a.lookLater(d)
-	case o.difference != "":
-		a.forget(d) // what lies there is none of ours
-	case d.doing == removing:
-		a.forget(d)
-		a.about(d).Info("file removed, as its definition was")
-	case d.remove:
-		d.recalled = d.recalled && d.doing != adopting
-		a.schedule(d, a.now)
-	default:
-		d.recalled = d.recalled && d.doing != adopting
-		a.lookLater(d)
-	}
-}
-
 // forget ends an orphan: what lies there is none of ours any more.
-func (a *Agent) forget(d *duty) {
-	if a.orphans[d.path] == d {
-		delete(a.orphans, d.path)
-		a.timers.take(d)
-		d.lane.ready.take(d)
-		a.reopen(d.lane)
-		a.stale = true
-	}
-}
-
 // A Leftover is a file of ours that no definition has any more.
-type Leftover struct {
-	Token string `json:"token"` // the name of the definition that it was of
-	Path  string `json:"path"`
-}
-
 // Leftovers are the files of ours that no definition has any more, by path.
-func (a *Agent) Leftovers(ctx context.Context) (all []Leftover, err error) {
-	err = a.call(ctx, func() {
-		for _, r := range a.orphaned() {
-			all = append(all, Leftover{r.Token, r.Path})
-		}
-	})
-	return all, err
-}
-
-func (a *Agent) orphaned() (all []Record) {
-	for _, d := range a.orphans {
-		all = append(all, d.fullRecord())
-	}
-	slices.SortFunc(all, func(r, s Record) int { return cmp.Compare(r.Path, s.Path) })
-	return all
-}
-
 // fullRecord is the record with what its definition says.
 func (d *duty) fullRecord() Record {
 	r := d.record

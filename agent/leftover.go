@@ -1,0 +1,83 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"slices"
+)
+
+func orphanOf(k Record, s Sink) *duty {
+	e := &entry{Renewer: Renewer{Name: k.Token, DeleteRemoved: k.Delete}, gone: true}
+	d := &duty{entry: e, sink: s, path: k.Path, record: k, recalled: true}
+	e.duties = []*duty{{entry: e}, d} // there is no source to ask
+	return d
+}
+
+func (a *Agent) orphan(d *duty) {
+	_, keeper := d.sink.(Keeper)
+	if _, looker := d.sink.(Looker); !looker || !keeper || d.path == "" {
+		return
+	}
+	_, remover := d.sink.(Remover)
+	d.orphan, d.owed, d.remove = true, false, d.entry.DeleteRemoved && remover
+	d.lane = a.sinkLane(d.sink, d.entry)
+	a.orphans[d.path] = d
+	a.schedule(d, a.now)
+}
+
+func (a *Agent) orphanSeen(d *duty, o outcome) {
+	if o.mark != nil { // it was being written when its definition went
+		d.record.Mark = o.mark
+	}
+	d.tried = d.tried || d.doing == removing || o.err != nil
+	switch {
+	case a.orphans[d.path] != d: // a definition has it again
+	case o.err != nil && d.doing == removing:
+		a.sinkFailed(d, o.err, "file of a removed definition not removed", "file of a removed definition still not removed")
+	case o.err != nil:
+		a.lookLater(d)
+	case o.difference != "":
+		a.forget(d) // what lies there is none of ours
+	case d.doing == removing:
+		a.forget(d)
+		a.about(d).Info("file removed, as its definition was")
+	case d.remove:
+		d.recalled = d.recalled && d.doing != adopting
+		a.schedule(d, a.now)
+	default:
+		d.recalled = d.recalled && d.doing != adopting
+		a.lookLater(d)
+	}
+}
+
+func (a *Agent) forget(d *duty) {
+	if a.orphans[d.path] == d {
+		delete(a.orphans, d.path)
+		a.timers.take(d)
+		d.lane.ready.take(d)
+		a.reopen(d.lane)
+		a.stale = true
+	}
+}
+
+type Leftover struct {
+	Token string `json:"token"` // the name of the definition that it was of
+	Path  string `json:"path"`
+}
+
+func (a *Agent) Leftovers(ctx context.Context) (all []Leftover, err error) {
+	err = a.call(ctx, func() {
+		for _, r := range a.orphaned() {
+			all = append(all, Leftover{r.Token, r.Path})
+		}
+	})
+	return all, err
+}
+
+func (a *Agent) orphaned() (all []Record) {
+	for _, d := range a.orphans {
+		all = append(all, d.fullRecord())
+	}
+	slices.SortFunc(all, func(r, s Record) int { return cmp.Compare(r.Path, s.Path) })
+	return all
+}
