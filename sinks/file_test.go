@@ -158,6 +158,21 @@ func TestTheSameTokenIsNotWrittenAgain(t *testing.T) {
 	})
 }
 
+// An opaque token may keep its text and get a longer life; the file tells both.
+func TestTheSameTextWithAnotherExpiryIsWritten(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "token")
+	s := fine(t, pathLine(path)+`format = "json"`)
+	synctest.Test(t, func(t *testing.T) {
+		put(t, s, token("abc", time.Hour), true)
+		put(t, s, token("abc", 2*time.Hour), true)
+		content, err := os.ReadFile(path)
+		must(t, err)
+		if !strings.Contains(string(content), `"expires_in":7200`) {
+			t.Errorf("the file says %s", content)
+		}
+	})
+}
+
 func put(t testing.TB, s *file, k agent.Token, change bool) {
 	t.Helper()
 	if changed, err := s.Put(t.Context(), k); changed != change || err != nil {

@@ -310,6 +310,19 @@ func TestAnotherPoolIsAnotherDefinition(t *testing.T) {
 	}
 }
 
+// Another digest for the same definition has every token asked for again at the
+// upgrade that brings it.
+func TestTheDigestOfAPoolsTokenIsThatOfEarlierVersions(t *testing.T) {
+	const want = "7a4a87c949dde873c22701983c4ee0f8cc4735866175482b8e52760e69d7bb2c"
+	loaded, faults := loadBeside(t, installed, poolDir(t), pool()+scheddToken, false)
+	if faults.HasErrors() {
+		t.Fatal(faults)
+	}
+	if got := loaded.Renewers[0].Digest; got != want {
+		t.Errorf("got %s, and earlier versions made %s", got, want)
+	}
+}
+
 func TestNothingPrintsThePoolsKey(t *testing.T) {
 	s := newPool(t, "hello", "POOL")
 	private := s.key.Signing()[:8]

@@ -54,6 +54,8 @@ func TestDigestIsThatOfWhatWasSet(t *testing.T) {
 		{what: "null is not set", from: `lifetime = "1h"`, to: `lifetime = "1h"` + "\nsubject = null", same: true},
 		{what: "an audience", from: `["a"]`, to: `["b"]`},
 		{what: "the bounds of an audience", from: `["a"]`, to: `["a", "b"]`},
+		{what: "a claim's name", from: "a = 1", to: "aa = 1"}, // and not its place among the others
+		{what: "which attribute has the value", from: "audience = local.aud", to: "scope = local.aud"},
 		{what: "a claim's value", from: "a = 1", to: "a = 2"},
 		{what: "a claim's type", from: "a = 1", to: `a = "1"`},
 		{what: "a default is written down", from: `path = "/srv/t"`, to: "path = \"/srv/t\"\nmode = \"0600\""},
@@ -75,6 +77,15 @@ func TestDigestIsThatOfWhatWasSet(t *testing.T) {
 				t.Errorf("before %s, after %s", before, after)
 			}
 		})
+	}
+}
+
+// Another digest for the same definition has every token asked for again at the
+// upgrade that brings it.
+func TestDigestIsThatOfEarlierVersions(t *testing.T) {
+	const want = "a8c3458cf40db0675505e93b4dd5357df79d7a155f196cf4df45e414d971df45"
+	if got := digestOf(t, digested, "key", testEnvironment()); got != want {
+		t.Errorf("got %s, and earlier versions made %s", got, want)
 	}
 }
 
