@@ -44,7 +44,7 @@ var arrows = map[string][]string{
 var foreign = map[string][]string{
 	"github.com/agext/levenshtein":     {"agent/config"},
 	"github.com/coreos/go-systemd/v22": {"cmd/tokenagent"},
-	"github.com/fsnotify/fsnotify":     {"cmd/tokenagent"},
+	"github.com/fsnotify/fsnotify":     {"agent/watch"},
 	"github.com/go-jose/go-jose/v4":    {"sources", "sources/issuer", "sources/keys"},
 	"github.com/hashicorp/hcl/v2":      {"agent/config"},
 	"github.com/robfig/cron/v3":        {"agent", "agent/config"},
@@ -55,7 +55,7 @@ var foreign = map[string][]string{
 	"golang.org/x/oauth2":              {"sources/issuer"},
 	"golang.org/x/sync":                {"sources/issuer"},
 	"golang.org/x/time":                {"sources/issuer"},
-	"golang.org/x/sys/unix":            {"agent/control", "agent/host", "agent/program", "agent/state", "sources", "sources/refresh", "sinks", "sinks/safefile", "sinks/tokendir", "sources/keys", "cmd/tokenagent"},
+	"golang.org/x/sys/unix":            {"agent/control", "agent/host", "agent/program", "agent/state", "agent/watch", "sources", "sources/refresh", "sinks", "sinks/safefile", "sinks/tokendir", "sources/keys", "cmd/tokenagent"},
 }
 
 // withheld are the packages of the standard library, with the folders below

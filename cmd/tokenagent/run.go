@@ -19,6 +19,7 @@ import (
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/config"
 	"github.com/tokenagent/tokenagent/agent/control"
+	"github.com/tokenagent/tokenagent/agent/watch"
 )
 
 func newRun() *cobra.Command {
@@ -103,15 +104,15 @@ type daemon struct {
 	from    *place
 	log     *logrus.Logger
 	agent   *agent.Agent
-	watcher *watcher
+	watcher *watch.Watcher
 	manager *notifier
 	began   config.Settings // some of which only a restart changes
 
 	mu      sync.Mutex // one reload at a time
 	inUse   []agent.Renewer
-	all     bool      // require_all of the configuration in use
-	watched watchlist // for the configuration in use
-	said    string    // the faults as they were last logged
+	all     bool       // require_all of the configuration in use
+	watched watch.List // for the configuration in use
+	said    string     // the faults as they were last logged
 
 	refused atomic.Pointer[time.Time] // since when the configuration on disk is refused; nil: it is in use
 }
@@ -175,16 +176,32 @@ func (d *daemon) listen() (net.Listener, error) {
 
 // watch begins to watch the files of the configuration.
 func (d *daemon) watch(ctx context.Context, cfg *config.Config, since time.Time) {
-	d.watcher = newWatcher(d.log,
-		func() { d.reload(ctx) },
-		func(path string) { d.agent.Touched(ctx, path) })
-	d.follow(listOf(cfg), since)
+	d.watcher = watch.New(watch.Reports{
+		Changed: func() { d.reload(ctx) },
+		Touched: func(path string) { d.agent.Touched(ctx, path) },
+		Blind: func(err error) {
+			d.log.WithError(err).WithField("look_every", watch.LookEvery).
+				Warn("inotify does not watch all folders; changes are found by looking (see fs.inotify.max_user_watches and max_user_instances)")
+		},
+	})
+	d.follow(watchedFiles(cfg), since)
 }
 
 // follow watches these files from now on.
-func (d *daemon) follow(l watchlist, since time.Time) {
+func (d *daemon) follow(l watch.List, since time.Time) {
 	d.watched = l
 	d.watcher.Watch(l, since)
+}
+
+// watchedFiles are the files to watch for the configuration.
+func watchedFiles(cfg *config.Config) watch.List {
+	l := watch.List{Files: cfg.Files, Sinks: sinkPaths(cfg.Renewers)}
+	for _, r := range cfg.Renewers {
+		if f, ok := r.Source.(agent.Follower); ok && len(r.Sinks) > 0 {
+			l.Followed = append(l.Followed, f.Follows().Path)
+		}
+	}
+	return l
 }
 
 // sinkPaths are the files of all sinks.

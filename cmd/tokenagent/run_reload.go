@@ -29,7 +29,7 @@ func (d *daemon) reload(ctx context.Context) (agent.Replaced, error) {
 	d.noteRefusal(faults.HasErrors(), wall())
 	if faults.HasErrors() { // the change that mends it may be in a file of either
 		l := d.watched
-		l.files = union(l.files, cfg.Files)
+		l.Files = union(l.Files, cfg.Files)
 		d.follow(l, began)
 		return agent.Replaced{}, &control.Refusal{Reason: control.Configuration, Text: textOf(faults)}
 	}
@@ -38,7 +38,7 @@ func (d *daemon) reload(ctx context.Context) (agent.Replaced, error) {
 		return replaced, err
 	}
 	d.inUse, d.all = cfg.Renewers, cfg.Settings.RequireAll
-	d.follow(listOf(cfg), began)
+	d.follow(watchedFiles(cfg), began)
 	d.adopt(cfg.Settings)
 	d.log.WithFields(logrus.Fields{
 		"added": replaced.Added, "changed": replaced.Changed, "unchanged": replaced.Unchanged, "removed": replaced.Removed,

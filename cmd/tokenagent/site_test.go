@@ -294,3 +294,20 @@ func count(t *testing.T, variable string, usual int) int {
 	check(t, err)
 	return n
 }
+
+func put(t *testing.T, path, text string) {
+	t.Helper()
+	check(t, os.WriteFile(path, []byte(text), 0o600))
+}
+
+func move(t *testing.T, from, to string) {
+	t.Helper()
+	check(t, os.Rename(from, to))
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

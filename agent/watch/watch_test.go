@@ -1,8 +1,7 @@
-package main
+package watch
 
 import (
 	"context"
-	"io"
 	"os"
 	"path/filepath"
 	"sync"
@@ -10,7 +9,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/sirupsen/logrus"
 )
 
 // A scene is a folder with a configuration file that a watcher watches.
@@ -27,11 +25,13 @@ func newScene(t *testing.T, file, sink string, prepare func(folder string)) scen
 	s := scene{folder: t.TempDir(), changed: make(chan struct{}, 100), touched: make(chan string, 100)}
 	prepare(s.folder)
 	s.file = filepath.Join(s.folder, file)
-	log := logrus.New()
-	log.SetOutput(io.Discard)
-	w := newWatcher(log, func() { s.changed <- struct{}{} }, func(p string) { s.touched <- p })
+	w := New(Reports{
+		Changed: func() { s.changed <- struct{}{} },
+		Touched: func(p string) { s.touched <- p },
+		Blind:   func(err error) { t.Error(err) },
+	})
 	long := time.Now().Add(time.Hour) // nothing counts as written while it was read
-	w.Watch(watchlist{files: []string{s.file}, sinks: []string{filepath.Join(s.folder, sink)}, followed: []string{filepath.Join(s.folder, "upstream/token")}}, long)
+	w.Watch(List{Files: []string{s.file}, Sinks: []string{filepath.Join(s.folder, sink)}, Followed: []string{filepath.Join(s.folder, "upstream/token")}}, long)
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { w.Run(ctx) })
@@ -40,7 +40,7 @@ func newScene(t *testing.T, file, sink string, prepare func(folder string)) scen
 }
 
 // soonEnough is before the look that would find what inotify did not tell.
-const soonEnough = pollWait * 3 / 4
+const soonEnough = LookEvery * 3 / 4
 
 func (s scene) mustNotice(t *testing.T, what string) {
 	t.Helper()
@@ -215,8 +215,8 @@ func TestFileChangedWhileItWasReadIsReadAgain(t *testing.T) {
 	began := time.Now()
 	put(t, file, "one")
 	var changed int
-	w := newWatcher(logrus.New(), func() { changed++ }, nil)
-	w.Watch(watchlist{files: []string{file}}, began)
+	w := New(Reports{Changed: func() { changed++ }})
+	w.Watch(List{Files: []string{file}}, began)
 	w.look()
 	w.look()
 	if changed != 1 {
@@ -229,11 +229,8 @@ func TestWithoutInotifyTheLookRemains(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "a.hcl")
 	put(t, file, "one")
 	var changed int
-	log := logrus.New()
-	log.SetOutput(io.Discard)
-	w := &watcher{log: log, changed: func() { changed++ }}
-	w.exhausted(os.ErrInvalid)
-	w.Watch(watchlist{files: []string{file}}, time.Now().Add(time.Hour))
+	w := &Watcher{reports: Reports{Changed: func() { changed++ }}}
+	w.Watch(List{Files: []string{file}}, time.Now().Add(time.Hour))
 	put(t, file, "longer")
 	w.look()
 	if changed != 1 {
@@ -282,4 +279,15 @@ func TestAFileThatASourceFollowsIsToldOfAndIsNoReasonToLoad(t *testing.T) {
 		t.Error("nothing was told")
 	}
 	s.mustNotNotice(t, "a file that a source follows")
+}
+
+func TestThatInotifyIsExhaustedIsReportedOnce(t *testing.T) {
+	t.Parallel()
+	var reported []error
+	w := &Watcher{reports: Reports{Blind: func(err error) { reported = append(reported, err) }}}
+	w.reportBlind(os.ErrInvalid)
+	w.reportBlind(os.ErrInvalid)
+	if len(reported) != 1 {
+		t.Errorf("reported %v", reported)
+	}
 }

@@ -1,0 +1,330 @@
+// Package watch notices when files change: by inotify, and by a look at each of
+// them once a minute. It never waits long for a folder whose server is gone.
+package watch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+	"golang.org/x/sys/unix"
+)
+
+// LookEvery is how often a Watcher looks at all files: a change that inotify did
+// not report is found by then.
+const LookEvery = time.Minute
+
+const (
+	quiet    = 250 * time.Millisecond // a change is complete when nothing has happened for this long
+	patience = time.Second            // but files that never rest are looked at this often
+	mostHung = 3                      // folders that are waited for; each takes a thread
+)
+
+// A Watcher reports when files change. It watches folders, not files: editors,
+// `sed -i` and Kubernetes replace a file by a new one. Events alone are no change:
+// after a moment of quiet the files are looked at and must differ from before.
+type Watcher struct {
+	reports Reports
+	notify  *fsnotify.Watcher // nil: inotify is exhausted, and only the looks remain
+	blind   bool              // has been reported
+
+	mu      sync.Mutex
+	seen    map[string]string          // each of List.Files, as it was before it was read
+	sinks   map[string]bool            // List.Sinks
+	follow  map[string]string          // each of List.Followed, as it was last seen
+	folders []string                   // those to watch
+	hung    map[string]<-chan struct{} // those that were asked and have not answered; closed when they have
+}
+
+// Reports are what a Watcher calls, one at a time.
+type Reports struct {
+	Changed func()            // one of List.Files has changed
+	Touched func(path string) // something happened to one of List.Sinks, or one of List.Followed has changed
+	Blind   func(error)       // inotify does not watch all folders: changes take up to LookEvery; called once
+}
+
+// A List is what is watched for one configuration. All paths are absolute.
+type List struct {
+	Files    []string // files and folders that the configuration is read from; a folder counts by the names of its *.hcl files
+	Sinks    []string // the files of its sinks
+	Followed []string // the files that its sources follow
+}
+
+// New returns a Watcher of nothing yet. It calls Changed and Touched only in Run.
+func New(reports Reports) *Watcher {
+	w := &Watcher{reports: reports, hung: map[string]<-chan struct{}{}}
+	notify, err := fsnotify.NewWatcher()
+	if err != nil {
+		w.reportBlind(err)
+		return w
+	}
+	w.notify = notify
+	return w
+}
+
+// Seen notes how the files look now: they are about to be read.
+func (w *Watcher) Seen() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	differing(w.seen, slices.Collect(maps.Keys(w.seen)))
+}
+
+// Watch watches the files of the list instead of those before. They were read
+// after the time since: one that has changed since then counts as changed.
+func (w *Watcher) Watch(l List, since time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	folders := map[string]bool{}
+	answering, hanging := w.parted(l.Followed)
+	for _, f := range slices.Concat(l.Files, answering) {
+		for _, place := range places(f) {
+			folders[place] = true
+		}
+	}
+	w.seen = looks(w.seen, l.Files, since)
+	w.follow = looks(w.follow, answering, since)
+	for _, f := range hanging { // looked at when it answers
+		w.follow[f] = ""
+		folders[filepath.Dir(f)] = true
+	}
+	w.sinks = make(map[string]bool, len(l.Sinks))
+	for _, s := range l.Sinks {
+		w.sinks[s] = true
+		folders[filepath.Dir(s)] = true
+	}
+	w.folders = slices.Sorted(maps.Keys(folders))
+	w.arm()
+}
+
+// parted separates the files whose folders answer from those whose folders hang.
+func (w *Watcher) parted(files []string) (answering, hanging []string) {
+	for _, f := range files {
+		if w.answers(filepath.Dir(f)) {
+			answering = append(answering, f)
+		} else {
+			hanging = append(hanging, f)
+		}
+	}
+	return answering, hanging
+}
+
+// looks are how the files look; those that were seen before keep what was seen.
+func looks(before map[string]string, files []string, since time.Time) map[string]string {
+	all := make(map[string]string, len(files))
+	for _, f := range files {
+		look, known := before[f]
+		if !known {
+			look = lookAt(f, since)
+		}
+		all[f] = look
+	}
+	return all
+}
+
+// Run watches until ctx is done.
+func (w *Watcher) Run(ctx context.Context) {
+	var events chan fsnotify.Event
+	var errs chan error
+	if w.notify != nil {
+		defer w.notify.Close()
+		events, errs = w.notify.Events, w.notify.Errors
+	}
+	poll := time.NewTicker(LookEvery)
+	defer poll.Stop()
+	var settled <-chan time.Time
+	var began time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case e := <-events:
+			if w.event(e) {
+				continue
+			}
+			if settled == nil {
+				began = time.Now()
+			}
+			settled = time.After(min(quiet, max(patience-time.Since(began), 0)))
+		case <-errs: // the kernel's queue ran over: events are lost, so look
+			settled = time.After(quiet)
+		case <-settled:
+			settled = nil
+			w.look()
+		case <-poll.C:
+			w.look()
+		}
+	}
+}
+
+// event passes on what happens to a sink's file. It reports whether the event
+// needs no look at the files.
+func (w *Watcher) event(e fsnotify.Event) bool {
+	w.mu.Lock()
+	sink := w.sinks[e.Name]
+	w.mu.Unlock()
+	if sink {
+		w.reports.Touched(e.Name)
+	}
+	return sink || strings.HasPrefix(filepath.Base(e.Name), ".tokenagent.")
+}
+
+// look reports which files differ from when they were last seen.
+func (w *Watcher) look() {
+	w.mu.Lock()
+	w.arm()
+	followed, _ := w.parted(slices.Collect(maps.Keys(w.follow)))
+	changed, touched := differing(w.seen, slices.Collect(maps.Keys(w.seen))), differing(w.follow, followed)
+	w.mu.Unlock()
+	for _, f := range touched {
+		w.reports.Touched(f)
+	}
+	if len(changed) > 0 {
+		w.reports.Changed()
+	}
+}
+
+// differing returns the files that differ from seen, and notes how they look now.
+func differing(seen map[string]string, files []string) (all []string) {
+	for _, f := range files {
+		now := lookAt(f, time.Time{})
+		if now != seen[f] {
+			all = append(all, f)
+		}
+		seen[f] = now
+	}
+	return all
+}
+
+// arm watches the folders that exist and are not watched yet: at first all, later
+// those that were created or replaced. For a missing folder it watches the nearest
+// one above it.
+func (w *Watcher) arm() {
+	if w.notify == nil {
+		return
+	}
+	watched := map[string]bool{}
+	for _, f := range w.notify.WatchList() {
+		watched[f] = true
+	}
+	for _, f := range w.folders {
+		for ; !watched[f] && w.answers(f); f = filepath.Dir(f) {
+			watched[f] = true
+			err := w.notify.Add(f)
+			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+				continue
+			}
+			if err != nil && !errors.Is(err, fs.ErrPermission) { // looks find what happens in a folder that only its owner may watch
+				w.reportBlind(fmt.Errorf("%s: %w", f, err))
+			}
+			break
+		}
+	}
+}
+
+// answers reports whether the file system of the folder answers. Where its server
+// is gone every call hangs, so another goroutine asks, and the next look asks again.
+func (w *Watcher) answers(folder string) bool {
+	wait := patience
+	answer, before := w.hung[folder]
+	switch {
+	case before:
+		wait = 0
+	case len(w.hung) >= mostHung:
+		return false
+	default:
+		answer = ask(folder)
+		w.hung[folder] = answer
+	}
+	select {
+	case <-answer:
+		delete(w.hung, folder)
+		return true
+	case <-time.After(wait):
+		return false
+	}
+}
+
+// ask asks the file system for the folder. Any answer will do.
+func ask(folder string) <-chan struct{} {
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		_, _ = os.Stat(folder)
+	}()
+	return answered
+}
+
+func (w *Watcher) reportBlind(err error) {
+	if !w.blind {
+		w.blind = true
+		w.reports.Blind(err)
+	}
+}
+
+// places are the folders to watch for changes of path: its own, that of each
+// symlink on the way to it, and path itself where it is a folder.
+func places(path string) []string {
+	const most = 40 // symlinks, as in path_resolution(7)
+	found := []string{filepath.Dir(path)}
+	for range most {
+		link, target, ok := firstLink(path)
+		if !ok {
+			break
+		}
+		found = append(found, filepath.Dir(link))
+		path = target
+	}
+	if info, err := os.Lstat(path); err == nil && info.IsDir() {
+		found = append(found, path)
+	}
+	return append(found, filepath.Dir(path))
+}
+
+// firstLink finds the first symlink on the way to path, and the path with that link
+// replaced by its target.
+func firstLink(path string) (link, target string, ok bool) {
+	for i := 1; i <= len(path); i++ {
+		if i < len(path) && path[i] != '/' {
+			continue
+		}
+		to, err := os.Readlink(path[:i])
+		if err != nil {
+			continue
+		}
+		if !filepath.IsAbs(to) {
+			to = filepath.Join(filepath.Dir(path[:i]), to)
+		}
+		return path[:i], filepath.Join(to, path[i:]), true
+	}
+	return "", "", false
+}
+
+// coarse is how far the clock of a file system may lag behind time.Now.
+const coarse = 10 * time.Millisecond
+
+// lookAt returns the same text for the same state of a file. A folder counts by the
+// names of the *.hcl files in it; each of these is watched by itself. A file that
+// changed after since, where since is not zero, looks like no other.
+func lookAt(path string, since time.Time) string {
+	var s unix.Stat_t
+	if err := unix.Stat(path, &s); err != nil {
+		return err.Error()
+	}
+	if s.Mode&unix.S_IFMT == unix.S_IFDIR {
+		names, _ := filepath.Glob(filepath.Join(path, "*.hcl"))
+		return fmt.Sprintf("%q", names)
+	}
+	if !since.IsZero() && time.Unix(s.Ctim.Unix()).After(since.Add(-coarse)) {
+		return "changed while it was read"
+	}
+	return fmt.Sprint(s.Dev, s.Ino, s.Size, s.Mode, s.Uid, s.Gid, s.Mtim, s.Ctim)
+}
