@@ -27,10 +27,9 @@ type Agent struct {
 	entries  map[string]*entry
 	paths    map[string]*duty // the sink duty for a path
 	lanes    map[any]*lane
-	timers   queue[*duty] // by due time
-	open     queue[*lane] // lanes that could start a duty, by its urgency
-	resting  queue[*lane] // lanes of issuers that are to be left alone for a while, by its end
-	twins    map[twin][]*entry
+	timers   queue[*duty]        // by due time
+	open     queue[*lane]        // lanes that could start a duty, by its urgency
+	resting  queue[*lane]        // lanes of issuers that are to be left alone for a while, by its end
 	follow   map[string][]*entry // by the path that their source follows
 	young    []*duty             // running for less than stuckAfter, oldest first
 	busy     map[string]*duty    // by the path that is being written or looked at
@@ -74,7 +73,6 @@ func NewAt(wall func() time.Time, log logrus.FieldLogger, renewers []Renewer) *A
 		entries: map[string]*entry{},
 		paths:   map[string]*duty{},
 		lanes:   map[any]*lane{},
-		twins:   map[twin][]*entry{},
 		follow:  map[string][]*entry{},
 		busy:    map[string]*duty{},
 		orphans: map[string]*duty{},

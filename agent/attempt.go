@@ -33,7 +33,6 @@ type outcome struct {
 	first      bool            // no acceptable token lay in the sink before
 	owed       []Owed          // the hooks that were recorded before the write
 	unkept     error           // why they would not survive a power cut
-	retry      time.Time       // of a source that failed: when it is asked again
 	then       func()          // of what was done aside: what is left to do in the loop
 	err        error
 }
@@ -57,9 +56,6 @@ func (a *Agent) begin(d *duty) {
 		a.busy[d.path] = d
 	}
 	run := a.attempt(d)
-	if d.doing == asking {
-		a.gather(d)
-	}
 	go func() {
 		var o outcome
 		if err := shielded(func() { o = run() }); err != nil {
@@ -288,7 +284,7 @@ func (a *Agent) finish(o outcome) {
 	a.conclude(d, o)
 }
 
-// finishAsk takes in the answer of a source, for all that asked.
+// finishAsk takes in the answer of a source.
 func (a *Agent) finishAsk(d *duty, o outcome) {
 	if a.ctx.Err() != nil {
 		d.running = false
@@ -298,18 +294,11 @@ func (a *Agent) finishAsk(d *duty, o outcome) {
 	if o.err == nil {
 		o.err = admit(o.token, a.now)
 	}
-	together, soon := a.concerned(d, &o)
 	a.answered(d, o)
-	for _, t := range together {
-		a.conclude(t, o)
-	}
-	for _, t := range soon {
-		t.forced, t.asked = t.asked, false
-		a.conclude(t, o)
-	}
+	a.conclude(d, o)
 }
 
-// conclude takes in what came of an attempt for one duty.
+// conclude takes in what came of an attempt.
 func (a *Agent) conclude(d *duty, o outcome) {
 	d.running = false
 	if d.entry.gone {

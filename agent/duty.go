@@ -16,7 +16,6 @@ type entry struct {
 	shorter bool   // it was said that its tokens live shorter than was asked for
 	noted   string // the last Note that was logged
 	besides string // the last Beside that was logged
-	twin    twin
 }
 
 func (e *entry) ask() *duty     { return e.duties[0] }
@@ -41,7 +40,6 @@ type duty struct {
 
 	deadline time.Time // the entry's expiry when the duty fell due
 	awaited  bool      // somebody waited for it then
-	twins    []*duty   // what the running ask does as well, see twin
 	again    bool      // the source is asked again, after a failure
 
 	owed     bool      // the entry's token is not in the sink yet
@@ -102,7 +100,7 @@ func (a *Agent) issued(d *duty, o outcome) {
 	e := d.entry
 	switch {
 	case o.err != nil:
-		a.askFailed(d, faultOf(o.err, Transient), o.retry)
+		a.askFailed(d, faultOf(o.err, Transient))
 	case e.copies() && o.token.Secret.Equal(e.token.Secret): // it has not changed
 		a.schedule(d, e.atMost(e.Schedule.Next(o.token), a.now))
 		a.recovered(d)
@@ -122,10 +120,11 @@ func (a *Agent) issued(d *duty, o outcome) {
 	}
 }
 
-func (a *Agent) askFailed(d *duty, f *Fault, retry time.Time) {
+func (a *Agent) askFailed(d *duty, f *Fault) {
+	due := a.now.Add(askWait(f, d.trouble.nth(f), d.entry.expiry().Sub(a.now)))
 	d.trouble.add(f, a.now)
 	d.trouble.last = a.now
-	a.schedule(d, retry)
+	a.schedule(d, due)
 	a.logFailure(d, "token not renewed", "token still not renewed")
 }
 
@@ -255,13 +254,6 @@ func (a *Agent) scheduleAt(d *duty, due time.Time) {
 	if !d.running && !(d.entry.idle && d.sink == nil) {
 		a.timers.put(d)
 	}
-}
-
-func later(t, u time.Time) time.Time {
-	if t.After(u) {
-		return t
-	}
-	return u
 }
 
 // shift moves the times that count from now, after the clock was set by step.

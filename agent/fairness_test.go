@@ -174,36 +174,6 @@ func names(renewers []Renewer) (all string) {
 	return all
 }
 
-func TestTwinsThatFailAreAskedForOnce(t *testing.T) {
-	for kind, most := range map[Kind]int{Configuration: 20, Transient: 180} {
-		synctest.Test(t, func(t *testing.T) {
-			i := &fakeIssuer{life: time.Hour}
-			shared := &issuerSource{fakeIssuer: i, name: "shared"}
-			var renewers []Renewer
-			for k := range 100 {
-				name := fmt.Sprint(k)
-				renewers = append(renewers, Renewer{Name: name, Source: shared, Sinks: []Sink{&expirySink{}}, Schedule: Schedule{Jitter: Jitter("host", name)}})
-			}
-			a := started(t, silent(), renewers...)
-			time.Sleep(time.Minute)
-			i.set(func() { i.fail = func(time.Time) error { return &Fault{Kind: kind, Err: errors.New("no")} } })
-			asked := len(i.asked())
-			time.Sleep(3 * time.Hour)
-			if n := len(i.asked()) - asked; n > most {
-				t.Errorf("%v: asked %d times in three hours", kind, n)
-			}
-			i.set(func() { i.fail = nil })
-			must(a.Refresh(t.Context(), "7"))
-			time.Sleep(time.Second)
-			for _, s := range must(a.Status(t.Context())) {
-				if s.State != Valid || s.Failing != nil {
-					t.Errorf("%v: %s is %s, though a twin was given its token", kind, s.Name, s.State)
-				}
-			}
-		})
-	}
-}
-
 func TestATokenThatIsLostWhileItWaitsForItsIssuerWaitsNoLonger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk, i := &fakeDisk{}, &fakeIssuer{life: 24 * time.Hour}
@@ -229,41 +199,4 @@ func TestATokenThatIsLostWhileItWaitsForItsIssuerWaitsNoLonger(t *testing.T) {
 			}
 		}
 	})
-}
-
-func TestTwinsFromTheFutureAreReplacedThoughTheFirstAttemptFails(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		clock, i := &steppedClock{}, &fakeIssuer{life: 12 * time.Hour}
-		shared := clockedIssuer{&issuerSource{fakeIssuer: i}, clock}
-		a, b := &fakeSink{path: "/t/a"}, &fakeSink{path: "/t/b"}
-		clock.started(t, nil, Renewer{Name: "a", Source: shared, Sinks: []Sink{a}}, Renewer{Name: "b", Source: shared, Sinks: []Sink{b}})
-		i.set(func() {
-			i.fail = func(time.Time) error {
-				if len(i.asked()) == 2 {
-					return errDown
-				}
-				return nil
-			}
-		})
-		clock.step(-3 * time.Hour)
-		time.Sleep(2 * time.Minute)
-		for _, s := range []*fakeSink{a, b} {
-			if got, _ := s.holds(); got.Issued.After(clock.now()) {
-				t.Errorf("%s: the token is of %v ahead", s.path, got.Issued.Sub(clock.now()))
-			}
-		}
-	})
-}
-
-// A clockedIssuer stamps its tokens by a clock that can be set.
-type clockedIssuer struct {
-	*issuerSource
-	clock *steppedClock
-}
-
-func (s clockedIssuer) Issue(ctx context.Context, r Request) (Token, error) {
-	sent := s.clock.now()
-	t, err := s.issuerSource.Issue(ctx, r)
-	t.Issued, t.Expires = sent, sent.Add(s.fakeIssuer.life)
-	return t, err
 }

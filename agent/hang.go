@@ -71,10 +71,8 @@ func (a *Agent) untilHang(wait time.Duration) time.Duration {
 func (a *Agent) hangs(d *duty) {
 	a.hanging++
 	d.lane.hanging++
-	for _, one := range append([]*duty{d}, d.twins...) {
-		one.hanging = true
-		a.failBy(one, one.hangFault())
-	}
+	d.hanging = true
+	a.failBy(d, d.hangFault())
 }
 
 // blocks makes a duty fail that waits behind one that hangs.
@@ -148,7 +146,5 @@ func (a *Agent) isBack(d *duty) {
 	}
 	a.hanging--
 	d.lane.hanging--
-	for _, one := range append([]*duty{d}, d.twins...) {
-		one.hanging = false
-	}
+	d.hanging = false
 }

@@ -328,57 +328,40 @@ func TestRetryAfterNeverOutlivesAToken(t *testing.T) {
 	})
 }
 
-func TestTokensThatAskForTheSameAreAskedForOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		i := &fakeIssuer{life: time.Hour, takes: time.Second}
-		shared := &issuerSource{fakeIssuer: i, name: "shared"}
-		var renewers []Renewer
-		var sinks []*expirySink
-		for k := range 10 {
-			sink, name := &expirySink{}, fmt.Sprint(k)
-			sinks = append(sinks, sink)
-			renewers = append(renewers, Renewer{Name: name, Source: shared, Sinks: []Sink{sink},
-				Request:  Request{Audience: []string{fmt.Sprint(k / 5)}}, // two kinds of request
-				Schedule: Schedule{Jitter: Jitter("host", name)}})
-		}
-		started(t, silent(), renewers...)
-		time.Sleep(10 * time.Hour)
-		if n := len(i.asked()); n < 40 || n > 46 {
-			t.Errorf("asked %d times in ten hours for two requests", n)
-		}
-		for k, s := range sinks {
-			if s.expired() > 0 || s.token().IsZero() {
-				t.Errorf("token %d was expired for %v", k, s.expired())
-			}
-		}
-	})
-}
-
-func TestTwinsFailAndRecoverTogether(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		i := &fakeIssuer{life: time.Hour, fail: func(time.Time) error { return errDown }}
-		shared := &issuerSource{fakeIssuer: i, name: "shared"}
-		var renewers []Renewer
-		for k := range 3 {
-			renewers = append(renewers, Renewer{Name: fmt.Sprint(k), Source: shared, Sinks: []Sink{&expirySink{}}})
-		}
-		a := started(t, silent(), renewers...)
-		for _, s := range must(a.Status(t.Context())) {
-			if s.Failing == nil {
-				t.Errorf("%s does not fail", s.Name)
-			}
-		}
-		if n := len(i.asked()); n != 1 {
-			t.Errorf("asked %d times", n)
-		}
-		i.set(func() { i.fail = nil })
-		time.Sleep(time.Minute)
-		for _, s := range must(a.Status(t.Context())) {
-			if s.State != Valid || s.Failing != nil {
-				t.Errorf("%s is %s, fails with %+v", s.Name, s.State, s.Failing)
-			}
-		}
-	})
+// One definition with several sinks is asked for once; several definitions are asked
+// for each by itself, though they want the same.
+func TestADefinitionIsAskedForByItselfWhateverItsSinks(t *testing.T) {
+	for name, c := range map[string]struct{ definitions, sinks, least, most int }{
+		"ten definitions":           {10, 1, 200, 230},
+		"one definition, ten sinks": {1, 10, 20, 23},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				i := &fakeIssuer{life: time.Hour, takes: time.Second}
+				shared := &issuerSource{fakeIssuer: i, name: "shared"}
+				var renewers []Renewer
+				var sinks []*expirySink
+				for k := range c.definitions {
+					r := Renewer{Name: fmt.Sprint(k), Source: shared, Schedule: Schedule{Jitter: Jitter("host", fmt.Sprint(k))}}
+					for range c.sinks {
+						sinks = append(sinks, &expirySink{})
+						r.Sinks = append(r.Sinks, sinks[len(sinks)-1])
+					}
+					renewers = append(renewers, r)
+				}
+				started(t, silent(), renewers...)
+				time.Sleep(10 * time.Hour)
+				if n := len(i.asked()); n < c.least || n > c.most {
+					t.Errorf("asked %d times in ten hours", n)
+				}
+				for k, s := range sinks {
+					if s.expired() > 0 || s.token().IsZero() {
+						t.Errorf("sink %d was expired for %v", k, s.expired())
+					}
+				}
+			})
+		})
+	}
 }
 
 func TestAHangingIssuerMakesNoLocalTokenLate(t *testing.T) {
@@ -468,25 +451,4 @@ func (c *heardCommand) has(token string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return strings.Contains(c.all.String(), token+"\n")
-}
-
-func TestTwinsThatReloadsBringAreAskedForOnceToo(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		i := &fakeIssuer{life: time.Hour}
-		var renewers []Renewer
-		a := New(silent(), nil)
-		begun(t, a)
-		for k := range 6 { // each reload makes another source of the same definition
-			name := fmt.Sprint(k)
-			renewers = append(renewers, Renewer{Name: name, Source: &issuerSource{fakeIssuer: i, name: name}, Origin: "iam", Digest: name,
-				Sinks: []Sink{&expirySink{}}, Schedule: Schedule{Jitter: Jitter("host", name)}})
-			must(a.Replace(t.Context(), renewers))
-			time.Sleep(10 * time.Second)
-		}
-		before := len(i.asked())
-		time.Sleep(10 * time.Hour)
-		if n := len(i.asked()) - before; n < 20 || n > 25 {
-			t.Errorf("asked %d times in ten hours for one request", n)
-		}
-	})
 }

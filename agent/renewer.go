@@ -10,7 +10,6 @@ import (
 type Renewer struct {
 	Name          string // as people write it: pilot, or pilot["ce1.example.org"]
 	Source        Source
-	Origin        string // equal for Sources of one definition, over reloads; "": the Source is of none but itself
 	Request       Request
 	Sinks         []Sink
 	Schedule      Schedule

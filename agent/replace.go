@@ -83,7 +83,6 @@ func (a *Agent) takeOver(e *entry, n Renewer) {
 // it takes over what lies in the sinks that both have.
 func (a *Agent) newEntry(n Renewer, old *entry) *entry {
 	e := &entry{Renewer: n}
-	e.twin = twinOf(e)
 	e.duties = []*duty{{entry: e, asked: true, lane: a.sourceLane(e)}}
 	for _, s := range n.Sinks {
 		d := &duty{entry: e, sink: s, lane: a.sinkLane(s, e)}

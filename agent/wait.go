@@ -73,3 +73,17 @@ func doubled(first time.Duration, n int, most time.Duration) time.Duration {
 func between(least, most time.Duration) time.Duration {
 	return least + rand.N(most-least+1)
 }
+
+func earlier(t, u time.Time) time.Time {
+	if t.Before(u) {
+		return t
+	}
+	return u
+}
+
+func later(t, u time.Time) time.Time {
+	if t.After(u) {
+		return t
+	}
+	return u
+}

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -74,7 +73,6 @@ func (l *loading) decodeToken(s *stanza, in *instance) (agent.Renewer, bool) {
 	b.check(from, r.Request)
 	b.contend(from, r)
 	b.circles(from)
-	r.Origin = from.name.String() + " " + hex.EncodeToString(from.digest)
 	r.Source, r.Accept, r.Digest = from.Source, accept(r.Request, from.Source), digest.hex()
 	return r, ok
 }
