@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -41,32 +42,70 @@ func (l *loading) read() {
 	}
 }
 
+// dropIns is the folder of further files, beside a configuration or in a folder of it.
+const dropIns = "conf.d"
+
 // expand gives the files that a path stands for.
 func (l *loading) expand(path string) []string {
-	folder, optional := strings.CutSuffix(path, "/*.hcl")
-	if info, err := os.Stat(folder); err == nil && !info.IsDir() && !optional {
-		return []string{path}
+	if folder, optional := strings.CutSuffix(path, "/*.hcl"); optional {
+		names, err := l.list(folder)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			l.unreadable(path, err)
+		}
+		return names
 	}
+	info, err := os.Stat(path)
+	switch {
+	case err == nil && !info.IsDir():
+		return []string{path}
+	case errors.Is(err, fs.ErrNotExist) && l.hasDropIns(path):
+		l.watch(path)
+		return nil
+	}
+	return l.expandFolder(path)
+}
+
+// expandFolder gives the files of a folder, and those of conf.d in it. It reports a
+// path where there is none.
+func (l *loading) expandFolder(folder string) []string {
+	names, err := l.list(folder)
+	if err != nil {
+		l.unreadable(folder, err)
+		return nil
+	}
+	if info, err := os.Stat(filepath.Join(folder, dropIns)); err == nil && info.IsDir() {
+		names = append(names, l.expand(filepath.Join(folder, dropIns, "*.hcl"))...)
+	}
+	if len(names) == 0 {
+		l.refuse(folder, "the folder holds no configuration", "files with names that end in .hcl are read, in the folder and in "+dropIns+" in it")
+	}
+	return names
+}
+
+// hasDropIns reports whether the file may be missing: conf.d beside it is loaded too,
+// and has files.
+func (l *loading) hasDropIns(path string) bool {
+	folder := filepath.Join(filepath.Dir(path), dropIns)
+	names, _ := configurations(folder)
+	return len(names) > 0 && slices.Contains(l.paths, folder+"/*.hcl")
+}
+
+// list gives the files of a folder that is part of the configuration.
+func (l *loading) list(folder string) ([]string, error) {
 	l.watch(folder)
 	l.trustFolder(folder)
+	return configurations(folder)
+}
+
+// configurations are the *.hcl of a folder, sorted by name. Hidden ones are left out.
+func configurations(folder string) (names []string, err error) {
 	entries, err := os.ReadDir(folder)
-	if optional && errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		l.unreadable(path, err)
-		return nil
-	}
-	var names []string
 	for _, entry := range entries {
 		if name := entry.Name(); strings.HasSuffix(name, ".hcl") && !strings.HasPrefix(name, ".") {
 			names = append(names, filepath.Join(folder, name))
 		}
 	}
-	if len(names) == 0 && !optional {
-		l.refuse(path, "the folder holds no configuration", "its files with names that end in .hcl are read")
-	}
-	return names
+	return names, err
 }
 
 // unreadable reports a file or folder that could not be opened.

@@ -47,15 +47,16 @@ type Settings struct {
 	RequireAll   bool   `hcl:"require_all,optional"` // every token is required, whatever its block says
 }
 
-// DefaultPaths are the paths to load where nobody names others. The folder
-// conf.d need not exist.
+// DefaultPaths are the paths to load where nobody names others. The folder conf.d
+// need not exist, nor the file where conf.d has one.
 func DefaultPaths() []string {
 	return []string{"/etc/tokenagent/tokenagent.hcl", "/etc/tokenagent/conf.d/*.hcl"}
 }
 
-// Load reads the configuration from the paths, merged in their order: a file,
-// a folder (its *.hcl, sorted by name), or FOLDER/*.hcl (the same, but the
-// folder need not exist). After errors the Config, which is never nil, has no
+// Load reads the configuration from the paths, merged in their order: a file, a
+// folder (its *.hcl, sorted by name, then those of conf.d in it), or FOLDER/*.hcl
+// (only its *.hcl; the folder need not exist). A file need not exist where
+// conf.d/*.hcl beside it is another of the paths and has files. After errors the Config, which is never nil, has no
 // Renewers, but Files, so that one can wait for the change that mends it, and
 // what could be read of Settings, so that an agent that runs can be found.
 //
@@ -202,5 +203,7 @@ func (l *loading) watch(path string) {
 	if abs, err := filepath.Abs(path); err == nil {
 		path = abs
 	}
-	l.watched = append(l.watched, path)
+	if !slices.Contains(l.watched, path) {
+		l.watched = append(l.watched, path)
+	}
 }

@@ -51,11 +51,52 @@ func TestFolderIsMergedInTheOrderOfItsNames(t *testing.T) {
 		t.Error(diff)
 	}
 	want := []string{folder}
-	for _, name := range []string{"10.hcl", "20.hcl", "30.hcl", "40.hcl", "conf.d", "conf.d/one.hcl", "absent"} {
+	for _, name := range []string{"conf.d", "10.hcl", "20.hcl", "30.hcl", "40.hcl", "conf.d/one.hcl", "absent"} {
 		want = append(want, filepath.Join(folder, name))
 	}
 	if diff := cmp.Diff(want, config.Files); diff != "" {
 		t.Errorf("files to watch (-want +got):\n%s", diff)
+	}
+}
+
+// So are /etc/tokenagent/tokenagent.hcl and /etc/tokenagent/conf.d/*.hcl, and --config
+// with the folder of both.
+func TestConfDAloneIsAConfiguration(t *testing.T) {
+	const name = "tokenagent.hcl"
+	one, two := strings.ReplaceAll(oneToken, `"t"`, `"one"`), `token "two" { source = source.fake.s }`
+	for _, test := range []struct {
+		what  string
+		files map[string]string
+		want  []string // tokens, or a fault
+	}{
+		{"only conf.d", map[string]string{"conf.d/a.hcl": one}, []string{"one"}},
+		{"only the file", map[string]string{name: one}, []string{"one"}},
+		{"both", map[string]string{name: two, "conf.d/a.hcl": one}, []string{"two", "one"}},
+		{"neither", map[string]string{"conf.d/.hidden.hcl": one}, nil},
+	} {
+		t.Run(test.what, func(t *testing.T) {
+			folder := write(t, test.files)
+			for _, paths := range [][]string{{filepath.Join(folder, name), folder + "/conf.d/*.hcl"}, {folder}} {
+				config, faults := Load(t.Context(), paths, fakes(""), testEnvironment())
+				if faults.HasErrors() != (test.want == nil) {
+					t.Errorf("%q: %v", paths, faults)
+				}
+				if diff := cmp.Diff(test.want, namesOf(config.Renewers)); diff != "" {
+					t.Errorf("%q: tokens (-want +got):\n%s", paths, diff)
+				}
+				if !slices.ContainsFunc(config.Files, func(f string) bool { return f == folder || f == filepath.Join(folder, name) }) {
+					t.Errorf("%q: a new %s would not be noticed; watched are %q", paths, name, config.Files)
+				}
+			}
+		})
+	}
+}
+
+func TestAFileThatIsNamedAloneMustExist(t *testing.T) {
+	folder := write(t, map[string]string{"conf.d/a.hcl": oneToken})
+	_, faults := Load(t.Context(), []string{filepath.Join(folder, "tokenagent.hcl"), filepath.Join(folder, "conf.d/a.hcl")}, fakes(""), testEnvironment())
+	if len(faults) != 1 || !strings.Contains(faults[0].Summary, "no such file") {
+		t.Errorf("faults %v", faults)
 	}
 }
 
@@ -197,7 +238,7 @@ func TestFilesThatAreNoConfiguration(t *testing.T) {
 		"sum.hcl":       "sum.hcl: the file is nested too deeply; at most 1000 brackets and operators may stand within each other",
 		"index.hcl":     "index.hcl: the file is nested too deeply; at most 1000 brackets and operators may stand within each other",
 		"fifo.hcl":      "fifo.hcl: it is not a regular file; the configuration is read from files and from folders with files named *.hcl",
-		"empty.d":       "empty.d: the folder holds no configuration; its files with names that end in .hcl are read",
+		"empty.d":       "empty.d: the folder holds no configuration; files with names that end in .hcl are read, in the folder and in conf.d in it",
 		"truncated.hcl": "truncated.hcl:1:11: unclosed configuration block; there is no closing brace for this block before the end of the file. This may be caused by incorrect brace nesting elsewhere in this file",
 		"comment.hcl":   `comment.hcl: no token block; at least one is wanted: token "NAME" { source = …, sink "file" { … } }`,
 		"no/*.hcl":      `no/*.hcl: no token block; at least one is wanted: token "NAME" { source = …, sink "file" { … } }`,

@@ -39,7 +39,7 @@ func (p *place) flags(c *cobra.Command) {
 }
 
 func (p *place) configFlag(c *cobra.Command) {
-	c.Flags().StringArrayVarP(&p.configs, "config", "c", nil, "configuration: a `path` of a file, or of a folder with *.hcl; may be repeated (default "+strings.Join(config.DefaultPaths(), ", ")+")")
+	c.Flags().StringArrayVarP(&p.configs, "config", "c", nil, "configuration: a `path` of a file, or of a folder with *.hcl or conf.d/*.hcl; may be repeated (default "+strings.Join(config.DefaultPaths(), ", ")+")")
 }
 
 // kinds are all sources and sinks that a configuration may name.
