@@ -85,10 +85,19 @@ func condorUser(known *host.Database, uid int) tokendir.User {
 }
 
 // knobOf asks the configurations of HTCondor and HTCondor-CE. It asks at once, and
-// not on the goroutine of a look.
+// not on the goroutine of a look. A question takes longer than a token, so only
+// check asks; others go by what a source had to ask for, or by the defaults.
 func knobOf(b *config.Block) tokendir.Lookup {
+	systems := []func(string) (string, error){b.Knob, b.CEKnob}
+	switch {
+	case b.Checking():
+	case b.Asked():
+		systems = systems[:1]
+	default:
+		return unset
+	}
 	set := map[string]map[string]string{}
-	for i, ask := range []func(string) (string, error){b.Knob, b.CEKnob} {
+	for i, ask := range systems {
 		values := map[string]string{}
 		for _, knob := range []string{tokendir.ExcludeKnob, "SEC_TOKEN_DIRECTORY", "SEC_TOKEN_SYSTEM_DIRECTORY"} {
 			if value, err := ask(knob); err == nil {

@@ -14,7 +14,7 @@ import (
 
 // condor is a machine whose HTCondor has this knob set to the value.
 func condor(knob, value string) config.Environment {
-	return config.Environment{Knob: func(name string) (string, error) {
+	return config.Environment{Checking: true, Knob: func(name string) (string, error) {
 		if name == knob {
 			return value, nil
 		}
@@ -79,10 +79,27 @@ func TestHTCondorReadsRootsFilesInItsSystemDirectory(t *testing.T) {
 
 func TestHTCondorCEIsAskedToo(t *testing.T) {
 	dir := t.TempDir()
-	env := config.Environment{CEKnob: condor("SEC_TOKEN_DIRECTORY", dir).Knob}
+	env := config.Environment{Checking: true, CEKnob: condor("SEC_TOKEN_DIRECTORY", dir).Knob}
 	_, faults := loadToken(t, env, idtoken, pathLine(dir+"/10-collector")+`mode = "0640"`)
 	if got := text(t, faults); !strings.Contains(got, "group and others are permitted nothing") {
 		t.Errorf("a file in a directory of HTCondor-CE: %s", got)
+	}
+}
+
+// A question takes longer than a token, so run, once and the like do without.
+func TestOnlyCheckAsksHTCondorForItsDirectories(t *testing.T) {
+	dir := t.TempDir()
+	env := condor("SEC_TOKEN_DIRECTORY", dir)
+	env.Checking, env.CEKnob = false, env.Knob
+	knob, asked := env.Knob, 0
+	env.Knob = func(name string) (string, error) { asked++; return knob(name) }
+	env.CEKnob = env.Knob
+	if _, faults := loadToken(t, env, idtoken, pathLine(dir+"/10-collector")+`mode = "0640"`); len(faults) > 0 || asked > 0 {
+		t.Errorf("asked %d times: %s", asked, text(t, faults))
+	}
+	_, faults := loadToken(t, env, idtoken, pathLine("/etc/condor/tokens.d/10-collector")+`mode = "0640"`)
+	if got := text(t, faults); !strings.Contains(got, "HTCondor would not use the file") || asked > 0 {
+		t.Errorf("the default directory is not known: asked %d times: %s", asked, got)
 	}
 }
 

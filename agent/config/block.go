@@ -134,8 +134,13 @@ func (b *Block) DefinitionsOnly() bool { return b.load.env.Definitions }
 // as TRUST_DOMAIN; an error, which begins with the name, where it says nothing.
 // It is not for a decoder that looks at definitions only.
 func (b *Block) Knob(name string) (string, error) {
+	b.load.asked = true
 	return knob(b.load.env.Knob, "HTCondor", name)
 }
+
+// Asked reports whether a block has asked Knob before, so that asking again costs
+// nothing: HTCondor tells all of its configuration at once.
+func (b *Block) Asked() bool { return b.load.asked }
 
 // CEKnob is Knob of HTCondor-CE's configuration.
 func (b *Block) CEKnob(name string) (string, error) {

@@ -138,6 +138,7 @@ type loading struct {
 	doubts     []string        // see Config.Doubts
 	refused    bool            // for one of them
 	hung       map[string]bool // folders that did not answer, see Block.Look
+	asked      bool            // see Block.Asked
 	found      []finding
 }
 

@@ -35,7 +35,7 @@ done
 func TestHTCondorsConfigurationIsAskedOnce(t *testing.T) {
 	asked := filepath.Join(t.TempDir(), "asked")
 	fakeCondor(t, "condor_config_val", `echo "Configuration Warning: a file has gone" >&2; echo "$1 $2" >> `+asked, map[string]string{
-		"TRUST_DOMAIN": "pool.example.org", "SEC_TOKEN_MAX_AGE": "1 * 3600",
+		"TRUST_DOMAIN": "pool.example.org", "SEC_TOKEN_MAX_AGE": "3600 + 0",
 	})
 	knob := condorKnob()
 	for name, want := range map[string]string{
