@@ -51,7 +51,7 @@ var served = map[FileSystem]struct {
 // FileSystemOf is the type of the file system that an open file lies in.
 func FileSystemOf(fd int) (FileSystem, error) {
 	var st unix.Statfs_t
-	err := again(func() error { return unix.Fstatfs(fd, &st) })
+	err := Again(func() error { return unix.Fstatfs(fd, &st) })
 	return FileSystem(st.Type), err
 }
 
@@ -61,8 +61,8 @@ func (f FileSystem) Server() Server { return served[f].by }
 // String names a type that is not served by this host's kernel; "" for others.
 func (f FileSystem) String() string { return served[f].name }
 
-// again repeats a call for as long as signals interrupt it.
-func again(call func() error) error {
+// Again repeats a call for as long as signals interrupt it (EINTR).
+func Again(call func() error) error {
 	for {
 		if err := call(); !errors.Is(err, unix.EINTR) {
 			return err

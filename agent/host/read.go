@@ -46,7 +46,7 @@ func Open(path string) (*File, error) {
 	}
 	r := reading{path: filepath.Clean(path)}
 	defer r.close()
-	if err := r.begin(path); err != nil {
+	if err := r.Begin(path); err != nil {
 		return nil, err
 	}
 	return r.run()
@@ -54,16 +54,16 @@ func Open(path string) (*File, error) {
 
 // openAsSelf is Open for an ordinary process.
 func openAsSelf(path string) (*File, error) {
-	p := place{path: path}
-	err := again(func() (err error) {
-		p.fd, err = unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	p := Place{Path: path}
+	err := Again(func() (err error) {
+		p.FD, err = unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	defer p.close()
-	if err := unix.Fstat(p.fd, &p.stat); err != nil {
+	defer p.Close()
+	if err := unix.Fstat(p.FD, &p.Stat); err != nil {
 		return nil, err
 	}
 	f, err := p.reopen()
@@ -75,11 +75,11 @@ func openAsSelf(path string) (*File, error) {
 }
 
 // reopen opens for reading what the descriptor holds.
-func (p place) reopen() (*File, error) {
-	if p.kind() != unix.S_IFREG {
-		return nil, &Irregular{KindOf(p.stat.Mode)}
+func (p Place) reopen() (*File, error) {
+	if p.Kind() != unix.S_IFREG {
+		return nil, &Irregular{KindOf(p.Stat.Mode)}
 	}
-	if p.fd < 0 {
+	if p.FD < 0 {
 		return nil, unix.EMFILE
 	}
 	f, err := os.OpenFile(p.procPath(), os.O_RDONLY|unix.O_NONBLOCK, 0)
@@ -99,14 +99,14 @@ func (p place) reopen() (*File, error) {
 
 // A reading is a walk to a file that root is to read.
 type reading struct {
-	walk
+	Walk
 	path      string   // of the file, as it was named
 	uid       int      // as whom the walk goes on; 0: as root
 	groups    Identity // with uid, while it does
 	whose     string   // the folder or link for which it goes on as uid
 	folder    bool     // it is a folder
 	owners    []int    // all users, beside root, who decide where it leads
-	held      *place   // the file, once it is found
+	held      *Place   // the file, once it is found
 	captive   bool     // it followed a link on the file system that prison is
 	prison    uint64
 	powerless error // why it must do with what everybody may open
@@ -205,7 +205,7 @@ func (r *reading) withoutPower(p *Powerless) (*File, error) {
 // goOn goes on until the file is open, or another user decides.
 func (r *reading) goOn() (*File, error) {
 	for r.held == nil {
-		if len(r.rest) == 0 {
+		if len(r.Rest) == 0 {
 			return nil, &Irregular{"a directory"}
 		}
 		if err := r.step(); err != nil {
@@ -217,72 +217,69 @@ func (r *reading) goOn() (*File, error) {
 
 // step goes one component further.
 func (r *reading) step() error {
-	p, err := r.next()
+	p, err := r.Next()
 	if err != nil {
 		return r.unopened(p, err)
 	}
 	switch {
-	case p.kind() == unix.S_IFDIR:
-		r.enter(p)
+	case p.Kind() == unix.S_IFDIR:
+		r.Enter(p)
 		return r.mayPass(p, true)
-	case p.kind() == unix.S_IFLNK:
+	case p.Kind() == unix.S_IFLNK:
 		return r.followed(p)
-	case len(r.rest) > 0:
-		p.close()
-		return explain(unix.ENOTDIR, "%s: %v", p.path, unix.ENOTDIR)
+	case len(r.Rest) > 0:
+		p.Close()
+		return Explain(unix.ENOTDIR, "%s: %v", p.Path, unix.ENOTDIR)
 	}
 	r.held = &p
 	return r.mayRead(p)
 }
 
 // mayPass is a crossing where somebody else decides on the place.
-func (r *reading) mayPass(p place, folder bool) error {
-	owner := p.owner()
+func (r *reading) mayPass(p Place, folder bool) error {
+	owner := p.Owner()
 	switch {
-	case r.powerless != nil && folder && p.stat.Mode&othersSearch == 0 && !slices.Contains(r.owners, owner):
+	case r.powerless != nil && folder && p.Stat.Mode&othersSearch == 0 && !slices.Contains(r.owners, owner):
 		return r.powerless
 	case r.powerless != nil, owner == 0, slices.Contains(r.owners, owner):
 		return nil
 	}
-	return &crossing{owner, p.path, folder}
+	return &crossing{owner, p.Path, folder}
 }
 
 // followed goes where the link leads, if it may.
-func (r *reading) followed(link place) error {
-	owner, shared := link.owner(), r.shared()
-	if shared && (r.at.sticky() || owner == 0) {
-		link.close()
-		return r.refuse("%s is a symbolic link in %v, where others could have put it; write the path that it stands for", link.path, r.at)
+func (r *reading) followed(link Place) error {
+	defer link.Close()
+	if r.shared() && (r.At.Sticky() || link.Owner() == 0) {
+		return r.refuse("%s is a symbolic link in %v, where others could have put it; write the path that it stands for", link.Path, r.At)
 	}
-	if r.at.system.Server() != Kernel {
-		if r.captive && r.prison != uint64(link.stat.Dev) {
-			link.close()
-			return r.leadsOut(link.path)
+	if r.At.System.Server() != Kernel {
+		if r.captive && r.prison != uint64(link.Stat.Dev) {
+			return r.leadsOut(link.Path)
 		}
-		r.captive, r.prison = true, uint64(link.stat.Dev)
+		r.captive, r.prison = true, uint64(link.Stat.Dev)
 	}
-	at := place{path: link.path, stat: link.stat, system: link.system}
-	if err := r.follow(link); err != nil {
-		return explain(err, "%s: %v", link.path, err)
+	if err := r.Follow(link); err != nil {
+		return Explain(err, "%s: %v", link.Path, err)
 	}
-	return r.mayPass(at, false)
+	return r.mayPass(link, false)
 }
 
 // shared reports whether the walk is in a folder of root's that others can write in.
 func (r *reading) shared() bool {
-	return r.at.owner() == 0 && len(r.at.writers(nil)) > 0 && !(ReadOnlyForAll() && r.at.readOnly())
+	return r.At.Owner() == 0 && len(r.At.writers(nil)) > 0 && !(ReadOnlyForAll() && r.At.readOnly())
 }
 
 // mayRead is an error unless the file may be what root is to read.
-func (r *reading) mayRead(p place) error {
-	if r.captive && uint64(p.stat.Dev) != r.prison {
-		return r.leadsOut(p.path)
+func (r *reading) mayRead(p Place) error {
+	if r.captive && uint64(p.Stat.Dev) != r.prison {
+		return r.leadsOut(p.Path)
 	}
-	if p.kind() != unix.S_IFREG || !r.shared() {
+	if p.Kind() != unix.S_IFREG || !r.shared() {
 		return nil
 	}
-	if p.stat.Nlink > 1 {
-		return r.refuse("%s has %d names (hard links), and others can make one in %v; move it to a folder that only root can change", p.path, p.stat.Nlink, r.at)
+	if p.Stat.Nlink > 1 {
+		return r.refuse("%s has %d names (hard links), and others can make one in %v; move it to a folder that only root can change", p.Path, p.Stat.Nlink, r.At)
 	}
 	return r.mayPass(p, false)
 }
@@ -291,11 +288,11 @@ func (r *reading) mayRead(p place) error {
 // of a user as that user does.
 func (r *reading) openHeld() (*File, error) {
 	p := *r.held
-	if r.powerless != nil && p.stat.Mode&othersRead == 0 {
+	if r.powerless != nil && p.Stat.Mode&othersRead == 0 {
 		return nil, r.powerless
 	}
 	f, err := p.reopen()
-	owner := int(p.stat.Uid)
+	owner := int(p.Stat.Uid)
 	switch {
 	case err == nil:
 		f.Keeper = Self()
@@ -304,13 +301,13 @@ func (r *reading) openHeld() (*File, error) {
 		}
 		return f, nil
 	case errors.Is(err, unix.EACCES) && r.uid == 0 && owner != 0 && !slices.Contains(r.owners, owner):
-		return nil, &crossing{owner, p.path, false}
+		return nil, &crossing{owner, p.Path, false}
 	}
 	return nil, r.unopened(p, err)
 }
 
 func (r *reading) refuse(format string, args ...any) error {
-	return &Refusal{text{format, args}}
+	return &Refusal{Say(format, args...)}
 }
 
 func (r *reading) leadsOut(path string) error {
@@ -318,24 +315,24 @@ func (r *reading) leadsOut(path string) error {
 }
 
 // unopened explains why the place cannot be opened.
-func (r *reading) unopened(p place, err error) error {
+func (r *reading) unopened(p Place, err error) error {
 	if errors.Is(err, unix.EACCES) && r.uid != 0 {
-		err = explain(err, "%v for %v, to whom %s belongs: as root the agent reads there only what that user may read; give that user access, or move the file to a folder of root's, such as /etc/tokenagent",
+		err = Explain(err, "%v for %v, to whom %s belongs: as root the agent reads there only what that user may read; give that user access, or move the file to a folder of root's, such as /etc/tokenagent",
 			err, UserID(r.uid), r.whose)
 	}
-	if p.path == r.path {
+	if p.Path == r.path {
 		return err
 	}
-	return explain(err, "%s: %v", p.path, err)
+	return Explain(err, "%s: %v", p.Path, err)
 }
 
 // copy is the reading with descriptors of its own.
 func (r *reading) copy() *reading {
 	c := *r
-	c.at.fd = duplicate(r.at.fd)
+	c.At.FD = duplicate(r.At.FD)
 	if r.held != nil {
 		held := *r.held
-		held.fd = duplicate(held.fd)
+		held.FD = duplicate(held.FD)
 		c.held = &held
 	}
 	return &c
@@ -351,8 +348,8 @@ func duplicate(fd int) int {
 }
 
 func (r *reading) close() {
-	r.walk.close()
+	r.Walk.Close()
 	if r.held != nil {
-		r.held.close()
+		r.held.Close()
 	}
 }

@@ -18,8 +18,8 @@ import (
 const alice, bob, group = 54331, 54332, 54333
 
 func TestAWalkWithoutDescriptorsSaysSo(t *testing.T) {
-	w := walk{at: place{fd: duplicate(-1), path: "/etc"}, rest: []string{"passwd"}}
-	if _, err := w.next(); !errors.Is(err, unix.EMFILE) {
+	w := Walk{At: Place{FD: duplicate(-1), Path: "/etc"}, Rest: []string{"passwd"}}
+	if _, err := w.Next(); !errors.Is(err, unix.EMFILE) {
 		t.Errorf("the error is %v", err)
 	}
 }
@@ -390,8 +390,8 @@ func TestALinkOnAFileServerLeadsToNoOtherFileSystem(t *testing.T) {
 	for _, server := range []FileSystem{unix.NFS_SUPER_MAGIC, unix.FUSE_SUPER_MAGIC} {
 		for name, led := range map[string]bool{"share/file": false, "share/within": false, "share/far": false, "in": false, "share/out": true} {
 			r := reading{path: l.path(name)}
-			r.systemOf = func(int) (FileSystem, error) { return server, nil }
-			l.must(r.begin(r.path))
+			r.SystemOf = func(int) (FileSystem, error) { return server, nil }
+			l.must(r.Begin(r.path))
 			f, err := r.run()
 			r.close()
 			if err == nil {

@@ -44,7 +44,7 @@ func (t Trust) Weaknesses(path string) ([]*Weakness, error) {
 	var w trusting
 	defer w.close()
 	err := w.run(t, path)
-	if errors.Is(err, unix.ENOENT) && len(w.rest) == 1 {
+	if errors.Is(err, unix.ENOENT) && len(w.Rest) == 1 {
 		err = nil
 	}
 	return w.found, err
@@ -68,35 +68,35 @@ func (t Trust) Open(path string) (*os.File, []*Weakness, error) {
 
 // A trusting is a walk that looks for weaknesses.
 type trusting struct {
-	walk
+	Walk
 	trust Trust
 	found []*Weakness
-	last  place // what lies at the path
+	last  Place // what lies at the path
 }
 
 func (w *trusting) close() {
-	w.walk.close()
-	w.last.close()
+	w.Walk.Close()
+	w.last.Close()
 }
 
 func (w *trusting) run(t Trust, path string) error {
-	w.trust, w.last = t, place{fd: -1}
+	w.trust, w.last = t, Place{FD: -1}
 	path, err := absolute(path)
 	if err != nil {
 		return err
 	}
-	if err := w.begin(path); err != nil {
+	if err := w.Begin(path); err != nil {
 		return err
 	}
-	for len(w.rest) > 0 {
+	for len(w.Rest) > 0 {
 		if err := w.step(); err != nil {
 			return err
 		}
 	}
-	if w.last.fd < 0 { // the path ends in a folder
-		w.look(w.at, true)
-		w.last = w.at
-		w.last.fd = duplicate(w.at.fd)
+	if w.last.FD < 0 { // the path ends in a folder
+		w.look(w.At, true)
+		w.last = w.At
+		w.last.FD = duplicate(w.At.FD)
 	}
 	return nil
 }
@@ -111,21 +111,22 @@ func absolute(path string) (string, error) {
 }
 
 func (w *trusting) step() error {
-	w.look(w.at, false)
-	p, err := w.next()
+	w.look(w.At, false)
+	p, err := w.Next()
 	if err != nil {
 		return err
 	}
 	w.lookAtName(p)
 	switch {
-	case p.kind() == unix.S_IFDIR:
-		w.enter(p)
+	case p.Kind() == unix.S_IFDIR:
+		w.Enter(p)
 		return nil
-	case p.kind() == unix.S_IFLNK:
-		return w.follow(p)
+	case p.Kind() == unix.S_IFLNK:
+		defer p.Close()
+		return w.Follow(p)
 	}
 	w.last = p
-	if len(w.rest) > 0 {
+	if len(w.Rest) > 0 {
 		return unix.ENOTDIR
 	}
 	w.look(p, true)
@@ -133,7 +134,7 @@ func (w *trusting) step() error {
 }
 
 // look notes what is weak about a folder or file.
-func (w *trusting) look(p place, last bool) {
+func (w *trusting) look(p Place, last bool) {
 	problem, mends := w.trust.weak(p, last)
 	if problem == "" {
 		return
@@ -144,36 +145,36 @@ func (w *trusting) look(p place, last bool) {
 
 // lookAtName notes who else could put another in the place of p: in a sticky folder
 // that others can write in, its owner.
-func (w *trusting) lookAtName(p place) {
-	at := w.at
-	if p.kind() != unix.S_IFLNK || !at.sticky() || w.trust.user(int(p.stat.Uid)) || len(at.writers(&w.trust)) == 0 || w.trust.still(at) {
+func (w *trusting) lookAtName(p Place) {
+	at := w.At
+	if p.Kind() != unix.S_IFLNK || !at.Sticky() || w.trust.user(int(p.Stat.Uid)) || len(at.writers(&w.trust)) == 0 || w.trust.still(at) {
 		return // of a folder or file the owner is looked at anyhow
 	}
-	w.note(p, w.trust.withSudo().user(int(p.stat.Uid)), "its owner can replace it", []string{"chown -h root " + shellWord(p.path)})
+	w.note(p, w.trust.withSudo().user(int(p.Stat.Uid)), "its owner can replace it", []string{"chown -h root " + shellWord(p.Path)})
 }
 
-func (w *trusting) note(p place, sudo bool, problem string, mends []string) {
-	if slices.ContainsFunc(w.found, func(o *Weakness) bool { return o.Path == p.path }) {
+func (w *trusting) note(p Place, sudo bool, problem string, mends []string) {
+	if slices.ContainsFunc(w.found, func(o *Weakness) bool { return o.Path == p.Path }) {
 		return
 	}
-	w.found = append(w.found, &Weakness{p.path, sudo, fmt.Sprintf("%v: %s; %s", p, problem, strings.Join(mends, " && "))})
+	w.found = append(w.found, &Weakness{p.Path, sudo, fmt.Sprintf("%v: %s; %s", p, problem, strings.Join(mends, " && "))})
 }
 
 // weak says who else can change the folder or file, and what mends it; "" when
 // nobody can.
-func (t Trust) weak(p place, last bool) (problem string, mends []string) {
+func (t Trust) weak(p Place, last bool) (problem string, mends []string) {
 	var who []string
-	owner := p.owner()
+	owner := p.Owner()
 	switch {
 	case t.still(p):
 		return "", nil
-	case !t.user(owner) && owner != int(p.stat.Uid):
+	case !t.user(owner) && owner != int(p.Stat.Uid):
 		return fmt.Sprintf("%v has mounted it and decides what lies there", UserID(owner)), []string{"keep it on another file system"}
 	case !t.user(owner):
 		who = append(who, "its owner")
-		mends = append(mends, fmt.Sprintf("chown %s %s", t.name(), shellWord(p.path)))
+		mends = append(mends, fmt.Sprintf("chown %s %s", t.name(), shellWord(p.Path)))
 	}
-	if last || !p.sticky() || p.kind() != unix.S_IFDIR {
+	if last || !p.Sticky() || p.Kind() != unix.S_IFDIR {
 		if writers := p.writers(&t); len(writers) > 0 {
 			for _, w := range writers {
 				who = append(who, w.String())
@@ -188,7 +189,7 @@ func (t Trust) weak(p place, last bool) (problem string, mends []string) {
 }
 
 // still reports whether nobody can write to the mount that the place lies in.
-func (t Trust) still(p place) bool { return t.ReadOnly && p.readOnly() }
+func (t Trust) still(p Place) bool { return t.ReadOnly && p.readOnly() }
 
 func (t Trust) user(uid int) bool { return uid == 0 || slices.Contains(t.Users, uid) }
 
@@ -212,11 +213,11 @@ func (t Trust) withSudo() Trust {
 }
 
 // closing is the command that keeps others from writing.
-func (p place) closing() string {
+func (p Place) closing() string {
 	if len(p.list()) > 0 {
-		return fmt.Sprintf("setfacl -b %s && chmod go-w %[1]s", shellWord(p.path))
+		return fmt.Sprintf("setfacl -b %s && chmod go-w %[1]s", shellWord(p.Path))
 	}
-	return "chmod go-w " + shellWord(p.path)
+	return "chmod go-w " + shellWord(p.Path)
 }
 
 // shellWord is the path as a shell takes it.
@@ -228,22 +229,22 @@ func shellWord(path string) string {
 }
 
 // writers are those, beside the owner, who may write to the folder or file. They
-// are named when they are shown, as in a text.
-func (p place) writers(t *Trust) (who []fmt.Stringer) {
+// are named when they are shown, as in a Text.
+func (p Place) writers(t *Trust) (who []fmt.Stringer) {
 	if t == nil {
 		t = &Trust{}
 	}
-	if p.stat.Mode&groupWrites != 0 { // with a list, that is the most that it gives
+	if p.Stat.Mode&groupWrites != 0 { // with a list, that is the most that it gives
 		who = p.listed(t)
 	}
-	if p.stat.Mode&othersWrite != 0 {
-		who = append(who, text{format: "everybody"})
+	if p.Stat.Mode&othersWrite != 0 {
+		who = append(who, Say("everybody"))
 	}
 	return who
 }
 
 // listed are the users and groups to whom the group's permission to write goes.
-func (p place) listed(t *Trust) (who []fmt.Stringer) {
+func (p Place) listed(t *Trust) (who []fmt.Stringer) {
 	list := p.list()
 	if len(list) == 0 {
 		list = []entry{{aclOwnGroup, aclWrite, 0}}
@@ -251,10 +252,10 @@ func (p place) listed(t *Trust) (who []fmt.Stringer) {
 	for _, e := range list {
 		switch id := int(e.id); {
 		case e.permission&aclWrite == 0:
-		case e.tag == aclOwnGroup && !t.group(int(p.stat.Gid)):
-			who = append(who, text{"the group %v", []any{GroupID(p.stat.Gid)}})
+		case e.tag == aclOwnGroup && !t.group(int(p.Stat.Gid)):
+			who = append(who, Say("the group %v", GroupID(p.Stat.Gid)))
 		case e.tag == aclGroup && !t.group(id):
-			who = append(who, text{"the group %v", []any{GroupID(id)}})
+			who = append(who, Say("the group %v", GroupID(id)))
 		case e.tag == aclUser && !t.user(id):
 			who = append(who, UserID(id))
 		}
@@ -277,7 +278,7 @@ const (
 )
 
 // list is the access control list of the place; empty where there is none.
-func (p place) list() (entries []entry) {
+func (p Place) list() (entries []entry) {
 	raw := make([]byte, 64<<10) // the most that an attribute holds
 	n, err := unix.Getxattr(p.procPath(), "system.posix_acl_access", raw)
 	if err != nil || n < 4 || binary.LittleEndian.Uint32(raw) != aclVersion {

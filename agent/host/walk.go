@@ -17,144 +17,146 @@ const (
 	othersSearch = 0o001
 )
 
-// A walk goes along a path, one component at a time, and holds each open. So what
-// was looked at is what the walk goes on from, whoever renames what meanwhile. It
-// has no opinion: whether to go on is for whoever takes the steps.
-type walk struct {
-	at     place
-	rest   []string // components still to go
-	links  int      // symbolic links followed
-	device uint64   // that / lies on
+// A Walk goes along a path, one component at a time, and holds each open, so nobody
+// can swap what it has looked at. It decides nothing: whoever takes the steps says
+// what may be entered and followed. Their rules are those of [Open] (reading),
+// [Trust] (who can change a path) and package safefile (writing).
+type Walk struct {
+	At       Place                            // the folder that the walk is in
+	Rest     []string                         // components still to go
+	SystemOf func(fd int) (FileSystem, error) // nil: FileSystemOf
 
-	systemOf func(fd int) (FileSystem, error) // nil: FileSystemOf
+	links  int    // symbolic links followed
+	device uint64 // that / lies on
 }
 
-// A place is a component of the path, held by a descriptor of O_PATH.
-type place struct {
-	fd     int
-	path   string // without symbolic links
-	stat   unix.Stat_t
-	system FileSystem // that it lies in, where that is not the one of /
+// A Place is a component of a path, held by a descriptor of O_PATH.
+type Place struct {
+	FD     int    // -1: none is open
+	Path   string // without symbolic links
+	Stat   unix.Stat_t
+	System FileSystem // that it lies in; zero for that of /, as whoever serves / serves this program too
 }
 
-// begin opens the folder that every path begins in. The walk is closed by close.
-func (w *walk) begin(path string) error {
-	w.at.fd = -1
-	w.rest = components(path)
+// Begin enters /, in which every path begins. The walk must be closed.
+func (w *Walk) Begin(path string) error {
+	w.At.FD = -1
+	w.Rest = components(path)
 	return w.restart()
 }
 
-func (w *walk) restart() error {
+func (w *Walk) restart() error {
 	root, err := open(unix.AT_FDCWD, "/", "/")
 	if err != nil {
 		return err
 	}
-	w.device = uint64(root.stat.Dev)
-	w.enter(root)
+	w.device = uint64(root.Stat.Dev)
+	w.Enter(root)
 	return nil
 }
 
-// next opens the next component. It is for the caller to enter, follow or close.
-func (w *walk) next() (place, error) {
-	if w.at.fd < 0 { // see duplicate
-		return place{fd: -1, path: w.at.path}, unix.EMFILE
+// Next opens the next component, which the caller must enter or close. After an error
+// the Place has only its path, and the component is still to go.
+func (w *Walk) Next() (Place, error) {
+	if w.At.FD < 0 { // see duplicate
+		return Place{FD: -1, Path: w.At.Path}, unix.EMFILE
 	}
-	name := w.rest[0]
-	p, err := open(w.at.fd, name, filepath.Join(w.at.path, name))
+	name := w.Rest[0]
+	p, err := open(w.At.FD, name, filepath.Join(w.At.Path, name))
 	if err != nil {
 		return p, err
 	}
-	w.rest = w.rest[1:]
 	switch {
-	case uint64(p.stat.Dev) == w.device: // whoever serves / serves this program as well
-	case p.stat.Dev == w.at.stat.Dev:
-		p.system = w.at.system
+	case uint64(p.Stat.Dev) == w.device:
+	case p.Stat.Dev == w.At.Stat.Dev:
+		p.System = w.At.System
+	case w.SystemOf != nil:
+		p.System, err = w.SystemOf(p.FD)
 	default:
-		p.system, err = w.typeOf(p.fd)
+		p.System, err = FileSystemOf(p.FD)
 	}
 	if err != nil {
-		p.close()
+		p.Close()
+		return Place{FD: -1, Path: p.Path}, err
 	}
-	return p, err
+	w.Rest = w.Rest[1:]
+	return p, nil
 }
 
-func (w *walk) typeOf(fd int) (FileSystem, error) {
-	if w.systemOf != nil {
-		return w.systemOf(fd)
-	}
-	return FileSystemOf(fd)
+// Enter goes on from the folder.
+func (w *Walk) Enter(folder Place) {
+	w.At.Close()
+	w.At = folder
 }
 
-// enter goes on from the folder.
-func (w *walk) enter(folder place) {
-	w.at.close()
-	w.at = folder
-}
-
-// follow goes where the link leads, and closes it.
-func (w *walk) follow(link place) error {
-	defer link.close()
+// Follow goes where the link leads. Its error is ELOOP after 40 links.
+func (w *Walk) Follow(link Place) error {
 	if w.links++; w.links > mostLinks {
 		return unix.ELOOP
 	}
 	buf := make([]byte, unix.PathMax)
-	n, err := unix.Readlinkat(link.fd, "", buf)
+	n, err := unix.Readlinkat(link.FD, "", buf)
 	if err != nil {
 		return err
 	}
 	to := string(buf[:n])
-	w.rest = append(components(to), w.rest...)
+	w.Rest = append(components(to), w.Rest...)
 	if filepath.IsAbs(to) {
 		return w.restart()
 	}
 	return nil
 }
 
-func (w *walk) close() { w.at.close() }
+// Close closes the folder that the walk is in.
+func (w *Walk) Close() { w.At.Close() }
 
-func open(dirfd int, name, path string) (p place, err error) {
-	p.path = path
-	err = again(func() error {
-		p.fd, err = unix.Openat(dirfd, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+func open(dirfd int, name, path string) (p Place, err error) {
+	p.Path = path
+	err = Again(func() error {
+		p.FD, err = unix.Openat(dirfd, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 		return err
 	})
 	if err != nil {
-		return place{fd: -1, path: path}, err
+		return Place{FD: -1, Path: path}, err
 	}
-	if err = unix.Fstat(p.fd, &p.stat); err != nil {
-		p.close()
+	if err = unix.Fstat(p.FD, &p.Stat); err != nil {
+		p.Close()
+		return Place{FD: -1, Path: path}, err
 	}
-	return p, err
+	return p, nil
 }
 
-func (p place) close() {
-	if p.fd >= 0 {
-		unix.Close(p.fd)
+// Close closes the descriptor, if there is one.
+func (p Place) Close() {
+	if p.FD >= 0 {
+		unix.Close(p.FD)
 	}
 }
 
-func (p place) kind() uint32 { return p.stat.Mode & unix.S_IFMT }
+// Kind is the file type: S_IFDIR, S_IFLNK and so on.
+func (p Place) Kind() uint32 { return p.Stat.Mode & unix.S_IFMT }
 
-func (p place) sticky() bool { return p.stat.Mode&unix.S_ISVTX != 0 }
+// Sticky reports whether only the owners of files, and of the folder, remove files in it.
+func (p Place) Sticky() bool { return p.Stat.Mode&unix.S_ISVTX != 0 }
 
-// owner is who decides what lies in the place: of what a process serves by FUSE
+// Owner is who decides what lies in the place: of what a process serves by FUSE
 // the user who mounted it, whatever that process says.
-func (p place) owner() int {
-	if p.system.Server() == Program {
-		if uid, known := mounter(p.stat.Dev); known && uid != 0 {
+func (p Place) Owner() int {
+	if p.System.Server() == Program {
+		if uid, known := mounter(p.Stat.Dev); known && uid != 0 {
 			return uid
 		}
 	}
-	return int(p.stat.Uid)
+	return int(p.Stat.Uid)
 }
 
-// String tells whose the place is, for errors.
-func (p place) String() string {
-	return fmt.Sprintf("%s (owner %v, mode %04o)", p.path, UserID(p.stat.Uid), p.stat.Mode&0o7777)
+// String names the place, its owner and its mode, for errors.
+func (p Place) String() string {
+	return fmt.Sprintf("%s (owner %v, mode %04o)", p.Path, UserID(p.Stat.Uid), p.Stat.Mode&0o7777)
 }
 
 // procPath is the path by which the kernel opens what the descriptor holds.
-func (p place) procPath() string { return fmt.Sprintf("/proc/self/fd/%d", p.fd) }
+func (p Place) procPath() string { return fmt.Sprintf("/proc/self/fd/%d", p.FD) }
 
 // ReadOnlyForAll reports whether a mount that this process sees as read-only cannot be
 // written by others either. It is false below systemd: in the sandbox of a unit all
@@ -162,10 +164,10 @@ func (p place) procPath() string { return fmt.Sprintf("/proc/self/fd/%d", p.fd) 
 func ReadOnlyForAll() bool { return os.Getenv("INVOCATION_ID") == "" } // see systemd.exec(5)
 
 // readOnly reports whether the mount that the place lies in cannot be written.
-func (p place) readOnly() bool {
+func (p Place) readOnly() bool {
 	var st unix.Statfs_t
-	err := again(func() error { return unix.Fstatfs(p.fd, &st) })
-	return err == nil && st.Flags&unix.ST_RDONLY != 0 && p.system.Server() != Program
+	err := Again(func() error { return unix.Fstatfs(p.FD, &st) })
+	return err == nil && st.Flags&unix.ST_RDONLY != 0 && p.System.Server() != Program
 }
 
 func components(path string) []string {

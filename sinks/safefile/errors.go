@@ -5,14 +5,16 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tokenagent/tokenagent/agent/host"
 )
 
 // A Refusal is the error of a folder through which, or a target over which,
 // nothing is written as it is.
 type Refusal struct {
-	Path   string // of the folder, symbolic link or target
-	Others bool   // somebody else than root and the process's own user may have put there what Path stands for
-	reason text   // what lies there, and what to do about it
+	Path   string    // of the folder, symbolic link or target
+	Others bool      // somebody else than root and the process's own user may have put there what Path stands for
+	reason host.Text // what lies there, and what to do about it
 }
 
 // Error is the path and the reason.
@@ -30,9 +32,9 @@ type Foreign struct {
 // Error names the folder and its user, and whose it would have to be.
 func (f *Foreign) Error() string {
 	if f.Owner == 0 {
-		return fmt.Sprintf("%s belongs to %v, not to root", f.Path, userID(f.UID))
+		return fmt.Sprintf("%s belongs to %v, not to root", f.Path, host.UserID(f.UID))
 	}
-	return fmt.Sprintf("%s belongs to %v, neither to root nor to %v", f.Path, userID(f.UID), userID(f.Owner))
+	return fmt.Sprintf("%s belongs to %v, neither to root nor to %v", f.Path, host.UserID(f.UID), host.UserID(f.Owner))
 }
 
 // A Stranger is the error of a target whose group its owner does not belong to,
@@ -42,57 +44,29 @@ type Stranger struct{ GID, UID int }
 // Error names the group and the user.
 func (s *Stranger) Error() string {
 	return fmt.Sprintf("it cannot have the group %v in a folder of %v, who does not belong to it; name one of that user's groups",
-		groupID(s.GID), userID(s.UID))
+		host.GroupID(s.GID), host.UserID(s.UID))
 }
 
 // ErrChanged is the error of a target that is not removed, as somebody changed it.
 var ErrChanged = errors.New("somebody changed it")
 
-// A text is put together when it is shown. Users and groups are named only then:
-// who is asked for their names must not be so on a thread with a foreign
-// identity, where that may hang or be refused.
-type text struct {
-	format string
-	args   []any
-}
-
-func say(format string, args ...any) text { return text{format, args} }
-
-func (t text) isSaid() bool { return t.format != "" }
-
-func (t text) String() string { return fmt.Sprintf(t.format, t.args...) }
-
-// An explained is an error whose text is put together when it is shown.
-type explained struct {
-	text
-	err error
-}
-
-// explain is err, told as format says; err is among args if it is to be shown.
-func explain(err error, format string, args ...any) error {
-	return &explained{say(format, args...), err}
-}
-
-func (e *explained) Error() string { return e.String() }
-func (e *explained) Unwrap() error { return e.err }
-
 // unopened explains why a component of the path cannot be gone into.
 func (w *walk) unopened(path string, err error) error {
 	switch {
 	case errors.Is(err, unix.ENOENT):
-		return explain(err, "there is no %s: %v; make that folder (the last one of a path is made with create_dir = true)", path, err)
+		return host.Explain(err, "there is no %s: %v; make that folder (the last one of a path is made with create_dir = true)", path, err)
 	case errors.Is(err, unix.EACCES):
-		return explain(err, "%s: %v for %v in %v; let that user pass", path, err, w.as, w.at)
+		return host.Explain(err, "%s: %v for %v in %v; let that user pass", path, err, w.as, w.At)
 	}
-	return explain(err, "%s: %v%s", path, err, mend(err, toOpen, path))
+	return host.Explain(err, "%s: %v%s", path, err, mend(err, toOpen, path))
 }
 
 // explain says what could not be done to the target, and what to do about it.
 func (d *folder) explain(doing deed, err error) error {
 	if errors.Is(err, unix.EACCES) {
-		return explain(err, "%s: %v for %v in %v; let that user write there", doing, err, d.as, d.place)
+		return host.Explain(err, "%s: %v for %v in %v; let that user write there", doing, err, d.as, d.Place)
 	}
-	return explain(err, "%s: %v%s", doing, err, mend(err, doing, d.path))
+	return host.Explain(err, "%s: %v%s", doing, err, mend(err, doing, d.Path))
 }
 
 // A deed is what a step does, in words for its error.

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tokenagent/tokenagent/agent/host"
 )
 
 // smallDisk mounts a tmpfs of 64 KiB with a target in it that holds "old".
@@ -83,7 +85,7 @@ func TestFolderThatMayNotBeWritten(t *testing.T) {
 	f := New(target)
 	mustWrite(t, f, "old")
 	must(t, os.Chmod(dir, 0o500))
-	wantOld(t, f, target, "permission denied for "+userID(target.Owner.UID).String(), "mode 0500")
+	wantOld(t, f, target, "permission denied for "+host.UserID(target.Owner.UID).String(), "mode 0500")
 	must(t, os.Chmod(dir, 0o700))
 	mustWrite(t, f, "new")
 }
@@ -102,7 +104,7 @@ func TestFolderThatMayNotBePassed(t *testing.T) {
 	}
 	target.Path = filepath.Join(dir, "token")
 	_, err := New(target).Write(t.Context(), []byte("new"))
-	wantError(t, err, "permission denied for "+userID(target.Owner.UID).String(), "let that user pass")
+	wantError(t, err, "permission denied for "+host.UserID(target.Owner.UID).String(), "let that user pass")
 }
 
 // Errors that no test can bring about otherwise are put into the system calls

@@ -12,7 +12,7 @@ import (
 // lookAt looks at what lies at the target's name without following it. When nothing
 // lies there, that is the zero Stat_t.
 func (d *folder) lookAt() (st unix.Stat_t, err error) {
-	err = again(func() error { return unix.Fstatat(d.fd, d.name, &st, unix.AT_SYMLINK_NOFOLLOW) })
+	err = host.Again(func() error { return unix.Fstatat(d.FD, d.name, &st, unix.AT_SYMLINK_NOFOLLOW) })
 	if errors.Is(err, fs.ErrNotExist) {
 		return unix.Stat_t{}, nil
 	}
@@ -33,7 +33,7 @@ func (d *folder) target() (st unix.Stat_t, err error) {
 
 // sync brings the names in the folder to the disk (step 13 of a write).
 func (d *folder) sync() error {
-	err := unix.Fsync(d.fd)
+	err := unix.Fsync(d.FD)
 	if err == nil || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) {
 		return nil // some file systems have nothing to sync in a folder
 	}
@@ -55,18 +55,9 @@ func (d *folder) refuse(st unix.Stat_t) error {
 
 // openat is openat(2) with a descriptor that no child inherits.
 func openat(dirfd int, name string, flags int) (fd int, err error) {
-	err = again(func() error {
+	err = host.Again(func() error {
 		fd, err = unix.Openat(dirfd, name, flags|unix.O_CLOEXEC, tempMode)
 		return err
 	})
 	return fd, err
-}
-
-// again repeats a call for as long as signals interrupt it.
-func again(call func() error) error {
-	for {
-		if err := call(); !errors.Is(err, unix.EINTR) {
-			return err
-		}
-	}
 }

@@ -12,12 +12,6 @@ type User = host.Identity
 // Self is the identity of this process.
 func Self() User { return host.Self() }
 
-// Users and groups in errors: see host.UserID.
-type (
-	userID  = host.UserID
-	groupID = host.GroupID
-)
-
 // as calls do under the identity of u, with group as its only further group if
 // u belongs to it, and with none of root's powers over files.
 func as(u User, group int, do func() error) error { return u.With(group).Do(do) }
@@ -34,9 +28,9 @@ type identity struct {
 // String is for errors: a user who wonders why a folder of one of his groups is
 // closed is told that not all of them are taken on.
 func (i identity) String() string {
-	text := userID(i.uid).String()
+	text := host.UserID(i.uid).String()
 	for n, gid := range i.groups {
-		text += []string{" with the group ", " and the group "}[min(n, 1)] + groupID(gid).String()
+		text += []string{" with the group ", " and the group "}[min(n, 1)] + host.GroupID(gid).String()
 	}
 	if len(i.groups) > 0 {
 		text += " alone"

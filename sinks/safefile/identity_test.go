@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tokenagent/tokenagent/agent/host"
 )
 
 func TestRootWritesInAFolderOfSomebodyElseAsTheOwner(t *testing.T) {
@@ -79,7 +81,7 @@ func TestFolderIsMadeForItsOwner(t *testing.T) {
 			var st unix.Stat_t
 			must(t, unix.Lstat(filepath.Dir(target.Path), &st))
 			if int(st.Uid) != somebody.UID || int(st.Gid) != somebody.GID || st.Mode&0o7777 != 0o700 {
-				t.Errorf("the folder is %s", place{path: "new", stat: st})
+				t.Errorf("the folder is %s", host.Place{Path: "new", Stat: st})
 			}
 		})
 	}

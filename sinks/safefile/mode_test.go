@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tokenagent/tokenagent/agent/host"
 )
 
 func TestOwnerAndModeAreAsWantedOnEveryWrite(t *testing.T) {
@@ -50,7 +52,7 @@ func TestNoOtherGroupMayReadTheFileForAnInstant(t *testing.T) {
 					var st unix.Stat_t
 					must(t, unix.Lstat(dir+"/"+name, &st))
 					if int(st.Gid) != target.Group && st.Mode&0o077 != 0 {
-						t.Errorf("after step %d the file is %v", step, place{path: name, stat: st})
+						t.Errorf("after step %d the file is %v", step, host.Place{Path: name, Stat: st})
 					}
 				}
 				return nil

@@ -37,7 +37,7 @@ func (d *folder) read() ([]byte, error) {
 	if st.Ino == 0 {
 		return nil, unix.ENOENT
 	}
-	fd, err := openat(d.fd, d.name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK)
+	fd, err := openat(d.FD, d.name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK)
 	if err != nil {
 		return nil, d.explain(toOpen, err)
 	}

@@ -70,7 +70,7 @@ func (f *File) Look() (difference string, err error) {
 
 // stat looks at what the path names.
 func (f *File) stat() (st unix.Stat_t, err error) {
-	look := func() error { return again(func() error { return unix.Lstat(f.target.Path, &st) }) }
+	look := func() error { return host.Again(func() error { return unix.Lstat(f.target.Path, &st) }) }
 	if f.asOwner {
 		err = f.target.asOwner(look)
 	} else {
@@ -92,8 +92,8 @@ func (f *File) Remove(ctx context.Context) error {
 		if err != nil || st.Ino == 0 {
 			return err
 		}
-		if d := f.record.difference(st); d.isSaid() {
-			return explain(ErrChanged, "left as it is, since somebody changed it: %v", d)
+		if d := f.record.difference(st); !d.IsZero() {
+			return host.Explain(ErrChanged, "left as it is, since somebody changed it: %v", d)
 		}
 		return d.remove()
 	})
@@ -104,34 +104,34 @@ func (f *File) Remove(ctx context.Context) error {
 }
 
 func (d *folder) remove() error {
-	if err := unix.Unlinkat(d.fd, d.name, 0); err != nil {
+	if err := unix.Unlinkat(d.FD, d.name, 0); err != nil {
 		return d.explain(toRemove, err)
 	}
 	return d.sync()
 }
 
 // difference says in what st is not as recorded; what a person would name first.
-func (r Record) difference(st unix.Stat_t) text {
+func (r Record) difference(st unix.Stat_t) host.Text {
 	is := recordOf(st)
 	switch {
 	case st.Mode&unix.S_IFMT != unix.S_IFREG:
-		return say("it is %s", host.KindOf(st.Mode))
+		return host.Say("it is %s", host.KindOf(st.Mode))
 	case is.Device != r.Device || is.Inode != r.Inode:
-		return say("another file lies in its place")
+		return host.Say("another file lies in its place")
 	case is.UID != r.UID:
-		return say("its owner is %v, not %v", userID(is.UID), userID(r.UID))
+		return host.Say("its owner is %v, not %v", host.UserID(is.UID), host.UserID(r.UID))
 	case is.GID != r.GID:
-		return say("its group is %v, not %v", groupID(is.GID), groupID(r.GID))
+		return host.Say("its group is %v, not %v", host.GroupID(is.GID), host.GroupID(r.GID))
 	case is.Mode != r.Mode:
-		return say("its mode is %04o, not %04o", uint32(is.Mode), uint32(r.Mode))
+		return host.Say("its mode is %04o, not %04o", uint32(is.Mode), uint32(r.Mode))
 	case is.Size != r.Size:
-		return say("its size is %d, not %d", is.Size, r.Size)
+		return host.Say("its size is %d, not %d", is.Size, r.Size)
 	case !is.Modified.Equal(r.Modified):
-		return say("its content was written by somebody else")
+		return host.Say("its content was written by somebody else")
 	case !is.Changed.Equal(r.Changed):
-		return say("its attributes were changed")
+		return host.Say("its attributes were changed")
 	}
-	return text{}
+	return host.Text{}
 }
 
 func recordOf(st unix.Stat_t) Record {

@@ -9,7 +9,7 @@ import (
 // shared reports whether everybody, or a group, may put something under any name
 // into the folder, where only its owner and root can remove it: /tmp, /dev/shm.
 func (p place) shared() bool {
-	return p.stat.Mode&unix.S_ISVTX != 0 && p.stat.Mode&othersWrite != 0
+	return p.Stat.Mode&unix.S_ISVTX != 0 && p.Stat.Mode&othersWrite != 0
 }
 
 // replaced looks at what lies at the target, as a write does. What is not a file
@@ -28,24 +28,24 @@ func (d *folder) replaced() (st unix.Stat_t, foreign bool, err error) {
 	case !d.shared():
 		return st, false, d.refuse(st)
 	case d.privileged && kind == unix.S_IFDIR:
-		return st, false, d.refusal("a directory of %v, which nothing can replace; remove it, or name a path in a folder that others cannot write", userID(st.Uid))
+		return st, false, d.refusal("a directory of %v, which nothing can replace; remove it, or name a path in a folder that others cannot write", host.UserID(st.Uid))
 	case d.privileged:
 		return st, true, nil
-	case int(d.stat.Uid) == d.as.uid && kind == unix.S_IFREG: // who owns the folder may remove it
+	case int(d.Stat.Uid) == d.as.uid && kind == unix.S_IFREG: // who owns the folder may remove it
 		return st, false, nil
 	case ours:
 		return st, false, d.refuse(st)
 	}
 	return st, false, d.refusal("%s of %v, whom %s lets put it there, and which only that user and root can remove; ask them to, or name a path in a folder of your own",
-		host.KindOf(st.Mode), userID(st.Uid), d.path)
+		host.KindOf(st.Mode), host.UserID(st.Uid), d.Path)
 }
 
 // warnOfForeign tells what the write replaces, or has replaced.
 func (d *folder) warnOfForeign(st unix.Stat_t, does string) {
 	d.warnings = append(d.warnings, d.refusal("%s of %v in the place of the token %s; others can put there what they like, so name a path in a folder that they cannot write",
-		host.KindOf(st.Mode), userID(st.Uid), does))
+		host.KindOf(st.Mode), host.UserID(st.Uid), does))
 }
 
 func (d *folder) refusal(format string, args ...any) *Refusal {
-	return &Refusal{d.path + "/" + d.name, d.open(), say(format, args...)}
+	return &Refusal{d.Path + "/" + d.name, d.open(), host.Say(format, args...)}
 }

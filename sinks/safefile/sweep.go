@@ -71,11 +71,11 @@ type sweeping struct {
 // run goes through the folder in pieces, by a descriptor of its own, as reading
 // moves it: a user can fill a folder with millions of names.
 func (s *sweeping) run(ctx context.Context) error {
-	fd, err := openat(s.fd, ".", unix.O_RDONLY|unix.O_DIRECTORY)
+	fd, err := openat(s.FD, ".", unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return s.explain(toList, err)
 	}
-	dir := os.NewFile(uintptr(fd), s.path)
+	dir := os.NewFile(uintptr(fd), s.Path)
 	defer dir.Close()
 	var faults []error
 	for range mostNames / atOnce {
@@ -90,7 +90,7 @@ func (s *sweeping) run(ctx context.Context) error {
 			return errors.Join(append(faults, s.explain(toList, err))...)
 		}
 	}
-	return errors.Join(append(faults, fmt.Errorf("%s has more than %d names; what comes after them was not looked at", s.path, mostNames))...)
+	return errors.Join(append(faults, fmt.Errorf("%s has more than %d names; what comes after them was not looked at", s.Path, mostNames))...)
 }
 
 // remove takes the file of that name away if it was left over.
@@ -103,7 +103,7 @@ func (s *sweeping) remove(name string) error {
 	if !s.leftOver(name, atOnce) {
 		return nil
 	}
-	err := unix.Unlinkat(s.fd, name, 0)
+	err := unix.Unlinkat(s.FD, name, 0)
 	switch {
 	case err == nil:
 		s.removed = append(s.removed, name)
@@ -117,7 +117,7 @@ func (s *sweeping) remove(name string) error {
 // any more: which is known at once, or by its age.
 func (s *sweeping) leftOver(name string, atOnce bool) bool {
 	var st unix.Stat_t
-	if err := unix.Fstatat(s.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+	if err := unix.Fstatat(s.FD, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return false
 	}
 	owner := int(st.Uid)

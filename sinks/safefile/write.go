@@ -7,6 +7,8 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tokenagent/tokenagent/agent/host"
 )
 
 const (
@@ -92,7 +94,7 @@ func (w *writing) compare() error {
 	if was.Fingerprint != fingerprint(w.content) || was.UID != wanted.Owner.UID || was.GID != wanted.Group || was.Mode != wanted.Mode {
 		return nil
 	}
-	if st, err := w.lookAt(); err != nil || was.difference(st).isSaid() {
+	if st, err := w.lookAt(); err != nil || !was.difference(st).IsZero() {
 		return err
 	}
 	return errAsWanted
@@ -101,7 +103,7 @@ func (w *writing) compare() error {
 // create makes the temporary file (step 4).
 func (w *writing) create() (err error) {
 	name := tempName(w.name)
-	w.fd, err = openat(w.folder.fd, name, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_NOFOLLOW)
+	w.fd, err = openat(w.folder.FD, name, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_NOFOLLOW)
 	if err != nil {
 		return w.explain(toCreate, err)
 	}
@@ -131,7 +133,7 @@ func (w *writing) label() error {
 	if err != nil {
 		return nil // no SELinux here
 	}
-	old, err := openat(w.folder.fd, w.name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK)
+	old, err := openat(w.folder.FD, w.name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK)
 	if err != nil {
 		return nil
 	}
@@ -162,7 +164,7 @@ func (w *writing) setGroup() error {
 		return err
 	}
 	if err := unix.Fchown(w.fd, -1, w.file.target.Group); err != nil {
-		return explain(err, "give it the group %v: %v%s", groupID(w.file.target.Group), err, mend(err, toGive, w.path))
+		return host.Explain(err, "give it the group %v: %v%s", host.GroupID(w.file.target.Group), err, mend(err, toGive, w.Path))
 	}
 	return nil
 }
@@ -183,7 +185,7 @@ func (w *writing) setOwner() error {
 	}
 	if owner := w.file.target.Owner.UID; int(st.Uid) != owner {
 		if err := unix.Fchown(w.fd, owner, -1); err != nil {
-			return explain(err, "give it to %v: %v%s", userID(owner), err, mend(err, toGive, w.path))
+			return host.Explain(err, "give it to %v: %v%s", host.UserID(owner), err, mend(err, toGive, w.Path))
 		}
 		if st, err = w.statTemp(); err != nil {
 			return err
@@ -205,8 +207,8 @@ func (w *writing) verify(st unix.Stat_t) error {
 	wanted := recordOf(st)
 	wanted.UID, wanted.GID, wanted.Mode = w.file.target.Owner.UID, w.file.target.Group, w.file.target.Mode
 	wanted.Size = int64(len(w.content))
-	if d := wanted.difference(st); d.isSaid() {
-		return explain(unix.EINVAL, "the file system of %s does not keep what it is told: of the temporary file, %v; use another file system", w.path, d)
+	if d := wanted.difference(st); !d.IsZero() {
+		return host.Explain(unix.EINVAL, "the file system of %s does not keep what it is told: of the temporary file, %v; use another file system", w.Path, d)
 	}
 	return nil
 }
@@ -232,7 +234,7 @@ func (w *writing) close() error {
 
 // rename puts the file in its place (step 12).
 func (w *writing) rename() error {
-	err := unix.Renameat(w.folder.fd, w.temp, w.folder.fd, w.name)
+	err := unix.Renameat(w.folder.FD, w.temp, w.folder.FD, w.name)
 	if errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("%w: %w", errTempGone, err)
 	}
@@ -266,6 +268,6 @@ func (w *writing) discard() {
 		unix.Close(w.fd)
 	}
 	if w.temp != "" {
-		_ = unix.Unlinkat(w.folder.fd, w.temp, 0)
+		_ = unix.Unlinkat(w.folder.FD, w.temp, 0)
 	}
 }
