@@ -8,11 +8,9 @@ import (
 	"net"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -21,6 +19,7 @@ import (
 
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/control"
+	"github.com/tokenagent/tokenagent/agent/systemd"
 )
 
 // A serviceManager is what systemd is to a service: a socket that hears of it.
@@ -139,32 +138,6 @@ func isRefusal(err error) bool {
 	return is
 }
 
-// systemd 253 and newer compare it with their own clock.
-func TestAReloadSaysWhenItBegan(t *testing.T) {
-	m := newServiceManager(t, filepath.Join(t.TempDir(), "notify"))
-	n := newNotifier(logrus.New())
-	n.becomeReady()
-	before := monotonic()
-	done := n.reloading()
-	after := monotonic()
-	done()
-	m.wants(t, "READY=1")
-	_, said, _ := strings.Cut(m.next(t), "MONOTONIC_USEC=")
-	at, err := strconv.ParseInt(said, 10, 64)
-	check(t, err)
-	if at < before || at > after {
-		t.Errorf("the reload began at %d, not between %d and %d", at, before, after)
-	}
-	m.wants(t, "READY=1")
-}
-
-// monotonic is CLOCK_MONOTONIC in µs.
-func monotonic() int64 {
-	var now unix.Timespec
-	unix.ClockGettime(unix.CLOCK_MONOTONIC, &now)
-	return now.Nano() / 1000
-}
-
 func TestRequireAllIsReadyWhenAllTokensAre(t *testing.T) {
 	m := newServiceManager(t, filepath.Join(t.TempDir(), "notify"))
 	s := newSite(t, "")
@@ -199,37 +172,10 @@ token "late" {
 	m.until(t, `STATUS=2 tokens valid; next renewal [0-9: -]+`)
 }
 
-// A source that answers when ctx is done.
-type silent struct{}
-
-func (silent) Issue(ctx context.Context, _ agent.Request) (agent.Token, error) {
-	<-ctx.Done()
-	return agent.Token{}, ctx.Err()
-}
-
 // A shelf is a sink that takes everything.
 type shelf struct{}
 
 func (shelf) Put(context.Context, agent.Token) (bool, error) { return true, nil }
-
-func TestAFirstPassThatDoesNotEndIsNotWaitedForLongerThanAMinute(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		log := logrus.New()
-		log.SetOutput(io.Discard)
-		d := &daemon{log: log, manager: newNotifier(log)}
-		d.agent = agent.New(log, []agent.Renewer{{Name: "slow", Source: silent{}, Sinks: []agent.Sink{shelf{}}, Required: true}})
-		ctx, cancel := context.WithCancel(t.Context())
-		var running sync.WaitGroup
-		running.Go(func() { d.agent.Run(ctx) })
-		defer running.Wait()
-		defer cancel()
-		began := time.Now()
-		check(t, d.untilReady(ctx))
-		if waited := time.Since(began); waited != time.Minute {
-			t.Errorf("it is ready after %v", waited)
-		}
-	})
-}
 
 func TestTheWatchdogIsFedWhileTheLoopGoesRound(t *testing.T) {
 	t.Parallel()
@@ -277,14 +223,13 @@ func TestALoopThatHangsFeedsNoWatchdog(t *testing.T) {
 	m := newServiceManager(t, filepath.Join(t.TempDir(), "notify"))
 	log := logrus.New()
 	log.SetOutput(io.Discard)
-	d, hindrance := &daemon{log: log, manager: newNotifier(log)}, &jam{}
+	d, hindrance := &daemon{log: log, manager: systemd.NewNotifier(newManager(log))}, &jam{}
 	d.agent = agent.New(log, []agent.Renewer{{Name: "one", Source: instant{}, Sinks: []agent.Sink{shelf{}}, Schedule: agent.Schedule{Cron: hindrance}}})
-	d.agent.EachRound(d.manager.beat)
+	d.agent.EachRound(d.manager.Beat)
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
-	for _, part := range []func(context.Context){d.agent.Run, d.manager.feed, d.notify} {
-		running.Go(func() { part(ctx) })
-	}
+	running.Go(func() { d.agent.Run(ctx) })
+	running.Go(func() { d.manager.Run(ctx, d.forManager()) })
 	defer running.Wait()
 	defer cancel()
 	m.wants(t, waitingAtFirst, "READY=1", oneValid)
@@ -303,27 +248,6 @@ func TestALoopThatHangsFeedsNoWatchdog(t *testing.T) {
 		text, _ := m.message(longest)
 		return text == "WATCHDOG=1"
 	})
-}
-
-func TestTheLoopWaitsForNoServiceManager(t *testing.T) {
-	n := &notifier{watchdog: time.Nanosecond, beats: make(chan struct{}, 1)}
-	for range 3 { // nobody takes the beats
-		n.beat()
-	}
-}
-
-func TestAServiceManagerThatIsGoneIsMissedOnce(t *testing.T) {
-	var log strings.Builder
-	logger := logrus.New()
-	logger.SetOutput(&log)
-	t.Setenv("NOTIFY_SOCKET", filepath.Join(t.TempDir(), "gone"))
-	n := newNotifier(logger)
-	n.becomeReady()
-	n.status("1 token valid")
-	n.status("2 tokens valid")
-	if strings.Count(log.String(), "level=warning") != 1 {
-		t.Errorf("it is not logged once:\n%s", log.String())
-	}
 }
 
 func TestStatusLine(t *testing.T) {

@@ -19,6 +19,7 @@ import (
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/config"
 	"github.com/tokenagent/tokenagent/agent/control"
+	"github.com/tokenagent/tokenagent/agent/systemd"
 	"github.com/tokenagent/tokenagent/agent/watch"
 )
 
@@ -80,7 +81,7 @@ func serve(ctx context.Context, from *place, stderr io.Writer) error {
 		return err
 	}
 	d.watch(ctx, cfg, began)
-	d.agent.EachRound(d.manager.beat)
+	d.agent.EachRound(d.manager.Beat)
 	go m.sweep(ctx, d.log, m.recorded(), d.renewers)
 
 	var parts sync.WaitGroup
@@ -90,8 +91,7 @@ func serve(ctx context.Context, from *place, stderr io.Writer) error {
 	parts.Go(func() { d.watcher.Run(ctx) })
 	parts.Go(func() { d.reloadOn(ctx, hangup) })
 	parts.Go(func() { d.agent.Run(ctx) })
-	parts.Go(func() { d.manager.feed(ctx) })
-	parts.Go(func() { d.notify(ctx) })
+	parts.Go(func() { d.manager.Run(ctx, d.forManager()) })
 	d.log.WithFields(logrus.Fields{"version": versionText(), "tokens": len(cfg.Renewers)}).Info("running")
 	parts.Wait()
 	d.log.Info("stopped; the tokens stay where they are")
@@ -105,7 +105,7 @@ type daemon struct {
 	log     *logrus.Logger
 	agent   *agent.Agent
 	watcher *watch.Watcher
-	manager *notifier
+	manager *systemd.Notifier
 	began   config.Settings // some of which only a restart changes
 
 	mu      sync.Mutex // one reload at a time
@@ -121,7 +121,7 @@ func newDaemon(from *place, cfg *config.Config, stderr io.Writer) *daemon {
 	d := &daemon{from: from, log: newLogger(stderr, cfg.Settings), began: cfg.Settings, inUse: cfg.Renewers, all: cfg.Settings.RequireAll}
 	logLibraries(d.log)
 	d.agent = agent.NewAt(wall, d.log, cfg.Renewers)
-	d.manager = newNotifier(d.log)
+	d.manager = systemd.NewNotifier(newManager(d.log))
 	return d
 }
 

@@ -18,7 +18,7 @@ import (
 func (d *daemon) reload(ctx context.Context) (agent.Replaced, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	defer d.manager.reloading()()
+	defer d.manager.Reloading()()
 	began := time.Now()
 	d.watcher.Seen()
 	cfg, faults := d.from.read(ctx, false)
