@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/tokenagent/tokenagent/agent/hooks"
 )
 
 // ErrStopped is the error of a call to an Agent whose loop has ended.
@@ -144,7 +146,7 @@ func (a *Agent) Only(selectors ...string) error {
 		}
 	}
 	for _, r := range a.runs { // they stay owed to the next process
-		r.notices = slices.DeleteFunc(r.notices, func(n Notice) bool { return a.entries[n.Token].idle })
+		r.notices = slices.DeleteFunc(r.notices, func(n hooks.Notice) bool { return a.entries[n.Token].idle })
 		r.owed = slices.DeleteFunc(r.owed, func(o Owed) bool { return a.entries[o.Notice.Token].idle })
 	}
 	a.runs = slices.DeleteFunc(a.runs, func(r *run) bool { return len(r.notices) == 0 })

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"slices"
 	"time"
+
+	"github.com/tokenagent/tokenagent/agent/hooks"
 )
 
 // An Owed hook has not been run yet, or not with success.
 type Owed struct {
-	Event  Event  `json:"event"`
-	Notice Notice `json:"notice"`
+	Event  hooks.Event  `json:"event"`
+	Notice hooks.Notice `json:"notice"`
 }
 
 // Debts keep the hooks that have not been run, across restarts. A write of a
@@ -32,9 +34,9 @@ type debtChange func(context.Context) error
 // A writing is what must be known to write to a sink with hooks. It is a copy,
 // as a reload may change the entry meanwhile.
 type writing struct {
-	hooks   []Hook
+	hooks   []hooks.Hook
 	debts   Debts // nil: nothing is recorded
-	notice  Notice
+	notice  hooks.Notice
 	first   bool // an attempt that failed found no acceptable token there
 	inPlace bool // a token that has not expired is known to lie there
 }
@@ -42,7 +44,7 @@ type writing struct {
 func (a *Agent) writingFor(d *duty) writing {
 	w := writing{
 		hooks:   d.entry.Hooks,
-		notice:  Notice{Token: d.entry.Name, Path: d.path},
+		notice:  hooks.Notice{Token: d.entry.Name, Path: d.path},
 		first:   d.first,
 		inPlace: !d.inPlace.IsZero() && !d.inPlace.Expired(a.now) && !d.lost,
 	}
@@ -61,7 +63,7 @@ const oweLimit = 3 * time.Second
 func (w writing) owe(ctx context.Context, first bool, t Token) (owed []Owed, err error) {
 	w.notice.Expires = t.Expires
 	for _, h := range w.hooks {
-		if h.Event == OnChange || h.Event == OnFirst && first {
+		if h.Event == hooks.OnChange || h.Event == hooks.OnFirst && first {
 			owed = append(owed, Owed{h.Event, w.notice})
 		}
 	}
@@ -98,9 +100,9 @@ func (a *Agent) noticeFailure(e *entry, failed bool) {
 	if fails == failed {
 		return
 	}
-	o := Owed{OnRecover, Notice{Token: e.Name, Path: e.failingPath()}}
+	o := Owed{hooks.OnRecover, hooks.Notice{Token: e.Name, Path: e.failingPath()}}
 	if fails {
-		o.Event = OnFailure
+		o.Event = hooks.OnFailure
 	}
 	if at := e.expiry(); at != never {
 		o.Notice.Expires = at

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/tokenagent/tokenagent/agent/hooks"
 )
 
 // A deadServer is where a sink's folder lies that may hang: no context ends it.
@@ -102,7 +104,7 @@ func TestAWriteThatHangsFailsForAllToSee(t *testing.T) {
 		defer server.answer()
 		log, text := recording()
 		server.hang()
-		a := started(t, log, hooked(onServer(server, disk, source, "a"), hook, OnFailure, OnRecover)...)
+		a := started(t, log, hooked(onServer(server, disk, source, "a"), hook, hooks.OnFailure, hooks.OnRecover)...)
 		time.Sleep(sinkLimit)
 		if s := statusOf(t, a, "a"); s.Failing != nil || text() != "" {
 			t.Errorf("it fails too early: %v, %s", s.Failing, text())
@@ -146,7 +148,7 @@ func TestWhateverHangsInAFolderFailsForAllToSee(t *testing.T) {
 				defer server.answer()
 				log, text := recording()
 				records := &fakeRecords{disk: disk}
-				all := hooked(onServer(server, disk, source, "a"), hook, OnFailure, OnRecover)
+				all := hooked(onServer(server, disk, source, "a"), hook, hooks.OnFailure, hooks.OnRecover)
 				c.prepare(records, all)
 				if all[0].RemoveExpired { // and there is no other token
 					source.fail = func(time.Time) error {
@@ -268,7 +270,7 @@ func TestASourceThatHangsFailsForAllToSee(t *testing.T) {
 		log, text := recording()
 		source := deafSource{&fakeSource{life: time.Hour}, server}
 		r := []Renewer{{Name: "a", Source: source, Sinks: []Sink{&fakeSink{path: "/t/a"}}}}
-		a := started(t, log, hooked(r, hook, OnFailure, OnRecover)...)
+		a := started(t, log, hooked(r, hook, hooks.OnFailure, hooks.OnRecover)...)
 		time.Sleep(askLimit + 2*hangGrace)
 		wantLines(t, text(), "token not renewed", 1)
 		if s := statusOf(t, a, "a"); s.Failing == nil || s.Failing.Kind != "transient" || hook.said() != "on_failure a" {

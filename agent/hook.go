@@ -7,42 +7,9 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+
+	"github.com/tokenagent/tokenagent/agent/hooks"
 )
-
-// An Event is what happened to a token.
-type Event string
-
-// The events that a Hook can be run for.
-const (
-	OnFirst   Event = "on_first"   // a token was written where no acceptable one lay before
-	OnChange  Event = "on_change"  // a changed file was written, the first included
-	OnFailure Event = "on_failure" // a token began to fail
-	OnRecover Event = "on_recover" // that came to an end
-)
-
-// events are in the order in which hooks that are due together are run.
-var events = []Event{OnFirst, OnChange, OnFailure, OnRecover}
-
-// A Hook is run when something happens to its token. Those that are due within
-// a second for the same Event and Key are run once, for all their tokens.
-type Hook struct {
-	Event   Event
-	Key     string // equal for hooks that do the same
-	Command Command
-}
-
-// A Command is what a Hook runs: a program. Its error is best a [*Fault]; any
-// other is taken for a transient one. It is run again until it succeeds.
-type Command interface {
-	Run(ctx context.Context, e Event, about []Notice) error
-}
-
-// A Notice tells a hook of one file.
-type Notice struct {
-	Token   string    `json:"token"`            // the name of the Renewer
-	Path    string    `json:"path"`             // of a failure: of the first file that cannot be written, else of the first
-	Expires time.Time `json:"expires,omitzero"` // of the token in the file
-}
 
 const (
 	gatherHooks = time.Second      // from the first notice until a hook is run
@@ -52,8 +19,8 @@ const (
 
 // A run is a hook with the notices that it is to be run for.
 type run struct {
-	hook    Hook
-	notices []Notice
+	hook    hooks.Hook
+	notices []hooks.Notice
 	owed    []Owed // what is settled when it succeeds: the notices, and those in whose place they came
 	due     time.Time
 	running bool
@@ -76,17 +43,17 @@ func (a *Agent) notify(e *entry, o Owed) (any bool) {
 }
 
 // opposites are the events of which the last one tells how the token is.
-var opposites = map[Event]Event{OnFailure: OnRecover, OnRecover: OnFailure}
+var opposites = map[hooks.Event]hooks.Event{hooks.OnFailure: hooks.OnRecover, hooks.OnRecover: hooks.OnFailure}
 
 // about reports whether it is to be run for the token.
 func (r *run) about(token string) bool {
-	return slices.ContainsFunc(r.notices, func(n Notice) bool { return n.Token == token })
+	return slices.ContainsFunc(r.notices, func(n hooks.Notice) bool { return n.Token == token })
 }
 
 // add takes on a notice, in the place of an older one of the same file.
 func (r *run) add(o Owed) {
 	n := o.Notice
-	r.notices = slices.DeleteFunc(r.notices, func(m Notice) bool { return m.Token == n.Token && m.Path == n.Path })
+	r.notices = slices.DeleteFunc(r.notices, func(m hooks.Notice) bool { return m.Token == n.Token && m.Path == n.Path })
 	r.notices = append(r.notices, n)
 	if !slices.Contains(r.owed, o) {
 		r.owed = append(r.owed, o)
@@ -95,7 +62,7 @@ func (r *run) add(o Owed) {
 
 // waitingRun is the run of the hook for the token that has not begun yet. It is not
 // one from before the opposite happened to the token: of that its hook hears first.
-func (a *Agent) waitingRun(h Hook, token string) *run {
+func (a *Agent) waitingRun(h hooks.Hook, token string) *run {
 	for _, r := range slices.Backward(a.runs) {
 		if !r.running && r.hook.Event == opposites[h.Event] && r.about(token) {
 			break
@@ -146,9 +113,9 @@ func (a *Agent) nextRun() (next *run) {
 
 // comesLater reports whether another hook is to be run for the same file first.
 func (a *Agent) comesLater(r *run) bool {
-	return r.hook.Event == OnChange && slices.ContainsFunc(a.runs, func(o *run) bool {
-		return o.hook.Event == OnFirst && o.trouble.failures == 0 && slices.ContainsFunc(o.notices, func(n Notice) bool {
-			return slices.ContainsFunc(r.notices, func(m Notice) bool { return m.Token == n.Token && m.Path == n.Path })
+	return r.hook.Event == hooks.OnChange && slices.ContainsFunc(a.runs, func(o *run) bool {
+		return o.hook.Event == hooks.OnFirst && o.trouble.failures == 0 && slices.ContainsFunc(o.notices, func(n hooks.Notice) bool {
+			return slices.ContainsFunc(r.notices, func(m hooks.Notice) bool { return m.Token == n.Token && m.Path == n.Path })
 		})
 	})
 }
@@ -173,7 +140,7 @@ func (r *run) shift(step time.Duration) {
 	r.trouble.shift(step)
 }
 
-func (r *run) rank() int { return slices.Index(events, r.hook.Event) }
+func (r *run) rank() int { return slices.Index(hooks.Events, r.hook.Event) }
 
 // hookEnded takes in what came of a hook.
 func (a *Agent) hookEnded(r *run, err error) {
@@ -264,7 +231,7 @@ func (a *Agent) rehook() {
 }
 
 // wanted is the hook of the configuration that is run together with h.
-func (a *Agent) wanted(h Hook) (now Hook, wanted bool) {
+func (a *Agent) wanted(h hooks.Hook) (now hooks.Hook, wanted bool) {
 	for _, e := range a.entries {
 		for _, o := range e.Hooks {
 			if o.Event == h.Event && o.Key == h.Key {
@@ -272,5 +239,5 @@ func (a *Agent) wanted(h Hook) (now Hook, wanted bool) {
 			}
 		}
 	}
-	return Hook{}, false
+	return hooks.Hook{}, false
 }

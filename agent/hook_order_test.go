@@ -7,12 +7,14 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/tokenagent/tokenagent/agent/hooks"
 )
 
 // onSlowDisk is a token with hooks on a disk that takes five seconds for it.
-func onSlowDisk(disk *fakeDisk, source Source, c Command) []Renewer {
+func onSlowDisk(disk *fakeDisk, source Source, c hooks.Command) []Renewer {
 	sink := &slowDisk{diskSink{disk: disk, path: "/t/a"}, 5 * time.Second}
-	return hooked([]Renewer{{Name: "a", Digest: "1", Source: source, Sinks: []Sink{sink}}}, c, OnFirst, OnChange)
+	return hooked([]Renewer{{Name: "a", Digest: "1", Source: source, Sinks: []Sink{sink}}}, c, hooks.OnFirst, hooks.OnChange)
 }
 
 func TestOnFirstIsRunThoughTheWriteIsOvertaken(t *testing.T) {
@@ -64,7 +66,7 @@ func TestHooksAreRunThoughTheWriteFailedAfterTheRename(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk, c := &fakeDisk{}, &fakeCommand{}
 		records := &fakeRecords{disk: disk}
-		set := hooked(onDisk(disk, &fakeSource{life: time.Hour}, "a"), c, OnFirst, OnChange)
+		set := hooked(onDisk(disk, &fakeSource{life: time.Hour}, "a"), c, hooks.OnFirst, hooks.OnChange)
 		set[0].Sinks = []Sink{&lateFailure{diskSink{disk: disk, path: "/t/a"}, 3}}
 		restarted(t, records, set...)
 		time.Sleep(10 * time.Minute)
@@ -77,7 +79,7 @@ func TestHooksAreRunThoughTheWriteFailedAfterTheRename(t *testing.T) {
 func TestOnFirstIsRunAgainWhenTheFileWasGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk, c := &fakeDisk{}, &fakeCommand{}
-		started(t, silent(), hooked(onDisk(disk, &fakeSource{life: 24 * time.Hour}, "a"), c, OnFirst)...)
+		started(t, silent(), hooked(onDisk(disk, &fakeSource{life: 24 * time.Hour}, "a"), c, hooks.OnFirst)...)
 		time.Sleep(10 * time.Second)
 		disk.put("/t/a", "")
 		time.Sleep(10 * time.Minute)
@@ -91,7 +93,7 @@ func TestNothingIsOwedWhenAHookHasSucceededAtLast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk, source := &fakeDisk{}, &fakeSource{life: time.Hour}
 		records, c := &fakeRecords{disk: disk}, &fakeCommand{fail: errors.New("exit status 1")}
-		set := func() []Renewer { return hooked(onDisk(disk, source, "a"), c, OnChange) }
+		set := func() []Renewer { return hooked(onDisk(disk, source, "a"), c, hooks.OnChange) }
 		time.AfterFunc(5*time.Hour, func() { c.set(func() { c.fail = nil }) })
 		runFor(t, 5*time.Hour+10*time.Minute, records, set()...)
 		n := c.times()
@@ -115,7 +117,7 @@ func TestFailuresThatNoHookIsForAreNotOwed(t *testing.T) {
 			return nil
 		}}
 		records, c := &fakeRecords{disk: disk}, &fakeCommand{}
-		runFor(t, 12*time.Hour, records, hooked(onDisk(disk, source, "a"), c, OnChange)...)
+		runFor(t, 12*time.Hour, records, hooked(onDisk(disk, source, "a"), c, hooks.OnChange)...)
 		if c.times() < 10 || len(records.Owed()) != 0 {
 			t.Errorf("run %d times, owed %v", c.times(), records.Owed())
 		}
@@ -126,7 +128,7 @@ func TestTokensThatComeInQuickSuccessionAreOneRunAndNoDebt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk, c := &fakeDisk{}, &fakeCommand{}
 		records := &fakeRecords{disk: disk}
-		a := restarted(t, records, hooked(onDisk(disk, &fakeSource{life: time.Hour}, "a"), c, OnChange)...)
+		a := restarted(t, records, hooked(onDisk(disk, &fakeSource{life: time.Hour}, "a"), c, hooks.OnChange)...)
 		time.Sleep(300 * time.Millisecond)
 		a.Refresh(t.Context())
 		time.Sleep(time.Minute)
@@ -170,9 +172,9 @@ func TestRecoveryIsToldWhenAReloadHasMendedTheDefinition(t *testing.T) {
 		disk, c := &fakeDisk{}, &fakeCommand{}
 		wrong := &fakeSource{fail: func(time.Time) error { return &Fault{Kind: Configuration, Err: errors.New("invalid_scope")} }}
 		log, text := recording()
-		a := started(t, log, hooked(onDisk(disk, wrong, "a"), c, OnFailure, OnRecover)...)
+		a := started(t, log, hooked(onDisk(disk, wrong, "a"), c, hooks.OnFailure, hooks.OnRecover)...)
 		time.Sleep(time.Hour)
-		mended := hooked(onDisk(disk, &fakeSource{life: time.Hour}, "a"), c, OnFailure, OnRecover)
+		mended := hooked(onDisk(disk, &fakeSource{life: time.Hour}, "a"), c, hooks.OnFailure, hooks.OnRecover)
 		mended[0].Digest = "2"
 		a.Replace(t.Context(), mended)
 		time.Sleep(time.Minute)
@@ -188,7 +190,7 @@ func TestOnChangeNeverComesBeforeOnFirst(t *testing.T) {
 		disk.put("/t/b", "token.old")
 		late := &fakeSource{life: time.Hour, takes: 500 * time.Millisecond} // within the second of b's on_change
 		set := append(onDisk(disk, &fakeSource{life: time.Hour}, "b"), onDisk(disk, late, "a")...)
-		started(t, silent(), hooked(set, c, OnFirst, OnChange)...)
+		started(t, silent(), hooked(set, c, hooks.OnFirst, hooks.OnChange)...)
 		time.Sleep(time.Minute)
 		if got := c.said(); got != "on_first a, on_change b a" {
 			t.Errorf("run %q", got)
@@ -202,11 +204,11 @@ func TestReloadWhileAFailingHookRuns(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				disk, source, records := &fakeDisk{}, &fakeSource{life: 24 * time.Hour}, &fakeRecords{}
 				old, now := &fakeCommand{takes: 5 * time.Second, fail: errors.New("exit status 1")}, &fakeCommand{}
-				a := restarted(t, records, hooked(onDisk(disk, source, "a"), old, OnFirst)...)
+				a := restarted(t, records, hooked(onDisk(disk, source, "a"), old, hooks.OnFirst)...)
 				time.Sleep(3 * time.Second)
 				next := onDisk(disk, source, "a")
 				if want != "" {
-					next = hooked(next, now, OnFirst) // of the same Key
+					next = hooked(next, now, hooks.OnFirst) // of the same Key
 				}
 				a.Replace(t.Context(), next)
 				time.Sleep(time.Hour)
@@ -221,7 +223,7 @@ func TestReloadWhileAFailingHookRuns(t *testing.T) {
 // A deafCommand takes three seconds, whatever it is told.
 type deafCommand struct{ fakeCommand }
 
-func (c *deafCommand) Run(_ context.Context, e Event, about []Notice) error {
+func (c *deafCommand) Run(_ context.Context, e hooks.Event, about []hooks.Notice) error {
 	return c.fakeCommand.Run(context.Background(), e, about)
 }
 
@@ -229,7 +231,7 @@ func TestHookThatSucceedsWhileTheAgentStopsIsNotOwed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk, source := &fakeDisk{}, &fakeSource{life: time.Hour}
 		records, c := &fakeRecords{disk: disk}, &deafCommand{fakeCommand{takes: 3 * time.Second}}
-		runFor(t, 2*time.Second, records, hooked(onDisk(disk, source, "a"), c, OnFirst)...)
+		runFor(t, 2*time.Second, records, hooked(onDisk(disk, source, "a"), c, hooks.OnFirst)...)
 		if c.times() != 1 || len(records.Owed()) != 0 {
 			t.Errorf("run %q, owed %v", c.said(), records.Owed())
 		}
@@ -239,13 +241,13 @@ func TestHookThatSucceedsWhileTheAgentStopsIsNotOwed(t *testing.T) {
 // hung is a command that never ends.
 type hung chan struct{}
 
-func (h hung) Run(context.Context, Event, []Notice) error { <-h; return nil }
+func (h hung) Run(context.Context, hooks.Event, []hooks.Notice) error { <-h; return nil }
 
 func TestHookThatNeverEndsHoldsUpOthersForAnHourAtMost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, never := &fakeCommand{}, make(hung)
-		set := hooked(onDisk(&fakeDisk{}, &fakeSource{life: time.Hour}, "a"), c, OnChange)
-		set[0].Hooks = append(set[0].Hooks, Hook{Event: OnFirst, Key: "hung", Command: never})
+		set := hooked(onDisk(&fakeDisk{}, &fakeSource{life: time.Hour}, "a"), c, hooks.OnChange)
+		set[0].Hooks = append(set[0].Hooks, hooks.Hook{Event: hooks.OnFirst, Key: "hung", Command: never})
 		log, text := recording()
 		a := started(t, log, set...)
 		t.Cleanup(func() { close(never) })

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/tokenagent/tokenagent/agent/hooks"
 )
 
 // A fakeCommand remembers how it was run.
@@ -22,7 +24,7 @@ type fakeCommand struct {
 	twice bool // it was run while it ran
 }
 
-func (c *fakeCommand) Run(ctx context.Context, e Event, about []Notice) error {
+func (c *fakeCommand) Run(ctx context.Context, e hooks.Event, about []hooks.Notice) error {
 	c.mu.Lock()
 	words := []string{string(e)}
 	for _, n := range about {
@@ -52,11 +54,11 @@ func (c *fakeCommand) said() string {
 	return strings.Join(c.calls, ", ")
 }
 
-func hooked(r []Renewer, c Command, on ...Event) []Renewer {
+func hooked(r []Renewer, c hooks.Command, on ...hooks.Event) []Renewer {
 	for i := range r {
 		r[i].Decode = decodeFake
 		for _, e := range on {
-			r[i].Hooks = append(r[i].Hooks, Hook{Event: e, Key: "condor_reconfig", Command: c})
+			r[i].Hooks = append(r[i].Hooks, hooks.Hook{Event: e, Key: "condor_reconfig", Command: c})
 		}
 	}
 	return r
@@ -82,7 +84,7 @@ func (c *fakeCommand) overlapped() bool { c.mu.Lock(); defer c.mu.Unlock(); retu
 func TestHooksRunOnceForAllTokensThatAreWrittenTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk, source, c := &fakeDisk{}, &fakeSource{life: time.Hour}, &fakeCommand{takes: time.Second}
-		started(t, silent(), hooked(onDisk(disk, source, "a", "b"), c, OnChange, OnFirst)...)
+		started(t, silent(), hooked(onDisk(disk, source, "a", "b"), c, hooks.OnChange, hooks.OnFirst)...)
 		time.Sleep(10 * time.Second)
 		got := c.said()
 		if got != "on_first a b, on_change a b" && got != "on_first b a, on_change b a" || c.overlapped() {
@@ -104,7 +106,7 @@ func TestOnFirstIsOnlyForAPlaceWithoutAnAcceptableToken(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			disk, source, command := &fakeDisk{}, &fakeSource{life: time.Hour}, &fakeCommand{}
 			disk.put("/t/a", c.before)
-			started(t, silent(), hooked(onDisk(disk, source, "a"), command, OnFirst)...)
+			started(t, silent(), hooked(onDisk(disk, source, "a"), command, hooks.OnFirst)...)
 			time.Sleep(2 * time.Hour)
 			if got := command.said(); got != c.want {
 				t.Errorf("%s: run %q, want %q", name, got, c.want)
@@ -120,7 +122,7 @@ func TestFailingHookIsRunAgainAndDelaysNoRenewal(t *testing.T) {
 		log.Out = &out
 		disk, source := &fakeDisk{}, &fakeSource{life: time.Hour}
 		c := &fakeCommand{takes: 30 * time.Second, fail: errors.New("exit status 1")}
-		a := started(t, log, hooked(onDisk(disk, source, "a"), c, OnFirst)...)
+		a := started(t, log, hooked(onDisk(disk, source, "a"), c, hooks.OnFirst)...)
 		time.Sleep(50 * time.Minute)
 		if source.asked() != 2 {
 			t.Errorf("asked %d times", source.asked())
@@ -153,7 +155,7 @@ func TestAHookThatIsTooEarlyIsTriedAgainQuietly(t *testing.T) {
 		log.Out = &out
 		disk, source := &fakeDisk{}, &fakeSource{life: 24 * time.Hour}
 		c := &fakeCommand{fail: &Fault{Expected: true, Err: errors.New("nobody to talk to")}}
-		started(t, log, hooked(onDisk(disk, source, "a"), c, OnFirst)...)
+		started(t, log, hooked(onDisk(disk, source, "a"), c, hooks.OnFirst)...)
 		time.Sleep(5 * time.Hour)
 		before := c.times()
 		c.set(func() { c.fail = nil })
@@ -172,15 +174,15 @@ func TestOwedHookRunsAfterARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk, source := &fakeDisk{}, &fakeSource{life: time.Hour}
 		records, c := &fakeRecords{disk: disk}, &fakeCommand{}
-		runFor(t, 500*time.Millisecond, records, hooked(onDisk(disk, source, "a"), c, OnFirst, OnChange)...) // stopped before the hooks were due
+		runFor(t, 500*time.Millisecond, records, hooked(onDisk(disk, source, "a"), c, hooks.OnFirst, hooks.OnChange)...) // stopped before the hooks were due
 		if got := c.said(); got != "" || len(records.owed) != 2 {
 			t.Fatalf("run %q, owed %v", got, records.owed)
 		}
-		runFor(t, time.Minute, records, hooked(onDisk(disk, source, "a"), c, OnFirst, OnChange)...)
+		runFor(t, time.Minute, records, hooked(onDisk(disk, source, "a"), c, hooks.OnFirst, hooks.OnChange)...)
 		if got := c.said(); got != "on_first a, on_change a" || len(records.owed) != 0 || source.asked() != 1 {
 			t.Errorf("run %q, owed %v, asked %d times", got, records.owed, source.asked())
 		}
-		runFor(t, time.Minute, records, hooked(onDisk(disk, source, "a"), c, OnFirst, OnChange)...)
+		runFor(t, time.Minute, records, hooked(onDisk(disk, source, "a"), c, hooks.OnFirst, hooks.OnChange)...)
 		if got := c.said(); got != "on_first a, on_change a" {
 			t.Errorf("run again: %q", got)
 		}
@@ -191,7 +193,7 @@ func TestHookThatIsInterruptedByTheEndIsOwedStill(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk, source := &fakeDisk{}, &fakeSource{life: time.Hour}
 		records, c := &fakeRecords{disk: disk}, &fakeCommand{takes: time.Hour}
-		runFor(t, 5*time.Second, records, hooked(onDisk(disk, source, "a"), c, OnFirst)...)
+		runFor(t, 5*time.Second, records, hooked(onDisk(disk, source, "a"), c, hooks.OnFirst)...)
 		if len(records.owed) != 1 || c.said() != "on_first a" {
 			t.Errorf("owed %v, run %q", records.owed, c.said())
 		}
@@ -208,7 +210,7 @@ func TestHooksTellOfFailureAndRecovery(t *testing.T) {
 			return nil
 		}}
 		c := &fakeCommand{}
-		started(t, silent(), hooked(onDisk(&fakeDisk{}, source, "a"), c, OnFailure, OnRecover)...)
+		started(t, silent(), hooked(onDisk(&fakeDisk{}, source, "a"), c, hooks.OnFailure, hooks.OnRecover)...)
 		time.Sleep(50 * time.Minute)
 		if got := c.said(); got != "on_failure a, on_recover a" {
 			t.Errorf("run %q", got)
@@ -220,9 +222,9 @@ func TestReloadMendsAHookThatFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk, source := &fakeDisk{}, &fakeSource{life: 24 * time.Hour}
 		wrong, right := &fakeCommand{fail: &Fault{Kind: Configuration, Err: errors.New("no such file")}}, &fakeCommand{}
-		a := started(t, silent(), hooked(onDisk(disk, source, "a"), wrong, OnFirst)...)
+		a := started(t, silent(), hooked(onDisk(disk, source, "a"), wrong, hooks.OnFirst)...)
 		time.Sleep(time.Hour)
-		mended := hooked(onDisk(disk, source, "a"), right, OnFirst)
+		mended := hooked(onDisk(disk, source, "a"), right, hooks.OnFirst)
 		mended[0].Hooks[0].Key = "another"
 		if _, err := a.Replace(t.Context(), mended); err != nil {
 			t.Fatal(err)
@@ -239,8 +241,8 @@ func TestReloadMendsAHookThatFails(t *testing.T) {
 func TestOnceRunsTheHooks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		good, bad := &fakeCommand{takes: 5 * time.Second}, &fakeCommand{fail: errors.New("exit status 1")}
-		set := hooked(onDisk(&fakeDisk{}, &fakeSource{life: time.Hour}, "a"), good, OnFirst)
-		set[0].Hooks = append(set[0].Hooks, Hook{Event: OnChange, Key: "bad", Command: bad})
+		set := hooked(onDisk(&fakeDisk{}, &fakeSource{life: time.Hour}, "a"), good, hooks.OnFirst)
+		set[0].Hooks = append(set[0].Hooks, hooks.Hook{Event: hooks.OnChange, Key: "bad", Command: bad})
 		begin := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer cancel()
@@ -262,7 +264,7 @@ func TestOnceRunsTheHooks(t *testing.T) {
 
 func TestHookThatPanicsFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := started(t, silent(), hooked(onDisk(&fakeDisk{}, &fakeSource{life: time.Hour}, "a"), wildCommand{}, OnFirst)...)
+		a := started(t, silent(), hooked(onDisk(&fakeDisk{}, &fakeSource{life: time.Hour}, "a"), wildCommand{}, hooks.OnFirst)...)
 		time.Sleep(10 * time.Second)
 		all, err := a.Status(t.Context())
 		if err != nil || len(all[0].Hooks) != 1 || !strings.Contains(fmt.Sprint(all[0].Hooks), "panic") {
@@ -273,15 +275,15 @@ func TestHookThatPanicsFails(t *testing.T) {
 
 type wildCommand struct{}
 
-func (wildCommand) Run(context.Context, Event, []Notice) error { panic("eyJ") }
+func (wildCommand) Run(context.Context, hooks.Event, []hooks.Notice) error { panic("eyJ") }
 
 // A lastWord is what hooks heard last of each token.
 type lastWord struct {
 	mu   sync.Mutex
-	last map[string]Event
+	last map[string]hooks.Event
 }
 
-func (w *lastWord) Run(_ context.Context, e Event, about []Notice) error {
+func (w *lastWord) Run(_ context.Context, e hooks.Event, about []hooks.Notice) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, n := range about {
@@ -292,16 +294,16 @@ func (w *lastWord) Run(_ context.Context, e Event, about []Notice) error {
 
 func TestTheLastThatIsHeardOfATokenIsHowItIs(t *testing.T) {
 	down := func(time.Time) error { return &Fault{Kind: Configuration, Err: errors.New("x")} }
-	for _, last := range []Event{OnFailure, OnRecover} {
+	for _, last := range []hooks.Event{hooks.OnFailure, hooks.OnRecover} {
 		synctest.Test(t, func(t *testing.T) {
-			w := &lastWord{last: map[string]Event{}}
-			hooks := []Hook{{Event: OnFailure, Key: "f", Command: w}, {Event: OnRecover, Key: "r", Command: w}}
+			w := &lastWord{last: map[string]hooks.Event{}}
+			both := []hooks.Hook{{Event: hooks.OnFailure, Key: "f", Command: w}, {Event: hooks.OnRecover, Key: "r", Command: w}}
 			x, y := &fakeSource{life: time.Hour}, &fakeSource{life: time.Hour}
-			a := started(t, silent(), Renewer{Name: "x", Source: x, Sinks: []Sink{&expirySink{}}, Hooks: hooks},
-				Renewer{Name: "y", Source: y, Sinks: []Sink{&expirySink{}}, Hooks: hooks})
-			turn := func(name string, s *fakeSource, to Event) {
+			a := started(t, silent(), Renewer{Name: "x", Source: x, Sinks: []Sink{&expirySink{}}, Hooks: both},
+				Renewer{Name: "y", Source: y, Sinks: []Sink{&expirySink{}}, Hooks: both})
+			turn := func(name string, s *fakeSource, to hooks.Event) {
 				s.set(func() { s.fail = nil })
-				if to == OnFailure {
+				if to == hooks.OnFailure {
 					s.set(func() { s.fail = down })
 				}
 				must(a.Refresh(t.Context(), name))

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/tokenagent/tokenagent/agent/hooks"
 )
 
 // A fakeIssuer is a server that several sources ask.
@@ -228,7 +230,7 @@ func TestEachTokenThatReadersLackIsNamedWhenItsIssuerIsSilent(t *testing.T) {
 		renewers, _ := crowd(i, 50, "host")
 		heard := &heardCommand{}
 		for k := range renewers {
-			renewers[k].Hooks = []Hook{{Event: OnFailure, Key: "mail", Command: heard}}
+			renewers[k].Hooks = []hooks.Hook{{Event: hooks.OnFailure, Key: "mail", Command: heard}}
 		}
 		started(t, log, renewers...)
 		time.Sleep(20 * time.Minute)
@@ -438,7 +440,7 @@ type heardCommand struct {
 	all bytes.Buffer
 }
 
-func (c *heardCommand) Run(_ context.Context, _ Event, about []Notice) error {
+func (c *heardCommand) Run(_ context.Context, _ hooks.Event, about []hooks.Notice) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, n := range about {

@@ -4,6 +4,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/tokenagent/tokenagent/agent/hooks"
 )
 
 func TestOnceTakesAwayTheFilesOfDefinitionsThatWent(t *testing.T) {
@@ -36,7 +38,7 @@ func TestOnceOfOneTokenRunsNoHookOfOthersAndLeavesTheirFiles(t *testing.T) {
 		disk, source, c := &fakeDisk{}, &fakeSource{life: 24 * time.Hour}, &fakeCommand{}
 		records := &fakeRecords{disk: disk}
 		set := func(names ...string) []Renewer {
-			r := hooked(onDisk(disk, source, names...), c, OnFirst)
+			r := hooked(onDisk(disk, source, names...), c, hooks.OnFirst)
 			for i := range r {
 				r[i].DeleteRemoved = true
 			}

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/tokenagent/tokenagent/agent/hooks"
 )
 
 // A fakeDisk holds files that outlive an agent.
@@ -373,7 +375,7 @@ func TestATokenIsWrittenAndItsHookRunWhereNothingCanBeKept(t *testing.T) {
 				disk, source, c := &fakeDisk{}, &fakeSource{life: time.Hour}, &fakeCommand{}
 				records := make()
 				records.disk = disk
-				a := New(log, hooked(onDisk(disk, source, "a"), c, OnChange))
+				a := New(log, hooked(onDisk(disk, source, "a"), c, hooks.OnChange))
 				a.Remember(records)
 				ctx, stop := context.WithCancel(t.Context())
 				ended := closedAfter(func() { a.Run(ctx) })
@@ -415,7 +417,7 @@ func TestThatRecordsAreKeptAgainIsSaid(t *testing.T) {
 		log.SetOutput(&out)
 		disk, source, c := &fakeDisk{}, &fakeSource{life: time.Hour}, &fakeCommand{}
 		records := &fakeRecords{disk: disk, hangs: make(chan struct{})}
-		a := New(log, hooked(onDisk(disk, source, "a"), c, OnChange))
+		a := New(log, hooked(onDisk(disk, source, "a"), c, hooks.OnChange))
 		a.Remember(records)
 		ctx, stop := context.WithCancel(t.Context())
 		ended := closedAfter(func() { a.Run(ctx) })

@@ -3,6 +3,8 @@ package agent
 import (
 	"context"
 	"strings"
+
+	"github.com/tokenagent/tokenagent/agent/hooks"
 )
 
 // A Renewer ties a source to the sinks that its tokens go to: one token block,
@@ -14,7 +16,7 @@ type Renewer struct {
 	Sinks         []Sink
 	Schedule      Schedule
 	Required      bool                        // whether readiness waits for it
-	Hooks         []Hook                      // what is run when something happens to the token
+	Hooks         []hooks.Hook                // what is run when something happens to the token
 	Decode        func(Secret) (Token, error) // reads the times of a token that lies in a sink; nil: nobody can
 	Accept        func(Token) error           // what else a token must fulfil to be installed; nil: nothing
 	RemoveExpired bool                        // a token that has expired is taken away, as in a directory where it would hide a good one

@@ -1,6 +1,10 @@
 package agent
 
-import "time"
+import (
+	"time"
+
+	"github.com/tokenagent/tokenagent/agent/hooks"
+)
 
 // A State says in one word what a token's readers find.
 type State string
@@ -26,9 +30,9 @@ type Status struct {
 
 // A HookStatus is a hook that fails.
 type HookStatus struct {
-	Event   Event   `json:"event"`
-	Command string  `json:"command"` // see Hook.Key
-	Failing Failing `json:"failing"`
+	Event   hooks.Event `json:"event"`
+	Command string      `json:"command"` // see Hook.Key
+	Failing Failing     `json:"failing"`
 }
 
 // A SinkStatus is what lies in one sink.

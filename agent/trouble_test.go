@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/tokenagent/tokenagent/agent/hooks"
 )
 
 // fought is an agent that has adopted a file which another program replaces
@@ -205,7 +207,7 @@ func TestPanicOfASinkHarmsNothingElse(t *testing.T) {
 						r[i].RemoveExpired = true
 					}
 					r[0].Sinks = []Sink{&wildDisk{diskSink{disk: disk, path: "/t/a"}, in}}
-					return hooked(r, &fakeCommand{}, OnFirst)
+					return hooked(r, &fakeCommand{}, hooks.OnFirst)
 				}
 				records := &fakeRecords{disk: disk}
 				runFor(t, time.Minute, records, set("")...)

@@ -10,6 +10,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/hooks"
 	"github.com/tokenagent/tokenagent/agent/host"
 	"github.com/tokenagent/tokenagent/agent/profile"
 )
@@ -31,7 +32,7 @@ type SinkDecoder func(b *Block, token string, req agent.Request) agent.Sink
 
 // A HookDecoder makes the hook that a block describes, for that event; false
 // after a fault.
-type HookDecoder func(b *Block, event agent.Event) (agent.Hook, bool)
+type HookDecoder func(b *Block, event hooks.Event) (hooks.Hook, bool)
 
 // A Checker is a source that can say what is wrong with a Request before
 // anything is issued. Each problem is shown at the attribute of the token block

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/hooks"
 	"github.com/tokenagent/tokenagent/agent/profile"
 )
 
@@ -87,10 +88,10 @@ func fakes(key string) Kinds {
 			}
 			return s
 		}},
-		Hook: func(b *Block, event agent.Event) (agent.Hook, bool) {
+		Hook: func(b *Block, event hooks.Event) (hooks.Hook, bool) {
 			var h fakeHook
 			ok := b.Decode(&h)
-			return agent.Hook{Event: event, Key: strings.Join(h.Command, " "), Command: &h}, ok
+			return hooks.Hook{Event: event, Key: strings.Join(h.Command, " "), Command: &h}, ok
 		},
 	}
 }
@@ -101,7 +102,7 @@ type fakeHook struct {
 	User    string   `hcl:"user,optional"`
 }
 
-func (*fakeHook) Run(context.Context, agent.Event, []agent.Notice) error { return nil }
+func (*fakeHook) Run(context.Context, hooks.Event, []hooks.Notice) error { return nil }
 
 func testEnvironment() Environment {
 	return Environment{

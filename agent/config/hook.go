@@ -5,34 +5,41 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/hooks"
 )
 
 // events are the labels of hook blocks.
-var events = []string{string(agent.OnFirst), string(agent.OnChange), string(agent.OnFailure), string(agent.OnRecover)}
+var events = eventNames()
+
+func eventNames() (names []string) {
+	for _, e := range hooks.Events {
+		names = append(names, string(e))
+	}
+	return names
+}
 
 // hooks are those of the hook blocks.
-func (b *Block) hooks() []agent.Hook {
-	var hooks []agent.Hook
+func (b *Block) hooks() []hooks.Hook {
+	var all []hooks.Hook
 	for _, s := range b.stanza.blocks {
 		if s.kind != "hook" || b.load.kinds.Hook == nil {
 			continue
 		}
 		if h, ok := b.hook(s); ok {
-			hooks = append(hooks, h)
+			all = append(all, h)
 		}
 	}
-	return hooks
+	return all
 }
 
 // A decodedHook is what came of a hook block.
 type decodedHook struct {
-	hook agent.Hook
+	hook hooks.Hook
 	ok   bool
 }
 
 // hook decodes a hook block: once for all instances that have it alike.
-func (b *Block) hook(s *stanza) (agent.Hook, bool) {
+func (b *Block) hook(s *stanza) (hooks.Hook, bool) {
 	if slices.ContainsFunc(s.attributes, func(a *attribute) bool { return a.each }) {
 		return b.decodeHook(s, b.instance)
 	}
@@ -44,9 +51,9 @@ func (b *Block) hook(s *stanza) (agent.Hook, bool) {
 	return h.hook, h.ok
 }
 
-func (b *Block) decodeHook(s *stanza, in *instance) (agent.Hook, bool) {
+func (b *Block) decodeHook(s *stanza, in *instance) (hooks.Hook, bool) {
 	if !b.load.labelled(s, "EVENT") {
-		return agent.Hook{}, false
+		return hooks.Hook{}, false
 	}
 	event := s.labels[0]
 	if !slices.Contains(events, event) {
@@ -56,7 +63,7 @@ func (b *Block) decodeHook(s *stanza, in *instance) (agent.Hook, bool) {
 	if !slices.ContainsFunc(b.stanza.blocks, isSink) {
 		b.load.fault(s.header, "a hook without a sink", "it is run when a file of the token was, or could not be, written; write a sink block, or leave the hook out")
 	}
-	return b.load.kinds.Hook(b.load.block(s, b.name, in), agent.Event(event))
+	return b.load.kinds.Hook(b.load.block(s, b.name, in), hooks.Event(event))
 }
 
 func eventHint(event string) string {

@@ -11,8 +11,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/agent/hooks"
 )
 
 const (
@@ -35,13 +35,13 @@ type hookBlock struct {
 }
 
 // DecodeHook decodes a hook block for the event; false after a fault.
-func DecodeHook(b *config.Block, event agent.Event) (agent.Hook, bool) {
+func DecodeHook(b *config.Block, event hooks.Event) (hooks.Hook, bool) {
 	block := hookBlock{Timeout: defaultTimeout}
 	if !b.Decode(&block) {
-		return agent.Hook{}, false
+		return hooks.Hook{}, false
 	}
 	p, ok := New(b, block.Command, block.Timeout, block.User)
-	return agent.Hook{Event: event, Key: key(block.Command, block.User), Command: hook{p}}, ok
+	return hooks.Hook{Event: event, Key: key(block.Command, block.User), Command: hook{p}}, ok
 }
 
 // New makes the Program of the attributes command, timeout and user ("": the
@@ -140,12 +140,12 @@ func key(command []string, user string) string {
 // needsQuotes reports whether an argument with r cannot stand by itself.
 func needsQuotes(r rune) bool { return r <= ' ' || r == '"' || r == '\\' || r > '~' }
 
-// A hook is a Program as an agent.Command. It finds the event in TOKENAGENT_EVENT
+// A hook is a Program as an hooks.Command. It finds the event in TOKENAGENT_EVENT
 // and reads one line for each token: name, path and expiry (RFC 3339, UTC; empty
 // where it is not known), with tabs between.
 type hook struct{ Program }
 
-func (h hook) Run(ctx context.Context, e agent.Event, about []agent.Notice) error {
+func (h hook) Run(ctx context.Context, e hooks.Event, about []hooks.Notice) error {
 	return h.Program.Run(ctx, Input{Env: []string{"TOKENAGENT_EVENT=" + string(e)}, Stdin: lines(about)})
 }
 
@@ -153,7 +153,7 @@ func (h hook) Run(ctx context.Context, e agent.Event, about []agent.Notice) erro
 // a name or path that agent/config has made; these may come from an old record.)
 var divider = strings.NewReplacer("\t", `\t`, "\n", `\n`, "\r", `\r`)
 
-func lines(about []agent.Notice) []byte {
+func lines(about []hooks.Notice) []byte {
 	var text []byte
 	for _, n := range about {
 		text = fmt.Appendf(text, "%s\t%s\t", divider.Replace(n.Token), divider.Replace(n.Path))

@@ -13,6 +13,7 @@ import (
 
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/agent/hooks"
 )
 
 // A nothing is the source and the sink of the token that a hook belongs to.
@@ -22,7 +23,7 @@ func (nothing) Issue(context.Context, agent.Request) (agent.Token, error) { retu
 func (nothing) Put(context.Context, agent.Token) (bool, error)            { return false, nil }
 
 // decode decodes a hook block with these lines.
-func decode(t *testing.T, definitions bool, lines ...string) (agent.Hook, config.Faults) {
+func decode(t *testing.T, definitions bool, lines ...string) (hooks.Hook, config.Faults) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "tokenagent.hcl")
 	text := `
@@ -43,7 +44,7 @@ token "t" {
 		Hook:    DecodeHook,
 	}, config.Environment{Definitions: definitions})
 	if len(c.Renewers) == 0 {
-		return agent.Hook{}, faults
+		return hooks.Hook{}, faults
 	}
 	return c.Renewers[0].Hooks[0], faults
 }
@@ -53,7 +54,7 @@ func TestHooksAreDecoded(t *testing.T) {
 	if len(faults) > 0 {
 		t.Fatal(faults)
 	}
-	if h.Event != agent.OnChange || h.Key != `user=root /bin/sh -c "exit 0"` {
+	if h.Event != hooks.OnChange || h.Key != `user=root /bin/sh -c "exit 0"` {
 		t.Errorf("got %+v", h)
 	}
 	want := Program{Args: []string{"/bin/sh", "-c", "exit 0"}, Timeout: 2 * time.Minute}
@@ -138,7 +139,7 @@ func TestHooksAreToldOfEventAndTokens(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "said")
 	h := hook{shell(`env | grep ^TOKENAGENT >"$1"; cat >>"$1"`, file)}
 	zurich := time.FixedZone("CET", 3600)
-	err := h.Run(t.Context(), agent.OnChange, []agent.Notice{
+	err := h.Run(t.Context(), hooks.OnChange, []hooks.Notice{
 		{Token: `pilot["ce1"]`, Path: "/srv/a token", Expires: time.Date(2026, 11, 22, 13, 0, 0, 999, zurich)},
 		{Token: "opaque", Path: "/srv/opaque"},
 		{Token: "failing"},
@@ -181,7 +182,7 @@ func TestCondorReconfigIsTooEarlyWhileHTCondorDoesNotRun(t *testing.T) {
 			if err := os.Rename(script(t, text, 0o755), path); err != nil {
 				t.Fatal(err)
 			}
-			err := hook{Program{Args: []string{path}, Timeout: time.Minute}}.Run(t.Context(), agent.OnFirst, nil)
+			err := hook{Program{Args: []string{path}, Timeout: time.Minute}}.Run(t.Context(), hooks.OnFirst, nil)
 			f, ok := errors.AsType[*agent.Fault](err)
 			if !ok || f.Expected != test.want {
 				t.Errorf("got %v, %+v", err, f)
@@ -191,11 +192,11 @@ func TestCondorReconfigIsTooEarlyWhileHTCondorDoesNotRun(t *testing.T) {
 }
 
 func TestHooksThatFailAreFaults(t *testing.T) {
-	err := hook{shell(`exit 1`)}.Run(t.Context(), agent.OnFirst, nil)
+	err := hook{shell(`exit 1`)}.Run(t.Context(), hooks.OnFirst, nil)
 	if _, ok := errors.AsType[*agent.Fault](err); !ok {
 		t.Errorf("got %v", err)
 	}
-	if err := (hook{shell(`exit 0`)}).Run(t.Context(), agent.OnFirst, nil); err != nil {
+	if err := (hook{shell(`exit 0`)}).Run(t.Context(), hooks.OnFirst, nil); err != nil {
 		t.Error(err)
 	}
 }

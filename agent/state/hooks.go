@@ -12,16 +12,17 @@ import (
 	"sync"
 
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/hooks"
 )
 
 const hooksName = "hooks.jsonl"
 
-// hooks is the journal of the hooks that are pending: a line of JSON when one
+// hookJournal is the journal of the hooks that are pending: a line of JSON when one
 // becomes due, on the disk before the write that makes it due, and a line when it
 // has been run, which needs no sync: after a power cut it may run again.
 //
 // All who wait at the same time share one write and one sync.
-type hooks struct {
+type hookJournal struct {
 	journal // of the goroutine of flush
 	ready   func() error
 
@@ -38,7 +39,7 @@ type hooks struct {
 }
 
 type hookID struct {
-	event       agent.Event
+	event       hooks.Event
 	token, path string
 	expires     int64
 }
@@ -74,7 +75,7 @@ func (l hookLine) encode() []byte {
 }
 
 // owe adds to what is pending, and returns when that is on the disk.
-func (h *hooks) owe(ctx context.Context, owed []agent.Owed) error {
+func (h *hookJournal) owe(ctx context.Context, owed []agent.Owed) error {
 	h.mu.Lock()
 	var g *group
 	for _, o := range owed {
@@ -96,7 +97,7 @@ func (h *hooks) owe(ctx context.Context, owed []agent.Owed) error {
 }
 
 // settle takes from what is pending, and returns when that is in the file.
-func (h *hooks) settle(ctx context.Context, done []agent.Owed) error {
+func (h *hookJournal) settle(ctx context.Context, done []agent.Owed) error {
 	h.mu.Lock()
 	var g *group
 	for _, o := range done {
@@ -110,7 +111,7 @@ func (h *hooks) settle(ctx context.Context, done []agent.Owed) error {
 }
 
 // check writes the file again where it is gone, or does not have all that is pending.
-func (h *hooks) check() error {
+func (h *hookJournal) check() error {
 	h.mu.Lock()
 	var g *group
 	if h.failed || len(h.pending) > 0 {
@@ -121,14 +122,14 @@ func (h *hooks) check() error {
 }
 
 // add puts a line into the next group. The caller has locked mu.
-func (h *hooks) add(l hookLine, sync bool) *group {
+func (h *hookJournal) add(l hookLine, sync bool) *group {
 	g := h.group()
 	g.lines, g.sync = append(g.lines, l.encode()...), g.sync || sync
 	return g
 }
 
 // group is the next group, which is written soon. The caller has locked mu.
-func (h *hooks) group() *group {
+func (h *hookJournal) group() *group {
 	if h.next == nil {
 		h.last++
 		h.next = &group{number: h.last, done: make(chan struct{})}
@@ -142,7 +143,7 @@ func (h *hooks) group() *group {
 
 // wait waits for the group; nil is none. Where somebody has waited for the disk
 // in vain nobody else does until it answers.
-func (h *hooks) wait(ctx context.Context, g *group) error {
+func (h *hookJournal) wait(ctx context.Context, g *group) error {
 	if g == nil {
 		return nil
 	}
@@ -165,7 +166,7 @@ func (h *hooks) wait(ctx context.Context, g *group) error {
 var errSilent = errors.New("the file system does not answer")
 
 // flush writes one group after the other until there is none.
-func (h *hooks) flush() {
+func (h *hookJournal) flush() {
 	for {
 		h.mu.Lock()
 		g := h.next
@@ -191,7 +192,7 @@ func (h *hooks) flush() {
 
 // write brings the group to the file, in which so many hooks are pending now. It
 // appends where it can.
-func (h *hooks) write(g *group, pending int, failed bool) error {
+func (h *hookJournal) write(g *group, pending int, failed bool) error {
 	if err := h.ready(); err != nil {
 		return err
 	}
@@ -220,7 +221,7 @@ const (
 )
 
 // inOrder is what is pending, oldest first.
-func (h *hooks) inOrder() []agent.Owed {
+func (h *hookJournal) inOrder() []agent.Owed {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	all := make([]pendingHook, 0, len(h.pending))
@@ -236,7 +237,7 @@ func (h *hooks) inOrder() []agent.Owed {
 }
 
 // read reads the journal.
-func (h *hooks) read() reading {
+func (h *hookJournal) read() reading {
 	return readLines(h.path, func(line []byte) error {
 		l, err := parseHook(line)
 		if err != nil {
@@ -263,6 +264,6 @@ func parseHook(line []byte) (l hookLine, err error) {
 	return l, nil
 }
 
-func newHooks(dir string, ready func() error) *hooks {
-	return &hooks{journal: journal{path: filepath.Join(dir, hooksName)}, ready: ready, pending: map[hookID]pendingHook{}}
+func newHooks(dir string, ready func() error) *hookJournal {
+	return &hookJournal{journal: journal{path: filepath.Join(dir, hooksName)}, ready: ready, pending: map[hookID]pendingHook{}}
 }

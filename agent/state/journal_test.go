@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/hooks"
 )
 
 // recordOf is a record that differs with n.
@@ -169,7 +170,7 @@ func TestManyWhoOweHooksShareTheirSyncs(t *testing.T) {
 	var owing sync.WaitGroup
 	for n := range many {
 		owing.Go(func() {
-			o := owed(agent.OnChange, fmt.Sprint(n))
+			o := owed(hooks.OnChange, fmt.Sprint(n))
 			if err := s.Owe(t.Context(), o); err != nil {
 				t.Error(err)
 			}
@@ -193,10 +194,10 @@ func TestManyWhoOweHooksShareTheirSyncs(t *testing.T) {
 func TestTheJournalOfHooksStaysShort(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
-	must(t, s.Owe(t.Context(), owed(agent.OnFirst, "pending")))
+	must(t, s.Owe(t.Context(), owed(hooks.OnFirst, "pending")))
 	longest := int64(0)
 	for range 300 {
-		o := owed(agent.OnChange, "a")
+		o := owed(hooks.OnChange, "a")
 		must(t, s.Owe(t.Context(), o))
 		must(t, s.Settle(t.Context(), o))
 		longest = max(longest, mustStat(t, filepath.Join(dir, hooksName)).Size())
@@ -205,7 +206,7 @@ func TestTheJournalOfHooksStaysShort(t *testing.T) {
 		t.Errorf("it grew to %d bytes", longest)
 	}
 	s.Close()
-	if d := cmp.Diff([]agent.Owed{owed(agent.OnFirst, "pending")}, Read(dir).Owed()); d != "" {
+	if d := cmp.Diff([]agent.Owed{owed(hooks.OnFirst, "pending")}, Read(dir).Owed()); d != "" {
 		t.Error(d)
 	}
 }
@@ -228,7 +229,7 @@ func TestAStateFolderThatIsDeletedIsMadeAgain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "a", "state")
 			s := open(t, dir)
-			hook := owed(agent.OnFirst, "a")
+			hook := owed(hooks.OnFirst, "a")
 			must(t, s.Owe(t.Context(), hook))
 			must(t, s.Keep(records))
 			if !s.Check() || len(s.Warnings()) != 0 {
@@ -266,10 +267,10 @@ func removed(name string) func(dir string) error {
 func TestAHookIsPendingAlsoInAFolderThatWasDeleted(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state")
 	s := open(t, dir)
-	must(t, s.Owe(t.Context(), owed(agent.OnFirst, "a")))
+	must(t, s.Owe(t.Context(), owed(hooks.OnFirst, "a")))
 	must(t, os.RemoveAll(dir))
-	must(t, s.Owe(t.Context(), owed(agent.OnFirst, "b")))
-	if d := cmp.Diff([]agent.Owed{owed(agent.OnFirst, "a"), owed(agent.OnFirst, "b")}, Read(dir).Owed()); d != "" {
+	must(t, s.Owe(t.Context(), owed(hooks.OnFirst, "b")))
+	if d := cmp.Diff([]agent.Owed{owed(hooks.OnFirst, "a"), owed(hooks.OnFirst, "b")}, Read(dir).Owed()); d != "" {
 		t.Error(d)
 	}
 }
@@ -284,7 +285,7 @@ func TestTheFolderOfAnotherAgentIsLeftAlone(t *testing.T) {
 	if _, ok := errors.AsType[*Locked](first.Keep(records[:1])); !ok || first.Check() {
 		t.Error("two agents work with one folder")
 	}
-	if err := first.Owe(t.Context(), owed(agent.OnFirst, "a")); err == nil {
+	if err := first.Owe(t.Context(), owed(hooks.OnFirst, "a")); err == nil {
 		t.Error("a hook is written to the folder of another agent")
 	}
 	if d := cmp.Diff(records[1:], Read(dir).Recall()); d != "" {
@@ -292,7 +293,7 @@ func TestTheFolderOfAnotherAgentIsLeftAlone(t *testing.T) {
 	}
 	second.Close()
 	must(t, first.Keep(records[:1]))
-	if d := cmp.Diff(records[:1], Read(dir).Recall()) + cmp.Diff([]agent.Owed{owed(agent.OnFirst, "a")}, Read(dir).Owed()); d != "" {
+	if d := cmp.Diff(records[:1], Read(dir).Recall()) + cmp.Diff([]agent.Owed{owed(hooks.OnFirst, "a")}, Read(dir).Owed()); d != "" {
 		t.Error("when the other one has ended: ", d)
 	}
 }
@@ -317,7 +318,7 @@ func smallDisk(t *testing.T, options string) (dir string) {
 func TestAFullDiskSpoilsNothing(t *testing.T) {
 	dir := smallDisk(t, "size=64k")
 	s := open(t, dir)
-	hook, later := owed(agent.OnFirst, "a"), owed(agent.OnFirst, "later")
+	hook, later := owed(hooks.OnFirst, "a"), owed(hooks.OnFirst, "later")
 	must(t, s.Owe(t.Context(), hook))
 	must(t, s.Keep(records))
 	full := filepath.Join(dir, "full")
@@ -376,14 +377,14 @@ func TestAFolderOnAFullDiskIsUsedWhenThereIsRoom(t *testing.T) {
 func TestWithoutInodesWhatIsThereGrows(t *testing.T) {
 	dir := smallDisk(t, "size=1m,nr_inodes=8")
 	s := open(t, dir)
-	must(t, s.Owe(t.Context(), owed(agent.OnFirst, "a")))
+	must(t, s.Owe(t.Context(), owed(hooks.OnFirst, "a")))
 	must(t, s.Keep(records))
 	for n := 0; ; n++ {
 		if err := os.WriteFile(filepath.Join(dir, fmt.Sprint(n)), nil, 0o600); err != nil {
 			break
 		}
 	}
-	must(t, s.Owe(t.Context(), owed(agent.OnFirst, "b")))
+	must(t, s.Owe(t.Context(), owed(hooks.OnFirst, "b")))
 	var last []agent.Record
 	for n := range 2 * spareLines { // more lines than it takes to write the journal again
 		last = []agent.Record{recordOf("a", n)}
@@ -405,7 +406,7 @@ func TestWhoOwesAHookWaitsForAFolderThatHangsOnce(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for range 3 {
-		if err := s.Owe(ctx, owed(agent.OnFirst, "a")); !errors.Is(err, errSilent) {
+		if err := s.Owe(ctx, owed(hooks.OnFirst, "a")); !errors.Is(err, errSilent) {
 			t.Error(err)
 		}
 		ctx = t.Context() // the others do not wait at all
@@ -416,7 +417,7 @@ func TestWhoOwesAHookWaitsForAFolderThatHangsOnce(t *testing.T) {
 	close(hanging)
 	s.hooks.flushes.Wait()
 	must(t, s.Keep(records))
-	if d := cmp.Diff([]agent.Owed{owed(agent.OnFirst, "a")}, Read(s.dir).Owed()); d != "" {
+	if d := cmp.Diff([]agent.Owed{owed(hooks.OnFirst, "a")}, Read(s.dir).Owed()); d != "" {
 		t.Error(d)
 	}
 }

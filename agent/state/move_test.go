@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/hooks"
 )
 
 // homes are three configurations with one base.
@@ -38,7 +39,7 @@ func kept(token string) agent.Record {
 }
 
 func hookOf(token string) agent.Owed {
-	return agent.Owed{Event: agent.OnChange, Notice: agent.Notice{Token: token, Path: "/t/" + token, Expires: noon}}
+	return agent.Owed{Event: hooks.OnChange, Notice: hooks.Notice{Token: token, Path: "/t/" + token, Expires: noon}}
 }
 
 // leave leaves records and hooks in the folder as an older version does, which

@@ -47,7 +47,7 @@ type State struct {
 	firstKey []byte // the key of a folder that has none yet; nil: a random one
 
 	records []agent.Record
-	hooks   *hooks
+	hooks   *hookJournal
 	foreign []agent.Record        // not the configuration's, and not moved away: they are kept, and not recalled
 	mine    func(agent.Owed) bool // the same for hooks; nil: all are the configuration's
 

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/hooks"
 )
 
 var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
@@ -216,7 +217,7 @@ func TestKeepFollowsNoLink(t *testing.T) {
 	if err := s.Keep(records); err != nil {
 		t.Error(err)
 	}
-	if err := s.Owe(t.Context(), owed(agent.OnFirst, "a")); err != nil {
+	if err := s.Owe(t.Context(), owed(hooks.OnFirst, "a")); err != nil {
 		t.Error(err)
 	}
 	if text, _ := os.ReadFile(precious); string(text) != "precious" {
@@ -235,26 +236,26 @@ func TestReadLooksWithoutTouching(t *testing.T) {
 }
 
 // owed is a hook for a token of that name.
-func owed(event agent.Event, token string) agent.Owed {
-	return agent.Owed{Event: event, Notice: agent.Notice{Token: token, Path: "/t/" + token, Expires: noon}}
+func owed(event hooks.Event, token string) agent.Owed {
+	return agent.Owed{Event: event, Notice: hooks.Notice{Token: token, Path: "/t/" + token, Expires: noon}}
 }
 
 func TestPendingHooksOutliveTheProcess(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
-	must(t, s.Owe(t.Context(), owed(agent.OnFirst, "a"), owed(agent.OnChange, "a"), owed(agent.OnChange, "a"), owed(agent.OnChange, "b")))
-	must(t, s.Settle(t.Context(), owed(agent.OnChange, "a")))
+	must(t, s.Owe(t.Context(), owed(hooks.OnFirst, "a"), owed(hooks.OnChange, "a"), owed(hooks.OnChange, "a"), owed(hooks.OnChange, "b")))
+	must(t, s.Settle(t.Context(), owed(hooks.OnChange, "a")))
 	s.Close()
 	add(t, filepath.Join(dir, hooksName), `{"event":"on_ch`) // a crash in the middle of a line
 	s = open(t, dir)
-	left := []agent.Owed{owed(agent.OnFirst, "a"), owed(agent.OnChange, "b")}
+	left := []agent.Owed{owed(hooks.OnFirst, "a"), owed(hooks.OnChange, "b")}
 	if d := cmp.Diff(left, s.Owed()); d != "" || len(s.Warnings()) > 0 {
 		t.Error(d)
 	}
-	must(t, s.Owe(t.Context(), owed(agent.OnFirst, "c")))
+	must(t, s.Owe(t.Context(), owed(hooks.OnFirst, "c")))
 	s.Close()
 	s = open(t, dir)
-	if d := cmp.Diff(append(left, owed(agent.OnFirst, "c")), s.Owed()); d != "" || len(s.Warnings()) > 0 {
+	if d := cmp.Diff(append(left, owed(hooks.OnFirst, "c")), s.Owed()); d != "" || len(s.Warnings()) > 0 {
 		t.Error("after the cut line: ", d)
 	}
 	must(t, s.Settle(t.Context(), s.Owed()...))

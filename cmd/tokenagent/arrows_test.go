@@ -22,11 +22,12 @@ const (
 // in "/..." stands for the folders below it; a package that is not here imports
 // none of ours.
 var arrows = map[string][]string{
-	"agent/config":    {"agent", "agent/host", "agent/profile"},
+	"agent":           {"agent/hooks"},
+	"agent/config":    {"agent", "agent/hooks", "agent/host", "agent/profile"},
 	"agent/profile":   {"agent"},
 	"agent/control":   {"agent"},
-	"agent/program":   {"agent", "agent/host", "agent/config"},
-	"agent/state":     {"agent", "agent/host"},
+	"agent/program":   {"agent", "agent/hooks", "agent/host", "agent/config"},
+	"agent/state":     {"agent", "agent/hooks", "agent/host"},
 	"sources":         {"agent", "agent/host", "agent/config", "agent/profile", "agent/program", "sources/...", "sinks/safefile"},
 	"sources/issuer":  {"agent", "agent/host", "agent/profile", "sources/keys"},
 	"sources/refresh": {"agent", "sinks/safefile"},

@@ -17,6 +17,7 @@ import (
 
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/agent/hooks"
 	"github.com/tokenagent/tokenagent/sinks"
 	"github.com/tokenagent/tokenagent/sources"
 )
@@ -157,7 +158,7 @@ func sinkless() config.Kinds {
 	k := config.Kinds{
 		Sources: sources.Kinds,
 		Sinks:   map[string]config.SinkDecoder{},
-		Hook:    func(*config.Block, agent.Event) (agent.Hook, bool) { return agent.Hook{}, false },
+		Hook:    func(*config.Block, hooks.Event) (hooks.Hook, bool) { return hooks.Hook{}, false },
 	}
 	for kind := range sinks.Kinds {
 		k.Sinks[kind] = func(*config.Block, string, agent.Request) agent.Sink { return nil }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/agent/hooks"
 	"github.com/tokenagent/tokenagent/agent/state"
 	"github.com/tokenagent/tokenagent/sources/refresh"
 )
@@ -98,21 +99,21 @@ func leaveOld(t *testing.T, base string) {
 	dirs, err := filepath.Glob(filepath.Join(base, "configs/*"))
 	check(t, err)
 	var all []agent.Record
-	var hooks []byte
+	var journal []byte
 	for _, dir := range dirs {
 		s := state.Read(dir)
 		all = append(all, s.Recall()...)
 		for _, r := range s.Recall() {
-			line, err := json.Marshal(agent.Owed{Event: agent.OnChange, Notice: agent.Notice{Token: r.Token, Path: r.Path, Expires: r.Expires}})
+			line, err := json.Marshal(agent.Owed{Event: hooks.OnChange, Notice: hooks.Notice{Token: r.Token, Path: r.Path, Expires: r.Expires}})
 			check(t, err)
-			hooks = append(append(hooks, line...), '\n')
+			journal = append(append(journal, line...), '\n')
 		}
 		check(t, os.Rename(filepath.Join(dir, "digest.key"), filepath.Join(base, "digest.key")))
 	}
 	text, err := json.Marshal(map[string]any{"version": 1, "records": all})
 	check(t, err)
 	put(t, filepath.Join(base, "records.json"), string(text))
-	put(t, filepath.Join(base, "hooks.jsonl"), string(hooks))
+	put(t, filepath.Join(base, "hooks.jsonl"), string(journal))
 	check(t, os.RemoveAll(filepath.Join(base, "configs")))
 	check(t, os.RemoveAll(filepath.Join(base, "unclaimed")))
 }

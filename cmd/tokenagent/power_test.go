@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/agent/hooks"
 	"github.com/tokenagent/tokenagent/agent/state"
 	"github.com/tokenagent/tokenagent/sources/keys"
 )
@@ -213,9 +213,9 @@ func (p *powered) wantHooks(t *testing.T, before, left map[string]seen) {
 	}
 	said := p.saidNow()
 	for name, f := range left {
-		events := []agent.Event{agent.OnChange}
+		events := []hooks.Event{hooks.OnChange}
 		if slices.Contains(newNames, name) {
-			events = append(events, agent.OnFirst)
+			events = append(events, hooks.OnFirst)
 		}
 		for _, e := range events {
 			say := sayOf(e, p.path("disk/tokens/"+name), p.expiry(t, f))
@@ -234,7 +234,7 @@ func (p *powered) found() *state.State {
 }
 
 // sayOf is what the hook tells the log of a token.
-func sayOf(e agent.Event, path string, expires time.Time) string {
+func sayOf(e hooks.Event, path string, expires time.Time) string {
 	return fmt.Sprintf("%s %s %s", e, path, expires.UTC().Format(time.RFC3339))
 }
 
@@ -295,9 +295,9 @@ func (p *powered) wantSaidOf(t *testing.T, left map[string]seen) {
 		said := slices.Collect(maps.Keys(p.saidNow()))
 		for name, f := range left {
 			path := p.path("disk/tokens/" + name)
-			least := sayOf(agent.OnChange, path, p.expiry(t, f))
+			least := sayOf(hooks.OnChange, path, p.expiry(t, f))
 			if !slices.ContainsFunc(said, func(s string) bool {
-				return strings.HasPrefix(s, string(agent.OnChange)+" "+path+" ") && s >= least
+				return strings.HasPrefix(s, string(hooks.OnChange)+" "+path+" ") && s >= least
 			}) {
 				return false
 			}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/agent/hooks"
 )
 
 func newSystemdDropin() *cobra.Command {
@@ -228,7 +229,7 @@ func foreignPrograms(cfg *config.Config, _ string) (needs []need, err error) {
 }
 
 // hookUser is the user that the hook names; see agent/program.
-func hookUser(h agent.Hook) string {
+func hookUser(h hooks.Hook) string {
 	first, _, _ := strings.Cut(h.Key, " ")
 	name, named := strings.CutPrefix(first, "user=")
 	if !named {
