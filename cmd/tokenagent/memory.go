@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -166,7 +167,7 @@ const (
 
 // sweep removes now, and then once an hour, the temporary files that killed agents
 // have left beside the files that of returns, and the first time beside those of
-// recorded as well. Do not wait for it: a folder may hang.
+// recorded as well. It returns soon after ctx is done, even while a folder hangs.
 func (m *memory) sweep(ctx context.Context, log logrus.FieldLogger, recorded []agent.Sink, of func() []agent.Renewer) {
 	for ; ctx.Err() == nil; recorded = nil {
 		m.sweepOnce(ctx, log, recorded, of())
@@ -175,6 +176,16 @@ func (m *memory) sweep(ctx context.Context, log logrus.FieldLogger, recorded []a
 		case <-time.After(betweenSweeps):
 		}
 	}
+}
+
+// sweepBeside begins to sweep once, and returns what ends the sweep: nothing of it
+// works with the folder or logs after that.
+func (m *memory) sweepBeside(ctx context.Context, log logrus.FieldLogger, renewers []agent.Renewer) (end func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	recorded := m.recorded()
+	var sweeping sync.WaitGroup
+	sweeping.Go(func() { m.sweepOnce(ctx, log, recorded, renewers) })
+	return func() { cancel(); sweeping.Wait() }
 }
 
 func (m *memory) sweepOnce(ctx context.Context, log logrus.FieldLogger, recorded []agent.Sink, renewers []agent.Renewer) {

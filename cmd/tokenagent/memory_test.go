@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/sirupsen/logrus"
 
@@ -15,37 +17,59 @@ import (
 	"github.com/tokenagent/tokenagent/sinks/safefile"
 )
 
-func TestTemporaryFileOfASinkThatLeftTheConfigurationIsRemoved(t *testing.T) {
+// newSwept is a memory with the record of a sink that is in no configuration, and
+// the temporary file that a killed agent has left beside it.
+func newSwept(t *testing.T) (m *memory, left string) {
+	t.Helper()
 	dir, folder := t.TempDir(), t.TempDir()
 	s, err := openState(state.Home{Base: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	self := safefile.Self()
 	mark, err := json.Marshal(safefile.Record{UID: self.UID, GID: self.GID, Mode: 0o600})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Keep([]agent.Record{{Token: "gone", Path: folder + "/token", Mark: mark}}); err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
+	check(t, s.Keep([]agent.Record{{Token: "gone", Path: folder + "/token", Mark: mark}}))
 	s.Close()
-	left := folder + "/.tokenagent.token.0123456789abcdef.tmp"
-	if err := os.WriteFile(left, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	left = folder + "/.tokenagent.token.0123456789abcdef.tmp"
+	check(t, os.WriteFile(left, nil, 0o600))
+	m = &memory{}
+	m.state, err = openState(state.Home{Base: dir})
+	check(t, err)
+	t.Cleanup(m.close)
+	return m, left
+}
 
-	m := &memory{}
-	if m.state, err = openState(state.Home{Base: dir}); err != nil {
-		t.Fatal(err)
-	}
-	defer m.close()
+func TestTemporaryFileOfASinkThatLeftTheConfigurationIsRemoved(t *testing.T) {
+	m, left := newSwept(t)
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	m.sweepOnce(t.Context(), log, m.recorded(), nil)
 	if _, err := os.Stat(left); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("it is still there: %v", err)
 	}
+}
+
+// Once may end before its sweep, and then its caller has the log.
+func TestNothingIsLoggedOfASweepAfterItsEnd(t *testing.T) {
+	m, _ := newSwept(t)
+	synctest.Test(t, func(t *testing.T) {
+		log := logrus.New()
+		log.SetLevel(logrus.DebugLevel)
+		slow := &slowLog{}
+		log.SetOutput(slow)
+		m.sweepBeside(t.Context(), log, nil)()
+		if !slow.written {
+			t.Error("it still logs")
+		}
+	})
+}
+
+// slowLog takes a minute for a line.
+type slowLog struct{ written bool }
+
+func (s *slowLog) Write(line []byte) (int, error) {
+	time.Sleep(time.Minute)
+	s.written = true
+	return len(line), nil
 }
 
 func TestWithoutAStateFolderNothingIsRecorded(t *testing.T) {

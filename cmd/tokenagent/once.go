@@ -87,7 +87,7 @@ func pass(ctx context.Context, from *place, names []string, force bool, stderr i
 	if force {
 		a.Force()
 	}
-	go m.sweepOnce(ctx, log, m.recorded(), cfg.Renewers)
+	defer m.sweepBeside(ctx, log, cfg.Renewers)()
 	return ended(a.Once(ctx)), nil
 }
 

@@ -82,9 +82,10 @@ func serve(ctx context.Context, from *place, stderr io.Writer) error {
 	}
 	d.watch(ctx, cfg, began)
 	d.agent.EachRound(d.manager.Beat)
-	go m.sweep(ctx, d.log, m.recorded(), d.renewers)
+	recorded := m.recorded() // before the agent changes them
 
 	var parts sync.WaitGroup
+	parts.Go(func() { m.sweep(ctx, d.log, recorded, d.renewers) })
 	if listener != nil {
 		parts.Go(func() { d.answer(ctx, listener) })
 	}
