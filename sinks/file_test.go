@@ -37,10 +37,10 @@ func loadToken(t testing.TB, env config.Environment, attributes, lines string) (
 	text := fmt.Sprintf("source \"silent\" \"s\" {\n}\ntoken \"t\" {\n  source = source.silent.s\n%s  sink \"file\" {\n%s\n  }\n}\n", attributes, lines)
 	must(t, os.WriteFile(path, []byte(text), 0o600))
 	kinds := config.Kinds{
-		Sources: map[string]config.SourceDecoder{"silent": func(b *config.Block) agent.Source {
+		Sources: map[string]config.SourceDecoder{"silent": func(b *config.Block) config.Source {
 			var none struct{}
 			b.Decode(&none)
-			return silent{}
+			return config.Source{Source: silent{}}
 		}},
 		Sinks: Kinds,
 	}
@@ -432,7 +432,7 @@ func judged(t *testing.T, judge func(b *config.Block)) config.Faults {
 	path := filepath.Join(t.TempDir(), "tokenagent.hcl")
 	must(t, os.WriteFile(path, []byte("source \"silent\" \"s\" {\n}\ntoken \"t\" {\n  source = source.silent.s\n  sink \"none\" {\n  }\n}\n"), 0o600))
 	_, faults := config.Load(t.Context(), []string{path}, config.Kinds{
-		Sources: map[string]config.SourceDecoder{"silent": func(*config.Block) agent.Source { return silent{} }},
+		Sources: map[string]config.SourceDecoder{"silent": func(*config.Block) config.Source { return config.Source{Source: silent{}} }},
 		Sinks: map[string]config.SinkDecoder{"none": func(b *config.Block, _ string, _ agent.Request) agent.Sink {
 			judge(b)
 			return other{}

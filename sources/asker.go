@@ -12,6 +12,7 @@ import (
 	"unicode"
 
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/config"
 	"github.com/tokenagent/tokenagent/agent/profile"
 	"github.com/tokenagent/tokenagent/sources/issuer"
 )
@@ -32,17 +33,16 @@ type asker struct {
 	files          []string
 }
 
+// facts are those of the source s, which asks as a does.
+func (a *asker) facts(s agent.Source) config.Source {
+	return config.Source{Source: s, Files: a.files, Check: a.check, ComparesScope: true}
+}
+
 // Issuer names whom all sources of one issuer ask, and so their queue.
 func (a *asker) Issuer() string { return a.server.Name() }
 
-// Files are those with the client's secrets, and the CAs.
-func (a *asker) Files() []string { return a.files }
-
-// Judges says that token holds scope and audience against the request.
-func (a *asker) Judges() bool { return true }
-
-// Check returns what no token of an issuer can have of what req asks for.
-func (a *asker) Check(req agent.Request) []profile.Problem {
+// check returns what no token of an issuer can have of what req asks for.
+func (a *asker) check(req agent.Request) []profile.Problem {
 	if req.Profile == "htcondor" {
 		return []profile.Problem{{Text: `no issuer gives IDTOKENs, for only a pool's own key signs them; use a source "htcondor" or "htcondor_fetch"`}}
 	}
@@ -87,6 +87,9 @@ func unattainable(issuer string, req agent.Request) []profile.Problem {
 	}
 	return problems
 }
+
+// unattainableOfAny is unattainable of whoever issues the token.
+func unattainableOfAny(req agent.Request) []profile.Problem { return unattainable("", req) }
 
 // grant makes one request for what req asks for: of that grant type, with its
 // own parameters.

@@ -27,16 +27,17 @@ import (
 //	}
 type clientCredentials struct{ *asker }
 
-func decodeClientCredentials(b *config.Block) agent.Source {
+func decodeClientCredentials(b *config.Block) config.Source {
 	set := fetchingDefaults()
 	if !b.Decode(&set) {
 		set.partly(b)
-		return nil
+		return config.Source{}
 	}
 	if set.ClientAuth == "none" {
 		b.Warn("client_auth", "a client without authentication", "RFC 6749 section 4.4 has issuers refuse client credentials to it; does the client have a secret?")
 	}
-	return clientCredentials{set.asker(b)}
+	s := clientCredentials{set.asker(b)}
+	return s.facts(s)
 }
 
 // Issue asks for a token, once.

@@ -11,7 +11,6 @@ import (
 
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/config"
-	"github.com/tokenagent/tokenagent/agent/profile"
 	"github.com/tokenagent/tokenagent/agent/program"
 )
 
@@ -39,7 +38,7 @@ const (
 	mostTimeout    = 100 * time.Second // the Agent gives up a source after two minutes
 )
 
-func decodeCommand(b *config.Block) agent.Source {
+func decodeCommand(b *config.Block) config.Source {
 	set := struct {
 		Command        []string      `hcl:"command"`
 		Timeout        time.Duration `hcl:"timeout,optional"`
@@ -48,7 +47,7 @@ func decodeCommand(b *config.Block) agent.Source {
 		AssumeLifetime time.Duration `hcl:"assume_lifetime,optional"`
 	}{Timeout: commandTimeout, OnWidened: string(refuseWidened)}
 	if !b.Decode(&set) {
-		return nil
+		return config.Source{}
 	}
 	judgeAssumed(b, set.AssumeLifetime)
 	widening(set.OnWidened).validate(b)
@@ -61,7 +60,7 @@ func decodeCommand(b *config.Block) agent.Source {
 	if ok && !b.DefinitionsOnly() {
 		s.env = homeOf(p.User)
 	}
-	return s
+	return config.Source{Source: s, Check: unattainableOfAny}
 }
 
 // homeOf names the home of the user, for the programs that look there for what
@@ -79,9 +78,6 @@ func homeOf(u *program.User) []string {
 
 // RunsAs is the user that the block names, also where nobody has looked it up.
 func (s *command) RunsAs() string { return s.user }
-
-// Check returns what no token can have of what is asked for.
-func (s *command) Check(req agent.Request) []profile.Problem { return unattainable("", req) }
 
 // Issue runs the program, once.
 func (s *command) Issue(ctx context.Context, req agent.Request) (agent.Token, error) {

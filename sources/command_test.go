@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/tokenagent/tokenagent/agent"
-	"github.com/tokenagent/tokenagent/agent/config"
 )
 
 // commanded is a source "command" that runs the script, with those lines in its
@@ -196,11 +195,8 @@ func TestFaultsOfAFile(t *testing.T) {
 }
 
 var (
-	_ config.Checker = &command{}
-	_ config.Checker = fileCopy{}
 	_ agent.Follower = fileCopy{}
 	_ agent.Follower = tokenExchange{}
 	_ agent.Remote   = clientCredentials{}
 	_ agent.Remote   = tokenExchange{}
-	_ config.Judge   = clientCredentials{}
 )

@@ -310,9 +310,8 @@ func TestALocalKeyIsNamedAsFarAsItIsKnown(t *testing.T) {
 			if faults.HasErrors() {
 				t.Fatal(faults)
 			}
-			issuer, keyID := loaded.Renewers[0].Source.(config.Identified).Identity()
-			if issuer != "https://ospool.example.org" || keyID != c.want {
-				t.Errorf("got %q, %q, want %q", issuer, keyID, c.want)
+			if key := loaded.Sources[0].Key; key.Issuer != "https://ospool.example.org" || key.ID != c.want {
+				t.Errorf("got %q, %q, want %q", key.Issuer, key.ID, c.want)
 			}
 		})
 	}

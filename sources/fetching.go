@@ -86,8 +86,7 @@ func (f *fetching) client() issuer.Client {
 
 // files are those that are read for each request.
 func (f *fetching) files() []string {
-	set := []string{f.ClientSecretFile, f.ClientKeyFile, f.ClientCertFile, f.CAFile}
-	return slices.DeleteFunc(set, func(path string) bool { return path == "" })
+	return present(f.ClientSecretFile, f.ClientKeyFile, f.ClientCertFile, f.CAFile)
 }
 
 // partly judges what could be read of a block with other faults, so that all are

@@ -29,22 +29,19 @@ type fileCopy struct {
 	AssumeLifetime time.Duration `hcl:"assume_lifetime,optional"`
 }
 
-func decodeFile(b *config.Block) agent.Source {
+func decodeFile(b *config.Block) config.Source {
 	s := fileCopy{OnWidened: string(refuseWidened)}
 	if !b.Decode(&s) {
-		return nil
+		return config.Source{}
 	}
 	judgeAssumed(b, s.AssumeLifetime)
 	widening(s.OnWidened).validate(b)
 	inspectFollowed(b, "path", s.Path)
-	return s
+	return config.Source{Source: s, Check: unattainableOfAny}
 }
 
 // Follows is the file, whose change is a new token.
 func (s fileCopy) Follows() agent.Following { return agent.Following{Path: s.Path, Copied: true} }
-
-// Check returns what no token can have of what is asked for.
-func (s fileCopy) Check(req agent.Request) []profile.Problem { return unattainable("", req) }
 
 // Issue reads the file. Its token was issued when it was read, as far as anybody
 // needs to know: so its successor is looked for at half of what is left of it.

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -46,6 +45,11 @@ type ageLimit struct {
 	elsewhere bool          // the tokens are for another trust domain, whose servers may think otherwise
 }
 
+const (
+	condorProfile  = "htcondor"     // of every IDTOKEN
+	condorLifetime = 24 * time.Hour // of a token block that names none
+)
+
 // The names by which HTCondor's configuration says what a block leaves out.
 const (
 	trustDomainKnob = "TRUST_DOMAIN"
@@ -55,14 +59,14 @@ const (
 
 // decodeHTCondor decodes a source "htcondor". Without a key that can be used it
 // still returns the source, so that the tokens of it are checked in the same run.
-func decodeHTCondor(b *config.Block) agent.Source {
+func decodeHTCondor(b *config.Block) config.Source {
 	var set struct {
 		KeyFile     string `hcl:"key_file,optional,path"`
 		KeyID       string `hcl:"key_id,optional"`
 		TrustDomain string `hcl:"trust_domain,optional"`
 	}
 	if !b.Decode(&set) {
-		return nil
+		return config.Source{}
 	}
 	complete := set.KeyFile != "" && set.KeyID != "" && set.TrustDomain != ""
 	s := &htcondor{
@@ -74,19 +78,41 @@ func decodeHTCondor(b *config.Block) agent.Source {
 	}
 	s.keyID = set.KeyID
 	s.judgeNames(b)
-	if b.DefinitionsOnly() {
-		return s
+	if !b.DefinitionsOnly() {
+		if set.TrustDomain == "" {
+			warnOfOwnDomain(b, s.trustDomain)
+		}
+		s.read(b, complete)
 	}
-	if set.TrustDomain == "" {
-		warnOfOwnDomain(b, s.trustDomain)
+	return s.facts()
+}
+
+// facts are those of the source, as far as they are known.
+func (s *htcondor) facts() config.Source {
+	return config.Source{
+		Source:   s,
+		Profile:  condorProfile,
+		Lifetime: condorLifetime,
+		Files:    present(s.file),
+		Check:    s.check,
+		Key: config.SigningKey{
+			Issuer: cmp.Or(s.trustDomain, "$("+trustDomainKnob+")"), // the same for all blocks that leave it to the machine's HTCondor
+			ID:     s.keyID,
+			Mark:   agent.NewSecret(fmt.Sprintf("%q %q %x", s.trustDomain, s.key.ID(), s.key.Signing())), // with what the block leaves out
+		},
 	}
+}
+
+// read makes the source sign with the key in its file. Complete is a block that
+// names all that HTCondor could be asked for, which takes longer than signing.
+func (s *htcondor) read(b *config.Block, complete bool) {
 	if s.file == "" {
-		return s
+		return
 	}
 	if b.Checking() {
 		s.warnOfCondorsKey(b)
 	}
-	if !complete || b.Checking() { // asking HTCondor takes longer than signing
+	if !complete || b.Checking() {
 		s.age = ageLimitOf(b, s.trustDomain)
 	}
 	key, err := keys.ReadCondor(s.file, s.keyID)
@@ -95,10 +121,9 @@ func decodeHTCondor(b *config.Block) agent.Source {
 	}
 	if err != nil {
 		b.Fault("key_file", "no usable key", err.Error())
-		return s
+		return
 	}
 	warnOfKeyFile(b, "key_file", s.file)
-	return s
 }
 
 // orKnob is what the block sets, or else what HTCondor's configuration says; ""
@@ -178,13 +203,7 @@ func (s *htcondor) use(key keys.CondorKey) error {
 	return err
 }
 
-// Profile is that of every IDTOKEN.
-func (s *htcondor) Profile() string { return "htcondor" }
-
-// DefaultLifetime is that of a token block that names none.
-func (s *htcondor) DefaultLifetime() time.Duration { return 24 * time.Hour }
-
-// Issue signs a token for req. It refuses whatever Check calls a fault of the
+// Issue signs a token for req. It refuses whatever check calls a fault of the
 // claims: to HTCondor a slip in the scope is no limit at all.
 func (s *htcondor) Issue(ctx context.Context, req agent.Request) (agent.Token, error) {
 	if err := ctx.Err(); err != nil {
@@ -202,9 +221,9 @@ func (s *htcondor) Issue(ctx context.Context, req agent.Request) (agent.Token, e
 	return agent.Token{Secret: agent.NewSecret(text), Issued: now, Expires: expiry(now, req.Lifetime)}, nil
 }
 
-// Check returns what is wrong with the tokens that Issue would make for req. It
+// check returns what is wrong with the tokens that Issue would make for req. It
 // signs nothing.
-func (s *htcondor) Check(req agent.Request) []profile.Problem {
+func (s *htcondor) check(req agent.Request) []profile.Problem {
 	claims, problems := s.claims(req, time.Now())
 	t := profile.Token{Header: condorHeader(s.key.ID()), Claims: claims}
 	return slices.Concat(problems, s.age.problems(req.Lifetime), unwritable(t, sha256.Size))
@@ -223,13 +242,13 @@ func (s *htcondor) claims(req agent.Request, now time.Time) (map[string]any, []p
 			problems = append(problems, p)
 		}
 	}
-	asked := agent.Request{Profile: s.Profile(), Scope: req.Scope, Unlimited: req.Unlimited}
+	asked := agent.Request{Profile: condorProfile, Scope: req.Scope, Unlimited: req.Unlimited}
 	return claims, append(problems, profile.Matches(profile.Token{Claims: claims}, asked)...)
 }
 
 // problems are what HTCondor says of a token with those claims and that kid.
 func (s *htcondor) problems(claims map[string]any, keyID string) []profile.Problem {
-	return profile.Check(s.Profile(), profile.Token{Header: condorHeader(keyID), Claims: claims})
+	return profile.Check(condorProfile, profile.Token{Header: condorHeader(keyID), Claims: claims})
 }
 
 // condorHeader is that of an IDTOKEN, as profile takes it.
@@ -245,24 +264,4 @@ func (l ageLimit) problems(lifetime time.Duration) []profile.Problem {
 	text := fmt.Sprintf("the token lives %d s, but HTCondor refuses it after %d (%s); ask for a lifetime of at most \"%[2]ds\"",
 		lifetime/time.Second, l.most/time.Second, maxAgeKnob)
 	return []profile.Problem{{Claim: "exp", Text: text, Warning: l.elsewhere}}
-}
-
-// WriteKey writes what tells this key from another into a keyed digest, and what
-// HTCondor's configuration may have said, for the block does not.
-func (s *htcondor) WriteKey(w io.Writer) {
-	fmt.Fprintf(w, "%q %q %x", s.trustDomain, s.key.ID(), s.key.Signing())
-}
-
-// Identity is what HTCondor chooses a token by. A trust domain that only the
-// machine's HTCondor could tell is the same for all blocks that leave it out.
-func (s *htcondor) Identity() (issuer, keyID string) {
-	return cmp.Or(s.trustDomain, "$("+trustDomainKnob+")"), s.keyID
-}
-
-// Files returns the key's file.
-func (s *htcondor) Files() []string {
-	if s.file == "" {
-		return nil
-	}
-	return []string{s.file}
 }

@@ -271,8 +271,8 @@ func TestPoolsAreToldApartAsHTCondorDoes(t *testing.T) {
 			if faults.HasErrors() {
 				t.Fatal(faults)
 			}
-			issuer, keyID := loaded.Renewers[0].Source.(config.Identified).Identity()
-			if got := [2]string{issuer, keyID}; got != c.want {
+			key := loaded.Sources[0].Key
+			if got := [2]string{key.Issuer, key.ID}; got != c.want {
 				t.Errorf("got %v, want %v", got, c.want)
 			}
 		})

@@ -53,7 +53,7 @@ const (
 // subsystems are the daemons that give tokens.
 var subsystems = []string{"SCHEDD", "COLLECTOR", "MASTER", "STARTD", "NEGOTIATOR", "CREDD"}
 
-func decodeHTCondorFetch(b *config.Block) agent.Source {
+func decodeHTCondorFetch(b *config.Block) config.Source {
 	set := struct {
 		TokenDir string `hcl:"token_dir,path"`
 		Pool     string `hcl:"pool,optional"`
@@ -62,26 +62,32 @@ func decodeHTCondorFetch(b *config.Block) agent.Source {
 		KeyID    string `hcl:"key_id,optional"`
 	}{Type: "SCHEDD"}
 	if !b.Decode(&set) {
-		return nil
+		return config.Source{}
 	}
 	s := &htcondorFetch{dir: filepath.Clean(set.TokenDir), keyID: set.KeyID, login: b.Command("login", b.Name())}
 	s.target = s.targetOf(b, set.Type, set.Pool, set.Name)
 	if filepath.Base(s.dir) == "tokens.d" {
 		b.Fault("token_dir", "HTCondor reads this folder", "every client on this host would send the long-lived token, whatever it needs; name a folder of its own, such as /etc/tokenagent/condor/"+b.Name())
 	}
-	for _, problem := range profile.Check("htcondor", profile.Token{Header: condorHeader(s.keyID)}) {
+	for _, problem := range profile.Check(condorProfile, profile.Token{Header: condorHeader(s.keyID)}) {
 		if problem.Claim == "kid" && s.keyID != "" {
 			b.Fault("key_id", "not the name of a key", problem.Text)
 		}
 	}
-	if b.DefinitionsOnly() {
-		return s
+	b.Keep("token_dir", s.heldPath()) // HTCondor's client presents the first token of its folder
+	if !b.DefinitionsOnly() {
+		s.env = condorEnvironment(b, s.dir)
+		if s.tools(b) {
+			s.inspect(b)
+		}
 	}
-	s.env = condorEnvironment(b, s.dir)
-	if s.tools(b) {
-		s.inspect(b)
+	return config.Source{
+		Source:   s,
+		Profile:  condorProfile,
+		Lifetime: condorLifetime,
+		Files:    []string{s.heldPath()}, // its change lets failing tokens be asked for again
+		Check:    s.check,
 	}
-	return s
 }
 
 // targetOf are the options that name the daemon.
@@ -137,9 +143,12 @@ func (s *htcondorFetch) inspect(b *config.Block) {
 	}
 }
 
+// heldPath is the file of the long-lived token.
+func (s *htcondorFetch) heldPath() string { return filepath.Join(s.dir, heldName) }
+
 // held is when the long-lived token ends. Its error says how to get one.
 func (s *htcondorFetch) held() (ends endOf, err error) {
-	path := filepath.Join(s.dir, heldName)
+	path := s.heldPath()
 	data, err := keys.ReadSecretFile(path)
 	if err != nil {
 		return endOf{}, fmt.Errorf("%w; to ask an administrator of the pool for one: %s", err, s.login)
@@ -177,23 +186,8 @@ func (s *htcondorFetch) ended(held endOf) string {
 	return strings.Replace(s.ends(held), " ends ", " ended ", 1)
 }
 
-// Profile is that of every IDTOKEN.
-func (s *htcondorFetch) Profile() string { return "htcondor" }
-
-// DefaultLifetime is that of a token block that names none.
-func (s *htcondorFetch) DefaultLifetime() time.Duration { return 24 * time.Hour }
-
 // Issuer names the daemon that is asked, and so its queue.
 func (s *htcondorFetch) Issuer() string { return "condor_token_fetch " + strings.Join(s.target, " ") }
-
-// Files is the long-lived token, whose change lets failing tokens be asked for again.
-func (s *htcondorFetch) Files() []string { return []string{filepath.Join(s.dir, heldName)} }
-
-// Keeps is the file of the long-lived token: HTCondor's client presents the first
-// token of its folder.
-func (s *htcondorFetch) Keeps() (attr, file string) {
-	return "token_dir", filepath.Join(s.dir, heldName)
-}
 
 // Ends is when the long-lived token ends; the zero time: never.
 func (s *htcondorFetch) Ends() (time.Time, error) {
@@ -201,9 +195,9 @@ func (s *htcondorFetch) Ends() (time.Time, error) {
 	return held.Time, err
 }
 
-// Check returns what no token can have of what is asked for. A daemon takes over
+// check returns what no token can have of what is asked for. A daemon takes over
 // neither claims nor an identity, and a token without authorisations has all.
-func (s *htcondorFetch) Check(req agent.Request) []profile.Problem {
+func (s *htcondorFetch) check(req agent.Request) []profile.Problem {
 	var problems []profile.Problem
 	if req.Unlimited {
 		problems = append(problems, profile.Problem{Claim: "scope", Text: "a token without limit is not asked for; write what it may do, such as condor:/READ"})
@@ -262,7 +256,7 @@ func (s *htcondorFetch) asAsked(text agent.Secret, req agent.Request) error {
 	if err != nil {
 		return err
 	}
-	for _, p := range profile.Matches(decoded, agent.Request{Profile: s.Profile(), Subject: req.Subject, Scope: req.Scope}) {
+	for _, p := range profile.Matches(decoded, agent.Request{Profile: condorProfile, Subject: req.Subject, Scope: req.Scope}) {
 		if !p.Warning {
 			return fmt.Errorf("the token is not as asked: %s; it can have only the identity and the scope of the token in %s; correct the token block, or ask for another with what it says now: %s", p, s.dir, s.login)
 		}

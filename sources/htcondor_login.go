@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"syscall"
@@ -37,7 +36,7 @@ func (s *htcondorFetch) Login(ctx context.Context, req agent.Request, show func(
 	case len(req.Scope) == 0:
 		return "", errors.New("the scope is missing, and a token without it may do everything; write scope in the token block, as [\"condor:/READ\"]")
 	}
-	target := safefile.New(safefile.Target{Path: filepath.Join(s.dir, heldName), Owner: safefile.Self(), Group: os.Getegid(), Mode: 0o600, CreateDir: true, CreateParents: true})
+	target := safefile.New(safefile.Target{Path: s.heldPath(), Owner: safefile.Self(), Group: os.Getegid(), Mode: 0o600, CreateDir: true, CreateParents: true})
 	if _, err := target.Check(); err != nil {
 		return "", err // before an administrator is asked
 	}
@@ -59,7 +58,7 @@ func asRequested(text agent.Secret, req agent.Request) error {
 	if err != nil {
 		return err
 	}
-	for _, p := range profile.Matches(decoded, agent.Request{Profile: "htcondor", Subject: req.Subject, Scope: req.Scope}) {
+	for _, p := range profile.Matches(decoded, agent.Request{Profile: condorProfile, Subject: req.Subject, Scope: req.Scope}) {
 		return errors.New(p.String())
 	}
 	at, err := expiryClaim(decoded.Claims)

@@ -200,7 +200,7 @@ func TestUnlimitedIsATokenWithoutScope(t *testing.T) {
 	req := schedd
 	req.Scope, req.Unlimited = nil, true
 	s := newPool(t, "hello", "POOL")
-	if problems := s.Check(req); len(problems) > 0 {
+	if problems := s.check(req); len(problems) > 0 {
 		t.Errorf("Check says %v", problems)
 	}
 	got := decoded(t, issue(t, s, req))
@@ -246,7 +246,7 @@ func TestCheckKnowsWhatHTCondorRefuses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			req, s := schedd, newPool(t, "hello", "POOL")
 			c.change(&req)
-			got := faults(s.Check(req))
+			got := faults(s.check(req))
 			if c.want == "" && got != "" || !strings.Contains(got, c.want) || strings.Contains(got, "\n") {
 				t.Errorf("got %q, want %q", got, c.want)
 			}
@@ -274,19 +274,19 @@ func TestNoTokenOfFullPowerIsIssuedByMistake(t *testing.T) {
 
 func TestATokenLivesNoLongerThanServersAllow(t *testing.T) {
 	s := newPool(t, "hello", "POOL")
-	if got := s.Check(schedd); len(got) > 0 {
+	if got := s.check(schedd); len(got) > 0 {
 		t.Errorf("without a limit: %v", got)
 	}
 	want := `exp: the token lives 86400 s, but HTCondor refuses it after 3600 (SEC_TOKEN_MAX_AGE); ask for a lifetime of at most "3600s"`
 	for _, elsewhere := range []bool{false, true} {
 		s.age = ageLimit{time.Hour, elsewhere}
-		if got := s.Check(schedd); len(got) != 1 || got[0].String() != want || got[0].Warning != elsewhere {
+		if got := s.check(schedd); len(got) != 1 || got[0].String() != want || got[0].Warning != elsewhere {
 			t.Errorf("elsewhere %v: got %v", elsewhere, got)
 		}
 	}
 	req := schedd
 	req.Lifetime = time.Hour
-	if got := s.Check(req); len(got) > 0 {
+	if got := s.check(req); len(got) > 0 {
 		t.Errorf("of an hour: %v", got)
 	}
 }
@@ -294,11 +294,7 @@ func TestATokenLivesNoLongerThanServersAllow(t *testing.T) {
 func TestAnotherPoolIsAnotherDefinition(t *testing.T) {
 	other := newPool(t, "hello", "POOL")
 	other.trustDomain = "other.example.org"
-	written := func(s *htcondor) string {
-		var b bytes.Buffer
-		s.WriteKey(&b)
-		return b.String()
-	}
+	written := func(s *htcondor) string { return s.facts().Key.Mark.Reveal() }
 	first := written(newPool(t, "hello", "POOL"))
 	if written(newPool(t, "hello", "POOL")) != first {
 		t.Error("the same key is not the same")
@@ -420,7 +416,7 @@ func FuzzIDTOKEN(f *testing.F) {
 		if json.Unmarshal([]byte(claims), &req.Claims) != nil {
 			return
 		}
-		checked := faults(s.Check(req))
+		checked := faults(s.check(req))
 		token, err := s.Issue(context.Background(), req)
 		if err != nil {
 			if checked == "" {

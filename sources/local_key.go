@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -40,7 +39,7 @@ type header struct{ algorithm, keyID string }
 
 // decodeLocalKey decodes a source "local_key". Without a key that can be used it
 // still returns the source, so that the tokens of it are checked in the same run.
-func decodeLocalKey(b *config.Block) agent.Source {
+func decodeLocalKey(b *config.Block) config.Source {
 	var set struct {
 		Issuer    string `hcl:"issuer,optional"`
 		KeyFile   string `hcl:"key_file,path"`
@@ -48,44 +47,67 @@ func decodeLocalKey(b *config.Block) agent.Source {
 		Algorithm string `hcl:"algorithm,optional"`
 	}
 	if !b.Decode(&set) {
-		return nil
+		return config.Source{}
 	}
 	if set.Algorithm != "" && !slices.Contains(keys.Algorithms(), set.Algorithm) {
 		b.Fault("algorithm", fmt.Sprintf("unknown algorithm %q", set.Algorithm), "allowed are "+strings.Join(keys.Algorithms(), ", "))
-		return nil
+		return config.Source{}
 	}
 	if err := keys.CheckID(set.KeyID); err != nil {
 		b.Fault("key_id", "no usable key_id", err.Error())
-		return nil
+		return config.Source{}
 	}
 	unread := &localKey{issuer: set.Issuer, file: set.KeyFile, header: header{set.Algorithm, set.KeyID}}
 	if b.DefinitionsOnly() {
-		return unread
+		return unread.facts()
 	}
 	key, err := keys.Read(set.KeyFile)
 	if err != nil {
 		b.Fault("key_file", "no usable key", err.Error())
-		return unread
+		return unread.facts()
 	}
 	if key, err = key.WithAlgorithm(set.Algorithm); err != nil {
 		b.Fault("algorithm", "wrong algorithm for the key", err.Error())
-		return unread
+		return unread.facts()
 	}
 	s, err := newLocalKey(key.WithID(set.KeyID), set.Issuer)
 	if err != nil {
 		b.Fault("key_file", "no usable key", err.Error())
-		return unread
+		return unread.facts()
 	}
 	s.file = set.KeyFile
 	warnOfKeyFile(b, "key_file", s.file)
-	return s
+	return s.facts()
 }
 
-// NewLocalKey returns a Source that signs tokens of issuer with key, which must
-// not be zero; issuer is "" for tokens without the claim iss. The Source is a
-// config.Checker.
-func NewLocalKey(key keys.Key, issuer string) (agent.Source, error) {
-	return newLocalKey(key, issuer)
+// facts are those of the source, as far as they are known.
+func (s *localKey) facts() config.Source {
+	return config.Source{
+		Source:   s,
+		Lifetime: time.Hour,
+		Files:    present(s.file),
+		Check:    s.check,
+		Key:      config.SigningKey{Issuer: s.issuer, ID: s.header.keyID, Mark: s.mark()},
+	}
+}
+
+// mark tells the key from another.
+func (s *localKey) mark() agent.Secret {
+	if s.key.IsZero() {
+		return agent.Secret{}
+	}
+	jwk, _ := s.key.MarshalJWK() // fails for no key that Parse returns
+	return agent.NewSecret(string(jwk))
+}
+
+// NewLocalKey returns a source that signs tokens of issuer with key, which must
+// not be zero; issuer is "" for tokens without the claim iss.
+func NewLocalKey(key keys.Key, issuer string) (config.Source, error) {
+	s, err := newLocalKey(key, issuer)
+	if err != nil {
+		return config.Source{}, err
+	}
+	return s.facts(), nil
 }
 
 func newLocalKey(key keys.Key, issuer string) (*localKey, error) {
@@ -101,9 +123,6 @@ func newLocalKey(key keys.Key, issuer string) (*localKey, error) {
 	}
 	return &localKey{issuer: issuer, key: key, header: header{key.Algorithm(), key.ID()}, signer: signer}, nil
 }
-
-// DefaultLifetime is that of a token block that names none.
-func (s *localKey) DefaultLifetime() time.Duration { return time.Hour }
 
 // Issue signs a token for req. Its exp is the whole second that Expires says.
 func (s *localKey) Issue(ctx context.Context, req agent.Request) (agent.Token, error) {
@@ -122,9 +141,9 @@ func (s *localKey) Issue(ctx context.Context, req agent.Request) (agent.Token, e
 	return agent.Token{Secret: agent.NewSecret(text), Issued: now, Expires: expiry(now, req.Lifetime)}, nil
 }
 
-// Check returns what is wrong with the tokens that Issue would make for req, by
+// check returns what is wrong with the tokens that Issue would make for req, by
 // the rules of its profile. It signs nothing.
-func (s *localKey) Check(req agent.Request) []profile.Problem {
+func (s *localKey) check(req agent.Request) []profile.Problem {
 	claims, problems := s.claims(req, time.Now())
 	t := profile.Token{Header: s.header.parameters(req.Profile), Claims: claims}
 	problems = append(problems, profile.Check(req.Profile, t)...)
@@ -149,25 +168,4 @@ func (s *localKey) claims(req agent.Request, now time.Time) (map[string]any, []p
 	claims := requested(s.issuer, req, now)
 	maps.Copy(claims, profile.Claims(req.Profile))
 	return claims, addFurther(claims, req.Claims)
-}
-
-// WriteKey writes what tells this key from another into a keyed digest.
-func (s *localKey) WriteKey(w io.Writer) {
-	if s.key.IsZero() {
-		return
-	}
-	if jwk, err := s.key.MarshalJWK(); err == nil { // fails for no key that Parse returns
-		w.Write(jwk)
-	}
-}
-
-// Identity is the issuer, and the kid as far as it is known without the key.
-func (s *localKey) Identity() (issuer, keyID string) { return s.issuer, s.header.keyID }
-
-// Files returns the key's file.
-func (s *localKey) Files() []string {
-	if s.file == "" {
-		return nil
-	}
-	return []string{s.file}
 }

@@ -80,29 +80,33 @@ func (u *unstored) insist() {
 	}
 }
 
-func decodeRefreshToken(b *config.Block) agent.Source {
+func decodeRefreshToken(b *config.Block) config.Source {
 	set := struct {
 		fetching
 		RefreshTokenFile string `hcl:"refresh_token_file,optional,path"`
 	}{fetching: fetchingDefaults()}
 	if !b.Decode(&set) {
 		set.partly(b)
-		return nil
+		return config.Source{}
 	}
 	s := &refreshToken{asker: set.asker(b), file: set.RefreshTokenFile, login: b.Command("login", b.Name()), others: b.OtherStateDirs, turn: make(chan struct{}, 1)}
 	if dir := b.StateDir(); dir != "" {
 		s.store = refresh.NewStore(dir, b.Name())
 		s.store.Inherit(refresh.Former{Dirs: b.FormerStateDirs, Lock: b.LockFormer, Ours: s.gave})
 	}
+	facts := s.facts(s)
+	if s.file != "" { // the stored refresh token changes with each use
+		facts.Files = append(slices.Clone(s.files), s.file)
+	}
 	if problem := refresh.CheckName(b.Name()); problem != "" {
 		b.Fault("", "no file can have the name of this source", "its refresh token is kept in a file of that name; "+problem)
-		return s
+		return facts
 	}
 	s.judgeFile(b)
 	if !b.DefinitionsOnly() {
 		s.inspect(b)
 	}
-	return s
+	return facts
 }
 
 // A refreshFile is the path of a refresh_token_file.
@@ -152,15 +156,6 @@ func (s *refreshToken) instead(unread error) string {
 }
 
 var errNoFolder = errors.New("the issuer may replace it at each use, so it is kept in the state folder, and there is none; set state_dir in the agent block")
-
-// Files are those that are read for each request. The stored refresh token is
-// none of them: it changes with each use.
-func (s *refreshToken) Files() []string {
-	if s.file == "" {
-		return s.asker.Files()
-	}
-	return append(slices.Clone(s.asker.Files()), s.file)
-}
 
 // Issue uses the refresh token once, and has stored what the issuer gave in its
 // place before anybody sees the access token.

@@ -24,6 +24,7 @@ import (
 // A robot is a source "refresh_token" of a small issuer, with the folder that its
 // configuration, its first refresh token and the state lie in.
 type robot struct {
+	facts config.Source
 	*refreshToken
 	issuer *issuertest.Issuer
 	dir    string
@@ -79,7 +80,8 @@ func (r *robot) load(t *testing.T) {
 	if faults.HasErrors() {
 		t.Fatal(faults)
 	}
-	r.refreshToken, r.req = c.Sources[0].Source.(*refreshToken), c.Renewers[0].Request
+	r.facts, r.req = c.Sources[0], c.Renewers[0].Request
+	r.refreshToken = r.facts.Source.(*refreshToken)
 }
 
 // loadKept is load with a state folder, DIR/state.
@@ -358,7 +360,7 @@ func TestTheRefreshTokenIsNowhereElse(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	if files := r.Files(); slices.Contains(files, r.store.Path()) || !slices.Contains(files, r.file) {
+	if files := r.facts.Files; slices.Contains(files, r.store.Path()) || !slices.Contains(files, r.file) {
 		t.Errorf("watched are %q; the stored one changes with each use", files)
 	}
 }

@@ -36,7 +36,7 @@ const accessTokenType = tokenTypes + "access_token"
 // tokenTypes is how the names of token types begin that RFC 8693 has registered.
 const tokenTypes = "urn:ietf:params:oauth:token-type:"
 
-func decodeTokenExchange(b *config.Block) agent.Source {
+func decodeTokenExchange(b *config.Block) config.Source {
 	set := struct {
 		fetching
 		SubjectTokenFile   string `hcl:"subject_token_file,path"`
@@ -45,12 +45,13 @@ func decodeTokenExchange(b *config.Block) agent.Source {
 	}{fetching: fetchingDefaults(), SubjectTokenType: accessTokenType}
 	if !b.Decode(&set) {
 		set.partly(b)
-		return nil
+		return config.Source{}
 	}
 	judgeTokenType(b, "subject_token_type", set.SubjectTokenType)
 	judgeTokenType(b, "requested_token_type", set.RequestedTokenType)
 	inspectFollowed(b, "subject_token_file", set.SubjectTokenFile)
-	return tokenExchange{set.asker(b), set.SubjectTokenFile, set.SubjectTokenType, set.RequestedTokenType}
+	s := tokenExchange{set.asker(b), set.SubjectTokenFile, set.SubjectTokenType, set.RequestedTokenType}
+	return s.facts(s)
 }
 
 // judgeTokenType reports what is no URI, as a type is.

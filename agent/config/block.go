@@ -2,9 +2,7 @@ package config
 
 import (
 	"fmt"
-	"io"
 	"strings"
-	"time"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
@@ -12,7 +10,6 @@ import (
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/hooks"
 	"github.com/tokenagent/tokenagent/agent/host"
-	"github.com/tokenagent/tokenagent/agent/profile"
 )
 
 // Kinds are the kinds of source and sink that a configuration may use: from the
@@ -23,8 +20,9 @@ type Kinds struct {
 	Hook    HookDecoder // there is but one kind; nil: hook blocks are unknown
 }
 
-// A SourceDecoder makes the source that a block describes; nil after a fault.
-type SourceDecoder func(b *Block) agent.Source
+// A SourceDecoder makes the source that a block describes. Its Source is nil
+// after a fault that leaves nothing to check the tokens against.
+type SourceDecoder func(b *Block) Source
 
 // A SinkDecoder makes the sink that a block describes, for the token of that
 // name (as in agent.Renewer) and what it asks for; nil after a fault.
@@ -33,54 +31,6 @@ type SinkDecoder func(b *Block, token string, req agent.Request) agent.Sink
 // A HookDecoder makes the hook that a block describes, for that event; false
 // after a fault.
 type HookDecoder func(b *Block, event hooks.Event) (hooks.Hook, bool)
-
-// A Checker is a source that can say what is wrong with a Request before
-// anything is issued. Each problem is shown at the attribute of the token block
-// that its claim comes from: aud at audience, scope at scope, sub at subject,
-// exp at lifetime, iss, alg and kid at source, any other at claims. A text of
-// the form "what; what is allowed" is shown as summary and detail.
-type Checker interface {
-	Check(req agent.Request) []profile.Problem
-}
-
-// A Keyed source signs by itself and writes the bytes of its signing key into
-// the keyed digest of each definition that uses it, so that another key makes
-// another definition.
-type Keyed interface {
-	WriteKey(w io.Writer)
-}
-
-// A FileReader is a source that reads files, named by absolute path. A change
-// of one of them is a reason to load the configuration again.
-type FileReader interface {
-	Files() []string
-}
-
-// A Keeper is a source with a folder to itself: what else lies there would be used
-// in the place of the file that it keeps, whose absolute path Keeps returns.
-type Keeper interface {
-	Keeps() (attr, file string)
-}
-
-// A Lifetimer is a source with a lifetime of its own for a token block that
-// names none: the Request given to it and to the sinks has that one then.
-// Sources that leave the lifetime to their issuer are none.
-type Lifetimer interface {
-	DefaultLifetime() time.Duration
-}
-
-// A Profiled source issues tokens of one profile alone. A token block that names
-// no profile has that one then; another is a fault.
-type Profiled interface {
-	Profile() string
-}
-
-// A Judge is a source that holds the audience and scope of its tokens against the
-// Request by itself, with what its issuer says of them beside the token; what it
-// lets pass it says in the Note.
-type Judge interface {
-	Judges() bool
-}
 
 // An Environment is all that a configuration may know of the machine that it is
 // loaded on.

@@ -3,7 +3,6 @@ package config
 import (
 	"context"
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -24,25 +23,23 @@ type fakeSource struct {
 	Size    int           `hcl:"size,optional"`
 	Share   float64       `hcl:"share,optional"`
 	Wait    time.Duration `hcl:"wait,optional"`
-	key     string
 }
 
 func (s *fakeSource) Issue(context.Context, agent.Request) (agent.Token, error) {
 	return agent.Token{}, errors.New("no tokens here")
 }
 
-func (s *fakeSource) DefaultLifetime() time.Duration { return time.Hour }
-func (s *fakeSource) WriteKey(w io.Writer)           { io.WriteString(w, s.key) }
-
-func (s *fakeSource) Files() []string {
-	if s.KeyFile == "" {
-		return nil
+// facts are those of a source with that signing key.
+func (s *fakeSource) facts(key string) Source {
+	facts := Source{Source: s, Lifetime: time.Hour, Check: s.check, Key: SigningKey{Issuer: s.Issuer, ID: "POOL", Mark: agent.NewSecret(key)}}
+	if s.KeyFile != "" {
+		facts.Files = []string{s.KeyFile}
 	}
-	return []string{s.KeyFile}
+	return facts
 }
 
-// Check finds fault with an audience that is missing and a claim "wrong".
-func (s *fakeSource) Check(req agent.Request) (problems []profile.Problem) {
+// check finds fault with an audience that is missing and a claim "wrong".
+func (s *fakeSource) check(req agent.Request) (problems []profile.Problem) {
 	if req.Profile == "wlcg" && len(req.Audience) == 0 {
 		problems = append(problems, profile.Problem{Claim: "aud", Text: "it is missing; write audience"})
 	}
@@ -70,16 +67,16 @@ func (s *fakeSink) Path() string                                   { return s.Fi
 // fakes are the kinds of the tests; key is the signing key of every source.
 func fakes(key string) Kinds {
 	return Kinds{
-		Sources: map[string]SourceDecoder{"fake": func(b *Block) agent.Source {
-			s := &fakeSource{key: key}
+		Sources: map[string]SourceDecoder{"fake": func(b *Block) Source {
+			s := &fakeSource{}
 			if !b.Decode(s) {
-				return nil
+				return Source{}
 			}
 			if s.Size > 9 {
 				b.Fault("size", "size is too large", "it is at most 9")
-				return nil
+				return Source{}
 			}
-			return s
+			return s.facts(key)
 		}},
 		Sinks: map[string]SinkDecoder{"fake": func(b *Block, token string, req agent.Request) agent.Sink {
 			s := &fakeSink{Mode: 0o600, token: token, req: req}

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
@@ -32,13 +31,11 @@ func (d *digest) sum() []byte {
 func (d *digest) hex() string { return hex.EncodeToString(d.sum()) }
 
 // sourceDigest is that of a source block and of its signing key.
-func (l *loading) sourceDigest(s *source, b *Block) []byte {
+func (l *loading) sourceDigest(key SigningKey, b *Block) []byte {
 	d := &digest{key: l.digestKey}
 	d.block(b)
-	if keyed, ok := s.Source.(Keyed); ok && !l.env.Definitions {
-		var key bytes.Buffer
-		keyed.WriteKey(&key)
-		d.text = appendText(append(d.text, 'k'), key.String())
+	if mark := key.Mark.Reveal(); mark != "" && !l.env.Definitions {
+		d.text = appendText(append(d.text, 'k'), mark)
 	}
 	return d.sum()
 }

@@ -32,10 +32,10 @@ func loadFollowing(t *testing.T, attributes, text string) (*followSource, string
 	t.Helper()
 	var made *followSource
 	kinds := fakes("key")
-	kinds.Sources["follow"] = func(b *Block) agent.Source {
+	kinds.Sources["follow"] = func(b *Block) Source {
 		made = &followSource{common: common{Size: 7}}
 		b.Decode(made)
-		return made
+		return Source{Source: made}
 	}
 	folder := write(t, map[string]string{"a.hcl": "source \"follow\" \"s\" {\n" + attributes + "\n}\n" + text})
 	_, faults := Load(t.Context(), []string{filepath.Join(folder, "a.hcl")}, kinds, testEnvironment())

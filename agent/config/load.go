@@ -28,13 +28,6 @@ type Config struct {
 	Files    []string        // absolute paths of every file and folder whose change is a reason to load again
 }
 
-// A Source is a source block.
-type Source struct {
-	Name   string // source.refresh_token.cilogon
-	Place  string // FILE:LINE of the block
-	Source agent.Source
-}
-
 // Settings are the agent block. What it leaves out is the zero value, but for
 // LogLevel "info" and LogFormat "text".
 type Settings struct {
@@ -130,7 +123,7 @@ type loading struct {
 	tokens      map[string]*stanza
 	tokenOrder  []*stanza
 	written     map[location]writer
-	kept        map[location]writer // by what lies in folders that one source has to itself; see Keeper
+	kept        map[location]writer // by what lies in folders that one source has to itself; see Block.Keep
 	contenders  []contender
 
 	shared     map[any]any     // see Block.Shared

@@ -424,11 +424,11 @@ func TestFaultsOfAFileAsAWholeHaveNoExcerpt(t *testing.T) {
 func TestAttributesOfABlockCanBeAskedFor(t *testing.T) {
 	kinds := fakes("")
 	var seen []bool
-	kinds.Sources["fake"] = func(b *Block) agent.Source {
+	kinds.Sources["fake"] = func(b *Block) Source {
 		seen = []bool{b.Has("issuer"), b.Has("size"), b.Has("share"), b.DefinitionsOnly(), b.Name() == "s"}
 		b.Warn("", "w", "at the header")
 		b.Fault("share", "f", "not set, so at the header too")
-		return nil
+		return Source{}
 	}
 	folder := write(t, map[string]string{"a.hcl": "source \"fake\" \"s\" {\n  issuer = \"x\"\n  size = null\n}\ntoken \"t\" { source = source.fake.s }\n"})
 	_, faults := Load(t.Context(), []string{folder + "/a.hcl"}, kinds, testEnvironment())

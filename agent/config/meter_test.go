@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"github.com/zclconf/go-cty/cty"
-
-	"github.com/tokenagent/tokenagent/agent"
 )
 
 // doubling are locals of which each is made of the one before, twice.
@@ -131,7 +129,7 @@ func TestALoadEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	hang := make(chan struct{})
 	defer close(hang)
-	kinds := Kinds{Sources: map[string]SourceDecoder{"slow": func(*Block) agent.Source { cancel(); <-hang; return nil }}}
+	kinds := Kinds{Sources: map[string]SourceDecoder{"slow": func(*Block) Source { cancel(); <-hang; return Source{} }}}
 	config, faults := Load(ctx, []string{path}, kinds, testEnvironment())
 	if !strings.Contains(faults.Error(), "not read to its end") || len(config.Renewers) > 0 {
 		t.Error(faults.Error())

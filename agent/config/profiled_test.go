@@ -19,8 +19,6 @@ func (p *pool) Issue(context.Context, agent.Request) (agent.Token, error) {
 	return agent.Token{}, errors.New("no tokens here")
 }
 
-func (p *pool) Profile() string { return "htcondor" }
-
 // loadPool loads text with a source source.pool.p in front of it.
 func loadPool(t *testing.T, text string, knob func(string) (string, error)) (*Config, Faults) {
 	t.Helper()
@@ -30,15 +28,15 @@ func loadPool(t *testing.T, text string, knob func(string) (string, error)) (*Co
 	}
 	env := testEnvironment()
 	env.Knob = knob
-	return Load(t.Context(), []string{path}, Kinds{Sources: map[string]SourceDecoder{"pool": func(b *Block) agent.Source {
+	return Load(t.Context(), []string{path}, Kinds{Sources: map[string]SourceDecoder{"pool": func(b *Block) Source {
 		if !b.Decode(&struct{}{}) {
-			return nil
+			return Source{}
 		}
 		domain, err := b.Knob("TRUST_DOMAIN")
 		if err != nil {
 			b.Warn("", "no domain", err.Error())
 		}
-		return &pool{domain}
+		return Source{Source: &pool{domain}, Profile: "htcondor"}
 	}}}, env)
 }
 

@@ -9,13 +9,6 @@ import (
 	"github.com/tokenagent/tokenagent/agent"
 )
 
-// An Identified source knows which issuer and key its tokens name (iss and kid):
-// what HTCondor chooses a token by. Either is "" when it is not known before a
-// token is issued.
-type Identified interface {
-	Identity() (issuer, keyID string)
-}
-
 // A CondorFile is a sink whose file may lie in a directory that HTCondor looks
 // for a token in. CondorReader is the user whose HTCondor reads it there; false
 // where none does.
@@ -42,12 +35,8 @@ type contender struct {
 
 // contend takes note of the files of the token that HTCondor chooses among.
 func (b *Block) contend(from *source, r agent.Renewer) {
-	known, ok := from.Source.(Identified)
-	if !ok {
-		return
-	}
-	issuer, keyID := known.Identity()
-	if issuer == "" || keyID == "" {
+	key := from.Key
+	if key.Issuer == "" || key.ID == "" {
 		return
 	}
 	for _, sink := range r.Sinks {
@@ -63,7 +52,7 @@ func (b *Block) contend(from *source, r agent.Renewer) {
 		}
 		folder := location{where.device, where.inode, filepath.Dir(where.rest)}
 		b.load.contenders = append(b.load.contenders, contender{
-			contest: contest{folder, reader, issuer, keyID},
+			contest: contest{folder, reader, key.Issuer, key.ID},
 			block:   b,
 			path:    f.Path(),
 			name:    filepath.Base(where.rest),

@@ -7,8 +7,6 @@ import (
 	"testing"
 )
 
-func (s *fakeSource) Identity() (issuer, keyID string) { return s.Issuer, "POOL" }
-
 // CondorReader is somebody for each folder tokens.d, and somebody else for the
 // read-only files in it.
 func (s *fakeSink) CondorReader() (uid int, read bool) {

@@ -6,12 +6,14 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/profile"
 )
 
 // A sourceName is what a source block is referred to by.
@@ -24,11 +26,42 @@ func (n sourceName) String() string {
 	return fmt.Sprintf("source.%s[%q]", n.kind, n.name)
 }
 
+// A Source is a source block: what issues its tokens, and what its decoder knows
+// of it. The zero value of a field says that there is no such thing.
+type Source struct {
+	Name   string       // source.refresh_token.cilogon; set by Load
+	Place  string       // FILE:LINE of the block; set by Load
+	Source agent.Source // nil after a fault
+
+	Profile  string        // the only profile of its tokens: a token block that names none has this one, and another is a fault
+	Lifetime time.Duration // of a token whose block names none; zero: the issuer decides
+	Files    []string      // absolute paths of what it reads; a change is a reason to load again
+	Key      SigningKey    // of a source that signs by itself
+
+	// Check says what is wrong with a Request before anything is issued. Each
+	// problem is shown at the attribute of the token block that its claim comes
+	// from: aud at audience, scope at scope, sub at subject, exp at lifetime, iss,
+	// alg and kid at source, any other at claims. A text of the form "what; what is
+	// allowed" is shown as summary and detail.
+	Check func(agent.Request) []profile.Problem
+	// ComparesScope says that the source itself compares audience and scope of a
+	// token with the Request, with what its issuer says of them beside the token.
+	// What it lets pass is in the token's Note.
+	ComparesScope bool
+}
+
+// A SigningKey is what is known of a key before it signs a token.
+type SigningKey struct {
+	Issuer string       // the claim iss of its tokens; "": not known
+	ID     string       // the header kid of its tokens; "": not known
+	Mark   agent.Secret // equal for equal keys: another key makes another definition; cleared by Load
+}
+
 // A source is a source block, and what its decoder made of it.
 type source struct {
 	name   sourceName
 	stanza *stanza
-	agent.Source
+	Source
 	digest []byte // of what was set, and of the signing key
 }
 
@@ -61,18 +94,15 @@ func (l *loading) decodeSource(s *source) cty.Value {
 		return cty.UnknownVal(sourceType)
 	}
 	b := l.block(s.stanza, s.name.name, nil)
-	if s.Source = decode(b); s.Source == nil {
+	if s.Source = decode(b); s.Source.Source == nil {
 		return cty.UnknownVal(sourceType)
 	}
-	if reader, ok := s.Source.(FileReader); ok {
-		l.watched = append(l.watched, reader.Files()...)
-		l.readBy(s.name.String(), s.stanza.header, reader.Files()...)
-	}
-	if keeper, ok := s.Source.(Keeper); ok {
-		attr, file := keeper.Keeps()
-		b.keeps(s.name.String(), attr, file)
-	}
-	s.digest = l.sourceDigest(s, b)
+	at := s.stanza.header
+	s.Name, s.Place = s.name.String(), fmt.Sprintf("%s:%d", at.Filename, at.Start.Line)
+	l.watched = append(l.watched, s.Files...)
+	l.readBy(s.Name, at, s.Files...)
+	s.digest = l.sourceDigest(s.Key, b)
+	s.Key.Mark = agent.Secret{}
 	return cty.CapsuleVal(sourceType, s)
 }
 
@@ -80,8 +110,7 @@ func (l *loading) decodeSource(s *source) cty.Value {
 func (l *loading) listed() []Source {
 	var all []Source
 	for _, s := range l.sourceOrder {
-		at := s.stanza.header
-		all = append(all, Source{s.name.String(), fmt.Sprintf("%s:%d", at.Filename, at.Start.Line), s.Source})
+		all = append(all, s.Source)
 	}
 	return all
 }

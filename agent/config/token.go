@@ -73,7 +73,7 @@ func (l *loading) decodeToken(s *stanza, in *instance) (agent.Renewer, bool) {
 	b.check(from, r.Request)
 	b.contend(from, r)
 	b.circles(from)
-	r.Source, r.Accept, r.Digest = from.Source, accept(r.Request, from.Source), digest.hex()
+	r.Source, r.Accept, r.Digest = from.Source.Source, accept(r.Request, from.ComparesScope), digest.hex()
 	return r, ok
 }
 
@@ -110,8 +110,8 @@ func (b *Block) request(text tokenText, from *source) agent.Request {
 	}
 	switch {
 	case !b.Has("lifetime"):
-		if l, ok := from.lifetimer(); ok {
-			text.Lifetime = l.DefaultLifetime()
+		if from != nil {
+			text.Lifetime = from.Lifetime
 		}
 	case slices.Contains(b.wrong, "lifetime"):
 	case text.Lifetime < leastLifetime:
@@ -134,26 +134,14 @@ func (b *Block) request(text tokenText, from *source) agent.Request {
 // profile is the one that the block names, or else the only one of its source.
 func (b *Block) profile(named string, from *source) string {
 	b.OneOf("profile", named, profile.Names()...)
-	if from == nil {
+	if from == nil || from.Profile == "" {
 		return named
 	}
-	only, ok := from.Source.(Profiled)
-	if !ok {
-		return named
-	}
-	if named != only.Profile() && slices.Contains(profile.Names(), named) {
+	if named != from.Profile && slices.Contains(profile.Names(), named) {
 		b.Fault("profile", fmt.Sprintf("wrong profile %q for the source", named),
-			fmt.Sprintf("%s issues for the profile %s alone; leave the attribute out", from.name, only.Profile()))
+			fmt.Sprintf("%s issues for the profile %s alone; leave the attribute out", from.Name, from.Profile))
 	}
-	return only.Profile()
-}
-
-func (s *source) lifetimer() (Lifetimer, bool) {
-	if s == nil {
-		return nil, false
-	}
-	l, ok := s.Source.(Lifetimer)
-	return l, ok
+	return from.Profile
 }
 
 // OneOf reports a value of the attribute that is set, but none of those allowed.
@@ -210,11 +198,10 @@ func (b *Block) sink(s *stanza, req agent.Request, digest *digest) agent.Sink {
 // check reports what the source finds wrong with the request, as far as that
 // could be read.
 func (b *Block) check(from *source, req agent.Request) {
-	checker, ok := from.Source.(Checker)
-	if !ok || slices.Contains(b.wrong, "profile") {
+	if from.Check == nil || slices.Contains(b.wrong, "profile") {
 		return
 	}
-	for _, p := range checker.Check(req) {
+	for _, p := range from.Check(req) {
 		attr := attributeFor(p.Claim, req)
 		if slices.Contains(b.wrong, attr) {
 			continue
@@ -267,13 +254,10 @@ func inPlace(s agent.Secret) (agent.Token, error) {
 }
 
 // accept is what a finished token must fulfil to be installed: it is what was
-// asked for, as far as it can be read and its source has not judged that, and what
-// its profile demands.
-func accept(req agent.Request, from agent.Source) func(agent.Token) error {
-	judge, _ := from.(Judge)
-	let := func(p profile.Problem) bool {
-		return judge != nil && judge.Judges() && (p.Claim == "aud" || p.Claim == "scope")
-	}
+// asked for, as far as it can be read, and what its profile demands. Audience and
+// scope have been compared already by a source that does so itself.
+func accept(req agent.Request, compared bool) func(agent.Token) error {
+	let := func(p profile.Problem) bool { return compared && (p.Claim == "aud" || p.Claim == "scope") }
 	return func(t agent.Token) error {
 		decoded, err := profile.Decode(t.Secret.Reveal())
 		if err != nil && req.Profile == "" {

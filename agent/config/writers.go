@@ -82,15 +82,17 @@ func (l *loading) readBy(who string, at hcl.Range, paths ...string) {
 // keptAs stands for all files of a folder in loading.kept.
 const keptAs = "*"
 
-// keeps takes note of a folder that the source has to itself, and reports one that
-// another source has.
-func (b *Block) keeps(who, attr, file string) {
+// Keep takes note that the folder of the file belongs to the source alone: what
+// else lies there would be used in its place. The attribute names the folder. One
+// that another source has is a fault.
+func (b *Block) Keep(attr, file string) {
 	folder := filepath.Dir(file)
 	where := b.load.locate(filepath.Join(folder, keptAs))
 	if first, taken := b.load.kept[where]; taken {
 		b.Fault(attr, "duplicate "+attr, fmt.Sprintf("%s keeps its token in %s, at %s; name a folder of its own for each source", first.what, folder, placeText(first.at)))
 		return
 	}
+	who := sourceName{b.stanza.labels[0], b.name}.String()
 	b.load.kept[where] = writer{who, true, b.place(attr)}
 }
 
@@ -118,13 +120,13 @@ func (b *Block) writes(path string) {
 // circles reports a token that would be written over the very file that its source
 // copies or exchanges. What other tokens write there is what the source is for.
 func (b *Block) circles(from *source) {
-	follower, ok := from.Source.(agent.Follower)
+	follower, ok := from.Source.Source.(agent.Follower)
 	if !ok || follower.Follows().Path == "" { // which has been said
 		return
 	}
 	path := follower.Follows().Path
 	w := b.load.written[b.load.locate(path)]
 	if w.what == "token "+b.name && !w.read {
-		b.report(severityError, w.at, "the token would replace what it is made from", fmt.Sprintf("%s reads %s; write the token elsewhere", from.name, path))
+		b.report(severityError, w.at, "the token would replace what it is made from", fmt.Sprintf("%s reads %s; write the token elsewhere", from.Name, path))
 	}
 }

@@ -39,7 +39,7 @@ token "t" {
 		t.Fatal(err)
 	}
 	c, faults := config.Load(t.Context(), []string{path}, config.Kinds{
-		Sources: map[string]config.SourceDecoder{"none": func(*config.Block) agent.Source { return nothing{} }},
+		Sources: map[string]config.SourceDecoder{"none": func(*config.Block) config.Source { return config.Source{Source: nothing{}} }},
 		Sinks:   map[string]config.SinkDecoder{"none": func(*config.Block, string, agent.Request) agent.Sink { return nothing{} }},
 		Hook:    DecodeHook,
 	}, config.Environment{Definitions: definitions})

@@ -243,7 +243,7 @@ func hookUser(h hooks.Hook) string {
 // shipped may, but drop-ins take capabilities away.
 func foreignFiles(cfg *config.Config, _ string) (needs []need, err error) {
 	for _, s := range cfg.Sources {
-		for _, path := range readPaths(s.Source) {
+		for _, path := range readPaths(s) {
 			keeper, of, err := keeperOf(path)
 			if err != nil {
 				return nil, fmt.Errorf("%s: it cannot be told whose %s is: %w; ask as root", s.Name, plain(path), err)
@@ -258,12 +258,12 @@ func foreignFiles(cfg *config.Config, _ string) (needs []need, err error) {
 }
 
 // readPaths are the files that the source reads.
-func readPaths(s agent.Source) (paths []string) {
-	if f, ok := s.(agent.Follower); ok {
+func readPaths(s config.Source) (paths []string) {
+	if f, ok := s.Source.(agent.Follower); ok {
 		paths = append(paths, f.Follows().Path)
 	}
-	if f, ok := s.(config.FileReader); ok && os.Geteuid() == 0 { // keys lie where others may not look
-		paths = append(paths, f.Files()...)
+	if os.Geteuid() == 0 { // keys lie where others may not look
+		paths = append(paths, s.Files...)
 	}
 	return paths
 }

@@ -170,14 +170,14 @@ func (f *tokenFlags) create(ctx context.Context, stderr io.Writer) (agent.Secret
 	if err := judge(source, req, stderr); err != nil {
 		return agent.Secret{}, err
 	}
-	t, err := source.Issue(ctx, req)
+	t, err := source.Source.Issue(ctx, req)
 	return t.Secret, err
 }
 
 // judge refuses what the profile faults, and tells what it warns of.
-func judge(source agent.Source, req agent.Request, stderr io.Writer) error {
+func judge(source config.Source, req agent.Request, stderr io.Writer) error {
 	var errs []error
-	for _, p := range source.(config.Checker).Check(req) {
+	for _, p := range source.Check(req) {
 		if p.Warning {
 			fmt.Fprintf(stderr, "tokenagent: warning: %s\n", p)
 			continue
