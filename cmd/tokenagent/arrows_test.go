@@ -34,6 +34,7 @@ var arrows = map[string][]string{
 	"sources/keys":    {"agent", "agent/host", "sinks/safefile"},
 	"sinks":           {"agent", "agent/host", "agent/config", "sinks/..."},
 	"sinks/safefile":  {"agent/host"},
+	"sinks/condor":    {"agent/host", "sinks/tokendir"},
 	"sinks/tokendir":  {"agent", "agent/profile", "sinks/pcre"},
 	"sinks/mapfile":   {"sinks/pcre"},
 	"sinks/bearer":    {"agent", "agent/profile"},
@@ -56,7 +57,7 @@ var foreign = map[string][]string{
 	"golang.org/x/oauth2":              {"sources/issuer"},
 	"golang.org/x/sync":                {"sources/issuer"},
 	"golang.org/x/time":                {"sources/issuer"},
-	"golang.org/x/sys/unix":            {"agent/control", "agent/host", "agent/program", "agent/state", "agent/systemd", "agent/watch", "sources", "sources/refresh", "sinks", "sinks/safefile", "sinks/tokendir", "sources/keys", "cmd/tokenagent"},
+	"golang.org/x/sys/unix":            {"agent/control", "agent/host", "agent/program", "agent/state", "agent/systemd", "agent/watch", "sources", "sources/refresh", "sinks", "sinks/condor", "sinks/safefile", "sinks/tokendir", "sources/keys", "cmd/tokenagent"},
 }
 
 // withheld are the packages of the standard library, with the folders below

@@ -1,16 +1,10 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"io"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // fakeCondor puts a program of that name first in PATH, which tells these knobs as
@@ -30,89 +24,6 @@ case "${asked%%=*}" in
 esac
 done
 `)
-}
-
-func TestHTCondorsConfigurationIsAskedOnce(t *testing.T) {
-	asked := filepath.Join(t.TempDir(), "asked")
-	fakeCondor(t, "condor_config_val", `echo "Configuration Warning: a file has gone" >&2; echo "$1 $2" >> `+asked, map[string]string{
-		"TRUST_DOMAIN": "pool.example.org", "SEC_TOKEN_MAX_AGE": "3600 + 0",
-	})
-	knob := condorKnob()
-	for name, want := range map[string]string{
-		"TRUST_DOMAIN":        "pool.example.org",
-		"SEC_TOKEN_MAX_AGE":   "3600",
-		"SEC_TOKEN_DIRECTORY": "it is not set",
-		"NOWHERE":             "condor_config_val was not asked for NOWHERE",
-	} {
-		for range 2 {
-			got, err := knob(name)
-			if err != nil {
-				got = err.Error()
-			}
-			if !strings.Contains(got, want) {
-				t.Errorf("%s is %q, want %q", name, got, want)
-			}
-		}
-	}
-	if got := readFile(t, asked); got != "-macro DAEMON_LIST=$(DAEMON_LIST)\n-macro $INT(SEC_TOKEN_MAX_AGE)\n" {
-		t.Errorf("it was asked\n%s", got)
-	}
-}
-
-func TestAnswersThatMakeNoSenseAreRefused(t *testing.T) {
-	for script, want := range map[string]string{
-		"echo one; echo two": "condor_config_val: unexpected answer",
-		"exec yes":           "condor_config_val: ",
-		`echo "TRUST_DOMAIN=a"; echo "TRUST_DOMAIN=b"`: "condor_config_val: unexpected answer",
-		`echo "ERROR: no configuration" >&2; exit 1`:   `condor_config_val: exit status 1 ("ERROR: no configuration")`,
-	} {
-		fakeProgram(t, "condor_config_val", script)
-		if got, err := condorKnob()("TRUST_DOMAIN"); err == nil || !strings.Contains(err.Error(), want) || len(err.Error()) > 400 {
-			t.Errorf("%s: %q, %.400v", script, got, err)
-		}
-	}
-}
-
-func TestAProgramThatHangsIsAskedOnceAndLeavesNothing(t *testing.T) {
-	dir := t.TempDir()
-	asked, pipe := filepath.Join(dir, "asked"), filepath.Join(dir, "pipe")
-	if err := unix.Mkfifo(pipe, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	fakeProgram(t, "condor_config_val", fmt.Sprintf(`
-sleep 1000 >%s &
-echo "$1" >> %s
-wait`, pipe, asked))
-	held, err := os.OpenFile(pipe, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer held.Close()
-	for patience := time.Second; !exists(asked) && patience < longest; patience *= 2 { // until it has begun
-		config := newCondorConfig(t.Context())
-		config.patience = patience
-		for _, knob := range []string{"TRUST_DOMAIN", "UID_DOMAIN", "TRUST_DOMAIN"} {
-			_, err := config.ask("condor_config_val", knob)
-			if want := "condor_config_val: no answer within " + spoken(patience); err == nil || err.Error() != want {
-				t.Errorf("%s: %v, want %s", knob, err, want)
-			}
-		}
-	}
-	if got := readFile(t, asked); got != "-macro\n" {
-		t.Errorf("asked for %q", got)
-	}
-	// The pipe ends when nobody holds its other side: the sleep is gone.
-	_ = held.SetReadDeadline(time.Now().Add(longest))
-	if n, err := held.Read(make([]byte, 1)); n > 0 || !errors.Is(err, io.EOF) {
-		t.Errorf("what it started still runs: %v", err)
-	}
-}
-
-func TestWithoutHTCondorNobodyIsAsked(t *testing.T) {
-	t.Setenv("PATH", t.TempDir())
-	if condorKnob() != nil {
-		t.Error("there is somebody to ask")
-	}
 }
 
 func TestAPoolIsCheckedByWhatHTCondorSays(t *testing.T) {

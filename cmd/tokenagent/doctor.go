@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tokenagent/tokenagent/sinks/condor"
 	"github.com/tokenagent/tokenagent/sinks/tokendir"
 )
 
@@ -74,8 +75,8 @@ maps the token, or nobody can tell; with --bearer: a client finds no valid token
 			if err := f.fit(c.Flags()); err != nil {
 				return err
 			}
-			config := newCondorConfig(ctx)
-			d := doctor{knob: config.lookup, genuine: config.genuine, now: wall()}
+			config := condor.New(ctx)
+			d := doctor{knob: config.Lookup, now: wall()}
 			var err error
 			if d.version, err = versionOf(ctx, f.version); err != nil {
 				return err
@@ -87,14 +88,14 @@ maps the token, or nobody can tell; with --bearer: a client finds no valid token
 				return d.mapToken(c, f)
 			}
 			if f.pool != "" {
-				return d.askPool(ctx, f, dirs, config, c.OutOrStdout())
+				return d.askPool(ctx, f, dirs, c.OutOrStdout())
 			}
 			found, err := d.examine(dirs, f.as)
 			if err != nil {
 				return err
 			}
-			told := diagnosis{Warnings: config.faults, Directories: found}
-			if key, has := config.unmanagedKeys(); has {
+			told := diagnosis{Warnings: config.Faults(), Directories: found}
+			if key, has := d.unmanagedKeys(); has {
 				told.Host = append(told.Host, key)
 			}
 			return errors.Join(told.print(c.OutOrStdout(), f.json, d.now), told.ill())
@@ -108,7 +109,6 @@ maps the token, or nobody can tell; with --bearer: a client finds no valid token
 type doctor struct {
 	knob    tokendir.Lookup
 	version tokendir.Version
-	genuine func(token, issuer, keyID string) (known, ok bool)
 	now     time.Time
 }
 
@@ -122,7 +122,7 @@ func versionOf(ctx context.Context, named string) (tokendir.Version, error) {
 		}
 		return v, nil
 	}
-	told, err := output(ctx, askPatience, "condor_version")
+	told, err := condor.Program{Name: "condor_version", Patience: condor.Patience}.Output(ctx)
 	if err != nil {
 		return tokendir.Version{}, nil
 	}

@@ -78,7 +78,7 @@ func (f *doctorFlags) fit(flags *pflag.FlagSet) error {
 }
 
 // askPool asks the pool, and prints the answer.
-func (d doctor) askPool(ctx context.Context, f doctorFlags, dirs []string, config *condorConfig, w io.Writer) error {
+func (d doctor) askPool(ctx context.Context, f doctorFlags, dirs []string, w io.Writer) error {
 	p := ping{pool: f.pool, kind: f.kind, name: f.name, method: f.method}
 	switch {
 	case len(dirs) > 1:
@@ -106,7 +106,7 @@ func (d doctor) askPool(ctx context.Context, f doctorFlags, dirs []string, confi
 		return err
 	}
 	d.compare(&h, reader)
-	if key, has := config.sharedKeys(h.Pool); has && reader.UID == 0 {
+	if key, has := d.sharedKeys(h.Pool); has && reader.UID == 0 {
 		h.Findings = append(h.Findings, key)
 	}
 	if f.json {

@@ -9,16 +9,17 @@ import (
 	"syscall"
 
 	"github.com/tokenagent/tokenagent/sinks/tokendir"
+	"github.com/tokenagent/tokenagent/sources/keys"
 )
 
 // signingKeys are the files that root's HTCondor on this host can sign tokens
 // with, by the name of the key.
-func (c *condorConfig) signingKeys() map[string]string {
+func (d doctor) signingKeys() map[string]string {
 	here := tokendir.Systems()[0]
 	found := map[string]string{}
-	if dir, set := c.lookup(here, "SEC_PASSWORD_DIRECTORY"); set {
+	if dir, set := d.knob(here, "SEC_PASSWORD_DIRECTORY"); set {
 		exclude := tokendir.Exclude{}
-		if text, set := c.lookup(here, tokendir.ExcludeKnob); set {
+		if text, set := d.knob(here, tokendir.ExcludeKnob); set {
 			exclude, _ = tokendir.ParseExclude(text)
 		}
 		entries, _ := os.ReadDir(dir) // who cannot read it is not told of it
@@ -29,7 +30,7 @@ func (c *condorConfig) signingKeys() map[string]string {
 		}
 	}
 	delete(found, "POOL") // which has a knob of its own
-	if path, set := c.lookup(here, "SEC_TOKEN_POOL_SIGNING_KEY_FILE"); set && usableKey(path) {
+	if path, set := d.knob(here, "SEC_TOKEN_POOL_SIGNING_KEY_FILE"); set && usableKey(path) {
 		found["POOL"] = path
 	}
 	return found
@@ -47,8 +48,8 @@ func usableKey(path string) bool {
 }
 
 // manages reports whether a collector runs on this host: its keys belong there.
-func (c *condorConfig) manages() bool {
-	daemons, _ := c.lookup(tokendir.Systems()[0], "DAEMON_LIST")
+func (d doctor) manages() bool {
+	daemons, _ := d.knob(tokendir.Systems()[0], "DAEMON_LIST")
 	return slices.Contains(strings.FieldsFunc(strings.ToUpper(daemons), func(r rune) bool { return strings.ContainsRune(", \t", r) }), "COLLECTOR")
 }
 
@@ -68,12 +69,12 @@ func keyFinding(paths []string, known string) tokendir.Finding {
 
 // unmanagedKeys is the finding of a host that has keys and is no manager of a
 // pool; false where there is nothing to say.
-func (c *condorConfig) unmanagedKeys() (tokendir.Finding, bool) {
-	if os.Getuid() != 0 || c.manages() {
+func (d doctor) unmanagedKeys() (tokendir.Finding, bool) {
+	if os.Getuid() != 0 || d.manages() {
 		return tokendir.Finding{}, false
 	}
 	var paths []string
-	for _, path := range c.signingKeys() {
+	for _, path := range d.signingKeys() {
 		paths = append(paths, path)
 	}
 	slices.Sort(paths)
@@ -84,16 +85,40 @@ func (c *condorConfig) unmanagedKeys() (tokendir.Finding, bool) {
 }
 
 // sharedKeys is the finding of keys of this host whose names the pool has too.
-func (c *condorConfig) sharedKeys(pool tokendir.Pool) (tokendir.Finding, bool) {
+func (d doctor) sharedKeys(pool tokendir.Pool) (tokendir.Finding, bool) {
 	var paths []string
-	for name, path := range c.signingKeys() {
+	for name, path := range d.signingKeys() {
 		if slices.Contains(pool.Keys, name) {
 			paths = append(paths, path)
 		}
 	}
 	slices.Sort(paths)
-	if len(paths) == 0 || c.manages() {
+	if len(paths) == 0 || d.manages() {
 		return tokendir.Finding{}, false
 	}
 	return keyFinding(paths, "and the pool has a key of that name"), true
+}
+
+// genuine reports whether the token is signed with the key that this host's
+// HTCondor has under that name. It is known only of a token of the host's own trust
+// domain, where the key can be read.
+func (d doctor) genuine(token, issuer, keyID string) (known, ok bool) {
+	const macSize = 43 // characters of base64url, of HS256
+	here := tokendir.Systems()[0]
+	if domain, set := d.knob(here, "TRUST_DOMAIN"); !set || domain != issuer || strings.ContainsAny(keyID, "/\x00") || strings.HasPrefix(keyID, ".") {
+		return false, false
+	}
+	if len(token)-strings.LastIndexByte(token, '.')-1 != macSize {
+		return false, false
+	}
+	path, set := d.knob(here, "SEC_TOKEN_POOL_SIGNING_KEY_FILE")
+	if keyID != keys.PoolKey {
+		path, set = d.knob(here, "SEC_PASSWORD_DIRECTORY")
+		path = filepath.Join(path, keyID)
+	}
+	if !set {
+		return false, false
+	}
+	key, err := keys.ReadCondor(path, keyID)
+	return err == nil, err == nil && key.Signed(token)
 }

@@ -13,9 +13,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/tokenagent/tokenagent/agent/program"
+	"github.com/tokenagent/tokenagent/sinks/condor"
 	"github.com/tokenagent/tokenagent/sinks/tokendir"
 )
 
@@ -79,17 +81,17 @@ func (p ping) ask(ctx context.Context) (hearing, error) {
 		args = append(args, "-name", p.name)
 	}
 	args = append(append(args, "-long"), pingLevels...)
-	client := command{name: "condor_ping", args: args, env: p.environment(), user: p.user, patience: pingPatience}
-	told, err := client.run(ctx)
+	client := condor.Program{Name: "condor_ping", Args: args, Env: p.environment(), As: credential(p.user), Patience: pingPatience}
+	told, err := client.Run(ctx)
 	h.read(told)
 	if h.halfAuthenticated() {
-		told, err = client.run(ctx)
+		told, err = client.Run(ctx)
 		h.read(told)
 	}
 	switch {
 	case errors.Is(err, exec.ErrNotFound):
 		return h, errors.New("condor_ping is not in PATH: install HTCondor's programs (condor), or run doctor on a host that has them; nothing else proves that a pool takes a token")
-	case errors.Is(err, errNoAnswer):
+	case errors.Is(err, condor.ErrNoAnswer):
 		return h, fmt.Errorf("%w; see whether %s answers, and whether a firewall is in between", err, p.pool)
 	case len(h.Levels) == 0:
 		return h, p.unanswered(told, err)
@@ -97,9 +99,17 @@ func (p ping) ask(ctx context.Context) (hearing, error) {
 	return h, nil
 }
 
+// credential is that of the user; nil for nil.
+func credential(u *program.User) *syscall.Credential {
+	if u == nil {
+		return nil
+	}
+	return &syscall.Credential{Uid: u.UID, Gid: u.GID, Groups: u.Groups}
+}
+
 // unanswered says why there is no answer for any level.
-func (p ping) unanswered(told printed, err error) error {
-	said := strings.TrimSpace(told.complaint + "\n" + told.answer)
+func (p ping) unanswered(told condor.Printed, err error) error {
+	said := strings.TrimSpace(told.Complaint + "\n" + told.Answer)
 	line, _, _ := strings.Cut(said, "\n")
 	if _, text, found := strings.Cut(said, "ERROR: "); found {
 		line, _, _ = strings.Cut(text, "\n")
@@ -167,10 +177,10 @@ func foreignEnvironment(env []string) (kept []string) {
 
 // read takes over what condor_ping printed: on standard output an ad for each
 // level, on standard error its log.
-func (h *hearing) read(told printed) {
+func (h *hearing) read(told condor.Printed) {
 	h.Levels, h.Findings, h.PassedBy = []levelAnswer{}, []tokendir.Finding{}, nil
-	h.readAds(told.answer)
-	h.readLog(told.complaint)
+	h.readAds(told.Answer)
+	h.readLog(told.Complaint)
 	slices.SortStableFunc(h.Levels, func(a, b levelAnswer) int {
 		return slices.Index(pingLevels, a.Level) - slices.Index(pingLevels, b.Level)
 	})

@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"github.com/tokenagent/tokenagent/agent/host"
+	"github.com/tokenagent/tokenagent/sinks/condor"
 	"github.com/tokenagent/tokenagent/sinks/tokendir"
 )
 
@@ -63,6 +64,6 @@ func ownerOf(path string, other tokendir.User) tokendir.User {
 
 // userOf finds a user by name or number. A number without an entry is a user too.
 func userOf(nameOrNumber string) (tokendir.User, bool) {
-	u, err := (&host.Database{Getent: "getent", Patience: askPatience}).User(nameOrNumber)
+	u, err := (&host.Database{Getent: "getent", Patience: condor.Patience}).User(nameOrNumber)
 	return tokendir.User{Name: u.Name, UID: u.UID, Home: u.Home}, err == nil
 }

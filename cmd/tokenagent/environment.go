@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/sinks/condor"
+	"github.com/tokenagent/tokenagent/sinks/tokendir"
 )
 
 const fqdnTimeout = 5 * time.Second
@@ -26,8 +28,8 @@ func (p *place) environment(definitions bool) config.Environment {
 		Seed:                 strings.TrimSpace(string(id)) + "\x00" + host,
 		CredentialsDirectory: os.Getenv("CREDENTIALS_DIRECTORY"),
 		Discovery:            discovery(),
-		Knob:                 condorKnob(),
-		CEKnob:               ceKnob(),
+		Knob:                 condor.Knob(tokendir.Systems()[0]),
+		CEKnob:               condor.Knob(tokendir.Systems()[1]),
 		LookPath:             exec.LookPath,
 		Checking:             p.checking,
 		Definitions:          definitions,

@@ -48,16 +48,6 @@ token "t" {
 	s.stop(t)
 }
 
-func TestHTCondorsProgramsHaveNoTerminal(t *testing.T) {
-	if !hosttest.InTerminal(t) {
-		return
-	}
-	fakeProgram(t, "condor_config_val", tryTerminal)
-	if got, err := output(t.Context(), askPatience, "condor_config_val"); got != "none" {
-		t.Errorf("a terminal %s, %v", got, err)
-	}
-}
-
 // The command of exec is another thing: a person asked for it.
 func TestTheCommandOfExecHasTheTerminal(t *testing.T) {
 	if !hosttest.InTerminal(t) {
