@@ -96,61 +96,61 @@ func TestProcessesUseItOneAfterAnother(t *testing.T) {
 }
 
 func TestWhoWaitsForTheLockGetsItAtItsRelease(t *testing.T) {
-	s := NewStore(t.TempDir(), "cilogon")
-	first := hold(t, s)
-	got := make(chan error, 1)
-	go func() {
-		l, err := s.Lock(context.Background())
-		if err == nil {
-			l.Release()
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		s := NewStore(dir, "cilogon")
+		first := hold(t, s)
+		got := make(chan error, 1)
+		go func() {
+			l, err := s.Lock(t.Context())
+			if err == nil {
+				l.Release()
+			}
+			got <- err
+		}()
+		time.Sleep(patience / 2)
+		select {
+		case err := <-got:
+			t.Fatalf("two have it: %v", err)
+		default:
 		}
-		got <- err
-	}()
-	select {
-	case err := <-got:
-		t.Fatalf("two have it: %v", err)
-	case <-time.After(20 * time.Millisecond):
-	}
-	first.Release()
-	check(t, <-got)
+		first.Release()
+		check(t, <-got)
+	})
 }
 
 // An agent with a thousand tokens to fetch takes the lock again at once.
 func TestWhoWaitsIsNotOvertakenForEver(t *testing.T) {
-	s := NewStore(t.TempDir(), "cilogon")
-	ctx, end := context.WithCancel(t.Context())
-	var agent sync.WaitGroup
-	defer agent.Wait()
-	defer end()
-	begun := make(chan struct{}, 1)
-	agent.Go(func() {
-		for ctx.Err() == nil {
-			l, err := s.Lock(ctx)
-			if err != nil {
-				return // it ended meanwhile
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		s := NewStore(dir, "cilogon")
+		ctx, end := context.WithCancel(t.Context())
+		var agent sync.WaitGroup
+		defer agent.Wait()
+		defer end()
+		agent.Go(func() {
+			for ctx.Err() == nil {
+				l, err := s.Lock(ctx)
+				if err != nil {
+					return // it ended meanwhile
+				}
+				time.Sleep(20 * time.Millisecond) // the issuer answers
+				l.Release()
 			}
-			select {
-			case begun <- struct{}{}:
-			default:
-			}
-			time.Sleep(20 * time.Millisecond) // the issuer answers
+		})
+		for range 3 {
+			time.Sleep(time.Millisecond) // the agent has it
+			l, err := s.Lock(t.Context())
+			check(t, err)
 			l.Release()
 		}
 	})
-	<-begun
-	for range 3 {
-		l, err := s.Lock(t.Context())
-		check(t, err)
-		l.Release()
-	}
 }
 
 func TestWhoHoldsTheLockIsNamed(t *testing.T) {
 	s := NewStore(t.TempDir(), "cilogon")
 	l := hold(t, s)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-	defer cancel()
-	_, err := s.Lock(ctx)
+	_, err := s.Lock(inNoTime(t))
 	wantError(t, err, s.lock+": waiting for this process ("+strconv.Itoa(os.Getpid())+") itself")
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)
@@ -159,9 +159,16 @@ func TestWhoHoldsTheLockIsNamed(t *testing.T) {
 		check(t, l.file.Truncate(0))
 		_, err = l.file.WriteAt([]byte(content), 0)
 		check(t, err)
-		_, err := s.Lock(ctx)
+		_, err := s.Lock(inNoTime(t))
 		wantError(t, err, "waiting for "+want+", which")
 	}
+}
+
+// inNoTime is a context whose time is up: Lock tries once.
+func inNoTime(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), 0)
+	t.Cleanup(cancel)
+	return ctx
 }
 
 func TestALockThatIsNeverReleasedIsNotWaitedForForEver(t *testing.T) {
@@ -190,9 +197,7 @@ func TestAKilledHolderLeavesNoLock(t *testing.T) {
 	check(t, c.Start())
 	_, err = bufio.NewReader(out).ReadString('\n')
 	check(t, err)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer cancel()
-	if _, err := s.Lock(ctx); err == nil {
+	if _, err := s.Lock(inNoTime(t)); err == nil {
 		t.Error("flock(1) does not keep us away")
 	}
 	check(t, unix.Kill(-c.Process.Pid, unix.SIGKILL))
