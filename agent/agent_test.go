@@ -199,7 +199,7 @@ func TestHangingSourceOrFolderDelaysNoOtherToken(t *testing.T) {
 		var renewers []Renewer
 		for i := range 1000 {
 			name := fmt.Sprint("hung", i)
-			renewers = append(renewers, Renewer{Name: name, Source: hang, Sinks: []Sink{&fakeSink{path: "/hung/" + name}}})
+			renewers = append(renewers, Renewer{Name: name, Issuer: "https://hangs.example.org", Source: hang, Sinks: []Sink{&fakeSink{path: "/hung/" + name}}})
 		}
 		stuck := &hangingSink{fakeSink: fakeSink{path: "/nfs/x"}, release: hang.release}
 		renewers = append(renewers, Renewer{Name: "nfs", Source: &fakeSource{life: time.Hour}, Sinks: []Sink{stuck}})
@@ -240,8 +240,6 @@ func (h *hanging) Issue(context.Context, Request) (Token, error) {
 	<-h.release
 	return Token{}, errors.New("hung")
 }
-
-func (h *hanging) Issuer() string { return "https://hangs.example.org" }
 
 func (h *hanging) most() int { h.mu.Lock(); defer h.mu.Unlock(); return h.highest }
 
@@ -577,7 +575,7 @@ func TestStopFinishesTheWriteAndNeverWaitsForWhatHangs(t *testing.T) {
 		hang := &hanging{release: make(chan struct{})}
 		a := New(silent(), []Renewer{
 			{Name: "slow", Source: &fakeSource{life: time.Hour}, Sinks: []Sink{slow}},
-			{Name: "hung", Source: hang, Sinks: []Sink{&fakeSink{path: "/t/b"}}},
+			{Name: "hung", Issuer: "https://hangs.example.org", Source: hang, Sinks: []Sink{&fakeSink{path: "/t/b"}}},
 		})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()

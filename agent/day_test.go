@@ -36,7 +36,7 @@ func TestADayOfAThousandTokensWithAnOutage(t *testing.T) {
 			sink := &expirySink{}
 			sources, sinks = append(sources, source), append(sinks, sink)
 			renewers = append(renewers, Renewer{
-				Name: fmt.Sprint(i), Source: remote{source, i % 20, &most}, Sinks: []Sink{sink}, Schedule: Schedule{Jitter: Jitter("host", fmt.Sprint(i))},
+				Name: fmt.Sprint(i), Issuer: fmt.Sprint("https://issuer", i%20), Source: remote{source, &most}, Sinks: []Sink{sink}, Schedule: Schedule{Jitter: Jitter("host", fmt.Sprint(i))},
 			})
 		}
 		started(t, silent(), renewers...)
@@ -79,14 +79,11 @@ func closest(at []time.Time) time.Duration {
 	return d
 }
 
-// remote is a source of one of a few issuers that counts the goroutines.
+// remote is a source that counts the goroutines.
 type remote struct {
 	*fakeSource
-	issuer int
-	most   *atomic.Int64
+	most *atomic.Int64
 }
-
-func (r remote) Issuer() string { return fmt.Sprint("https://issuer", r.issuer) }
 
 func (r remote) Issue(ctx context.Context, req Request) (Token, error) {
 	if n := int64(runtime.NumGoroutine()); n > r.most.Load() {

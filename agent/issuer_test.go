@@ -37,8 +37,6 @@ type issuerSource struct {
 	life time.Duration // zero: that of the issuer
 }
 
-func (s *issuerSource) Issuer() string { return "https://issuer.example.org" }
-
 func (s *issuerSource) Issue(ctx context.Context, _ Request) (Token, error) {
 	s.mu.Lock()
 	now, i := time.Now(), len(s.at)
@@ -86,7 +84,7 @@ func crowd(i *fakeIssuer, n int, machine string) (renewers []Renewer, sinks []*e
 	for k := range n {
 		name, sink := fmt.Sprintf("token%04d", k), &expirySink{}
 		sinks = append(sinks, sink)
-		renewers = append(renewers, Renewer{Name: name, Source: &issuerSource{fakeIssuer: i, name: name}, Sinks: []Sink{sink}, Schedule: Schedule{Jitter: Jitter(machine, name)}})
+		renewers = append(renewers, Renewer{Name: name, Issuer: "https://issuer.example.org", Source: &issuerSource{fakeIssuer: i, name: name}, Sinks: []Sink{sink}, Schedule: Schedule{Jitter: Jitter(machine, name)}})
 	}
 	return renewers, sinks
 }
@@ -344,7 +342,7 @@ func TestADefinitionIsAskedForByItselfWhateverItsSinks(t *testing.T) {
 				var renewers []Renewer
 				var sinks []*expirySink
 				for k := range c.definitions {
-					r := Renewer{Name: fmt.Sprint(k), Source: shared, Schedule: Schedule{Jitter: Jitter("host", fmt.Sprint(k))}}
+					r := Renewer{Name: fmt.Sprint(k), Issuer: "https://issuer.example.org", Source: shared, Schedule: Schedule{Jitter: Jitter("host", fmt.Sprint(k))}}
 					for range c.sinks {
 						sinks = append(sinks, &expirySink{})
 						r.Sinks = append(r.Sinks, sinks[len(sinks)-1])

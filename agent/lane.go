@@ -51,10 +51,10 @@ type (
 )
 
 func (a *Agent) sourceLane(e *entry) *lane {
-	if r, ok := e.Source.(Remote); ok {
-		l := a.laneOf(issuerKey(r.Issuer()), remoteRoom)
+	if e.Issuer != "" {
+		l := a.laneOf(issuerKey(e.Issuer), remoteRoom)
 		if l.issuer == nil {
-			l.issuer = &issuer{name: r.Issuer()}
+			l.issuer = &issuer{name: e.Issuer}
 		}
 		return l
 	}

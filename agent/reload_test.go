@@ -15,8 +15,6 @@ type remoteFake struct {
 	issuer string
 }
 
-func (s *remoteFake) Issuer() string { return s.issuer }
-
 func (s *remoteFake) slow() { s.set(func() { s.takes = 700 * time.Millisecond }) }
 
 // Forty issuers are more than the pool has room for: eight of them wait.
@@ -49,7 +47,7 @@ func TestNothingThatIsDoneToAFullPoolStopsIt(t *testing.T) {
 				for i := range 40 {
 					last = &remoteFake{fakeSource{life: time.Hour}, fmt.Sprint(i)}
 					time.AfterFunc(time.Minute, last.slow)
-					set = append(set, Renewer{Name: last.issuer, Digest: "1", Source: last, Schedule: Schedule{At: 0.5},
+					set = append(set, Renewer{Name: last.issuer, Issuer: last.issuer, Digest: "1", Source: last, Schedule: Schedule{At: 0.5},
 						Sinks: []Sink{&fakeSink{path: fmt.Sprintf("/t/%d/x", i)}}})
 				}
 				a := started(t, silent(), set...)

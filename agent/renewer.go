@@ -12,6 +12,7 @@ import (
 type Renewer struct {
 	Name          string // as people write it: pilot, or pilot["ce1.example.org"]
 	Source        Source
+	Issuer        string // the server that Source asks: all that ask it share one queue, so that a slow one delays no other; "": Source signs or reads here
 	Request       Request
 	Sinks         []Sink
 	Schedule      Schedule

@@ -52,13 +52,6 @@ type Source interface {
 	Issue(ctx context.Context, req Request) (Token, error)
 }
 
-// A Remote source asks a server for its tokens and names it, so that all its
-// tokens share one queue and no slow issuer delays the tokens of another.
-type Remote interface {
-	Source
-	Issuer() string
-}
-
 // A Follower is a source that reads a file which something else keeps fresh,
 // such as a token that it copies or exchanges. See [Agent.Touched].
 type Follower interface {

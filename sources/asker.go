@@ -35,11 +35,8 @@ type asker struct {
 
 // facts are those of the source s, which asks as a does.
 func (a *asker) facts(s agent.Source) config.Source {
-	return config.Source{Source: s, Files: a.files, Check: a.check, ComparesScope: true}
+	return config.Source{Source: s, Issuer: a.server.Name(), Files: a.files, Check: a.check, ComparesScope: true}
 }
-
-// Issuer names whom all sources of one issuer ask, and so their queue.
-func (a *asker) Issuer() string { return a.server.Name() }
 
 // check returns what no token of an issuer can have of what req asks for.
 func (a *asker) check(req agent.Request) []profile.Problem {

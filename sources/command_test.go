@@ -197,6 +197,4 @@ func TestFaultsOfAFile(t *testing.T) {
 var (
 	_ agent.Follower = fileCopy{}
 	_ agent.Follower = tokenExchange{}
-	_ agent.Remote   = clientCredentials{}
-	_ agent.Remote   = tokenExchange{}
 )

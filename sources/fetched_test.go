@@ -69,8 +69,8 @@ func TestClientCredentialsAskForWhatTheTokenBlockSays(t *testing.T) {
 	if diff := cmp.Diff(want, form); diff != "" {
 		t.Error(diff)
 	}
-	if name := r.Source.(agent.Remote).Issuer(); name != i.URL {
-		t.Errorf("its issuer is %s", name)
+	if r.Issuer != i.URL {
+		t.Errorf("its issuer is %s", r.Issuer)
 	}
 }
 

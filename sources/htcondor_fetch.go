@@ -83,6 +83,7 @@ func decodeHTCondorFetch(b *config.Block) config.Source {
 	}
 	return config.Source{
 		Source:   s,
+		Issuer:   "condor_token_fetch " + strings.Join(s.target, " "),
 		Profile:  condorProfile,
 		Lifetime: condorLifetime,
 		Files:    []string{s.heldPath()}, // its change lets failing tokens be asked for again
@@ -185,9 +186,6 @@ func (s *htcondorFetch) ends(held endOf) string {
 func (s *htcondorFetch) ended(held endOf) string {
 	return strings.Replace(s.ends(held), " ends ", " ended ", 1)
 }
-
-// Issuer names the daemon that is asked, and so its queue.
-func (s *htcondorFetch) Issuer() string { return "condor_token_fetch " + strings.Join(s.target, " ") }
 
 // Ends is when the long-lived token ends; the zero time: never.
 func (s *htcondorFetch) Ends() (time.Time, error) {

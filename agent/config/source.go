@@ -33,6 +33,7 @@ type Source struct {
 	Place  string       // FILE:LINE of the block; set by Load
 	Source agent.Source // nil after a fault
 
+	Issuer   string        // as agent.Renewer has it
 	Profile  string        // the only profile of its tokens: a token block that names none has this one, and another is a fault
 	Lifetime time.Duration // of a token whose block names none; zero: the issuer decides
 	Files    []string      // absolute paths of what it reads; a change is a reason to load again

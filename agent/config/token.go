@@ -73,6 +73,7 @@ func (l *loading) decodeToken(s *stanza, in *instance) (agent.Renewer, bool) {
 	b.check(from, r.Request)
 	b.contend(from, r)
 	b.circles(from)
+	r.Issuer = from.Issuer
 	r.Source, r.Accept, r.Digest = from.Source.Source, accept(r.Request, from.ComparesScope), digest.hex()
 	return r, ok
 }

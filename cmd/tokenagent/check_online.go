@@ -83,8 +83,8 @@ func (f *checkFlags) subjects(cfg *config.Config) []subject {
 // issuersOf are the issuers that the sources ask.
 func issuersOf(all []config.Source) (issuers []string) {
 	for _, s := range all {
-		if remote, ok := s.Source.(agent.Remote); ok {
-			issuers = append(issuers, remote.Issuer())
+		if s.Issuer != "" {
+			issuers = append(issuers, s.Issuer)
 		}
 	}
 	return issuers

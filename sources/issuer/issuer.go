@@ -70,7 +70,7 @@ func NewServer(a Address) *Server {
 // and differ only in how they know it. It is called before s asks anything.
 func (s *Server) ShareLimits(other *Server) { s.room, s.rate = other.room, other.rate }
 
-// Name is the issuer, or else the token endpoint: what agent.Remote wants.
+// Name is the issuer, or else the token endpoint: what agent.Renewer has as Issuer.
 func (s *Server) Name() string {
 	if s.address.Issuer != "" {
 		return s.address.Issuer

@@ -101,8 +101,6 @@ type remote struct {
 	verify func() bool // now
 }
 
-func (r remote) Issuer() string { return r.Name() }
-
 func (r remote) Issue(ctx context.Context, req agent.Request) (agent.Token, error) {
 	answer, err := r.Token(ctx, robot, Grant{"client_credentials", url.Values{"scope": req.Scope}})
 	if err != nil {
@@ -133,7 +131,7 @@ func keepFresh(ctx context.Context, s *Server, verify func() bool, tokens int, l
 	for n := range tokens {
 		name := fmt.Sprint("token", n)
 		renewers = append(renewers, agent.Renewer{
-			Name: name, Source: remote{s, verify}, Request: agent.Request{Scope: []string{name}}, Sinks: []agent.Sink{&shelf{}},
+			Name: name, Issuer: s.Name(), Source: remote{s, verify}, Request: agent.Request{Scope: []string{name}}, Sinks: []agent.Sink{&shelf{}},
 			Schedule: agent.Schedule{Jitter: agent.Jitter("machine", name)}, Digest: name,
 		})
 	}
