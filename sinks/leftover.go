@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/host"
 	"github.com/tokenagent/tokenagent/sinks/safefile"
 )
 
@@ -104,18 +105,14 @@ func (f folder) sweepWithin(ctx context.Context, patience time.Duration) swept {
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	done := make(chan swept, 1)
-	go func() {
-		s := f.sweep(ctx)
-		f.first.sweeping.Store(false) // before the answer: who has it may sweep once more
-		done <- s
-	}()
-	select {
-	case s := <-done:
-		return s
-	case <-ctx.Done():
+	s, returned := host.Await(ctx, func() swept {
+		defer f.first.sweeping.Store(false)
+		return f.sweep(ctx)
+	})
+	if !returned {
 		return swept{err: fmt.Errorf("%s: it does not answer: %w", path, ctx.Err())}
 	}
+	return s
 }
 
 func (f folder) sweep(ctx context.Context) swept {

@@ -17,6 +17,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/host"
 )
 
 // A Config is what a configuration says.
@@ -60,18 +61,14 @@ func Load(ctx context.Context, paths []string, kinds Kinds, env Environment) (*C
 		config *Config
 		faults Faults
 	}
-	done := make(chan loaded, 1)
-	go func() {
-		var all loaded
+	all, returned := host.Await(ctx, func() (all loaded) {
 		all.config, all.faults = loadWithin(ctx, usual, paths, kinds, env)
-		done <- all
-	}()
-	select {
-	case all := <-done:
-		return all.config, all.faults
-	case <-ctx.Done():
+		return all
+	})
+	if !returned {
 		return &Config{}, Faults{{File: strings.Join(paths, ", "), Severity: severityError, Summary: "the configuration was not read to its end", Detail: "it was interrupted"}}
 	}
+	return all.config, all.faults
 }
 
 func loadWithin(ctx context.Context, most limits, paths []string, kinds Kinds, env Environment) (*Config, Faults) {

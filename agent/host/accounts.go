@@ -170,23 +170,16 @@ func (d *Database) run(args ...string) (string, error) {
 	c.WaitDelay = time.Second
 	var out bytes.Buffer
 	c.Stdout = &out
-	done := make(chan error, 1)
-	go func() {
-		err := Launch(c.Start)
-		if err == nil {
-			err = c.Wait()
+	err, returned := Await(ctx, func() error {
+		if err := Launch(c.Start); err != nil {
+			return err
 		}
-		done <- err
-	}()
-	select {
-	case <-ctx.Done():
+		return c.Wait()
+	})
+	if ctx.Err() != nil && (!returned || err != nil) {
 		return "", ctx.Err()
-	case err := <-done:
-		if err != nil && ctx.Err() != nil {
-			return "", ctx.Err()
-		}
-		return out.String(), err
 	}
+	return out.String(), err
 }
 
 func userOf(name, uid, gid, home string) (User, error) {

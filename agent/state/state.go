@@ -91,24 +91,22 @@ func within[T any](dir string, f func() (T, error), late func(T) error) (none T,
 		value T
 		err   error
 	}
-	done, left := make(chan result), make(chan struct{})
-	go func() {
-		v, err := f()
-		select {
-		case done <- result{v, err}:
-		case <-left:
-			if err == nil {
-				_ = late(v) // nobody waits for it
+	ctx, cancel := context.WithTimeout(context.Background(), openLimit)
+	defer cancel()
+	opening := host.Begin(func() (r result) {
+		r.value, r.err = f()
+		return r
+	})
+	r, returned := opening.Wait(ctx)
+	if !returned {
+		opening.Late(func(r result) {
+			if r.err == nil {
+				_ = late(r.value) // nobody waits for it
 			}
-		}
-	}()
-	select {
-	case r := <-done:
-		return r.value, r.err
-	case <-time.After(openLimit):
-		close(left)
+		})
 		return none, fmt.Errorf("state folder %s: %w", dir, errSilent)
 	}
+	return r.value, r.err
 }
 
 // ignored is what comes too late and needs no end.
@@ -169,14 +167,13 @@ func (s *State) Close() error {
 	if s == nil || s.lock == nil {
 		return nil
 	}
-	closed := make(chan error, 1)
-	go func() { closed <- s.close() }()
-	select {
-	case err := <-closed:
-		return err
-	case <-time.After(closeLimit):
+	ctx, cancel := context.WithTimeout(context.Background(), closeLimit)
+	defer cancel()
+	err, returned := host.Await(ctx, s.close)
+	if !returned {
 		return fmt.Errorf("state folder %s: %w", s.dir, errSilent)
 	}
+	return err
 }
 
 func (s *State) close() error {

@@ -17,6 +17,8 @@ import (
 
 	"github.com/fsnotify/fsnotify"
 	"golang.org/x/sys/unix"
+
+	"github.com/tokenagent/tokenagent/agent/host"
 )
 
 // LookEvery is how often a Watcher looks at all files: a change that inotify did
@@ -38,11 +40,11 @@ type Watcher struct {
 	blind   bool              // has been reported
 
 	mu      sync.Mutex
-	seen    map[string]string          // each of List.Files, as it was before it was read
-	sinks   map[string]bool            // List.Sinks
-	follow  map[string]string          // each of List.Followed, as it was last seen
-	folders []string                   // those to watch
-	hung    map[string]<-chan struct{} // those that were asked and have not answered; closed when they have
+	seen    map[string]string            // each of List.Files, as it was before it was read
+	sinks   map[string]bool              // List.Sinks
+	follow  map[string]string            // each of List.Followed, as it was last seen
+	folders []string                     // those to watch
+	hung    map[string]*host.Call[error] // those that were asked and have not answered
 }
 
 // Reports are what a Watcher calls, one at a time.
@@ -61,7 +63,7 @@ type List struct {
 
 // New returns a Watcher of nothing yet. It calls Changed and Touched only in Run.
 func New(reports Reports) *Watcher {
-	w := &Watcher{reports: reports, hung: map[string]<-chan struct{}{}}
+	w := &Watcher{reports: reports, hung: map[string]*host.Call[error]{}}
 	notify, err := fsnotify.NewWatcher()
 	if err != nil {
 		w.reportBlind(err)
@@ -234,32 +236,22 @@ func (w *Watcher) arm() {
 // is gone every call hangs, so another goroutine asks, and the next look asks again.
 func (w *Watcher) answers(folder string) bool {
 	wait := patience
-	answer, before := w.hung[folder]
+	asked, before := w.hung[folder]
 	switch {
 	case before:
 		wait = 0
 	case len(w.hung) >= mostHung:
 		return false
 	default:
-		answer = ask(folder)
-		w.hung[folder] = answer
+		asked = host.Begin(func() error { _, err := os.Stat(folder); return err }) // any answer will do
+		w.hung[folder] = asked
 	}
-	select {
-	case <-answer:
+	ctx, cancel := context.WithTimeout(context.Background(), wait)
+	defer cancel()
+	_, answered := asked.Wait(ctx)
+	if answered {
 		delete(w.hung, folder)
-		return true
-	case <-time.After(wait):
-		return false
 	}
-}
-
-// ask asks the file system for the folder. Any answer will do.
-func ask(folder string) <-chan struct{} {
-	answered := make(chan struct{})
-	go func() {
-		defer close(answered)
-		_, _ = os.Stat(folder)
-	}()
 	return answered
 }
 

@@ -28,6 +28,7 @@ var arrows = map[string][]string{
 	"agent/control":   {"agent"},
 	"agent/program":   {"agent", "agent/hooks", "agent/host", "agent/config"},
 	"agent/state":     {"agent", "agent/hooks", "agent/host"},
+	"agent/watch":     {"agent/host"},
 	"sources":         {"agent", "agent/host", "agent/config", "agent/profile", "agent/program", "sources/...", "sinks/safefile"},
 	"sources/issuer":  {"agent", "agent/host", "agent/profile", "sources/keys"},
 	"sources/refresh": {"agent", "sinks/safefile"},

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/agent/host"
 	"github.com/tokenagent/tokenagent/sources"
 )
 
@@ -161,19 +162,13 @@ func lookUntil(ctx context.Context, grace time.Duration, look func(context.Conte
 	if ctx.Err() != nil {
 		return nil, false
 	}
-	result := make(chan []sources.Finding, 1)
-	go func() { result <- look(ctx) }()
-	select {
-	case found = <-result:
+	looking := host.Begin(func() []sources.Finding { return look(ctx) })
+	if found, ended = looking.Wait(ctx); ended {
 		return found, true
-	case <-ctx.Done():
 	}
-	select {
-	case found = <-result:
-		return found, true
-	case <-time.After(grace):
-		return nil, false
-	}
+	within, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	return looking.Wait(within)
 }
 
 // late is the Finding of what had come to no end when ctx was done.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/agent/host"
 	"github.com/tokenagent/tokenagent/agent/state"
 	"github.com/tokenagent/tokenagent/sinks"
 	"github.com/tokenagent/tokenagent/sources/refresh"
@@ -63,17 +64,17 @@ func (m *memory) claim(ctx context.Context, cfg *config.Config, log logrus.Field
 	if m.state == nil {
 		return
 	}
-	claimed := make(chan error, 1)
-	go func(s *state.State) { claimed <- s.Claim(*m.from.began, claimsOf(ctx, cfg)) }(m.state)
-	select {
-	case err := <-claimed:
-		if err != nil {
-			log.WithError(err).Warn("not all that an older version kept for this configuration could be moved to its state folder; it stays where it is, and the next start tries again")
-		}
-	case <-time.After(claimLimit):
-		m.state, m.err = nil, errors.New("its file system does not answer") // the claim may still work with it
-	case <-ctx.Done():
+	within, cancel := context.WithTimeout(ctx, claimLimit)
+	defer cancel()
+	opened := m.state
+	err, returned := host.Await(within, func() error { return opened.Claim(*m.from.began, claimsOf(ctx, cfg)) })
+	switch {
+	case returned && err != nil:
+		log.WithError(err).Warn("not all that an older version kept for this configuration could be moved to its state folder; it stays where it is, and the next start tries again")
+	case !returned && ctx.Err() != nil:
 		m.state, m.err = nil, ctx.Err()
+	case !returned:
+		m.state, m.err = nil, errors.New("its file system does not answer") // the claim may still work with it
 	}
 }
 
