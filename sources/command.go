@@ -26,7 +26,6 @@ import (
 //	}
 type command struct {
 	program        program.Program
-	user           string // as it is named; "": the agent's own
 	env            []string
 	widened        widening
 	assumeLifetime time.Duration // zero: the token says it
@@ -56,11 +55,11 @@ func decodeCommand(b *config.Block) config.Source {
 		set.Timeout = commandTimeout
 	}
 	p, ok := program.New(b, set.Command, set.Timeout, set.User)
-	s := &command{program: p, user: set.User, widened: widening(set.OnWidened), assumeLifetime: set.AssumeLifetime}
+	s := &command{program: p, widened: widening(set.OnWidened), assumeLifetime: set.AssumeLifetime}
 	if ok && !b.DefinitionsOnly() {
 		s.env = homeOf(p.User)
 	}
-	return config.Source{Source: s, Check: unattainableOfAny}
+	return config.Source{Source: s, Check: unattainableOfAny, Program: true, RunsAs: set.User}
 }
 
 // homeOf names the home of the user, for the programs that look there for what
@@ -75,9 +74,6 @@ func homeOf(u *program.User) []string {
 	}
 	return []string{"HOME=" + u.Home, "USER=" + u.Name}
 }
-
-// RunsAs is the user that the block names, also where nobody has looked it up.
-func (s *command) RunsAs() string { return s.user }
 
 // Issue runs the program, once.
 func (s *command) Issue(ctx context.Context, req agent.Request) (agent.Token, error) {

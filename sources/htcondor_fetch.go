@@ -88,6 +88,10 @@ func decodeHTCondorFetch(b *config.Block) config.Source {
 		Lifetime: condorLifetime,
 		Files:    []string{s.heldPath()}, // its change lets failing tokens be asked for again
 		Check:    s.check,
+		Ends: func() (time.Time, error) {
+			held, err := s.held()
+			return held.Time, err
+		},
 	}
 }
 
@@ -185,12 +189,6 @@ func (s *htcondorFetch) ends(held endOf) string {
 // ended says the same of a token that has ended.
 func (s *htcondorFetch) ended(held endOf) string {
 	return strings.Replace(s.ends(held), " ends ", " ended ", 1)
-}
-
-// Ends is when the long-lived token ends; the zero time: never.
-func (s *htcondorFetch) Ends() (time.Time, error) {
-	held, err := s.held()
-	return held.Time, err
 }
 
 // check returns what no token can have of what is asked for. A daemon takes over

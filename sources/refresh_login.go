@@ -3,7 +3,6 @@ package sources
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/sources/issuer"
@@ -18,14 +17,6 @@ type LoginSource interface {
 	// what to do, waits for them, and stores what it was given in the file that it
 	// names. It works beside a running agent.
 	Login(ctx context.Context, req agent.Request, show func(Prompt)) (file string, err error)
-}
-
-// An Ending source asks with a token which itself ends, and then can ask no more.
-type Ending interface {
-	agent.Source
-	// Ends is when that token ends; the zero time: never. Its error says how to get
-	// one, where there is none.
-	Ends() (time.Time, error)
 }
 
 // A Prompt is what a person has to do to let a source in: to open an address and

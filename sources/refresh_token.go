@@ -275,10 +275,11 @@ func (s *refreshToken) gave(t refresh.Token) bool {
 	return t.Issuer == s.server.Name() && t.ClientID == s.client.ID
 }
 
-// RefreshToken reports whether the source of that name, with that token in the
-// state folder, is s.
-func (s *refreshToken) RefreshToken(name string, t refresh.Token) bool {
-	return s.store != nil && s.store.Is(name) && s.gave(t)
+// KeepsRefreshToken reports whether the token of that name in the state folder is
+// that of the source.
+func KeepsRefreshToken(of agent.Source, name string, t refresh.Token) bool {
+	s, ok := of.(*refreshToken)
+	return ok && s.store != nil && s.store.Is(name) && s.gave(t)
 }
 
 // An unreadFile is the error of a refresh_token_file that cannot be used.

@@ -38,6 +38,12 @@ type Source struct {
 	Lifetime time.Duration // of a token whose block names none; zero: the issuer decides
 	Files    []string      // absolute paths of what it reads; a change is a reason to load again
 	Key      SigningKey    // of a source that signs by itself
+	Program  bool          // a program prints its tokens
+	RunsAs   string        // the user whom its block names for that program; "": the agent's own
+
+	// Ends is when the token ends with which the source asks for others; the zero
+	// time: never. Its error says how to get such a token, where there is none.
+	Ends func() (time.Time, error)
 
 	// Check says what is wrong with a Request before anything is issued. Each
 	// problem is shown at the attribute of the token block that its claim comes

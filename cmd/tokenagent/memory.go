@@ -16,6 +16,7 @@ import (
 	"github.com/tokenagent/tokenagent/agent/host"
 	"github.com/tokenagent/tokenagent/agent/state"
 	"github.com/tokenagent/tokenagent/sinks"
+	"github.com/tokenagent/tokenagent/sources"
 	"github.com/tokenagent/tokenagent/sources/refresh"
 )
 
@@ -112,10 +113,7 @@ func claimsOf(ctx context.Context, cfg *config.Config) state.Names {
 // namesRefresh reports whether the refresh token is that of a source.
 func namesRefresh(cfg *config.Config, name string, t refresh.Token) bool {
 	return slices.ContainsFunc(cfg.Sources, func(s config.Source) bool {
-		keeper, is := s.Source.(interface {
-			RefreshToken(name string, t refresh.Token) bool
-		})
-		return is && keeper.RefreshToken(name, t)
+		return sources.KeepsRefreshToken(s.Source, name, t)
 	})
 }
 

@@ -14,7 +14,6 @@ import (
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/config"
 	"github.com/tokenagent/tokenagent/agent/profile"
-	"github.com/tokenagent/tokenagent/sources"
 )
 
 // A survey is what a command shows of many tokens.
@@ -37,12 +36,11 @@ type sourceStatus struct {
 // sourcesOf are the sources that ask with a token which itself ends.
 func sourcesOf(cfg *config.Config) (all []sourceStatus) {
 	for _, s := range cfg.Sources {
-		ending, ok := s.Source.(sources.Ending)
-		if !ok {
+		if s.Ends == nil {
 			continue
 		}
 		one := sourceStatus{Name: s.Name}
-		at, err := ending.Ends()
+		at, err := s.Ends()
 		if one.Expires = at; err != nil {
 			one.Error = err.Error()
 		}

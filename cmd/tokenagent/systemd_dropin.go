@@ -193,12 +193,6 @@ func unitWord(path string) (string, error) {
 	return quote + strings.ReplaceAll(path, "%", "%%") + quote, nil
 }
 
-// A foreigner is a source that runs a program as another user.
-type foreigner interface {
-	agent.Source
-	RunsAs() string // "": as the agent's own
-}
-
 // foreignPrograms lets the agent end the programs of other users, and says what
 // holds for all programs.
 func foreignPrograms(cfg *config.Config, _ string) (needs []need, err error) {
@@ -215,8 +209,8 @@ func foreignPrograms(cfg *config.Config, _ string) (needs []need, err error) {
 		}
 	}
 	for _, s := range cfg.Sources {
-		if f, ok := s.Source.(foreigner); ok {
-			note(s.Name, f.RunsAs())
+		if s.Program {
+			note(s.Name, s.RunsAs)
 		}
 	}
 	if len(foreign) > 0 {
