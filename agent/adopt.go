@@ -4,10 +4,11 @@ import "time"
 
 const adoptPatience = 5 * time.Second // for a folder that hangs at the start, before a token is asked for anyway
 
+// recall prepares the adoption of an entry's files.
 func (a *Agent) recall(e *entry, recalled map[string]Record) {
 	same := !e.copies() // what is copied is read anew
 	for _, d := range e.sinks() {
-		k, known := recalled[d.path]
+		k, known := recalled[d.Path]
 		if _, can := d.sink.(Keeper); !known || !can {
 			same = false
 			continue
@@ -23,18 +24,21 @@ func (a *Agent) recall(e *entry, recalled map[string]Record) {
 	}
 }
 
-func (a *Agent) adoptionGoesOn(ask *duty) bool {
-	if ask.sink != nil || ask.asked || ask.entry.unheard == 0 {
-		return false
+// patience is how long to wait with an ask for the sinks that have yet to say whether the
+// token lies there, as long as their folders answer.
+func (d *duty) patience(mono time.Time) (wait time.Duration) {
+	if d.sink != nil || d.asked || d.entry.unheard == 0 {
+		return 0
 	}
-	for _, d := range ask.entry.sinks() {
-		if d.recalled && a.now.Sub(d.lane.moved) < adoptPatience {
-			return true
+	for _, s := range d.entry.sinks() {
+		if s.recalled {
+			wait = max(wait, s.Queue.LastEnded().Add(adoptPatience).Sub(mono))
 		}
 	}
-	return false
+	return wait
 }
 
+// adopted takes in whether a file of an earlier process is as it was.
 func (a *Agent) adopted(d *duty, o outcome) {
 	e := d.entry
 	d.recalled = false
@@ -53,8 +57,10 @@ func (a *Agent) adopted(d *duty, o outcome) {
 	}
 }
 
+// adopt goes on with the token that lies in all sinks of the entry, or asks for
+// one now.
 func (a *Agent) adopt(e *entry) {
-	if e.ask().asked || e.ask().running {
+	if e.ask().asked || e.ask().Running() {
 		return
 	}
 	first := e.sinks()[0].inPlace
@@ -71,9 +77,9 @@ func (a *Agent) adopt(e *entry) {
 	}
 	e.ask().asked = future && !a.clockIsWrong()
 	a.schedule(e.ask(), due)
-	if !e.ask().due.After(a.now) {
+	if !e.ask().Due.After(a.now) {
 		return
 	}
-	a.log.WithField("token", e.Name).WithField("expires", stamp(first.Expires)).WithField("renew_at", stamp(e.ask().due)).
+	a.log.WithField("token", e.Name).WithField("expires", stamp(first.Expires)).WithField("renew_at", stamp(e.ask().Due)).
 		Info("token adopted as an earlier agent left it")
 }

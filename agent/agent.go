@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+
+	"github.com/tokenagent/tokenagent/agent/queue"
 )
 
 // An Agent keeps a set of Renewers going. One loop owns everything it knows;
@@ -26,17 +28,10 @@ type Agent struct {
 	ctx      context.Context
 	entries  map[string]*entry
 	paths    map[string]*duty // the sink duty for a path
-	lanes    map[any]*lane
-	timers   queue[*duty]        // by due time
-	open     queue[*lane]        // lanes that could start a duty, by its urgency
-	resting  queue[*lane]        // lanes of issuers that are to be left alone for a while, by its end
+	pool     *queue.Pool      // who may start now
+	issuers  map[*queue.Queue]*issuer
 	follow   map[string][]*entry // by the path that their source follows
-	young    []*duty             // running for less than stuckAfter, oldest first
-	busy     map[string]*duty    // by the path that is being written or looked at
-	active   int                 // how many duties run
-	running  []*duty             // those whose attempt has not come back, oldest first
-	hanging  int                 // how many of them hang, see noteHanging
-	hangLook time.Time           // when it was last looked what waits behind these, by the monotonic clock
+	active   int                 // goroutines of ours that run
 	runs     []*run              // the hooks that are to be run
 	debts    []debtChange        // what is to be told to Debts, in this order
 	paying   bool                // that is being done
@@ -49,7 +44,8 @@ type Agent struct {
 	unkept   bool                // they, or hooks that are pending, could not be written
 	lookSlot time.Time           // the last place given away in the round of looks
 	now      time.Time           // by the wall clock, when the loop last went round
-	base     moment              // both clocks when the wall clock was last seen to jump
+	mono     time.Time           // the same by the monotonic clock
+	base     queue.Instant       // both clocks when the wall clock was last seen to jump
 	built    time.Time           // a clock before that is wrong, see Built
 	steps    time.Time           // when small steps of the clock were last logged, by the monotonic clock
 }
@@ -72,25 +68,13 @@ func NewAt(wall func() time.Time, log logrus.FieldLogger, renewers []Renewer) *A
 		round:   func() {},
 		entries: map[string]*entry{},
 		paths:   map[string]*duty{},
-		lanes:   map[any]*lane{},
+		issuers: map[*queue.Queue]*issuer{},
 		follow:  map[string][]*entry{},
-		busy:    map[string]*duty{},
 		orphans: map[string]*duty{},
 	}
-	a.timers = queue[*duty]{
-		before: func(d, e *duty) bool { return d.due.Before(e.due) },
-		place:  func(d *duty) *int { return &d.timer },
-	}
-	a.open = queue[*lane]{
-		before: func(l, m *lane) bool { return l.ready.first().moreUrgent(m.ready.first()) },
-		place:  func(l *lane) *int { return &l.openAt },
-	}
-	a.resting = queue[*lane]{
-		before: func(l, m *lane) bool { return l.issuer.opens().Before(m.issuer.opens()) },
-		place:  func(l *lane) *int { return &l.restAt },
-	}
-	a.now = a.wall()
-	a.base = moment{a.now, time.Now()}
+	a.now, a.mono = a.wall(), time.Now()
+	a.base = a.instant()
+	a.pool = queue.New(a.base)
 	a.replace(renewers)
 	return a
 }
@@ -129,6 +113,7 @@ func (a *Agent) loop(ctx context.Context, enough func() bool) {
 		a.noteHanging()
 		a.release()
 		a.dispatch()
+		a.noteBlocked()
 		a.keepRecords()
 		a.runHooks()
 		a.beat.Store(new(time.Now()))
@@ -153,7 +138,7 @@ func (a *Agent) loop(ctx context.Context, enough func() bool) {
 func (a *Agent) stop() {
 	defer a.keepLast(time.After(keepLimit))
 	limit := time.After(stopLimit)
-	for a.active > a.hanging {
+	for a.active > len(a.pool.Hanging()) {
 		select {
 		case o := <-a.done:
 			a.finish(o)
@@ -167,50 +152,16 @@ func (a *Agent) stop() {
 	}
 }
 
-// release hands the duties whose time has come to their lanes.
-func (a *Agent) release() {
-	for a.timers.Len() > 0 && !a.timers.first().due.After(a.now) {
-		d := a.timers.next()
-		if other := a.busy[d.path]; other != nil { // an entry that a reload replaced still writes there
-			d.due = a.now.Add(betweenTries)
-			if other.hanging {
-				d.due = a.now.Add(time.Second)
-				a.blocks(d)
-			}
-			a.timers.put(d)
-			continue
-		}
-		if a.adoptionGoesOn(d) {
-			d.due = a.now.Add(time.Second)
-			a.timers.put(d)
-			continue
-		}
-		a.enqueue(d)
-	}
-	a.wake()
-}
-
-const betweenTries = 100 * time.Millisecond
-
 // sleep is how long nothing falls due, as far as can be known.
 func (a *Agent) sleep() time.Duration {
-	wait := longestSleep
-	if a.timers.Len() > 0 {
-		wait = min(wait, a.timers.first().due.Sub(a.now))
-	}
-	if a.open.Len() > 0 { // the pool is full: there is room when its oldest is found stuck
-		wait = min(wait, stuckAfter-time.Since(a.young[0].started))
-	}
-	if a.resting.Len() > 0 {
-		wait = min(wait, a.resting.first().issuer.opens().Sub(a.now))
-	}
+	wait := a.pool.Wait(longestSleep)
 	if a.recordsDue() {
 		wait = min(wait, a.kept.Add(betweenKeeps).Sub(a.now))
 	}
 	if r := a.nextRun(); r != nil {
 		wait = min(wait, r.due.Sub(a.now))
 	}
-	return max(a.untilHang(wait), 0)
+	return max(wait, 0)
 }
 
 // EachRound has the loop itself call f whenever it goes round, which is at least

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"slices"
 	"time"
 )
 
@@ -44,17 +43,9 @@ const (
 
 // begin starts one attempt in a goroutine that ends with it.
 func (a *Agent) begin(d *duty) {
-	d.set(a.now)
-	d.lane.running++
-	if d.again = !d.trouble.last.IsZero(); d.again {
-		d.lane.again++
-	}
+	d.forced = d.asked || d.forced && d.trouble.failures > 0 || d.sink == nil && d.entry.fromTheFuture(a.now)
+	d.asked = false
 	a.active++
-	a.young = append(a.young, d)
-	a.running = append(a.running, d)
-	if d.path != "" {
-		a.busy[d.path] = d
-	}
 	run := a.attempt(d)
 	go func() {
 		var o outcome
@@ -64,13 +55,6 @@ func (a *Agent) begin(d *duty) {
 		o.duty = d
 		a.tell(o)
 	}()
-}
-
-// set marks the duty as one that runs.
-func (d *duty) set(now time.Time) {
-	d.forced = d.asked || d.forced && d.trouble.failures > 0 || d.sink == nil && d.entry.fromTheFuture(now)
-	d.running, d.asked, d.blocked = true, false, false
-	d.begun, d.started = now, time.Now()
 }
 
 // aside runs f in a goroutine of its own, and then what it returns in the loop.
@@ -155,8 +139,13 @@ func (d *duty) next(now time.Time) doing {
 // hasExpired reports whether what lies in the sink has expired, and is to be
 // taken away for it.
 func (d *duty) hasExpired(now time.Time) bool {
+	return d.removesExpired() && !d.inPlace.IsZero() && d.inPlace.Expired(now)
+}
+
+// removesExpired reports whether a token that expires in the sink is taken away.
+func (d *duty) removesExpired() bool {
 	_, can := d.sink.(Remover)
-	return can && d.entry.RemoveExpired && !d.entry.idle && !d.orphan && !d.inPlace.IsZero() && d.inPlace.Expired(now)
+	return can && d.entry.RemoveExpired && !d.entry.idle && !d.orphan
 }
 
 func (a *Agent) askNow(d *duty) func() outcome {
@@ -258,19 +247,7 @@ func (a *Agent) finish(o outcome) {
 		return
 	}
 	d := o.duty
-	a.isBack(d)
-	d.lane.running--
-	if d.again {
-		d.lane.again--
-	}
-	d.lane.moved = a.now
-	if i := slices.Index(a.young, d); i >= 0 {
-		a.young = slices.Delete(a.young, i, i+1)
-	}
-	if a.busy[d.path] == d {
-		delete(a.busy, d.path)
-	}
-	a.reopen(d.lane)
+	a.pool.Done(&d.Job)
 	for _, w := range o.warnings {
 		a.about(d).Warn(w)
 	}
@@ -287,7 +264,6 @@ func (a *Agent) finish(o outcome) {
 // finishAsk takes in the answer of a source.
 func (a *Agent) finishAsk(d *duty, o outcome) {
 	if a.ctx.Err() != nil {
-		d.running = false
 		return
 	}
 	o.token.Issued, o.token.Expires = o.token.Issued.Round(0), o.token.Expires.Round(0) // by the wall clock alone
@@ -300,7 +276,6 @@ func (a *Agent) finishAsk(d *duty, o outcome) {
 
 // conclude takes in what came of an attempt.
 func (a *Agent) conclude(d *duty, o outcome) {
-	d.running = false
 	if d.entry.gone {
 		a.bequeath(d, o)
 	}

@@ -99,7 +99,7 @@ func (a *Agent) askAtOnce(e *entry) chan struct{} {
 	e.waiters = append(e.waiters, w)
 	e.ask().asked = true
 	a.schedule(e.ask(), a.now)
-	if e.ask().isStuck() {
+	if e.ask().Stuck() {
 		e.dismiss()
 	}
 	return w
@@ -110,13 +110,13 @@ func (a *Agent) askAtOnce(e *entry) chan struct{} {
 func (a *Agent) settle(e *entry) {
 	ask := e.ask()
 	failed := ask.trouble.failures > 0
-	if (ask.running || ask.asked) && !ask.isStuck() || !failed && (e.unheard > 0 || !ask.due.After(a.now)) {
+	if (ask.Running() || ask.asked) && !ask.Stuck() || !failed && (e.unheard > 0 || !ask.Due.After(a.now)) {
 		return
 	}
 	settled, final := true, e.ask().trouble.failures == 0 || e.ask().trouble.kind == Configuration
 	if e.ask().trouble.failures == 0 {
 		for _, s := range e.sinks() {
-			settled = settled && (!s.owed || s.tried || s.isStuck())
+			settled = settled && (!s.owed || s.tried || s.Stuck())
 			final = final && (!s.owed || s.trouble.failures >= quickTries)
 		}
 	}
@@ -142,7 +142,7 @@ func (a *Agent) Only(selectors ...string) error {
 	for _, e := range a.entries {
 		if !slices.ContainsFunc(selectors, e.Selects) {
 			e.idle, e.final = true, true
-			a.timers.take(e.ask())
+			a.pool.Drop(&e.ask().Job)
 		}
 	}
 	for _, r := range a.runs { // they stay owed to the next process
@@ -151,7 +151,7 @@ func (a *Agent) Only(selectors ...string) error {
 	}
 	a.runs = slices.DeleteFunc(a.runs, func(r *run) bool { return len(r.notices) == 0 })
 	for _, d := range a.orphans {
-		a.timers.take(d)
+		a.pool.Drop(&d.Job)
 		d.tried = true
 	}
 	return nil
@@ -194,12 +194,12 @@ func (a *Agent) Touched(ctx context.Context, path string) {
 		}
 		d := a.paths[path]
 		switch {
-		case d == nil || !d.running && (d.owed || d.inPlace.IsZero()):
-		case d.running:
+		case d == nil || !d.Running() && (d.owed || d.inPlace.IsZero()):
+		case d.Running():
 			d.touched = true
 		default:
 			if _, ok := d.sink.(Looker); ok {
-				a.schedule(d, later(a.now, d.begun.Add(betweenTouches)))
+				a.schedule(d, later(a.now, d.Began.Add(betweenTouches)))
 			}
 		}
 	})
@@ -253,7 +253,7 @@ func (a *Agent) selected(selectors []string) []*entry {
 func (a *Agent) statuses(chosen []*entry) []Status {
 	all := make([]Status, 0, len(chosen))
 	for _, e := range chosen {
-		s := e.status(a.now)
+		s := e.status(a.now, a.waits(e.ask()))
 		s.Hooks = a.failingHooks(e)
 		all = append(all, s)
 	}

@@ -29,9 +29,6 @@ func ClockOf(ctx context.Context) func() time.Time {
 	return hostClock
 }
 
-// A moment is a time by both clocks.
-type moment struct{ wall, mono time.Time }
-
 const (
 	leastStep        = time.Second          // of the wall clock that is noticed
 	clockBackAllowed = time.Minute          // by which a token may be issued in the future
@@ -50,13 +47,13 @@ func (a *Agent) clockIsWrong() bool { return a.now.Before(a.built) }
 // readClock reads the wall clock and notices when it was set. A clock that stands
 // still is one that is set back all the time.
 func (a *Agent) readClock() {
-	now, mono := a.wall(), time.Now()
-	step := now.Sub(a.base.wall) - mono.Sub(a.base.mono)
-	a.now = now
+	a.now, a.mono = a.wall(), time.Now()
+	a.pool.Tell(a.instant())
+	step := a.now.Sub(a.base.Wall) - a.mono.Sub(a.base.Mono)
 	if step.Abs() <= leastStep {
 		return
 	}
-	a.base = moment{now, mono}
+	a.base = a.instant()
 	switch {
 	case step < 0:
 		a.clockWentBack(step)
@@ -74,21 +71,21 @@ func (a *Agent) clockWentBack(step time.Duration) {
 	a.shift(step)
 	for _, e := range a.entries {
 		for _, d := range e.duties {
-			due := d.due.Add(step)
+			due := d.Due.Add(step)
 			switch {
 			case d.sink != nil:
-			case e.fromTheFuture(a.now) && !a.clockIsWrong(), d.running && step < -clockBackAllowed:
+			case e.fromTheFuture(a.now) && !a.clockIsWrong(), d.Running() && step < -clockBackAllowed:
 				d.asked = true
 			case step < -clockBackAllowed && d.trouble.failures > 0:
 				due = a.now
 			}
-			if d.timer > 0 {
+			if d.Scheduled() {
 				a.schedule(d, due)
 			}
 		}
 	}
 	if step < -clockBackAllowed {
-		a.knock()
+		a.pool.RetryNow()
 	}
 	a.kept, a.checked = earlier(a.kept, a.now), earlier(a.checked, a.now)
 }
@@ -115,7 +112,7 @@ func (a *Agent) clockWasWrong(step time.Duration) {
 	a.log.WithField("step", step.Round(time.Second)).Info("the clock was wrong and has been set; tokens that are due by it are renewed now")
 	a.shift(step)
 	for _, e := range a.entries {
-		if ask := e.ask(); ask.timer > 0 && ask.trouble.failures == 0 && !e.token.IsZero() {
+		if ask := e.ask(); ask.Scheduled() && ask.trouble.failures == 0 && !e.token.IsZero() {
 			a.schedule(ask, e.Schedule.Next(e.token))
 		}
 	}
@@ -130,21 +127,16 @@ func (a *Agent) shift(step time.Duration) {
 	}
 	for _, d := range a.orphans {
 		d.shift(step)
-		if d.timer > 0 && step < 0 {
-			a.schedule(d, d.due.Add(step))
+		if d.Scheduled() && step < 0 {
+			a.schedule(d, d.Due.Add(step))
 		}
 	}
 	for _, r := range a.runs {
 		r.shift(step)
 	}
-	for _, l := range a.lanes {
-		if !l.moved.IsZero() {
-			l.moved = l.moved.Add(step)
-		}
-		if l.issuer != nil {
-			l.issuer.shift(step)
-			a.reopen(l)
-		}
+	a.pool.Shift(step)
+	for _, i := range a.issuers {
+		i.trouble.shift(step)
 	}
 }
 

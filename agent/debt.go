@@ -44,7 +44,7 @@ type writing struct {
 func (a *Agent) writingFor(d *duty) writing {
 	w := writing{
 		hooks:   d.entry.Hooks,
-		notice:  hooks.Notice{Token: d.entry.Name, Path: d.path},
+		notice:  hooks.Notice{Token: d.entry.Name, Path: d.Path},
 		first:   d.first,
 		inPlace: !d.inPlace.IsZero() && !d.inPlace.Expired(a.now) && !d.lost,
 	}
@@ -121,10 +121,10 @@ func (e *entry) failing() bool {
 func (e *entry) failingPath() string {
 	for _, d := range e.sinks() {
 		if d.trouble.failures > 0 {
-			return d.path
+			return d.Path
 		}
 	}
-	return e.sinks()[0].path
+	return e.sinks()[0].Path
 }
 
 // settleDebts forgets what is owed no more.

@@ -1,6 +1,10 @@
 package agent
 
-import "time"
+import (
+	"time"
+
+	"github.com/tokenagent/tokenagent/agent/queue"
+)
 
 // An entry is a Renewer that is being kept going.
 type entry struct {
@@ -25,22 +29,13 @@ func (e *entry) sinks() []*duty { return e.duties[1:] }
 // source, or to see to one of its sinks, which is to put the token there if it
 // is owed to it and otherwise to look whether it still lies there.
 type duty struct {
+	queue.Job
 	entry *entry
-	sink  Sink   // nil: to ask the source
-	path  string // of the sink's file, if it has one
-	lane  *lane
-	due   time.Time
+	sink  Sink // nil: to ask the source
 
-	asked   bool // a person, a new definition or a new key wants it now, and takes whatever comes
-	forced  bool // the attempt that runs, or the failed one before it, was asked for
-	running bool
-	doing   doing     // what the attempt does
-	begun   time.Time // by the wall clock, when the last attempt began
-	started time.Time // the same by the monotonic clock
-
-	deadline time.Time // the entry's expiry when the duty fell due
-	awaited  bool      // somebody waited for it then
-	again    bool      // the source is asked again, after a failure
+	asked  bool  // a person, a new definition or a new key wants it now, and takes whatever comes
+	forced bool  // the attempt that runs, or the failed one before it, was asked for
+	doing  doing // what the attempt does
 
 	owed     bool      // the entry's token is not in the sink yet
 	tried    bool      // the entry's token was put, or could not be
@@ -57,24 +52,24 @@ type duty struct {
 	orphan   bool      // no definition has the file any more
 	remove   bool      // the orphan's file is to go
 	trouble  trouble
-
-	hanging bool // its attempt should have come back long ago
-	blocked bool // it waits behind one that hangs
-
-	timer int // place in Agent.timers
-	turn  int // place in lane.ready
 }
 
-// moreUrgent orders by whether somebody waits, then by the expiry of what readers
-// had when the duty fell due, then by due time.
-func (d *duty) moreUrgent(other *duty) bool {
-	if d.awaited != other.awaited {
-		return d.awaited
+// newDuty is a duty that nobody has scheduled. It stands in no queue yet.
+func newDuty(e *entry, s Sink, path string) *duty {
+	d := &duty{entry: e, sink: s}
+	d.Value, d.Path, d.Limit = d, path, askLimit+hangGrace
+	if s != nil {
+		d.Limit = sinkLimit + hangGrace
 	}
-	if !d.deadline.Equal(other.deadline) {
-		return d.deadline.Before(other.deadline)
+	return d
+}
+
+// pathOf is where the sink's file lies; "" where it has none.
+func pathOf(s Sink) string {
+	if l, ok := s.(Located); ok {
+		return l.Path()
 	}
-	return d.due.Before(other.due)
+	return ""
 }
 
 // never stands for the expiry of a token that has none as far as we know.
@@ -123,7 +118,6 @@ func (a *Agent) issued(d *duty, o outcome) {
 func (a *Agent) askFailed(d *duty, f *Fault) {
 	due := a.now.Add(askWait(f, d.trouble.nth(f), d.entry.expiry().Sub(a.now)))
 	d.trouble.add(f, a.now)
-	d.trouble.last = a.now
 	a.schedule(d, due)
 	a.logFailure(d, "token not renewed", "token still not renewed")
 }
@@ -188,11 +182,11 @@ func (a *Agent) lookedAt(d *duty, o outcome) {
 // issuer, waits no longer than its readers can without what was lost.
 func (a *Agent) bringForward(ask *duty) {
 	switch {
-	case ask.running:
+	case ask.Running():
 	case ask.trouble.failures == 0:
 		a.schedule(ask, a.now)
 	case ask.trouble.kind == Transient:
-		a.schedule(ask, earlier(ask.due, a.now.Add(longestWait(ask.entry.expiry().Sub(a.now)))))
+		a.schedule(ask, earlier(ask.Due, a.now.Add(queue.LongestWait(ask.entry.expiry().Sub(a.now)))))
 	}
 }
 
@@ -228,7 +222,7 @@ func (a *Agent) lookLater(d *duty) {
 	if d.touched {
 		due, d.touched = a.now.Add(betweenTouches), false
 	}
-	if e := d.inPlace.Expires; d.entry.RemoveExpired && !e.IsZero() && e.Before(due) {
+	if e := d.inPlace.Expires; d.removesExpired() && !e.IsZero() && e.Before(due) {
 		due = later(e, a.now)
 	}
 	a.schedule(d, due)
@@ -237,8 +231,8 @@ func (a *Agent) lookLater(d *duty) {
 // schedule sets when the duty is due next. An attempt at a source that nobody
 // asked for keeps its distance from the one before.
 func (a *Agent) schedule(d *duty, due time.Time) {
-	if d.sink == nil && !d.begun.IsZero() {
-		due = later(due, d.begun.Add(betweenAttempts))
+	if d.sink == nil && !d.Began.IsZero() {
+		due = later(due, d.Began.Add(betweenAttempts))
 	}
 	a.scheduleAt(d, due)
 }
@@ -248,18 +242,17 @@ func (a *Agent) scheduleAt(d *duty, due time.Time) {
 	if d.asked {
 		due = a.now
 	}
-	d.due = due
-	d.lane.ready.take(d)
-	a.reopen(d.lane)
-	if !d.running && !(d.entry.idle && d.sink == nil) {
-		a.timers.put(d)
+	a.pool.Schedule(&d.Job, due)
+	if d.entry.idle && d.sink == nil {
+		a.pool.Drop(&d.Job)
 	}
 }
 
 // shift moves the times that count from now, after the clock was set by step.
 func (d *duty) shift(step time.Duration) {
+	d.Job.Shift(step)
 	d.trouble.shift(step)
-	for _, t := range []*time.Time{&d.begun, &d.repaired, &d.told} {
+	for _, t := range []*time.Time{&d.repaired, &d.told} {
 		if !t.IsZero() {
 			*t = t.Add(step)
 		}

@@ -33,14 +33,12 @@ func (e *entry) atMost(due, now time.Time) time.Time {
 func (a *Agent) followed(e *entry) {
 	ask := e.ask()
 	switch {
-	case ask.running:
+	case ask.Running():
 		ask.touched = true
 	case e.copies():
-		a.scheduleAt(ask, later(a.now, ask.begun.Add(betweenTouches)))
+		a.scheduleAt(ask, later(a.now, ask.Began.Add(betweenTouches)))
 	case ask.trouble.failures > 0:
-		if i := ask.lane.issuer; i != nil {
-			i.knock()
-		}
+		ask.Queue.RetryNow()
 		a.schedule(ask, a.now)
 	}
 }

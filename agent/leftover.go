@@ -6,32 +6,37 @@ import (
 	"slices"
 )
 
+// orphanOf is the duty for the file of a definition that went while no agent ran.
 func orphanOf(k Record, s Sink) *duty {
 	e := &entry{Renewer: Renewer{Name: k.Token, DeleteRemoved: k.Delete}, gone: true}
-	d := &duty{entry: e, sink: s, path: k.Path, record: k, recalled: true}
+	d := newDuty(e, s, k.Path)
+	d.record, d.recalled = k, true
 	e.duties = []*duty{{entry: e}, d} // there is no source to ask
 	return d
 }
 
+// orphan takes on a file that no definition has any more: to remove it if that
+// is wanted, else to know of it for as long as it lies there.
 func (a *Agent) orphan(d *duty) {
 	_, keeper := d.sink.(Keeper)
-	if _, looker := d.sink.(Looker); !looker || !keeper || d.path == "" {
+	if _, looker := d.sink.(Looker); !looker || !keeper || d.Path == "" {
 		return
 	}
 	_, remover := d.sink.(Remover)
 	d.orphan, d.owed, d.remove = true, false, d.entry.DeleteRemoved && remover
-	d.lane = a.sinkLane(d.sink, d.entry)
-	a.orphans[d.path] = d
+	d.Queue = a.sinkQueue(d.sink, d.entry)
+	a.orphans[d.Path] = d
 	a.schedule(d, a.now)
 }
 
+// orphanSeen takes in what came of an attempt at an orphan.
 func (a *Agent) orphanSeen(d *duty, o outcome) {
 	if o.mark != nil { // it was being written when its definition went
 		d.record.Mark = o.mark
 	}
 	d.tried = d.tried || d.doing == removing || o.err != nil
 	switch {
-	case a.orphans[d.path] != d: // a definition has it again
+	case a.orphans[d.Path] != d: // a definition has it again
 	case o.err != nil && d.doing == removing:
 		a.sinkFailed(d, o.err, "file of a removed definition not removed", "file of a removed definition still not removed")
 	case o.err != nil:
@@ -50,21 +55,22 @@ func (a *Agent) orphanSeen(d *duty, o outcome) {
 	}
 }
 
+// forget ends an orphan: what lies there is none of ours any more.
 func (a *Agent) forget(d *duty) {
-	if a.orphans[d.path] == d {
-		delete(a.orphans, d.path)
-		a.timers.take(d)
-		d.lane.ready.take(d)
-		a.reopen(d.lane)
+	if a.orphans[d.Path] == d {
+		delete(a.orphans, d.Path)
+		a.pool.Drop(&d.Job)
 		a.stale = true
 	}
 }
 
+// A Leftover is a file of ours that no definition has any more.
 type Leftover struct {
 	Token string `json:"token"` // the name of the definition that it was of
 	Path  string `json:"path"`
 }
 
+// Leftovers are the files of ours that no definition has any more, by path.
 func (a *Agent) Leftovers(ctx context.Context) (all []Leftover, err error) {
 	err = a.call(ctx, func() {
 		for _, r := range a.orphaned() {

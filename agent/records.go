@@ -84,23 +84,10 @@ func (a *Agent) Remember(r Records) {
 	a.warnOfTheClock(known)
 }
 
-// orphanOf is the duty for the file of a definition that went while no agent ran.
-// recall prepares the adoption of an entry's files.
-// adoptionGoesOn reports whether the duty is an ask that need not be yet: the
-// sinks have yet to say whether the token lies there, and their folders answer.
-// adopted takes in whether a file of an earlier process is as it was.
-// adopt goes on with the token that lies in all sinks of the entry, or asks for
-// one now.
-// orphan takes on a file that no definition has any more: to remove it if that
-// is wanted, else to know of it for as long as it lies there.
-// orphanSeen takes in what came of an attempt at an orphan.
-// forget ends an orphan: what lies there is none of ours any more.
-// A Leftover is a file of ours that no definition has any more.
-// Leftovers are the files of ours that no definition has any more, by path.
 // fullRecord is the record with what its definition says.
 func (d *duty) fullRecord() Record {
 	r := d.record
-	r.Token, r.Path, r.Delete = d.entry.Name, d.path, d.entry.DeleteRemoved
+	r.Token, r.Path, r.Delete = d.entry.Name, d.Path, d.entry.DeleteRemoved
 	return r
 }
 
@@ -197,7 +184,7 @@ func (a *Agent) snapshot() []Record {
 	all := a.orphaned()
 	for _, e := range a.entries {
 		for _, d := range e.sinks() {
-			if d.path != "" && (d.recalled || !d.inPlace.IsZero()) {
+			if d.Path != "" && (d.recalled || !d.inPlace.IsZero()) {
 				all = append(all, d.fullRecord())
 			}
 		}

@@ -50,7 +50,7 @@ func (a *Agent) replace(renewers []Renewer) (r Replaced) {
 	a.letGo(before)
 	a.rehook()
 	a.index()
-	a.knock()
+	a.pool.RetryNow()
 	for _, e := range fresh {
 		a.schedule(e.ask(), a.now)
 	}
@@ -65,13 +65,13 @@ func (a *Agent) takeOver(e *entry, n Renewer) {
 	e.RemoveExpired, e.DeleteRemoved = n.RemoveExpired, n.DeleteRemoved
 	a.entries[e.Name] = e
 	for _, d := range e.sinks() {
-		if d.path != "" {
-			a.paths[d.path] = d
+		if d.Path != "" {
+			a.paths[d.Path] = d
 		}
 	}
 	ask, after := e.ask(), e.Schedule.Next(e.token)
 	switch {
-	case ask.running:
+	case ask.Running():
 	case ask.trouble.failures > 0:
 		a.scheduleAt(ask, a.now)
 	case !e.token.IsZero() && !after.Equal(before):
@@ -83,21 +83,24 @@ func (a *Agent) takeOver(e *entry, n Renewer) {
 // it takes over what lies in the sinks that both have.
 func (a *Agent) newEntry(n Renewer, old *entry) *entry {
 	e := &entry{Renewer: n}
-	e.duties = []*duty{{entry: e, asked: true, lane: a.sourceLane(e)}}
+	ask := newDuty(e, nil, "")
+	ask.asked, ask.Queue = true, a.sourceQueue(e)
+	e.duties = []*duty{ask}
 	for _, s := range n.Sinks {
-		d := &duty{entry: e, sink: s, lane: a.sinkLane(s, e)}
-		if l, ok := s.(Located); ok {
-			d.path = l.Path()
-			a.paths[d.path] = d
+		d := newDuty(e, s, pathOf(s))
+		d.Queue = a.sinkQueue(s, e)
+		if d.Path != "" {
+			a.paths[d.Path] = d
 		}
 		e.duties = append(e.duties, d)
-		if was := old.sinkAt(d.path); was != nil {
+		if was := old.sinkAt(d.Path); was != nil {
 			a.succeed(d, was)
 		}
 	}
 	if old != nil {
 		e.waiters, old.waiters = old.waiters, nil
 		e.ask().trouble = old.ask().trouble // so that its end is noticed
+		ask.Inherit(&old.ask().Job)
 		e.ask().trouble.alike, e.ask().trouble.said = 0, time.Time{}
 	}
 	return e
@@ -118,7 +121,7 @@ func (a *Agent) succeed(d, was *duty) {
 func (a *Agent) bequeath(d *duty, o outcome) {
 	a.handOver(append(d.debts, o.owed...))
 	d.debts = nil
-	heir := a.paths[d.path]
+	heir := a.paths[d.Path]
 	if d.doing == putting && o.err == nil && heir != nil && heir.entry.Name == d.entry.Name {
 		d.hold(o)
 		a.succeed(heir, d)
@@ -132,7 +135,7 @@ func (e *entry) sinkAt(path string) *duty {
 		return nil
 	}
 	for _, d := range e.sinks() {
-		if d.path == path {
+		if d.Path == path {
 			return d
 		}
 	}
@@ -147,13 +150,11 @@ func (a *Agent) letGo(gone map[string]*entry) {
 		e.gone = true
 		e.dismiss()
 		for _, d := range e.duties {
-			a.timers.take(d)
-			d.lane.ready.take(d)
-			a.reopen(d.lane)
-			if d.sink != nil && a.paths[d.path] == nil && (d.running || d.recalled || !d.inPlace.IsZero()) {
+			a.pool.Drop(&d.Job)
+			if d.sink != nil && a.paths[d.Path] == nil && (d.Running() || d.recalled || !d.inPlace.IsZero()) {
 				a.orphan(d)
 			}
-			if !d.running {
+			if !d.Running() {
 				a.handOver(d.debts)
 				d.debts = nil
 			}
@@ -165,23 +166,5 @@ func (a *Agent) letGo(gone map[string]*entry) {
 		}
 	}
 	a.stale = true
-	a.dropLanes()
-}
-
-// dropLanes forgets the lanes that nothing goes through any more.
-func (a *Agent) dropLanes() {
-	used := map[*lane]bool{}
-	for _, e := range a.entries {
-		for _, d := range e.duties {
-			used[d.lane] = true
-		}
-	}
-	for _, d := range a.orphans {
-		used[d.lane] = true
-	}
-	for key, l := range a.lanes {
-		if !used[l] && l.running == 0 {
-			delete(a.lanes, key)
-		}
-	}
+	a.dropQueues()
 }

@@ -52,14 +52,14 @@ type Failing struct {
 	Retry    time.Time `json:"retry_at,omitzero"`
 }
 
-func (e *entry) status(now time.Time) Status {
-	s := Status{Name: e.Name, State: Valid, Required: e.Required, Renew: e.ask().nextAt(), Sinks: []SinkStatus{}}
+func (e *entry) status(now time.Time, waits *Failing) Status {
+	s := Status{Name: e.Name, State: Valid, Required: e.Required, Renew: e.ask().NextAt(), Sinks: []SinkStatus{}}
 	s.Failing = e.ask().failing()
 	if s.Failing == nil {
-		s.Failing = e.ask().waits(now)
+		s.Failing = waits
 	}
 	for _, d := range e.sinks() {
-		one := SinkStatus{Path: d.path, State: d.state(now), Expires: d.inPlace.Expires, Failing: d.failing()}
+		one := SinkStatus{Path: d.Path, State: d.state(now), Expires: d.inPlace.Expires, Failing: d.failing()}
 		s.Sinks = append(s.Sinks, one)
 		s.State = worse(s.State, one.State)
 		if s.Failing == nil {
@@ -84,10 +84,10 @@ func (d *duty) state(now time.Time) State {
 }
 
 func (d *duty) failing() *Failing {
-	if d.isStuck() {
+	if d.Stuck() {
 		return d.trouble.failing(time.Time{}) // nobody knows when it is tried again
 	}
-	return d.trouble.failing(d.nextAt())
+	return d.trouble.failing(d.NextAt())
 }
 
 func (t trouble) failing(retry time.Time) *Failing {

@@ -13,7 +13,6 @@ type trouble struct {
 	since    time.Time
 	failures int
 	alike    int       // how many of them, to the last, were of that kind
-	last     time.Time // when a source was last asked in vain
 	said     time.Time // when it was last logged
 	quiet    bool      // it was not logged, and its end is not
 	expired  bool      // it was said that the token expired meanwhile
@@ -41,7 +40,7 @@ func (t *trouble) nth(f *Fault) int {
 
 // shift moves its times after the clock was set by step.
 func (t *trouble) shift(step time.Duration) {
-	for _, at := range []*time.Time{&t.since, &t.last, &t.said} {
+	for _, at := range []*time.Time{&t.since, &t.said} {
 		if !at.IsZero() {
 			*at = at.Add(step)
 		}
@@ -64,7 +63,7 @@ func (a *Agent) logFailure(d *duty, first, again string) {
 	}
 	d.trouble.said, d.trouble.expired = a.now, expired
 	log := a.about(d).WithFields(logrus.Fields{
-		"error": d.trouble.err, "kind": d.trouble.kind, "failures": d.trouble.failures, "retry_at": stamp(d.nextAt()),
+		"error": d.trouble.err, "kind": d.trouble.kind, "failures": d.trouble.failures, "retry_at": stamp(d.NextAt()),
 	})
 	if !expires.IsZero() && expires != never {
 		log = log.WithField("expires", stamp(expires))
@@ -83,7 +82,7 @@ func (a *Agent) recovered(d *duty) {
 		"failures": d.trouble.failures, "outage": a.now.Sub(d.trouble.since).Round(time.Second),
 	})
 	if d.sink == nil {
-		log = log.WithField("renew_at", stamp(d.due))
+		log = log.WithField("renew_at", stamp(d.Due))
 	}
 	log.Info("works again")
 	d.trouble = trouble{}
@@ -91,7 +90,7 @@ func (a *Agent) recovered(d *duty) {
 
 func (a *Agent) logWritten(d *duty) {
 	a.about(d).WithFields(logrus.Fields{
-		"expires": stamp(d.inPlace.Expires), "renew_at": stamp(d.entry.ask().due),
+		"expires": stamp(d.inPlace.Expires), "renew_at": stamp(d.entry.ask().Due),
 	}).Info("token written")
 }
 
@@ -111,7 +110,7 @@ func (a *Agent) sayShortLife(e *entry) {
 	life, asked := e.token.Lifetime(), e.Request.Lifetime
 	if life > 0 && life < share(asked, noticeably) && !e.shorter {
 		e.shorter = true
-		a.log.WithFields(logrus.Fields{"token": e.Name, "lifetime": life.Round(time.Second), "asked": asked, "renew_at": stamp(e.ask().due)}).
+		a.log.WithFields(logrus.Fields{"token": e.Name, "lifetime": life.Round(time.Second), "asked": asked, "renew_at": stamp(e.ask().Due)}).
 			Warn("the token lives shorter than was asked for; it is renewed accordingly")
 	}
 	if e.short || life == 0 || e.Schedule.MinRemaining < life {
@@ -138,8 +137,8 @@ func (a *Agent) sayNote(e *entry) {
 
 func (a *Agent) about(d *duty) logrus.FieldLogger {
 	log := a.log.WithField("token", d.entry.Name)
-	if d.path != "" {
-		log = log.WithField("path", d.path)
+	if d.Path != "" {
+		log = log.WithField("path", d.Path)
 	}
 	return log
 }

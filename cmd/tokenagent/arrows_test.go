@@ -22,7 +22,7 @@ const (
 // in "/..." stands for the folders below it; a package that is not here imports
 // none of ours.
 var arrows = map[string][]string{
-	"agent":           {"agent/hooks"},
+	"agent":           {"agent/hooks", "agent/queue"},
 	"agent/config":    {"agent", "agent/hooks", "agent/host", "agent/profile"},
 	"agent/profile":   {"agent"},
 	"agent/control":   {"agent"},

@@ -1,18 +1,18 @@
-package agent
+package queue
 
 import "container/heap"
 
-// A queue orders items by before. Each item keeps its place in the queue
+// A heapOf orders items by before. Each item keeps its place in the queue
 // itself (place-1 is its index, zero means that it is not in there), so that
 // any of them can be moved or taken out.
-type queue[T any] struct {
+type heapOf[T any] struct {
 	items  []T
 	before func(a, b T) bool
 	place  func(T) *int
 }
 
 // put adds the item, or moves it to where it belongs now.
-func (q *queue[T]) put(item T) {
+func (q *heapOf[T]) put(item T) {
 	if at := *q.place(item); at > 0 {
 		heap.Fix(q, at-1)
 		return
@@ -21,31 +21,31 @@ func (q *queue[T]) put(item T) {
 }
 
 // take removes the item if it is in the queue.
-func (q *queue[T]) take(item T) {
+func (q *heapOf[T]) take(item T) {
 	if at := *q.place(item); at > 0 {
 		heap.Remove(q, at-1)
 	}
 }
 
 // first is the item before all others; there must be one.
-func (q *queue[T]) first() T { return q.items[0] }
+func (q *heapOf[T]) first() T { return q.items[0] }
 
 // next removes the first item and returns it; there must be one.
-func (q *queue[T]) next() T { return heap.Pop(q).(T) }
+func (q *heapOf[T]) next() T { return heap.Pop(q).(T) }
 
 // Len, Less, Swap, Push and Pop are for container/heap.
-func (q *queue[T]) Len() int           { return len(q.items) }
-func (q *queue[T]) Less(i, j int) bool { return q.before(q.items[i], q.items[j]) }
-func (q *queue[T]) Swap(i, j int) {
+func (q *heapOf[T]) Len() int           { return len(q.items) }
+func (q *heapOf[T]) Less(i, j int) bool { return q.before(q.items[i], q.items[j]) }
+func (q *heapOf[T]) Swap(i, j int) {
 	q.items[i], q.items[j] = q.items[j], q.items[i]
 	*q.place(q.items[i]), *q.place(q.items[j]) = i+1, j+1
 }
-func (q *queue[T]) Push(x any) {
+func (q *heapOf[T]) Push(x any) {
 	item := x.(T)
 	q.items = append(q.items, item)
 	*q.place(item) = len(q.items)
 }
-func (q *queue[T]) Pop() any {
+func (q *heapOf[T]) Pop() any {
 	last := len(q.items) - 1
 	item := q.items[last]
 	clear(q.items[last:])

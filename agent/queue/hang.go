@@ -1,0 +1,50 @@
+package queue
+
+import (
+	"slices"
+	"time"
+)
+
+// hangsAt is when the attempt that runs is found to hang, by the monotonic clock.
+func (j *Job) hangsAt() time.Time { return j.started.Add(j.Limit) }
+
+// Hangs are the jobs whose attempt takes longer than their Limit. Each is returned once.
+func (p *Pool) Hangs() (found []*Job) {
+	for _, j := range p.running {
+		if j.hangs || p.now.Mono.Before(j.hangsAt()) {
+			continue
+		}
+		found = append(found, j)
+		j.hangs = true
+		p.hanging++
+		j.Queue.hanging++
+		j.Queue.reopen()
+		p.block(p.behind[j.Path]...)
+	}
+	return found
+}
+
+// Blocked are the jobs that were found to wait behind those that hang. Each is returned
+// once, until it has started.
+func (p *Pool) Blocked() []*Job {
+	found := p.blocked
+	p.blocked = nil
+	return slices.DeleteFunc(found, func(j *Job) bool { return !j.blocked })
+}
+
+func (p *Pool) block(jobs ...*Job) {
+	for _, j := range jobs {
+		if !j.blocked {
+			j.blocked = true
+			p.blocked = append(p.blocked, j)
+		}
+	}
+}
+
+// Hanging are the jobs that hang now, oldest first.
+func (p *Pool) Hanging() []*Job {
+	if p.hanging == 0 {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(p.running), func(j *Job) bool { return !j.hangs })
+}
