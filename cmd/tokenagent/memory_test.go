@@ -1,11 +1,13 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,8 +15,10 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/config"
 	"github.com/tokenagent/tokenagent/agent/state"
 	"github.com/tokenagent/tokenagent/sinks/safefile"
+	"github.com/tokenagent/tokenagent/sources/refresh"
 )
 
 // newSwept is a memory with the record of a sink that is in no configuration, and
@@ -75,5 +79,64 @@ func (s *slowLog) Write(line []byte) (int, error) {
 func TestWithoutAStateFolderNothingIsRecorded(t *testing.T) {
 	if all := (&memory{}).recorded(); len(all) != 0 {
 		t.Errorf("%d sinks", len(all))
+	}
+}
+
+// A hanging source is asked whose a refresh token is, and answers when it is released,
+// as one does whose file system hangs.
+type hangingSource struct {
+	instant
+	released chan struct{}
+}
+
+func (h hangingSource) RefreshToken(string, refresh.Token) bool {
+	<-h.released
+	return true
+}
+
+func TestAStartWaitsForAHangingStateFolderOnlySoLong(t *testing.T) {
+	for name, c := range map[string]struct {
+		stop time.Duration // when the agent is told to stop; 0: never
+		took time.Duration
+		want string
+	}{
+		"until the limit":            {0, claimLimit, "its file system does not answer"},
+		"until the agent is stopped": {time.Second, time.Second, "context canceled"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			lock, err := refresh.NewStore(dir, "cilogon").Lock(t.Context())
+			check(t, err)
+			check(t, lock.Keep(refresh.Token{Text: agent.NewSecret("from an older version")}))
+			lock.Release()
+			synctest.Test(t, func(t *testing.T) {
+				home := state.Home{Base: dir}
+				opened, err := openState(home)
+				check(t, err)
+				defer opened.Close()
+				ctx, stop := context.WithCancel(t.Context())
+				defer stop()
+				if c.stop > 0 {
+					time.AfterFunc(c.stop, stop)
+				}
+				m := &memory{from: &place{began: &home}, state: opened}
+				stuck := hangingSource{released: make(chan struct{})}
+				var said strings.Builder
+				log := logrus.New()
+				log.SetOutput(&said)
+
+				began := time.Now()
+				m.claim(ctx, &config.Config{Sources: []config.Source{{Source: stuck}}}, log)
+				if took := time.Since(began); took != c.took {
+					t.Errorf("it took %v", took)
+				}
+				m.give(agent.New(log, nil), log)
+				if text := said.String(); !strings.Contains(text, "nothing is remembered across restarts") || !strings.Contains(text, c.want) {
+					t.Errorf("said was %s", text)
+				}
+				close(stuck.released)
+				synctest.Wait() // what works with the folder
+			})
+		})
 	}
 }
