@@ -11,6 +11,7 @@ RELEASE  := $(shell awk '/^Version:/ { print $$2 }' packaging/rpm/tokenagent.spe
 export SOURCE_DATE_EPOCH ?= $(or $(BUILT),$(shell date -u -d "$$(awk '/^[*] / { print $$2, $$3, $$4, $$5; exit }' packaging/rpm/tokenagent.spec)" +%s))
 IMAGE    ?= localhost/tokenagent:$(VERSION)
 BIN      := bin
+LINKED   := -X main.version=$(VERSION) -X main.built=$(BUILT)
 ARCHIVE  ?= $(BIN)/tokenagent-image.tar
 RACE     := $(if $(shell command -v gcc),-race)
 
@@ -21,7 +22,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 
 build: ## bin/tokenagent, one static binary; the same source gives the same bytes
-	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -buildid= -X main.version=$(VERSION) -X main.built=$(BUILT)' -o $(BIN)/ ./cmd/tokenagent
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -buildid= $(LINKED)' -o $(BIN)/ ./cmd/tokenagent
 
 run: build ## a token kept fresh before your eyes, in .quickstart
 	$(BIN)/tokenagent init quickstart .quickstart
@@ -66,7 +67,7 @@ image: build ## bin/tokenagent-image.tar, a container image; by buildah, without
 
 man: build ## the manual pages and the shells' completions, in bin
 	rm -rf $(BIN)/man $(BIN)/completions && mkdir -p $(BIN)/man $(BIN)/completions
-	$(BIN)/tokenagent man $(BIN)/man
+	go run -trimpath -buildvcs=false -tags man -ldflags '$(LINKED)' ./cmd/tokenagent $(BIN)/man
 	for shell in bash zsh fish; do $(BIN)/tokenagent completion $$shell > $(BIN)/completions/$$shell || exit 1; done
 
 install: ## what build and man made, the units of systemd and a configuration to begin with, into $(DESTDIR)$(PREFIX)

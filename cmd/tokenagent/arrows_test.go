@@ -39,7 +39,7 @@ var arrows = map[string][]string{
 	"sinks/tokendir":  {"agent", "agent/profile", "sinks/pcre"},
 	"sinks/mapfile":   {"sinks/pcre"},
 	"sinks/bearer":    {"agent", "agent/profile"},
-	"cmd/tokenagent":  {"agent", "agent/...", "sources", "sources/...", "sinks", "sinks/...", "examples/configs"},
+	"cmd/tokenagent":  {"agent", "agent/...", "sources", "sources/...", "sinks", "sinks/...", "examples/configs", "packaging/man"},
 }
 
 // foreign says which of our packages may import which package of others, with
@@ -52,8 +52,8 @@ var foreign = map[string][]string{
 	"github.com/hashicorp/hcl/v2":      {"agent/config"},
 	"github.com/robfig/cron/v3":        {"agent", "agent/config"},
 	"github.com/sirupsen/logrus":       {"agent", "cmd/tokenagent"},
-	"github.com/spf13/cobra":           {"cmd/tokenagent"},
-	"github.com/spf13/pflag":           {"cmd/tokenagent"},
+	"github.com/spf13/cobra":           {"cmd/tokenagent", "packaging/man"},
+	"github.com/spf13/pflag":           {"cmd/tokenagent", "packaging/man"},
 	"github.com/zclconf/go-cty":        {"agent/config"},
 	"golang.org/x/oauth2":              {"sources/issuer"},
 	"golang.org/x/sync":                {"sources/issuer"},

@@ -44,7 +44,7 @@ func newRoot() *cobra.Command {
 	)
 	inGroup(root, "agent", newRun(), newOnce(), newCheck(), newStatus(), newRefresh(), newReload())
 	inGroup(root, "tools", newToken(), newKey(), newDoctor(), newInit(), newSystemdDropin(), newExec(), newLogin())
-	root.AddCommand(newVersion(), newMan())
+	root.AddCommand(newVersion())
 	return root
 }
 
