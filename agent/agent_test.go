@@ -65,16 +65,16 @@ type fakeSink struct {
 
 func (s *fakeSink) Path() string { return s.path }
 
-func (s *fakeSink) Put(_ context.Context, t Token) (bool, error) {
+func (s *fakeSink) Put(_ context.Context, t Token) (Written, error) {
 	time.Sleep(s.takes)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.puts++
 	if s.fail != nil {
-		return false, s.fail
+		return Written{}, s.fail
 	}
 	s.token, s.difference = t, ""
-	return true, nil
+	return Written{Changed: true}, nil
 }
 
 func (s *fakeSink) Look(context.Context) (string, error) {
@@ -248,9 +248,9 @@ type hangingSink struct {
 	release chan struct{}
 }
 
-func (s *hangingSink) Put(context.Context, Token) (bool, error) {
+func (s *hangingSink) Put(context.Context, Token) (Written, error) {
 	<-s.release
-	return false, errors.New("hung")
+	return Written{}, errors.New("hung")
 }
 
 func TestManyHangingFoldersDelayOthersByASecondAtMost(t *testing.T) {

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"runtime"
@@ -23,16 +22,14 @@ const (
 // An outcome is what came of one attempt at a duty.
 type outcome struct {
 	duty       *duty
-	token      Token           // what was issued or put
-	changed    bool            // the sink's file is another one now
-	difference string          // what a look found
-	lost       bool            // and that readers no longer find the token
-	mark       json.RawMessage // see Keeper
-	warnings   []string        // see Warner
-	first      bool            // no acceptable token lay in the sink before
-	owed       []Owed          // the hooks that were recorded before the write
-	unkept     error           // why they would not survive a power cut
-	then       func()          // of what was done aside: what is left to do in the loop
+	token      Token // what was issued or put
+	written    Written
+	difference string // what a look found
+	lost       bool   // and that readers no longer find the token
+	first      bool   // no acceptable token lay in the sink before
+	owed       []Owed // the hooks that were recorded before the write
+	unkept     error  // why they would not survive a power cut
+	then       func() // of what was done aside: what is left to do in the loop
 	err        error
 }
 
@@ -167,13 +164,7 @@ func (a *Agent) put(d *duty) func(context.Context) outcome {
 		o.token = t
 		o.first = w.first || len(w.hooks) > 0 && !w.inPlace && !r.find(ctx)
 		o.owed, o.unkept = w.owe(ctx, o.first, t)
-		o.changed, o.err = d.sink.Put(ctx, t)
-		if w, ok := d.sink.(Warner); ok {
-			o.warnings = w.Warnings()
-		}
-		if k, ok := d.sink.(Keeper); ok && o.err == nil {
-			o.mark = k.Mark()
-		}
+		o.written, o.err = d.sink.Put(ctx, t)
 		return o
 	}
 }
@@ -248,7 +239,7 @@ func (a *Agent) finish(o outcome) {
 	}
 	d := o.duty
 	a.pool.Done(&d.Job)
-	for _, w := range o.warnings {
+	for _, w := range o.written.Warnings {
 		a.about(d).Warn(w)
 	}
 	if o.unkept != nil {

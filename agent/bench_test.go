@@ -17,9 +17,9 @@ func (instant) Issue(context.Context, Request) (Token, error) {
 	now := time.Now()
 	return Token{Secret: instantSecret, Issued: now, Expires: now.Add(time.Hour)}, nil
 }
-func (i instant) Put(context.Context, Token) (bool, error) { return true, nil }
-func (i instant) Look(context.Context) (string, error)     { return "", nil }
-func (i instant) Path() string                             { return i.path }
+func (i instant) Put(context.Context, Token) (Written, error) { return Written{Changed: true}, nil }
+func (i instant) Look(context.Context) (string, error)        { return "", nil }
+func (i instant) Path() string                                { return i.path }
 
 func instants(n int) (r []Renewer) {
 	for i := range n {

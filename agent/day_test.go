@@ -99,14 +99,14 @@ type expirySink struct {
 	gap  time.Duration
 }
 
-func (s *expirySink) Put(_ context.Context, t Token) (bool, error) {
+func (s *expirySink) Put(_ context.Context, t Token) (Written, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if now := time.Now(); !s.last.IsZero() && now.After(s.last.Expires) {
 		s.gap += now.Sub(s.last.Expires)
 	}
 	s.last = t
-	return true, nil
+	return Written{Changed: true}, nil
 }
 
 func (s *expirySink) token() Token { s.mu.Lock(); defer s.mu.Unlock(); return s.last }

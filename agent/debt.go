@@ -78,7 +78,7 @@ func (w writing) owe(ctx context.Context, first bool, t Token) (owed []Owed, err
 // afterWrite notifies of a file that was written, and settles what was owed for
 // one that did not change after all.
 func (a *Agent) afterWrite(d *duty, o outcome) {
-	changed, debts := o.changed || d.unsure, d.debts
+	changed, debts := o.written.Changed || d.unsure, d.debts
 	d.unsure, d.first, d.debts = false, false, nil
 	for _, owed := range o.owed {
 		if changed && a.notify(d.entry, owed) {

@@ -137,7 +137,7 @@ func (a *Agent) written(d *duty, o outcome) {
 	d.hold(o)
 	a.stale = true
 	a.afterWrite(d, o)
-	if o.changed {
+	if o.written.Changed {
 		a.logWritten(d)
 	}
 	d.owed = o.token != e.token // a newer one may have come meanwhile
@@ -147,7 +147,7 @@ func (a *Agent) written(d *duty, o outcome) {
 // hold notes that the sink holds what was put.
 func (d *duty) hold(o outcome) {
 	d.inPlace, d.lost = o.token, false
-	d.record = Record{Digest: d.entry.Digest, Issued: o.token.Issued, Expires: o.token.Expires, Mark: o.mark}
+	d.record = Record{Digest: d.entry.Digest, Issued: o.token.Issued, Expires: o.token.Expires, Mark: o.written.Mark}
 }
 
 func (a *Agent) sinkFailed(d *duty, err error, first, again string) {

@@ -53,7 +53,7 @@ type remoteDisk struct {
 	server *deadServer
 }
 
-func (s *remoteDisk) Put(ctx context.Context, t Token) (bool, error) {
+func (s *remoteDisk) Put(ctx context.Context, t Token) (Written, error) {
 	s.server.visit()
 	return s.diskSink.Put(ctx, t)
 }

@@ -53,13 +53,14 @@ type lateFailure struct {
 	failures int
 }
 
-func (s *lateFailure) Put(ctx context.Context, t Token) (bool, error) {
+func (s *lateFailure) Put(ctx context.Context, t Token) (Written, error) {
 	changed := s.disk.at(s.path) != t.Secret.Reveal()
-	s.diskSink.Put(ctx, t)
+	w, _ := s.diskSink.Put(ctx, t)
+	w.Changed = changed
 	if s.failures--; s.failures >= 0 {
-		return changed, errors.New("fsync of the folder: input/output error")
+		return w, errors.New("fsync of the folder: input/output error")
 	}
-	return changed, nil
+	return w, nil
 }
 
 func TestHooksAreRunThoughTheWriteFailedAfterTheRename(t *testing.T) {
@@ -162,7 +163,7 @@ func TestHooksOfADefinitionThatGoesDuringAWriteAreNotOwed(t *testing.T) {
 // A slowFailure takes its time for it.
 type slowFailure struct{ lateFailure }
 
-func (s *slowFailure) Put(ctx context.Context, t Token) (bool, error) {
+func (s *slowFailure) Put(ctx context.Context, t Token) (Written, error) {
 	time.Sleep(5 * time.Second)
 	return s.lateFailure.Put(ctx, t)
 }

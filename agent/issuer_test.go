@@ -392,7 +392,7 @@ type lateSink struct {
 	puts     int
 }
 
-func (s *lateSink) Put(_ context.Context, t Token) (bool, error) {
+func (s *lateSink) Put(_ context.Context, t Token) (Written, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.last.IsZero() {
@@ -400,7 +400,7 @@ func (s *lateSink) Put(_ context.Context, t Token) (bool, error) {
 	}
 	s.last = t
 	s.puts++
-	return true, nil
+	return Written{Changed: true}, nil
 }
 
 func TestTheClockSetBackDoesNotCloseAnIssuer(t *testing.T) {

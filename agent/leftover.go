@@ -31,8 +31,8 @@ func (a *Agent) orphan(d *duty) {
 
 // orphanSeen takes in what came of an attempt at an orphan.
 func (a *Agent) orphanSeen(d *duty, o outcome) {
-	if o.mark != nil { // it was being written when its definition went
-		d.record.Mark = o.mark
+	if o.written.Mark != nil { // it was being written when its definition went
+		d.record.Mark = o.written.Mark
 	}
 	d.tried = d.tried || d.doing == removing || o.err != nil
 	switch {

@@ -17,7 +17,7 @@ type Record struct {
 	Issued  time.Time       `json:"issued"`           // see Token
 	Expires time.Time       `json:"expires,omitzero"` // see Token
 	Delete  bool            `json:"delete,omitempty"` // the file goes with its definition
-	Mark    json.RawMessage `json:"mark"`             // see Keeper
+	Mark    json.RawMessage `json:"mark"`             // see Written
 }
 
 // Records keep what is remembered across restarts.
@@ -40,9 +40,6 @@ type Records interface {
 // A Keeper is a sink that knows its file again after a restart.
 type Keeper interface {
 	Sink
-	// Mark tells the file that was put last from any other, as JSON and
-	// without a secret.
-	Mark() json.RawMessage
 	// Adopt takes the file of that mark for one that this sink has put, and
 	// says what differs, as Look does; then it is not taken.
 	Adopt(ctx context.Context, mark json.RawMessage) (difference string, err error)

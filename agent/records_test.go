@@ -45,10 +45,11 @@ type diskSink struct {
 }
 
 func (s *diskSink) Path() string { return s.path }
-func (s *diskSink) Put(_ context.Context, t Token) (bool, error) {
+func (s *diskSink) Put(_ context.Context, t Token) (Written, error) {
 	s.disk.put(s.path, t.Secret.Reveal())
 	s.wrote = t.Secret.Reveal()
-	return true, nil
+	mark, _ := json.Marshal(s.wrote)
+	return Written{Changed: true, Mark: mark}, nil
 }
 func (s *diskSink) Look(context.Context) (string, error) {
 	if s.disk.at(s.path) != s.wrote {
@@ -56,7 +57,6 @@ func (s *diskSink) Look(context.Context) (string, error) {
 	}
 	return "", nil
 }
-func (s *diskSink) Mark() json.RawMessage { b, _ := json.Marshal(s.wrote); return b }
 func (s *diskSink) Adopt(ctx context.Context, mark json.RawMessage) (string, error) {
 	if s.hangs != nil {
 		<-s.hangs

@@ -140,7 +140,7 @@ type slowDisk struct {
 	takes time.Duration
 }
 
-func (s *slowDisk) Put(ctx context.Context, t Token) (bool, error) {
+func (s *slowDisk) Put(ctx context.Context, t Token) (Written, error) {
 	time.Sleep(s.takes)
 	return s.diskSink.Put(ctx, t)
 }

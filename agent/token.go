@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 )
 
@@ -67,12 +68,19 @@ type Following struct {
 
 // A Sink puts a token where its readers look.
 //
-// Put replaces what lies there as a whole or not at all, and reports whether
-// anything changed; a token that already lies there as wanted is left alone.
-// The Agent never calls two methods of one Sink at the same time. Its error is
-// best a [*Fault]; any other is taken for one of kind Writing.
+// Put replaces what lies there as a whole or not at all; a token that already lies
+// there as wanted is left alone. The Agent never calls two methods of one Sink at
+// the same time. The error of Put is best a [*Fault]; any other is taken for one of
+// kind Writing.
 type Sink interface {
-	Put(ctx context.Context, t Token) (changed bool, err error)
+	Put(ctx context.Context, t Token) (Written, error)
+}
+
+// Written says what a Put did. After an error only its Warnings count.
+type Written struct {
+	Changed  bool            // what lies there is not what lay there before
+	Warnings []string        // what is not as it should be, but did not stop it; each is told once
+	Mark     json.RawMessage // for a [Keeper], to know after a restart what was put; without a secret
 }
 
 // A Located sink writes a file and names it by its absolute path. The sinks of
@@ -89,13 +97,6 @@ type Looker interface {
 	// Look says in a few words what differs ("it is gone", "its mode is 0644,
 	// not 0600"); "" when nothing does. An error means that it could not look.
 	Look(ctx context.Context) (difference string, err error)
-}
-
-// A Warner is a sink that has found, while it put a token, what is not as it
-// should be but did not stop it. Each Warning is given once.
-type Warner interface {
-	Sink
-	Warnings() []string // of the last Put
 }
 
 // A Reader is a sink that can read back the text of the token that lies there,

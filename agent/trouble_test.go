@@ -165,7 +165,7 @@ func (s *wildDisk) panics(in string) {
 	}
 }
 
-func (s *wildDisk) Put(ctx context.Context, t Token) (bool, error) {
+func (s *wildDisk) Put(ctx context.Context, t Token) (Written, error) {
 	s.panics("Put")
 	return s.diskSink.Put(ctx, t)
 }
@@ -241,9 +241,9 @@ type fullDisk struct {
 	mode string // what differs of it
 }
 
-func (s *fullDisk) Put(ctx context.Context, t Token) (bool, error) {
+func (s *fullDisk) Put(ctx context.Context, t Token) (Written, error) {
 	if s.full {
-		return false, errors.New("no space left on device")
+		return Written{}, errors.New("no space left on device")
 	}
 	return s.diskSink.Put(ctx, t)
 }

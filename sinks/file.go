@@ -36,15 +36,13 @@ type fileBlock struct {
 	CreateDir bool        `hcl:"create_dir,optional"`
 }
 
-// file is the sink of a fileBlock. It is a Located, Looker, Reader, Keeper,
-// Remover and config.CondorFile as well.
+// file is the sink of a fileBlock. It is a Located, Looker, Reader, Keeper, Remover and config.CondorFile as well.
 type file struct {
 	path      string
 	safe      *safefile.File
 	format    format
 	directory *tokendir.Directory // of HTCondor, that the file lies in; nil for elsewhere
 	written   agent.Token         // as Put wrote it; zero after a restart
-	warnings  []string            // of the last Put
 
 	forStorage   bool        // XRootD's client may read it
 	saidTooLarge bool        // for that client
@@ -92,19 +90,25 @@ func (s *file) judge(b *config.Block, block fileBlock, unsure error) bool {
 }
 
 // Put makes t the content of the file, in its format.
-func (s *file) Put(ctx context.Context, t agent.Token) (changed bool, err error) {
-	s.warnings = nil
+func (s *file) Put(ctx context.Context, t agent.Token) (agent.Written, error) {
 	if s.holds(t) {
-		return false, nil
+		return agent.Written{Mark: s.mark()}, nil
 	}
 	content := s.format.render(t, agent.Now(ctx))
 	r, err := s.safe.Write(ctx, content)
-	s.warnings = append(r.Warnings, s.tooLarge(content)...)
+	w := agent.Written{Warnings: append(r.Warnings, s.tooLarge(content)...)}
 	if err != nil {
-		return false, &agent.Fault{Kind: agent.Writing, Err: err}
+		return w, &agent.Fault{Kind: agent.Writing, Err: err}
 	}
 	s.written = t
-	return r.Changed, nil
+	w.Changed, w.Mark = r.Changed, s.mark()
+	return w, nil
+}
+
+// mark is the safefile.Record of the file.
+func (s *file) mark() json.RawMessage {
+	mark, _ := json.Marshal(s.safe.Record()) // numbers, strings and times of this century
+	return mark
 }
 
 // holds reports whether the very token lies there as it was written. The bytes
@@ -155,16 +159,6 @@ func (s *file) readAs(uid int) ([]byte, error) {
 	target := s.safe.Target()
 	target.Owner, target.Group = safefile.User{UID: owner.UID, GID: owner.GID}, owner.GID
 	return safefile.New(target).Read()
-}
-
-// Warnings are what the last Put found that is not as it should be, such as a
-// folder that others can change. Each is given once.
-func (s *file) Warnings() []string { return s.warnings }
-
-// Mark is the safefile.Record of the file.
-func (s *file) Mark() json.RawMessage {
-	mark, _ := json.Marshal(s.safe.Record()) // numbers, strings and times of this century
-	return mark
 }
 
 // Adopt takes the file for one that this sink has put, if it is as marked.

@@ -93,8 +93,8 @@ func TestTheFormatsOfAFile(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "token")
 			s := fine(t, pathLine(path)+fmt.Sprintf("format = %q", format))
 			synctest.Test(t, func(t *testing.T) {
-				if changed, err := s.Put(t.Context(), token("abc.def-_~+/=", time.Hour)); !changed || err != nil {
-					t.Fatalf("Put says %v, %v", changed, err)
+				if w, err := s.Put(t.Context(), token("abc.def-_~+/=", time.Hour)); !w.Changed || err != nil {
+					t.Fatalf("Put says %v, %v", w.Changed, err)
 				}
 			})
 			got, err := os.ReadFile(path)
@@ -175,8 +175,8 @@ func TestTheSameTextWithAnotherExpiryIsWritten(t *testing.T) {
 
 func put(t testing.TB, s *file, k agent.Token, change bool) {
 	t.Helper()
-	if changed, err := s.Put(t.Context(), k); changed != change || err != nil {
-		t.Errorf("Put says %v, %v; want %v", changed, err, change)
+	if w, err := s.Put(t.Context(), k); w.Changed != change || err != nil {
+		t.Errorf("Put says %v, %v; want %v", w.Changed, err, change)
 	}
 }
 
@@ -234,7 +234,7 @@ func TestARestartKnowsTheFileAgain(t *testing.T) {
 	lines := pathLine(filepath.Join(t.TempDir(), "token"))
 	first := fine(t, lines)
 	put(t, first, token("abc", time.Hour), true)
-	mark := first.Mark()
+	mark := first.mark()
 	if strings.Contains(string(mark), "abc") {
 		t.Errorf("the mark shows the token: %s", mark)
 	}

@@ -20,8 +20,8 @@ func TestAnOrphanIsKnownAndRemoved(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "token")
 	s := fine(t, pathLine(path))
 	put(t, s, token("abc", time.Hour), true)
-	orphan := Orphan(agent.Record{Path: path, Mark: s.Mark()}).(*file)
-	if d, err := orphan.Adopt(t.Context(), s.Mark()); d != "" || err != nil {
+	orphan := Orphan(agent.Record{Path: path, Mark: s.mark()}).(*file)
+	if d, err := orphan.Adopt(t.Context(), s.mark()); d != "" || err != nil {
 		t.Fatalf("Adopt says %q, %v", d, err)
 	}
 	must(t, orphan.Remove(t.Context()))
@@ -34,8 +34,8 @@ func TestAnOrphanOfAnotherUserIsKnownAndRemoved(t *testing.T) {
 	path := filepath.Join(home(t, 54321), "token")
 	s := fine(t, pathLine(path)+"owner = \"54321\"\ngroup = \"54321\"")
 	put(t, s, token("abc", time.Hour), true)
-	orphan := Orphan(agent.Record{Path: path, Mark: s.Mark()}).(*file)
-	if d, err := orphan.Adopt(t.Context(), s.Mark()); d != "" || err != nil {
+	orphan := Orphan(agent.Record{Path: path, Mark: s.mark()}).(*file)
+	if d, err := orphan.Adopt(t.Context(), s.mark()); d != "" || err != nil {
 		t.Fatalf("Adopt says %q, %v", d, err)
 	}
 	must(t, orphan.Remove(t.Context()))
@@ -59,7 +59,7 @@ func TestForeignRecordsMakeNoOrphan(t *testing.T) {
 // other is a sink that is no file.
 type other struct{}
 
-func (other) Put(context.Context, agent.Token) (bool, error) { return false, nil }
+func (other) Put(context.Context, agent.Token) (agent.Written, error) { return agent.Written{}, nil }
 
 func TestSweepVisitsTheFolderOfEverySink(t *testing.T) {
 	one, two := t.TempDir(), t.TempDir()

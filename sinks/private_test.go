@@ -15,9 +15,9 @@ func TestPrivateFileIsForItsUserAlone(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "token")
 	s := Private(path, agent.Request{})
 	for _, text := range []string{"first", "second"} {
-		changed, err := s.Put(t.Context(), agent.Token{Secret: agent.NewSecret(text)})
-		if err != nil || !changed {
-			t.Fatalf("Put: %v, %v", changed, err)
+		w, err := s.Put(t.Context(), agent.Token{Secret: agent.NewSecret(text)})
+		if err != nil || !w.Changed {
+			t.Fatalf("Put: %v, %v", w.Changed, err)
 		}
 		content, err := os.ReadFile(path)
 		if err != nil || string(content) != text+"\n" {

@@ -36,8 +36,9 @@ func TestATokenTooLargeForXRootDIsToldOnce(t *testing.T) {
 	s := fine(t, pathLine(path))
 	s.forStorage = true
 	for _, c := range []struct{ size, told int }{{8191, 0}, {8192, 1}, {8193, 0}} {
-		put(t, s, token(strings.Repeat("x", c.size), time.Hour), true)
-		if w := s.Warnings(); len(w) != c.told || c.told > 0 && !strings.Contains(w[0], path+": the token has 8193 bytes") {
+		written, err := s.Put(t.Context(), token(strings.Repeat("x", c.size), time.Hour))
+		must(t, err)
+		if w := written.Warnings; len(w) != c.told || c.told > 0 && !strings.Contains(w[0], path+": the token has 8193 bytes") {
 			t.Errorf("a token of %d bytes gives the warnings %q", c.size, w)
 		}
 	}

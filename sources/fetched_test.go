@@ -185,11 +185,11 @@ type recordingSink struct {
 	all []string
 }
 
-func (s *recordingSink) Put(_ context.Context, t agent.Token) (bool, error) {
+func (s *recordingSink) Put(_ context.Context, t agent.Token) (agent.Written, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.all = append(s.all, t.Secret.Reveal())
-	return true, nil
+	return agent.Written{Changed: true}, nil
 }
 
 func (s *recordingSink) put() []string {

@@ -61,8 +61,10 @@ type fakeSink struct {
 	req    agent.Request
 }
 
-func (s *fakeSink) Put(context.Context, agent.Token) (bool, error) { return true, nil }
-func (s *fakeSink) Path() string                                   { return s.File }
+func (s *fakeSink) Put(context.Context, agent.Token) (agent.Written, error) {
+	return agent.Written{Changed: true}, nil
+}
+func (s *fakeSink) Path() string { return s.File }
 
 // fakes are the kinds of the tests; key is the signing key of every source.
 func fakes(key string) Kinds {

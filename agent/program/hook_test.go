@@ -20,7 +20,7 @@ import (
 type nothing struct{}
 
 func (nothing) Issue(context.Context, agent.Request) (agent.Token, error) { return agent.Token{}, nil }
-func (nothing) Put(context.Context, agent.Token) (bool, error)            { return false, nil }
+func (nothing) Put(context.Context, agent.Token) (agent.Written, error)   { return agent.Written{}, nil }
 
 // decode decodes a hook block with these lines.
 func decode(t *testing.T, definitions bool, lines ...string) (hooks.Hook, config.Faults) {

@@ -175,7 +175,9 @@ token "late" {
 // A shelf is a sink that takes everything.
 type shelf struct{}
 
-func (shelf) Put(context.Context, agent.Token) (bool, error) { return true, nil }
+func (shelf) Put(context.Context, agent.Token) (agent.Written, error) {
+	return agent.Written{Changed: true}, nil
+}
 
 func TestTheWatchdogIsFedWhileTheLoopGoesRound(t *testing.T) {
 	t.Parallel()

@@ -60,8 +60,8 @@ type drawer struct {
 	err  error
 }
 
-func (drawer) Put(context.Context, agent.Token) (bool, error) { return false, nil }
-func (drawer) Path() string                                   { return "/t" }
+func (drawer) Put(context.Context, agent.Token) (agent.Written, error) { return agent.Written{}, nil }
+func (drawer) Path() string                                            { return "/t" }
 func (d drawer) Read(context.Context) (agent.Secret, error) {
 	return agent.NewSecret(d.text), d.err
 }

@@ -121,7 +121,9 @@ func (r remote) Issue(ctx context.Context, req agent.Request) (agent.Token, erro
 // A shelf is a sink that takes everything.
 type shelf struct{}
 
-func (shelf) Put(context.Context, agent.Token) (bool, error) { return true, nil }
+func (shelf) Put(context.Context, agent.Token) (agent.Written, error) {
+	return agent.Written{Changed: true}, nil
+}
 
 // keepFresh runs an Agent over tokens of the Server for that long.
 func keepFresh(ctx context.Context, s *Server, verify func() bool, tokens int, length time.Duration) {
