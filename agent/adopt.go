@@ -9,7 +9,7 @@ func (a *Agent) recall(e *entry, recalled map[string]Record) {
 	same := !e.copies() // what is copied is read anew
 	for _, d := range e.sinks() {
 		k, known := recalled[d.Path]
-		if _, can := d.sink.(Keeper); !known || !can {
+		if !known || d.store == nil {
 			same = false
 			continue
 		}

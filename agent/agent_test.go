@@ -3,9 +3,11 @@ package agent
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"slices"
 	"strings"
 	"sync"
@@ -83,6 +85,14 @@ func (s *fakeSink) Look(context.Context) (string, error) {
 	s.looks++
 	return s.difference, nil
 }
+
+func (s *fakeSink) Read(context.Context) (Secret, error) { return Secret{}, fs.ErrNotExist }
+
+func (s *fakeSink) Adopt(context.Context, json.RawMessage) (string, error) {
+	return "it is another", nil
+}
+
+func (s *fakeSink) Remove(context.Context) error { return nil }
 
 func (s *fakeSink) set(f func()) { s.mu.Lock(); defer s.mu.Unlock(); f() }
 

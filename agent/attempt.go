@@ -141,8 +141,7 @@ func (d *duty) hasExpired(now time.Time) bool {
 
 // removesExpired reports whether a token that expires in the sink is taken away.
 func (d *duty) removesExpired() bool {
-	_, can := d.sink.(Remover)
-	return can && d.entry.RemoveExpired && !d.entry.idle && !d.orphan
+	return d.store != nil && d.entry.RemoveExpired && !d.entry.idle && !d.orphan
 }
 
 func (a *Agent) askNow(d *duty) func() outcome {
@@ -172,38 +171,35 @@ func (a *Agent) put(d *duty) func(context.Context) outcome {
 func (a *Agent) look(d *duty) func(context.Context) outcome {
 	r := a.readersOf(d)
 	return func(ctx context.Context) (o outcome) {
-		o.difference, o.err = d.sink.(Looker).Look(ctx)
+		o.difference, o.err = d.store.Look(ctx)
 		o.lost = o.difference != "" && !r.find(ctx)
 		return o
 	}
 }
 
 func (d *duty) adopt(ctx context.Context) (o outcome) {
-	o.difference, o.err = d.sink.(Keeper).Adopt(ctx, d.record.Mark)
+	o.difference, o.err = d.store.Adopt(ctx, d.record.Mark)
 	return o
 }
 
 // takeAway removes the file if it still is the one that was put.
 func (d *duty) takeAway(ctx context.Context) (o outcome) {
-	if l, ok := d.sink.(Looker); ok {
-		if o.difference, _ = l.Look(ctx); o.difference != "" {
-			return o
-		}
+	if o.difference, _ = d.store.Look(ctx); o.difference == "" {
+		o.err = d.store.Remove(ctx)
 	}
-	o.err = d.sink.(Remover).Remove(ctx)
 	return o
 }
 
 // readers are those who look for a token in a sink.
 type readers struct {
-	sink   Sink
+	store  Store  // nil: nobody can tell
 	token  Secret // what they should find; the zero Secret: any that is acceptable
 	decode func(Secret) (Token, error)
 	now    time.Time
 }
 
 func (a *Agent) readersOf(d *duty) readers {
-	r := readers{sink: d.sink, decode: d.entry.Decode, now: a.now}
+	r := readers{store: d.store, decode: d.entry.Decode, now: a.now}
 	if d.doing == looking {
 		r.token = d.entry.token.Secret
 	}
@@ -212,11 +208,10 @@ func (a *Agent) readersOf(d *duty) readers {
 
 // find reports whether they find it, whoever put it there.
 func (r readers) find(ctx context.Context) bool {
-	s, ok := r.sink.(Reader)
-	if !ok {
+	if r.store == nil {
 		return false
 	}
-	text, err := s.Read(ctx)
+	text, err := r.store.Read(ctx)
 	if err != nil {
 		return false
 	}

@@ -9,7 +9,10 @@ import (
 
 // instant is a source and a sink that take no time, so that what is measured
 // is the scheduler.
-type instant struct{ path string }
+type instant struct {
+	Store // for what nobody asks of it
+	path  string
+}
 
 var instantSecret = NewSecret("token")
 
@@ -23,8 +26,8 @@ func (i instant) Path() string                                { return i.path }
 
 func instants(n int) (r []Renewer) {
 	for i := range n {
-		s := instant{fmt.Sprintf("/t/%d/x", i%100)}
-		r = append(r, Renewer{Name: fmt.Sprint(i), Source: s, Sinks: []Sink{instant{fmt.Sprintf("/t/%d/%d", i%100, i)}}})
+		s := instant{path: fmt.Sprintf("/t/%d/x", i%100)}
+		r = append(r, Renewer{Name: fmt.Sprint(i), Source: s, Sinks: []Sink{instant{path: fmt.Sprintf("/t/%d/%d", i%100, i)}}})
 	}
 	return r
 }

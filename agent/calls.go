@@ -197,10 +197,8 @@ func (a *Agent) Touched(ctx context.Context, path string) {
 		case d == nil || !d.Running() && (d.owed || d.inPlace.IsZero()):
 		case d.Running():
 			d.touched = true
-		default:
-			if _, ok := d.sink.(Looker); ok {
-				a.schedule(d, later(a.now, d.Began.Add(betweenTouches)))
-			}
+		case d.store != nil:
+			a.schedule(d, later(a.now, d.Began.Add(betweenTouches)))
 		}
 	})
 }

@@ -31,7 +31,8 @@ func (e *entry) sinks() []*duty { return e.duties[1:] }
 type duty struct {
 	queue.Job
 	entry *entry
-	sink  Sink // nil: to ask the source
+	sink  Sink  // nil: to ask the source
+	store Store // the sink again; nil: it cannot be looked at
 
 	asked  bool  // a person, a new definition or a new key wants it now, and takes whatever comes
 	forced bool  // the attempt that runs, or the failed one before it, was asked for
@@ -60,6 +61,7 @@ func newDuty(e *entry, s Sink, path string) *duty {
 	d.Value, d.Path, d.Limit = d, path, askLimit+hangGrace
 	if s != nil {
 		d.Limit = sinkLimit + hangGrace
+		d.store, _ = s.(Store)
 	}
 	return d
 }
@@ -214,7 +216,7 @@ func (a *Agent) lookLater(d *duty) {
 		a.schedule(d, a.now)
 		return
 	}
-	if _, ok := d.sink.(Looker); !ok || d.inPlace.IsZero() && !d.orphan {
+	if d.store == nil || d.inPlace.IsZero() && !d.orphan {
 		return
 	}
 	a.lookSlot = later(a.lookSlot.Add(lookSpacing), a.now.Add(betweenLooks))

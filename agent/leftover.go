@@ -7,7 +7,7 @@ import (
 )
 
 // orphanOf is the duty for the file of a definition that went while no agent ran.
-func orphanOf(k Record, s Sink) *duty {
+func orphanOf(k Record, s Store) *duty {
 	e := &entry{Renewer: Renewer{Name: k.Token, DeleteRemoved: k.Delete}, gone: true}
 	d := newDuty(e, s, k.Path)
 	d.record, d.recalled = k, true
@@ -18,12 +18,10 @@ func orphanOf(k Record, s Sink) *duty {
 // orphan takes on a file that no definition has any more: to remove it if that
 // is wanted, else to know of it for as long as it lies there.
 func (a *Agent) orphan(d *duty) {
-	_, keeper := d.sink.(Keeper)
-	if _, looker := d.sink.(Looker); !looker || !keeper || d.Path == "" {
+	if d.store == nil || d.Path == "" {
 		return
 	}
-	_, remover := d.sink.(Remover)
-	d.orphan, d.owed, d.remove = true, false, d.entry.DeleteRemoved && remover
+	d.orphan, d.owed, d.remove = true, false, d.entry.DeleteRemoved
 	d.Queue = a.sinkQueue(d.sink, d.entry)
 	a.orphans[d.Path] = d
 	a.schedule(d, a.now)

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"slices"
@@ -31,25 +30,10 @@ type Records interface {
 	Check() bool
 	// Warnings are what was found since the last call.
 	Warnings() []string
-	// Orphan is a sink for a file that no definition has any more; nil when
-	// nothing can be said of it.
-	Orphan(Record) Sink
+	// Orphan is the sink of what no definition has any more; nil when nothing can
+	// be said of it.
+	Orphan(Record) Store
 	Debts
-}
-
-// A Keeper is a sink that knows its file again after a restart.
-type Keeper interface {
-	Sink
-	// Adopt takes the file of that mark for one that this sink has put, and
-	// says what differs, as Look does; then it is not taken.
-	Adopt(ctx context.Context, mark json.RawMessage) (difference string, err error)
-}
-
-// A Remover is a sink that can take its file away again. It leaves alone a file
-// that is not as it was put.
-type Remover interface {
-	Sink
-	Remove(ctx context.Context) error
 }
 
 const (

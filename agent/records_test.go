@@ -138,7 +138,7 @@ func (r *fakeRecords) wait(ctx context.Context) error {
 		return ctx.Err()
 	}
 }
-func (r *fakeRecords) Orphan(k Record) Sink {
+func (r *fakeRecords) Orphan(k Record) Store {
 	return &diskSink{disk: r.disk, path: k.Path, stubborn: r.stubborn}
 }
 

@@ -110,8 +110,7 @@ func (a *Agent) newEntry(n Renewer, old *entry) *entry {
 // sees to it while there is no new token.
 func (a *Agent) succeed(d, was *duty) {
 	d.inPlace, d.record, d.lost = was.inPlace, was.record, was.lost
-	_, keeper := d.sink.(Keeper)
-	if d.recalled = keeper && d.record.Mark != nil; d.recalled {
+	if d.recalled = d.store != nil && d.record.Mark != nil; d.recalled {
 		a.schedule(d, a.now)
 	}
 }

@@ -80,7 +80,7 @@ type Sink interface {
 type Written struct {
 	Changed  bool            // what lies there is not what lay there before
 	Warnings []string        // what is not as it should be, but did not stop it; each is told once
-	Mark     json.RawMessage // for a [Keeper], to know after a restart what was put; without a secret
+	Mark     json.RawMessage // for [Store.Adopt], to know after a restart what was put; without a secret; nil: nothing is remembered
 }
 
 // A Located sink writes a file and names it by its absolute path. The sinks of
@@ -90,18 +90,21 @@ type Located interface {
 	Path() string
 }
 
-// A Looker is a sink that can tell cheaply, without reading, whether the token
-// still lies there as Put left it.
-type Looker interface {
+// A Store is a sink that what was put stays in, where it can be looked at. The
+// Agent puts the token there again when somebody has changed it, goes on with what
+// an earlier process has put there, and can take it away.
+type Store interface {
 	Sink
-	// Look says in a few words what differs ("it is gone", "its mode is 0644,
-	// not 0600"); "" when nothing does. An error means that it could not look.
+	// Look tells cheaply, without reading, in a few words what differs from what
+	// was put ("it is gone", "its mode is 0644, not 0600"); "" when nothing does. An
+	// error means that it could not look.
 	Look(ctx context.Context) (difference string, err error)
-}
-
-// A Reader is a sink that can read back the text of the token that lies there,
-// whoever put it. The error of a file that is not there is fs.ErrNotExist.
-type Reader interface {
-	Sink
+	// Read returns the text of the token that lies there, whoever put it. The error
+	// where nothing lies is fs.ErrNotExist.
 	Read(ctx context.Context) (Secret, error)
+	// Adopt takes what lies there for what an earlier process has put, if it is what
+	// the mark tells. Else it says what differs, as Look does.
+	Adopt(ctx context.Context, mark json.RawMessage) (difference string, err error)
+	// Remove takes away what was put. What somebody else has put there stays.
+	Remove(ctx context.Context) error
 }

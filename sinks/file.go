@@ -36,7 +36,7 @@ type fileBlock struct {
 	CreateDir bool        `hcl:"create_dir,optional"`
 }
 
-// file is the sink of a fileBlock. It is a Located, Looker, Reader, Keeper, Remover and config.CondorFile as well.
+// file is the sink of a fileBlock. It is an agent.Store, an agent.Located and a config.CondorFile.
 type file struct {
 	path      string
 	safe      *safefile.File

@@ -16,7 +16,7 @@ import (
 
 // Orphan is the sink of a file that was put by a definition which is no more,
 // to look at it and to remove it; nil when the record's Mark is none of ours.
-func Orphan(r agent.Record) agent.Sink {
+func Orphan(r agent.Record) agent.Store {
 	var mark safefile.Record
 	if json.Unmarshal(r.Mark, &mark) != nil || !filepath.IsAbs(r.Path) || safefile.CheckName(filepath.Base(r.Path)) != "" {
 		return nil

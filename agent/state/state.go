@@ -39,7 +39,7 @@ const (
 type State struct {
 	// Orphans makes the sink of a file that no definition has any more; see
 	// [agent.Records]. It may be nil.
-	Orphans func(agent.Record) agent.Sink
+	Orphans func(agent.Record) agent.Store
 
 	dir      string
 	home     *Home // whose folder it is, by Claim; nil: not known
@@ -209,7 +209,7 @@ func (s *State) DigestKey() []byte { return s.key }
 func (s *State) Recall() []agent.Record { return s.records }
 
 // Orphan is what Orphans makes of the record.
-func (s *State) Orphan(r agent.Record) agent.Sink {
+func (s *State) Orphan(r agent.Record) agent.Store {
 	if s.Orphans == nil {
 		return nil
 	}

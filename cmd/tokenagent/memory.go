@@ -226,7 +226,7 @@ func (r recalled) leftovers(ctx context.Context, renewers []agent.Renewer) (all 
 		if known[path] {
 			continue
 		}
-		if s, ok := sinks.Orphan(record).(agent.Keeper); ok && liesThere(ctx, s, record) {
+		if s := sinks.Orphan(record); s != nil && liesThere(ctx, s, record) {
 			all = append(all, agent.Leftover{Token: record.Token, Path: path})
 		}
 	}
@@ -234,7 +234,7 @@ func (r recalled) leftovers(ctx context.Context, renewers []agent.Renewer) (all 
 	return all
 }
 
-func liesThere(ctx context.Context, s agent.Keeper, r agent.Record) bool {
+func liesThere(ctx context.Context, s agent.Store, r agent.Record) bool {
 	difference, err := s.Adopt(ctx, r.Mark)
 	return err == nil && difference == ""
 }
@@ -245,13 +245,13 @@ func (r recalled) renewal(ctx context.Context, renewer agent.Renewer) time.Time 
 	var token agent.Token
 	for i, s := range renewer.Sinks {
 		l, located := s.(agent.Located)
-		k, keeper := s.(agent.Keeper)
-		if !located || !keeper {
+		store, ok := s.(agent.Store)
+		if !located || !ok {
 			return time.Time{}
 		}
 		record, known := r[l.Path()]
 		one := agent.Token{Issued: record.Issued, Expires: record.Expires}
-		if !known || record.Digest != renewer.Digest || i > 0 && one != token || !liesThere(ctx, k, record) {
+		if !known || record.Digest != renewer.Digest || i > 0 && one != token || !liesThere(ctx, store, record) {
 			return time.Time{}
 		}
 		token = one

@@ -201,11 +201,11 @@ func inFile(ctx context.Context, s agent.Sink) agent.SinkStatus {
 	if l, ok := s.(agent.Located); ok {
 		one.Path = l.Path()
 	}
-	reader, ok := s.(agent.Reader)
+	store, ok := s.(agent.Store)
 	if !ok {
 		return one
 	}
-	text, err := reader.Read(ctx)
+	text, err := store.Read(ctx)
 	if errors.Is(err, fs.ErrNotExist) {
 		return one
 	}

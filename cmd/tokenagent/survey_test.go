@@ -56,8 +56,9 @@ func TestAFailingHookNamesItsProgramOnce(t *testing.T) {
 
 // A drawer is a sink that only can be read.
 type drawer struct {
-	text string
-	err  error
+	agent.Store // for what nobody asks of it
+	text        string
+	err         error
 }
 
 func (drawer) Put(context.Context, agent.Token) (agent.Written, error) { return agent.Written{}, nil }
