@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"compress/gzip"
 	"crypto/tls"
 	"crypto/x509"
@@ -41,7 +42,7 @@ var awkward = map[string]awkwardness{
 	"slow-body":      {transient, "no complete answer in time", answering(slowly)},
 	"reset":          {transient, "the connection ended before the answer was complete", answering(resetting)},
 	"10-GB":          {transient, "larger than 1048576 bytes", answering(endlessly)},
-	"gzip-bomb":      {transient, "compressed", answering(bombing)},
+	"gzip-bomb":      {transient, "compressed", bombing},
 	"HTML":           {transient, "an HTML page", saying("text/html", "<html>sign in")},
 	"204":            {transient, "status 204", answering(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })},
 	"array":          {transient, "no JSON object", sayingJSON(`[{"access_token":"a","token_type":"Bearer","expires_in":3600}]`)},
@@ -245,13 +246,19 @@ func endlessly(w http.ResponseWriter, _ *http.Request) {
 	}
 }
 
-func bombing(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Content-Encoding", "gzip")
-	w.(http.Flusher).Flush() // a megabyte of zeros makes a kilobyte, and a busy machine is slow at it
-	z := gzip.NewWriter(w)
-	for range 1 << 6 {
-		_, _ = z.Write(make([]byte, 1<<20))
+// bombing answers with 64 MiB of zeros in 64 KiB, which are compressed beforehand: a
+// busy machine is slow at it.
+func bombing(t *testing.T, i *issuertest.Issuer) {
+	var bomb bytes.Buffer
+	z := gzip.NewWriter(&bomb)
+	for range 64 {
+		_, err := z.Write(make([]byte, 1<<20))
+		check(t, err)
 	}
-	_ = z.Close()
+	check(t, z.Close())
+	answering(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Content-Encoding", "gzip")
+		_, _ = w.Write(bomb.Bytes())
+	})(t, i)
 }
