@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -20,12 +21,13 @@ type Kinds struct {
 	Hook    HookDecoder // there is but one kind; nil: hook blocks are unknown
 }
 
-// A SourceDecoder makes the source that a block describes. Its Source is nil
-// after a fault that leaves nothing to check the tokens against.
+// A SourceDecoder makes the source that a block describes. After a fault it still
+// returns what it can, so that the tokens of the source are checked in the same run;
+// such a source is never asked for a token.
 type SourceDecoder func(b *Block) Source
 
 // A SinkDecoder makes the sink that a block describes, for the token of that
-// name (as in agent.Renewer) and what it asks for; nil after a fault.
+// name (as in agent.Renewer) and what it asks for. After a fault it may return nil.
 type SinkDecoder func(b *Block, token string, req agent.Request) agent.Sink
 
 // A HookDecoder makes the hook that a block describes, for that event; false
@@ -70,6 +72,9 @@ type Block struct {
 	name     string
 	instance *instance // nil outside of a token with for_each
 	wrong    []string  // attributes with an error
+	unread   []string  // attributes that have no value because of an error
+	strange  bool      // it has attributes or blocks that are not known
+	faulty   bool      // an error was reported of it, at an attribute or not
 }
 
 // Name is the name of a source as its second label gives it, or the name of the
@@ -195,20 +200,35 @@ func (b *Block) Has(attr string) bool {
 
 // Fault reports an error at the value of the attribute, or at the header of the
 // block where attr is "" or not set. The summary says in a few words what is
-// wrong, the detail what is allowed or what to do.
+// wrong, the detail what is allowed or what to do. It is not shown where Decode has
+// found no value of the attribute, and reported that.
 func (b *Block) Fault(attr, summary, detail string) {
-	b.wrong = append(b.wrong, attr)
+	if slices.Contains(b.unread, attr) {
+		return // what is said of a value that there is not follows from why there is none
+	}
+	b.wrong, b.faulty = append(b.wrong, attr), true
 	b.report(severityError, b.place(attr), summary, detail)
 }
 
 // Warn reports what is not wrong but surely not meant, like Fault.
 func (b *Block) Warn(attr, summary, detail string) {
+	if slices.Contains(b.unread, attr) {
+		return
+	}
 	b.report(severityWarning, b.place(attr), summary, detail)
 }
 
 func (b *Block) report(severity string, at hcl.Range, summary, detail string) {
 	b.load.found = append(b.load.found, finding{severity, at, summary, detail, b.instance})
 }
+
+// Wrong reports whether an error was reported at the attribute.
+func (b *Block) Wrong(attr string) bool {
+	return slices.Contains(b.wrong, attr) || slices.Contains(b.unread, attr)
+}
+
+// Faulty reports whether an error was reported of the block.
+func (b *Block) Faulty() bool { return b.faulty }
 
 // place is where a fault of the attribute is shown.
 func (b *Block) place(attr string) hcl.Range {

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"reflect"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -23,7 +24,7 @@ func (l *loading) declare() {
 		}
 	}
 	l.resolveAll()
-	if len(l.tokenOrder) == 0 && !l.incomplete {
+	if len(l.tokenOrder) == 0 && !l.lost.tokens {
 		l.fault(l.wholeConfiguration(), "no token block", `at least one is wanted: token "NAME" { source = …, sink "file" { … } }`)
 	}
 }
@@ -39,52 +40,63 @@ func (l *loading) wholeConfiguration() hcl.Range {
 // topLevel are the blocks outside of any other, each with what its labels are.
 var topLevel = map[string][]string{"agent": {}, "locals": {}, "source": {"KIND", "NAME"}, "token": {"NAME"}}
 
+var blockKinds = []string{"agent", "locals", "source", "token"}
+
 func (l *loading) declareBlock(s *stanza) {
 	labels, known := topLevel[s.kind]
 	if !known {
+		near := nearest(s.kind, blockKinds)
 		hint := "blocks are agent, locals, source and token"
-		if near := nearest(s.kind, []string{"agent", "locals", "source", "token"}); near != "" {
+		if near != "" {
 			hint = "did you mean " + near + "?"
 		}
 		l.fault(s.header, "unknown block "+s.kind, hint)
-		return
-	}
-	if !l.labelled(s, labels...) {
-		return
-	}
-	switch s.kind {
-	case "agent":
-		if l.agentBlock != nil {
-			l.again(s.header, "a second agent block", l.agentBlock.header)
+		if near == "" {
 			return
 		}
-		l.agentBlock = s
+		s.kind, labels = near, topLevel[near] // so that what else is wrong with it is found
+	}
+	proper := l.labelled(s, labels...)
+	switch s.kind {
+	case "agent":
+		if len(l.agents) > 0 {
+			l.again(s.header, "a second agent block", l.agents[0].header)
+		}
+		l.agents = append(l.agents, s)
 	case "locals":
 		l.declareLocals(s)
 	case "source":
-		l.declareSource(s)
+		l.declareSource(s, proper)
 	case "token":
-		l.declareToken(s)
+		l.declareToken(s, proper)
 	}
 }
 
-// labelled reports whether the block has these labels, and proper ones.
+// labelled reports whether the block has these labels, and proper ones. In the place
+// of those that it has not it gets stand-ins.
 func (l *loading) labelled(s *stanza, labels ...string) bool {
+	if s.improper {
+		return false
+	}
 	if len(s.labels) != len(labels) {
 		form := s.kind
 		for _, label := range labels {
 			form += ` "` + label + `"`
 		}
 		l.fault(s.header, fmt.Sprintf("%s with %d labels", s.kind, len(s.labels)), "write "+form+" { … }")
-		return false
+		s.improper = true
 	}
-	for i, label := range s.labels {
-		if !isName(label) {
+	for i := range labels {
+		switch {
+		case i >= len(s.labels):
+			s.labels, s.labelAt = append(s.labels, standIn), append(s.labelAt, s.header)
+		case !isName(s.labels[i]):
 			l.fault(s.labelAt[i], "not a name", fmt.Sprintf("names and kinds have 1 to %d printable characters", mostName))
-			return false
+			s.labels[i], s.improper = standIn, true
 		}
 	}
-	return true
+	s.labels = s.labels[:len(labels)]
+	return !s.improper
 }
 
 // isName reports whether the text can name a source, or an instance.
@@ -117,29 +129,38 @@ func (l *loading) declareLocals(s *stanza) {
 	}
 }
 
-func (l *loading) declareSource(s *stanza) {
-	name := sourceName{s.labels[0], s.labels[1]}
-	if first := l.sources[name]; first != nil {
-		l.again(s.labelAt[1], name.String()+" is defined twice", first.stanza.header)
+func (l *loading) declareSource(s *stanza, proper bool) {
+	if proper {
+		s.labels[0] = l.sourceKind(s)
+	}
+	n := &source{name: sourceName{s.labels[0], s.labels[1]}, stanza: s}
+	l.sourceOrder = append(l.sourceOrder, n)
+	if !proper {
+		l.lost.sources = true // what refers to it cannot be found
 		return
 	}
-	n := &source{name: name, stanza: s}
-	l.sources[name] = n
-	l.sourceOrder = append(l.sourceOrder, n)
+	if first := l.sources[n.name]; first != nil {
+		l.again(s.labelAt[1], n.name.String()+" is defined twice", first.stanza.header)
+		s.spare = true
+		return
+	}
+	l.sources[n.name] = n
 }
 
-func (l *loading) declareToken(s *stanza) {
-	name := s.labels[0]
-	if strings.ContainsFunc(name, notInTokenName) {
-		l.fault(s.labelAt[0], "not a name for a token", "it is made of letters, digits and - _ . @, so that it can be typed in commands")
-		return
-	}
-	if first := l.tokens[name]; first != nil {
-		l.again(s.labelAt[0], fmt.Sprintf("token %q is defined twice", name), first.header)
-		return
-	}
-	l.tokens[name] = s
+func (l *loading) declareToken(s *stanza, proper bool) {
 	l.tokenOrder = append(l.tokenOrder, s)
+	l.correct(s, fieldNames(l.fieldsOf(reflect.TypeFor[tokenText]())), l.inToken())
+	name := s.labels[0]
+	switch first := l.tokens[name]; {
+	case !proper: // which has been said
+	case strings.ContainsFunc(name, notInTokenName):
+		l.fault(s.labelAt[0], "not a name for a token", "it is made of letters, digits and - _ . @, so that it can be typed in commands")
+	case first != nil:
+		l.again(s.labelAt[0], fmt.Sprintf("token %q is defined twice", name), first.header)
+		s.spare = true
+	default:
+		l.tokens[name] = s
+	}
 }
 
 func notInTokenName(r rune) bool {

@@ -23,7 +23,9 @@ import (
 //	KeyID   string   `hcl:"key_id,optional"`    // left as it is when not set
 //
 // Fields without a tag are left alone; those of an embedded struct belong to the
-// struct itself.
+// struct itself. An attribute that is missing or wrong leaves its field as it is, so
+// that a decoder can go on and find what else is wrong with the block; only a map
+// gets the elements that are right.
 //
 // The types of fields are string, bool, int, float64, []string, map[string]any
 // (of string, bool, int64, float64, []any and map[string]any), time.Duration
@@ -36,12 +38,13 @@ func (b *Block) Decode(into any) bool { return b.decode(into) }
 func (b *Block) decode(into any, blocks ...string) bool {
 	target := reflect.ValueOf(into).Elem()
 	fields := b.load.fieldsOf(target.Type())
-	meant, ok := b.refuseUnknown(fields, blocks)
-	b.wrong = append(b.wrong, meant...)
+	meant, ok := b.load.correct(b.stanza, fieldNames(fields), blocks)
+	b.strange = !ok
+	b.faulty = b.faulty || !ok
+	b.unread = append(b.unread, meant...)
 	for _, f := range fields {
 		if !slices.Contains(meant, f.name) && !b.decodeField(f, target.FieldByIndex(f.index)) {
-			b.wrong = append(b.wrong, f.name)
-			ok = false
+			b.faulty, ok = true, false
 		}
 	}
 	return ok
@@ -74,35 +77,46 @@ func (l *loading) fieldsOf(t reflect.Type) []field {
 	return fields
 }
 
-// refuseUnknown reports attributes and blocks that nobody asks for; meant are
-// the names that they probably are, which so need not be called missing.
-func (b *Block) refuseUnknown(fields []field, blocks []string) (meant []string, ok bool) {
-	known := func(name string) bool {
-		return slices.ContainsFunc(fields, func(f field) bool { return f.name == name })
-	}
+// correct reports attributes and blocks that nobody asks for. One that is like
+// another is read as that from then on, so that what else is wrong with it is found
+// in the same run. meant are the attributes that are written as blocks, which so
+// need not be called missing.
+func (l *loading) correct(s *stanza, attrs, blocks []string) (meant []string, ok bool) {
 	ok = true
-	refuse := func(at hcl.Range, what, name string) {
-		near, hint := b.unknownHint(name, fieldNames(fields), blocks)
-		b.report(severityError, at, "unknown "+what+" "+name, hint)
-		meant, ok = append(meant, near), false
+	refuse := func(at hcl.Range, what, name string) (near string) {
+		near, hint := s.unknownHint(name, attrs, blocks)
+		l.fault(at, "unknown "+what+" "+name, hint)
+		ok = false
+		return near
 	}
-	for _, a := range b.stanza.attributes {
-		if !known(a.name) {
-			refuse(a.nameRange, "attribute", a.name)
-			b.load.forget(a.expr.Range())
+	for _, a := range s.attributes {
+		if slices.Contains(attrs, a.name) {
+			continue
+		}
+		near := refuse(a.nameRange, "attribute", a.name)
+		if slices.Contains(attrs, near) && s.attribute(near) == nil {
+			a.name = near
+		} else {
+			l.forget(a.expr.Range())
 		}
 	}
-	for _, inner := range b.stanza.blocks {
-		if !slices.Contains(blocks, inner.kind) {
-			refuse(inner.header, "block", inner.kind)
+	for _, inner := range s.blocks {
+		if slices.Contains(blocks, inner.kind) {
+			continue
+		}
+		near := refuse(inner.header, "block", inner.kind)
+		if slices.Contains(blocks, near) {
+			inner.kind = near
+		} else if s.attribute(near) == nil {
+			meant = append(meant, near)
 		}
 	}
-	return slices.DeleteFunc(meant, b.Has), ok
+	return meant, ok
 }
 
 // unknownHint says what stands in the block that the unknown name stands in,
 // and which of it is most like that name.
-func (b *Block) unknownHint(name string, attrs, blocks []string) (near, hint string) {
+func (s *stanza) unknownHint(name string, attrs, blocks []string) (near, hint string) {
 	switch {
 	case slices.Contains(blocks, name):
 		return name, fmt.Sprintf("%s is a block here; write %s { … } without an equals sign", name, name)
@@ -112,7 +126,7 @@ func (b *Block) unknownHint(name string, attrs, blocks []string) (near, hint str
 	if near := nearest(name, slices.Concat(attrs, blocks)); near != "" {
 		return near, fmt.Sprintf("did you mean %s?", near)
 	}
-	hint = "a " + b.stanza.kind + " block has " + strings.Join(attrs, ", ")
+	hint = "a " + s.kind + " block has " + strings.Join(attrs, ", ")
 	if len(blocks) > 0 {
 		hint += ", and the blocks " + strings.Join(blocks, ", ")
 	}
@@ -130,30 +144,41 @@ func fieldNames(fields []field) []string {
 // decodeField sets one field from its attribute, if that is set.
 func (b *Block) decodeField(f field, target reflect.Value) bool {
 	v, set := b.value(f.name)
-	if !set || v.IsNull() {
-		if !f.optional {
-			b.report(severityError, b.stanza.header, fmt.Sprintf("missing attribute %s", f.name),
-				fmt.Sprintf("write %s = %s in this block", f.name, example(f)))
-		}
-		return f.optional
+	switch {
+	case set && !v.IsNull() && v.IsKnown():
+		return b.convert(f, v, target)
+	case set && !v.IsNull(): // why has been said where the value comes from
+	case f.optional:
+		return true
+	default:
+		b.report(severityError, b.stanza.header, fmt.Sprintf("missing attribute %s", f.name),
+			fmt.Sprintf("write %s = %s in this block", f.name, example(f)))
 	}
-	if !v.IsKnown() {
-		return false // why has been said where the value comes from
-	}
+	b.unread = append(b.unread, f.name)
+	return false
+}
+
+// convert sets one field to the value of its attribute.
+func (b *Block) convert(f field, v cty.Value, target reflect.Value) bool {
+	fresh := reflect.New(f.kind)
 	c := conversion{name: f.name, expr: b.stanza.attribute(f.name).expr, path: f.path}
-	c.into(target.Addr().Interface(), v)
-	if c.wrong == nil && f.path {
+	c.into(fresh.Interface(), v)
+	if len(c.wrong) == 0 && f.path {
 		c.wrong = b.keyInPath(f.name, v.AsString())
 	}
-	if c.wrong == nil {
-		return true
+	if len(c.wrong) == 0 || f.kind.Kind() == reflect.Map {
+		target.Set(fresh.Elem())
+	} else {
+		b.unread = append(b.unread, f.name)
 	}
-	at := c.wrong.at
-	if at.Empty() {
-		at = b.place(f.name)
+	for _, w := range c.wrong {
+		if w.at.Empty() {
+			w.at = b.place(f.name)
+		}
+		b.wrong = append(b.wrong, f.name)
+		b.report(severityError, w.at, w.summary, w.detail)
 	}
-	b.report(severityError, at, c.wrong.summary, c.wrong.detail)
-	return false
+	return len(c.wrong) == 0
 }
 
 // example is how a value of the field may look.
@@ -186,13 +211,12 @@ type misfit struct {
 	summary, detail string
 }
 
-// A conversion is one of an attribute's value into a Go value; wrong is its
-// first misfit.
+// A conversion is one of an attribute's value into a Go value.
 type conversion struct {
 	name  string
 	expr  hclsyntax.Expression
 	path  bool
-	wrong *misfit
+	wrong []misfit
 }
 
 func (c *conversion) into(target any, v cty.Value) {
@@ -236,9 +260,7 @@ func (c *conversion) is(v cty.Value, t cty.Type, wanted string) bool {
 }
 
 func (c *conversion) fail(at hcl.Range, summary, detail string) {
-	if c.wrong == nil {
-		c.wrong = &misfit{at, summary, detail}
-	}
+	c.wrong = append(c.wrong, misfit{at, summary, detail})
 }
 
 func (c *conversion) text(v cty.Value) string {
@@ -321,17 +343,16 @@ func (c *conversion) object(v cty.Value) map[string]any {
 			fmt.Sprintf(`%s is an object such as { name = "value" }, and this is %s`, c.name, describe(v.Type())))
 		return nil
 	}
-	if key, at := secondKey(c.expr); key != "" {
+	for key, at := range repeated(c.expr) {
 		c.fail(at, fmt.Sprintf("%s has %s twice", c.name, key), "every name stands in an object once")
 	}
-	object, err := plain(v)
-	if err != nil {
+	object, wrong := plainObject(v)
+	for _, w := range wrong {
 		at := hcl.Range{}
-		if item := itemOf(c.expr, err.(*plainError).key()); item != nil {
+		if item := itemOf(c.expr, w.path[0]); item != nil {
 			at = item.Range()
 		}
-		c.fail(at, "wrong value in "+c.name, err.Error())
-		return nil
+		c.fail(at, "wrong value in "+c.name, w.Error())
 	}
-	return object.(map[string]any)
+	return object
 }

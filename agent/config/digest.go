@@ -61,7 +61,7 @@ func (d *digest) block(b *Block, except ...string) {
 		if slices.Contains(except, a.name) || !v.IsKnown() || v.IsNull() {
 			continue
 		}
-		if p, err := plain(v); err == nil {
+		if p, wrong := plain(v); len(wrong) == 0 {
 			d.text = appendValue(appendText(d.text, a.name), p)
 		}
 	}

@@ -119,7 +119,7 @@ func (l *loading) unreadable(name string, err error) {
 // refuse reports a file as a whole.
 func (l *loading) refuse(name, summary, detail string) {
 	l.number(name)
-	l.incomplete = true
+	l.lost = lost{true, true, true}
 	l.fault(hcl.Range{Filename: name}, summary, detail)
 }
 
@@ -142,14 +142,11 @@ func (l *loading) readFile(name string) {
 	if l.refuseText(name, text) {
 		return
 	}
-	parsed, diags := hclsyntax.ParseConfig(text, name, hcl.InitialPos)
-	l.add(diags, nil)
-	body, ok := parsed.Body.(*hclsyntax.Body)
-	if diags.HasErrors() || !ok {
-		l.incomplete = true
-		return
+	if at := firstInvalid(text); at < len(text) {
+		l.fault(positionOf(name, text, at), "the file is not UTF-8", "this byte is not UTF-8; save the file as UTF-8")
+		text = asUTF8(text)
 	}
-	l.files = append(l.files, &file{name: name, scope: l.scopeOf(name), body: body})
+	l.parse(name, text)
 }
 
 // readBounded reads a regular file, at most one byte more than is allowed.
@@ -169,7 +166,17 @@ func readBounded(name string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, mostText+1))
 }
 
-// refuseText reports, in one message, what can be no configuration at all.
+// asUTF8 is the text with something harmless for each byte that is not UTF-8, so that
+// the rest can be read.
+func asUTF8(text []byte) []byte {
+	text = slices.Clone(text)
+	for i := firstInvalid(text); i < len(text); i += firstInvalid(text[i:]) {
+		text[i] = '_'
+	}
+	return text
+}
+
+// refuseText reports, in one message, what cannot be a configuration at all.
 func (l *loading) refuseText(name string, text []byte) bool {
 	switch {
 	case len(text) == 0:
@@ -178,9 +185,6 @@ func (l *loading) refuseText(name string, text []byte) bool {
 		l.refuse(name, "the file is too large", fmt.Sprintf("at most %d MiB are read", mostText>>20))
 	case bytes.IndexByte(text, 0) >= 0:
 		l.refuse(name, "the file is binary", "it has a NUL byte; a configuration is UTF-8 text (not UTF-16)")
-	case !utf8.Valid(text):
-		l.incomplete = true
-		l.fault(positionOf(name, text, firstInvalid(text)), "the file is not UTF-8", "here is a byte that is no UTF-8; save the file as UTF-8")
 	case tooDeep(text):
 		l.refuse(name, "the file is nested too deeply", fmt.Sprintf("at most %d brackets and operators may stand within each other", mostNesting))
 	default:
@@ -189,7 +193,8 @@ func (l *loading) refuseText(name string, text []byte) bool {
 	return true
 }
 
-// firstInvalid is the offset of the first byte that is no UTF-8.
+// firstInvalid is the offset of the first byte that is not UTF-8; the length of the text
+// where there is none.
 func firstInvalid(text []byte) int {
 	for i := 0; i < len(text); {
 		r, n := utf8.DecodeRune(text[i:])

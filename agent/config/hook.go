@@ -52,11 +52,9 @@ func (b *Block) hook(s *stanza) (hooks.Hook, bool) {
 }
 
 func (b *Block) decodeHook(s *stanza, in *instance) (hooks.Hook, bool) {
-	if !b.load.labelled(s, "EVENT") {
-		return hooks.Hook{}, false
-	}
+	proper := b.load.labelled(s, "EVENT")
 	event := s.labels[0]
-	if !slices.Contains(events, event) {
+	if proper && !slices.Contains(events, event) {
 		b.load.fault(s.labelAt[0], fmt.Sprintf("unknown event %q", event), eventHint(event))
 	}
 	isSink := func(s *stanza) bool { return s.kind == "sink" }

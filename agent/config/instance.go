@@ -37,16 +37,19 @@ func withEach(f *file, key, value cty.Value) *hcl.EvalContext {
 }
 
 // instances are those of a token block: one nil for a block without for_each.
-// Where for_each is wrong or empty it is one that makes no token, with each
-// unknown, so that what else is wrong is found nevertheless.
+// Where for_each is wrong or empty, or the block is spare, it is one that makes no
+// token, with each unknown, so that what else is wrong is found nevertheless.
 func (l *loading) instances(s *stanza) (list []*instance) {
 	a := s.attribute("for_each")
+	if a == nil && s.spare {
+		return []*instance{{name: s.labels[0], total: 1, look: true, names: s.file.scope}}
+	}
 	if a == nil {
 		return []*instance{nil}
 	}
 	each := wholly(l.evaluate(a, s.file, nil))
 	a.value, a.known = each, true
-	if each.IsKnown() {
+	if each.IsKnown() && !s.spare {
 		if wrong := wrongForEach(each); wrong != "" {
 			l.fault(a.expr.Range(), "wrong value for for_each", wrong)
 		} else {
@@ -80,22 +83,24 @@ func wrongForEach(v cty.Value) string {
 }
 
 func (l *loading) instancesOf(s *stanza, each cty.Value) []*instance {
-	total, set := each.LengthInt(), each.Type().IsSetType()
-	list := make([]*instance, 0, total)
+	set := each.Type().IsSetType()
+	list := make([]*instance, 0, each.LengthInt())
 	for it := each.ElementIterator(); it.Next(); {
 		key, value := it.Element()
 		if key.IsNull() || !isName(key.AsString()) {
 			l.fault(s.attribute("for_each").expr.Range(), "wrong key in for_each",
 				fmt.Sprintf("a key has 1 to %d printable characters", mostName))
-			return nil
+			continue
 		}
 		list = append(list, &instance{
 			name:  s.labels[0] + `["` + key.AsString() + `"]`,
 			key:   key.AsString(),
 			value: value,
 			set:   set,
-			total: total,
 		})
+	}
+	for _, in := range list {
+		in.total = len(list)
 	}
 	return list
 }
@@ -106,7 +111,7 @@ const standIn = "x"
 // keyInPath reports a path that gets folders, or a leading dot, from the key
 // of the instance: tokens lie where the text says, whatever a list of names has
 // in it. It compares with the path that a harmless key would give.
-func (b *Block) keyInPath(attr, path string) *misfit {
+func (b *Block) keyInPath(attr, path string) []misfit {
 	a, in := b.stanza.attribute(attr), b.instance
 	if !a.each || !bringsFolders(in.key) {
 		return nil
@@ -124,10 +129,10 @@ func (b *Block) keyInPath(attr, path string) *misfit {
 	if !brings {
 		return nil
 	}
-	return &misfit{
+	return []misfit{{
 		summary: "a key of for_each changes the folder of " + attr,
 		detail:  fmt.Sprintf(`the key %q has "/", ".." or a leading dot; write %s instead of it`, in.key, harmlessKey(in.key)),
-	}
+	}}
 }
 
 // harmlessKey is an expression for the key without what brings folders.

@@ -79,7 +79,7 @@ func loadWithin(ctx context.Context, most limits, paths []string, kinds Kinds, e
 	}
 	l.declare()
 	l.evaluateLocals()
-	l.decodeAgent()
+	l.decodeAgents()
 	if env.DigestKey != nil {
 		l.digestKey = env.DigestKey(l.settings)
 	}
@@ -104,13 +104,13 @@ type loading struct {
 	schedules map[string]cronResult
 	hooks     map[*stanza]decodedHook
 
-	files      []*file
-	fileOrder  map[string]int
-	text       map[string][]byte
-	incomplete bool // a file could not be read or parsed, so names may be missing
-	watched    []string
+	files     []*file
+	fileOrder map[string]int
+	text      map[string][]byte
+	lost      lost // what may stand in text that could not be read or parsed
+	watched   []string
 
-	agentBlock  *stanza
+	agents      []*stanza // one, or a fault
 	settings    Settings
 	digestKey   []byte
 	locals      map[string]*local
@@ -131,6 +131,10 @@ type loading struct {
 	asked      bool            // see Block.Asked
 	found      []finding
 }
+
+// lost says of what kinds there may be more blocks than were found. What refers to
+// one that is not there may be right then.
+type lost struct{ tokens, locals, sources bool }
 
 func newLoading(paths []string, kinds Kinds, env Environment, m *meter) *loading {
 	if env.Definitions { // where the text is for, these two are known
@@ -165,16 +169,20 @@ func (l *loading) fault(at hcl.Range, summary, detail string) {
 	l.found = append(l.found, finding{severity: severityError, at: at, summary: summary, detail: detail})
 }
 
-// decodeAgent fills the settings.
-func (l *loading) decodeAgent() {
-	if l.agentBlock == nil {
-		return
+// decodeAgents fills the settings from the first agent block. Of any further one it
+// says what is wrong.
+func (l *loading) decodeAgents() {
+	for i, s := range l.agents {
+		into := &l.settings
+		if i > 0 {
+			into = &Settings{}
+		}
+		b := l.block(s, "", nil)
+		b.decode(into)
+		b.checkName(into)
+		b.OneOf("log_level", into.LogLevel, "debug", "info", "warn", "error")
+		b.OneOf("log_format", into.LogFormat, "text", "json")
 	}
-	b := l.block(l.agentBlock, "", nil)
-	b.decode(&l.settings)
-	b.checkName(&l.settings)
-	b.OneOf("log_level", l.settings.LogLevel, "debug", "info", "warn", "error")
-	b.OneOf("log_format", l.settings.LogFormat, "text", "json")
 }
 
 // fileName is what the name of a configuration looks like.
@@ -182,7 +190,7 @@ var fileName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
 // checkName reports a name that a folder cannot have.
 func (b *Block) checkName(s *Settings) {
-	if !b.Has("name") || slices.Contains(b.wrong, "name") || fileName.MatchString(s.Name) && s.Name != "." && s.Name != ".." {
+	if !b.Has("name") || b.Wrong("name") || fileName.MatchString(s.Name) && s.Name != "." && s.Name != ".." {
 		return
 	}
 	b.Fault("name", "not a name for a configuration", `a folder gets this name: 1 to 64 letters, digits, ".", "_" and "-" are allowed, but not "." or ".." alone`)

@@ -208,7 +208,7 @@ func TestFilesThatAreNoConfiguration(t *testing.T) {
 	folder := write(t, map[string]string{
 		"empty.hcl":      "",
 		"binary.hcl":     "\x7fELF\x00\x01",
-		"latin1.hcl":     "# x\nlocals { a = \"gr\xfc\xdf\" }\n",
+		"latin1.hcl":     oneToken + "# x\nlocals { a = \"gr\xfc\xdf\" }\n",
 		"deep.hcl":       "locals { a = " + strings.Repeat("(", 1<<14),
 		"unary.hcl":      "locals { a = " + strings.Repeat("!", 1<<14),
 		"sum.hcl":        "locals { a = 1" + strings.Repeat("+1", 1<<14) + "}",
@@ -232,7 +232,7 @@ func TestFilesThatAreNoConfiguration(t *testing.T) {
 		"empty.hcl":     "empty.hcl: the file is empty; delete it, or write at least a comment into it",
 		"huge.hcl":      "huge.hcl: the file is too large; at most 16 MiB are read",
 		"binary.hcl":    "binary.hcl: the file is binary; it has a NUL byte; a configuration is UTF-8 text (not UTF-16)",
-		"latin1.hcl":    "latin1.hcl:2:17: the file is not UTF-8; here is a byte that is no UTF-8; save the file as UTF-8",
+		"latin1.hcl":    "latin1.hcl:7:17: the file is not UTF-8; this byte is not UTF-8; save the file as UTF-8",
 		"deep.hcl":      "deep.hcl: the file is nested too deeply; at most 1000 brackets and operators may stand within each other",
 		"unary.hcl":     "unary.hcl: the file is nested too deeply; at most 1000 brackets and operators may stand within each other",
 		"sum.hcl":       "sum.hcl: the file is nested too deeply; at most 1000 brackets and operators may stand within each other",
@@ -266,12 +266,12 @@ func TestFaultsOfAllFilesComeInTheirOrder(t *testing.T) {
 		for _, f := range faults.Errors() {
 			got = append(got, filepath.Base(f.File)+" "+f.Summary)
 		}
-		// What b.hcl would have defined is not known, so nothing is said of
-		// source.fake.absent and local.nothing yet.
 		want := []string{
+			"a.hcl unknown source.fake.absent",
 			"a.hcl wrong type for subject",
 			"b.hcl invalid expression",
 			`c.hcl unknown profile "x"`,
+			"c.hcl unknown local.nothing",
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Fatal(diff)

@@ -52,13 +52,18 @@ func (l *loading) evaluateLocal(n *local, chain []string) cty.Value {
 	return n.value
 }
 
-// circle shows the part of a chain that goes in a circle, and gives up what is
-// in it.
+// circle shows the part of a chain that goes in a circle. What its locals make of each
+// other is not looked at.
 func (l *loading) circle(chain []string) string {
 	last := len(chain) - 1
 	chain = chain[slices.Index(chain[:last], chain[last]):]
 	for _, name := range chain {
-		l.locals[strings.TrimPrefix(name, "local.")].bad = true
+		n := l.locals[strings.TrimPrefix(name, "local.")]
+		for _, t := range n.expr.Variables() {
+			if t.RootName() == "local" {
+				n.bad = append(n.bad, t.SourceRange())
+			}
+		}
 	}
 	return strings.Join(chain, " → ")
 }

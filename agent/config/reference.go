@@ -15,8 +15,8 @@ type names struct{ each, source bool }
 
 // resolveAll checks every reference of every block.
 func (l *loading) resolveAll() {
-	if l.agentBlock != nil {
-		l.resolve(l.agentBlock, names{})
+	for _, s := range l.agents {
+		l.resolve(s, names{})
 	}
 	for _, n := range l.localOrder {
 		l.resolveAttribute(n.attribute, names{})
@@ -50,19 +50,27 @@ func (l *loading) resolveAttribute(a *attribute, allowed names) {
 		if summary == "" {
 			continue
 		}
-		a.bad = true
-		if !l.incomplete {
+		a.bad = append(a.bad, t.SourceRange())
+		if summary != maybeLost {
 			l.fault(t.SourceRange(), summary, hint)
 		}
 	}
 }
 
+// maybeLost is the summary of a reference to what may stand in text that could not
+// be read. Nothing is said of it.
+const maybeLost = "maybe lost"
+
 // wrongReference says what is wrong with a reference; "" when nothing is.
 func (l *loading) wrongReference(t hcl.Traversal, allowed names) (summary, hint string) {
 	switch t.RootName() {
 	case "local":
-		if name, _ := memberName(t, 1); l.locals[name] != nil {
+		name, named := memberName(t, 1)
+		switch {
+		case l.locals[name] != nil:
 			return "", ""
+		case named && l.lost.locals:
+			return maybeLost, ""
 		}
 		return l.wrongMember(t, slices.Sorted(maps.Keys(l.locals)))
 	case "path":
@@ -162,6 +170,8 @@ func (l *loading) wrongSource(t hcl.Traversal) (summary, hint string) {
 		return "", ""
 	case !named && l.hasKind(kind):
 		return "", ""
+	case l.lost.sources:
+		return maybeLost, ""
 	}
 	given := "source." + kind
 	if named {

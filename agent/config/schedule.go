@@ -24,21 +24,21 @@ func (b *Block) schedule(lifetime time.Duration) agent.Schedule {
 	for _, inner := range b.stanza.blocks {
 		switch {
 		case inner.kind != "renew":
+			continue
 		case first != nil:
 			b.report(severityError, inner.header, "a second renew block", "the first is at "+placeText(first.header))
-		case b.load.labelled(inner):
+		default:
 			first = inner
-			b.load.block(inner, b.name, b.instance).renew(&s, lifetime)
 		}
+		b.load.labelled(inner)
+		b.load.block(inner, b.name, b.instance).renew(&s, lifetime)
 	}
 	return s
 }
 
 func (b *Block) renew(s *agent.Schedule, lifetime time.Duration) {
 	var text renewText
-	if !b.decode(&text) {
-		return
-	}
+	b.decode(&text)
 	if b.Has("at") && (text.At < agent.MinAt || text.At > agent.MaxAt) {
 		b.Fault("at", "at is out of range", fmt.Sprintf("it is the share of its life at which a token is renewed, %v to %v", agent.MinAt, agent.MaxAt))
 	}

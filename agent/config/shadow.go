@@ -41,7 +41,7 @@ func (b *Block) contend(from *source, r agent.Renewer) {
 	}
 	for _, sink := range r.Sinks {
 		f, ok := sink.(CondorFile)
-		if !ok {
+		if !ok || f.Path() == "" {
 			continue
 		}
 		reader, read := f.CondorReader()

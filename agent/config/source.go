@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"reflect"
@@ -31,7 +32,7 @@ func (n sourceName) String() string {
 type Source struct {
 	Name   string       // source.refresh_token.cilogon; set by Load
 	Place  string       // FILE:LINE of the block; set by Load
-	Source agent.Source // nil after a fault
+	Source agent.Source // nil where nothing could be made of the block
 
 	Issuer   string        // as agent.Renewer has it
 	Profile  string        // the only profile of its tokens: a token block that names none has this one, and another is a fault
@@ -70,6 +71,8 @@ type source struct {
 	stanza *stanza
 	Source
 	digest []byte // of what was set, and of the signing key
+	block  *Block // nil before it is decoded
+	broken bool   // it could not be parsed
 }
 
 // sourceType is the type of source.KIND.NAME in expressions: there is nothing to
@@ -83,7 +86,10 @@ func (l *loading) decodeSources() {
 		if kinds[s.name.kind] == nil {
 			kinds[s.name.kind] = map[string]cty.Value{}
 		}
-		kinds[s.name.kind][s.name.name] = l.decodeSource(s)
+		value := l.decodeSource(s)
+		if l.sources[s.name] == s {
+			kinds[s.name.kind][s.name.name] = value
+		}
 	}
 	all := make(map[string]cty.Value, len(kinds))
 	for kind, sources := range kinds {
@@ -92,16 +98,28 @@ func (l *loading) decodeSources() {
 	l.functions.Variables["source"] = cty.ObjectVal(all)
 }
 
-// decodeSource gives the value of source.KIND.NAME; an unknown one after a fault.
+// sourceKind is the kind of source that the block names, or means.
+func (l *loading) sourceKind(s *stanza) string {
+	kind := s.labels[0]
+	if l.kinds.Sources[kind] != nil {
+		return kind
+	}
+	known := slices.Sorted(maps.Keys(l.kinds.Sources))
+	l.fault(s.labelAt[0], fmt.Sprintf("unknown kind of source %q", kind), kindHint(kind, known))
+	return cmp.Or(nearest(kind, known), kind)
+}
+
+// decodeSource gives the value of source.KIND.NAME; an unknown one where nothing could
+// be made of the block.
 func (l *loading) decodeSource(s *source) cty.Value {
 	decode := l.kinds.Sources[s.name.kind]
-	if decode == nil {
-		l.fault(s.stanza.labelAt[0], fmt.Sprintf("unknown kind of source %q", s.name.kind),
-			kindHint(s.name.kind, slices.Sorted(maps.Keys(l.kinds.Sources))))
+	if decode == nil || s.broken {
 		return cty.UnknownVal(sourceType)
 	}
 	b := l.block(s.stanza, s.name.name, nil)
-	if s.Source = decode(b); s.Source.Source == nil {
+	s.block = b
+	s.Source = decode(b)
+	if s.Source.Source == nil {
 		return cty.UnknownVal(sourceType)
 	}
 	at := s.stanza.header
@@ -111,6 +129,19 @@ func (l *loading) decodeSource(s *source) cty.Value {
 	s.digest = l.sourceDigest(s.Key, b)
 	s.Key.Mark = agent.Secret{}
 	return cty.CapsuleVal(sourceType, s)
+}
+
+// origins are the attributes of sources that claims and header parameters come from.
+var origins = map[string][]string{
+	"iss": {"issuer", "trust_domain"}, "alg": {"algorithm", "key_file"}, "kid": {"key_id", "key_file"},
+}
+
+// explains reports whether a problem with the claim may come from an error in the block
+// of the source, which has been reported.
+func (s *source) explains(claim string) bool {
+	return slices.ContainsFunc(origins[claim], func(attr string) bool {
+		return s.block.Wrong(attr) || s.block.strange && !s.block.Has(attr)
+	})
 }
 
 // listed are all sources, for those who ask them something else than a token.

@@ -18,6 +18,8 @@ type stanza struct {
 	file       *file
 	attributes []*attribute
 	blocks     []*stanza
+	improper   bool // its labels are wrong, which has been reported
+	spare      bool // there is one of that name already: only what is wrong in it is looked for
 }
 
 // An attribute is one name = expression of a stanza.
@@ -28,7 +30,7 @@ type attribute struct {
 	expr      hclsyntax.Expression
 	bounded   hclsyntax.Expression // the same for its value, see meter; nil before the first use
 	each      bool                 // it depends on each.key or each.value
-	bad       bool                 // a name in it is unknown, which has been reported
+	bad       []hcl.Range          // of the names in it that are unknown, which has been reported
 	known     bool                 // value is set: it is the same for all instances
 	value     cty.Value            // of one that does not depend on each
 }
@@ -108,10 +110,11 @@ func (l *loading) valueOf(a *attribute, scope *hcl.EvalContext) (cty.Value, hcl.
 // evaluateIn gives the value of the attribute; an unknown one when that is not
 // possible, which has been reported.
 func (l *loading) evaluateIn(a *attribute, scope *hcl.EvalContext, in *instance) cty.Value {
-	if a.bad {
+	v, diags := l.valueOf(a, scope)
+	if len(a.bad) > 0 {
+		l.add(slices.DeleteFunc(diags, a.isAboutBad), in)
 		return cty.DynamicVal
 	}
-	v, diags := l.valueOf(a, scope)
 	if !diags.HasErrors() {
 		return v
 	}
@@ -121,4 +124,9 @@ func (l *loading) evaluateIn(a *attribute, scope *hcl.EvalContext, in *instance)
 	}
 	l.add(diags, in)
 	return cty.DynamicVal
+}
+
+// isAboutBad reports whether a name that is unknown is what hcl complains of.
+func (a *attribute) isAboutBad(d *hcl.Diagnostic) bool {
+	return d.Subject == nil || slices.ContainsFunc(a.bad, d.Subject.Overlaps)
 }

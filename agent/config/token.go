@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -41,8 +42,8 @@ func (l *loading) decodeTokens() []agent.Renewer {
 	var renewers []agent.Renewer
 	for _, s := range l.tokenOrder {
 		for _, in := range l.instances(s) {
-			r, ok := l.decodeToken(s, in)
-			if ok && (in == nil || !in.look) {
+			r := l.decodeToken(s, in)
+			if in == nil || !in.look {
 				renewers = append(renewers, r)
 			}
 		}
@@ -50,15 +51,16 @@ func (l *loading) decodeTokens() []agent.Renewer {
 	return renewers
 }
 
-// decodeToken makes the Renewer of a token block, or of one instance of it.
-func (l *loading) decodeToken(s *stanza, in *instance) (agent.Renewer, bool) {
+// decodeToken makes the Renewer of a token block, or of one instance of it. After an
+// error it is of no use.
+func (l *loading) decodeToken(s *stanza, in *instance) agent.Renewer {
 	name := s.labels[0]
 	if in != nil {
 		name = in.name
 	}
 	b := l.block(s, name, in)
 	text := tokenText{Required: true}
-	ok := b.decode(&text, l.inToken()...)
+	b.decode(&text, l.inToken()...)
 	r := agent.Renewer{Name: name, Required: text.Required || l.settings.RequireAll, Decode: inPlace}
 	b.fates(text, &r)
 	from := b.namedSource(text.Source)
@@ -68,14 +70,14 @@ func (l *loading) decodeToken(s *stanza, in *instance) (agent.Renewer, bool) {
 	r.Sinks = b.sinks(r.Request, digest)
 	r.Hooks = b.hooks()
 	if from == nil {
-		return r, false
+		return r
 	}
 	b.check(from, r.Request)
 	b.contend(from, r)
 	b.circles(from)
 	r.Issuer = from.Issuer
 	r.Source, r.Accept, r.Digest = from.Source.Source, accept(r.Request, from.ComparesScope), digest.hex()
-	return r, ok
+	return r
 }
 
 // inToken are the blocks that a token block may hold.
@@ -106,7 +108,8 @@ func (b *Block) namedSource(v cty.Value) *source {
 // included.
 func (b *Block) request(text tokenText, from *source) agent.Request {
 	text.Profile = b.profile(text.Profile, from)
-	if text.Unlimited && from != nil && text.Profile != "htcondor" {
+	known := text.Profile != "" || from != nil && !b.Wrong("profile")
+	if text.Unlimited && known && text.Profile != "htcondor" {
 		b.Fault("unlimited", "unlimited is for IDTOKENs alone", "leave it out; only HTCondor takes a token without scope for one without limit")
 	}
 	switch {
@@ -114,7 +117,7 @@ func (b *Block) request(text tokenText, from *source) agent.Request {
 		if from != nil {
 			text.Lifetime = from.Lifetime
 		}
-	case slices.Contains(b.wrong, "lifetime"):
+	case b.Wrong("lifetime"):
 	case text.Lifetime < leastLifetime:
 		b.Fault("lifetime", "the lifetime is too short", `it is at least "30s"`)
 		text.Lifetime = 0 // nothing is compared with it
@@ -132,13 +135,16 @@ func (b *Block) request(text tokenText, from *source) agent.Request {
 	}
 }
 
-// profile is the one that the block names, or else the only one of its source.
+// profile is the one that the block names, or means, or else the only one of its source.
 func (b *Block) profile(named string, from *source) string {
 	b.OneOf("profile", named, profile.Names()...)
+	if b.Wrong("profile") {
+		named = nearest(named, profile.Names())
+	}
 	if from == nil || from.Profile == "" {
 		return named
 	}
-	if named != from.Profile && slices.Contains(profile.Names(), named) {
+	if named != from.Profile && named != "" {
 		b.Fault("profile", fmt.Sprintf("wrong profile %q for the source", named),
 			fmt.Sprintf("%s issues for the profile %s alone; leave the attribute out", from.Name, from.Profile))
 	}
@@ -177,35 +183,46 @@ func (b *Block) sinks(req agent.Request, digest *digest) []agent.Sink {
 }
 
 func (b *Block) sink(s *stanza, req agent.Request, digest *digest) agent.Sink {
-	if !b.load.labelled(s, "KIND") {
-		return nil
-	}
-	kind := s.labels[0]
-	decode := b.load.kinds.Sinks[kind]
+	decode := b.load.kinds.Sinks[b.sinkKind(s)]
 	if decode == nil {
-		b.report(severityError, s.labelAt[0], fmt.Sprintf("unknown kind of sink %q", kind),
-			kindHint(kind, slices.Sorted(maps.Keys(b.load.kinds.Sinks))))
 		return nil
 	}
 	inner := b.load.block(s, b.name, b.instance)
 	digest.block(inner)
 	sink := decode(inner, b.name, req)
-	if located, ok := sink.(agent.Located); ok && (b.instance == nil || !b.instance.look) {
+	if located, ok := sink.(agent.Located); ok && located.Path() != "" && (b.instance == nil || !b.instance.look) {
 		inner.writes(located.Path())
 	}
 	return sink
 }
 
+// sinkKind is the kind of sink that the block names, or means.
+func (b *Block) sinkKind(s *stanza) string {
+	known := slices.Sorted(maps.Keys(b.load.kinds.Sinks))
+	proper := b.load.labelled(s, "KIND")
+	kind := s.labels[0]
+	switch {
+	case b.load.kinds.Sinks[kind] != nil:
+	case proper:
+		b.load.fault(s.labelAt[0], fmt.Sprintf("unknown kind of sink %q", kind), kindHint(kind, known))
+		s.labels[0] = cmp.Or(nearest(kind, known), kind) // so that what else is wrong with it is found
+	case len(known) == 1:
+		s.labels[0] = known[0]
+	}
+	return s.labels[0]
+}
+
 // check reports what the source finds wrong with the request, as far as that
 // could be read.
 func (b *Block) check(from *source, req agent.Request) {
-	if from.Check == nil || slices.Contains(b.wrong, "profile") {
+	if from.Check == nil {
 		return
 	}
 	for _, p := range from.Check(req) {
 		attr := attributeFor(p.Claim, req)
-		if slices.Contains(b.wrong, attr) {
-			continue
+		_, further := req.Claims[p.Claim]
+		if b.Wrong(attr) && !further || from.explains(p.Claim) {
+			continue // it may be right when what is wrong there is corrected
 		}
 		severity := severityError
 		if p.Warning {

@@ -67,17 +67,16 @@ type plainError struct {
 	text string
 }
 
-func (e *plainError) Error() string { return strings.Join(e.path, ".") + " " + e.text }
-func (e *plainError) key() string   { return e.path[0] }
+func (e plainError) Error() string { return strings.Join(e.path, ".") + " " + e.text }
 
 // plain is the value as JSON people know it: string, bool, int64 for whole
-// numbers, float64 for others, []any and map[string]any. Its error is a
-// *plainError.
-func plain(v cty.Value) (any, error) {
+// numbers, float64 for others, []any and map[string]any. What has no such form is
+// left out, and named in wrong.
+func plain(v cty.Value) (value any, wrong []plainError) {
 	t := v.Type()
 	switch {
 	case v.IsNull():
-		return nil, &plainError{text: "is null; leave it out"}
+		return nil, []plainError{{text: "is null; leave it out"}}
 	case t == cty.String:
 		return v.AsString(), nil
 	case t == cty.Bool:
@@ -89,51 +88,54 @@ func plain(v cty.Value) (any, error) {
 	case isMapping(t):
 		return plainObject(v)
 	}
-	return nil, &plainError{text: "is " + describe(t) + "; strings, numbers, true and false, lists and objects are allowed"}
+	return nil, []plainError{{text: "is " + describe(t) + "; strings, numbers, true and false, lists and objects are allowed"}}
 }
 
-func plainNumber(f *big.Float) (any, error) {
+func plainNumber(f *big.Float) (any, []plainError) {
 	if f.IsInt() {
 		n, accuracy := f.Int64()
 		if accuracy != big.Exact {
-			return nil, &plainError{text: "is a whole number that does not fit into 64 bits"}
+			return nil, []plainError{{text: "is a whole number that does not fit into 64 bits"}}
 		}
 		return n, nil
 	}
 	n, _ := f.Float64()
 	if math.IsInf(n, 0) {
-		return nil, &plainError{text: "is a number that does not fit into 64 bits"}
+		return nil, []plainError{{text: "is a number that does not fit into 64 bits"}}
 	}
 	return n, nil
 }
 
-func plainList(v cty.Value) (any, error) {
-	list := make([]any, 0, v.LengthInt())
+func plainList(v cty.Value) (list []any, wrong []plainError) {
+	list = make([]any, 0, v.LengthInt())
 	for i, e := range inOrder(v) {
-		p, err := plain(e)
-		if err != nil {
-			return nil, below(fmt.Sprint(i), err)
+		p, w := plain(e)
+		if len(w) == 0 {
+			list = append(list, p)
 		}
-		list = append(list, p)
+		wrong = append(wrong, below(fmt.Sprint(i), w)...)
 	}
-	return list, nil
+	return list, wrong
 }
 
-func plainObject(v cty.Value) (any, error) {
-	object := make(map[string]any, v.LengthInt())
+func plainObject(v cty.Value) (object map[string]any, wrong []plainError) {
+	object = make(map[string]any, v.LengthInt())
 	for k, e := range byKey(v) {
-		p, err := plain(e)
-		if err != nil {
-			return nil, below(k, err)
+		p, w := plain(e)
+		if len(w) == 0 {
+			object[k] = p
 		}
-		object[k] = p
+		wrong = append(wrong, below(k, w)...)
 	}
-	return object, nil
+	return object, wrong
 }
 
-func below(key string, err error) error {
-	e := err.(*plainError)
-	return &plainError{append([]string{key}, e.path...), e.text}
+// below are the errors of a value as those of what it stands in, under the key.
+func below(key string, wrong []plainError) []plainError {
+	for i, w := range wrong {
+		wrong[i].path = append([]string{key}, w.path...)
+	}
+	return wrong
 }
 
 // elementRange is where the element of a list stands, if the list is written
@@ -155,17 +157,18 @@ func itemOf(expr hclsyntax.Expression, key string) hclsyntax.Expression {
 	return nil
 }
 
-// secondKey is a key that stands in a written object for the second time, and
-// where; hcl takes the last of them without a word.
-func secondKey(expr hclsyntax.Expression) (key string, at hcl.Range) {
-	seen := map[string]bool{}
-	for name, item := range written(expr) {
-		if seen[name] {
-			return name, item.KeyExpr.Range()
+// repeated yields the keys that stand in a written object again, and where; hcl
+// takes the last of them without a word.
+func repeated(expr hclsyntax.Expression) iter.Seq2[string, hcl.Range] {
+	return func(yield func(string, hcl.Range) bool) {
+		seen := map[string]bool{}
+		for name, item := range written(expr) {
+			if seen[name] && !yield(name, item.KeyExpr.Range()) {
+				return
+			}
+			seen[name] = true
 		}
-		seen[name] = true
 	}
-	return "", hcl.Range{}
 }
 
 // written yields the items of an object that is written out, as far as their

@@ -86,6 +86,9 @@ const keptAs = "*"
 // else lies there would be used in its place. The attribute names the folder. One
 // that another source has is a fault.
 func (b *Block) Keep(attr, file string) {
+	if b.stanza.spare || b.Wrong(attr) {
+		return // which has been said
+	}
 	folder := filepath.Dir(file)
 	where := b.load.locate(filepath.Join(folder, keptAs))
 	if first, taken := b.load.kept[where]; taken {

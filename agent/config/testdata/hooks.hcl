@@ -14,7 +14,7 @@ token "events" {
   hook "daily" { # ERROR: unknown event "daily"
     comand = ["/bin/true"] # ERROR: unknown attribute comand
   }
-  hook "on_first" "twice" { # ERROR: hook with 2 labels
+  hook "on_first" "twice" { # ERROR: hook with 2 labels # ERROR: missing attribute command
   }
   hook "on_change" { # ERROR: missing attribute command
   }

@@ -3,10 +3,10 @@ stray = 1 # ERROR: attribute stray outside of a block
 agents { # ERROR: unknown block agents
 }
 
-token { # ERROR: token with 0 labels
+token { # ERROR: missing attribute source # ERROR: token with 0 labels # WARNING: no sink block
 }
 
-source "fake" { # ERROR: source with 1 labels
+source "fake" { # ERROR: missing attribute issuer # ERROR: source with 1 labels
 }
 
 source "fak" "a" { # ERROR: unknown kind of source "fak"
@@ -34,7 +34,7 @@ source "fake" "good" {
   issuer = "https://x"
 }
 
-token "a/b" { # ERROR: not a name for a token
+token "a/b" { # WARNING: no sink block # ERROR: not a name for a token
   source = source.fake.good
 }
 
@@ -42,9 +42,9 @@ token "unlimited" {
   source    = source.fake.good
   unlimited = true # ERROR: unlimited is for IDTOKENs alone
   renew     = "1h" # ERROR: unknown attribute renew
-  hook { # ERROR: hook with 0 labels
+  hook { # ERROR: hook with 0 labels # ERROR: missing attribute command
   }
-  sink "fake" "two" { # ERROR: sink with 2 labels
+  sink "fake" "two" { # ERROR: missing attribute path # ERROR: sink with 2 labels
   }
   sink "fil" { # ERROR: unknown kind of sink "fil"
     path = "/x"

@@ -19,7 +19,7 @@ token "t" {
   sink "fake" { path = "/srv/./twice" } # ERROR: duplicate path
 }
 
-token "t" { # ERROR: token "t" is defined twice
+token "t" { # WARNING: no sink block # ERROR: token "t" is defined twice
   source = source.fake.s
 }
 

@@ -40,7 +40,7 @@ token "strings" {
   source   = source.fake.good
   subject  = true                # ERROR: wrong type for subject
   audience = "https://x"         # ERROR: wrong type for audience
-  scope    = ["read:/", 5, true] # ERROR: wrong type in scope
+  scope    = ["read:/", 5, true] # ERROR: wrong type in scope # ERROR: wrong type in scope
   claims   = ["a"]               # ERROR: wrong type for claims
   lifetime = 3600                # ERROR: wrong type for lifetime
   sink "fake" {

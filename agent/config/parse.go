@@ -1,0 +1,103 @@
+package config
+
+import (
+	"bytes"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+)
+
+// parse parses a file. Where that fails, each of its blocks is parsed by itself, so that
+// a syntax fault in one hides nothing that is wrong in the others.
+func (l *loading) parse(name string, text []byte) {
+	scope := l.scopeOf(name)
+	body, whole := parseText(text, name, hcl.InitialPos)
+	if !whole.HasErrors() {
+		l.files = append(l.files, &file{name: name, scope: scope, body: body})
+		return
+	}
+	found := false
+	for _, p := range partsOf(text) {
+		body, diags := parseText(p.text, name, p.start)
+		l.add(diags, nil)
+		found = found || diags.HasErrors()
+		if isWhole(diags) {
+			l.files = append(l.files, &file{name: name, scope: scope, body: body})
+		} else {
+			l.lose(p, name)
+		}
+	}
+	if !found { // what was taken for a block is a part of one
+		l.add(whole, nil)
+		l.lost = lost{true, true, true}
+	}
+}
+
+func parseText(text []byte, name string, start hcl.Pos) (*hclsyntax.Body, hcl.Diagnostics) {
+	parsed, diags := hclsyntax.ParseConfig(text, name, start)
+	return parsed.Body.(*hclsyntax.Body), diags
+}
+
+// isWhole reports whether the parser has read all of the text in spite of its errors:
+// of an attribute that is written twice it takes the first.
+func isWhole(diags hcl.Diagnostics) bool {
+	return !slices.ContainsFunc(diags, func(d *hcl.Diagnostic) bool { return d.Summary != "Attribute redefined" })
+}
+
+// A part is a block of a file that could not be parsed, or what stands before the
+// first.
+type part struct {
+	kind   string // of blockKinds, or ""
+	labels []string
+	text   []byte
+	start  hcl.Pos
+}
+
+// headerForm is the begin of a block, as a line of its own that is not indented.
+var headerForm = regexp.MustCompile(`^([A-Za-z_]+)((?:[ \t]+"[^"\n]*")*)[ \t]*\{`)
+
+// partsOf divides a file before each line that looks like the header of a block.
+func partsOf(text []byte) []part {
+	at := hcl.InitialPos
+	parts := []part{{start: at}}
+	for line := range bytes.Lines(text) {
+		if header := headerForm.FindSubmatch(line); header != nil {
+			if kind := nearest(string(header[1]), blockKinds); kind != "" {
+				parts = append(parts, part{kind: kind, labels: labelsIn(string(header[2])), start: at})
+			}
+		}
+		last := &parts[len(parts)-1]
+		at.Byte += len(line)
+		at.Line++
+		last.text = text[last.start.Byte:at.Byte]
+	}
+	return parts
+}
+
+// labelsIn are the labels of a header without their quotes.
+func labelsIn(text string) (labels []string) {
+	for i, piece := range strings.Split(text, `"`) {
+		if i%2 == 1 {
+			labels = append(labels, piece)
+		}
+	}
+	return labels
+}
+
+// lose takes note of what a part that could not be parsed would have defined.
+func (l *loading) lose(p part, name string) {
+	switch {
+	case p.kind == "token":
+		l.lost.tokens = true
+	case p.kind == "source" && len(p.labels) == 2:
+		at := hcl.Range{Filename: name, Start: p.start, End: p.start}
+		s := &source{name: sourceName{p.labels[0], p.labels[1]}, stanza: &stanza{kind: p.kind, header: at}, broken: true}
+		l.sources[s.name] = s
+		l.sourceOrder = append(l.sourceOrder, s)
+	case p.kind != "agent":
+		l.lost = lost{true, true, true}
+	}
+}
