@@ -112,7 +112,7 @@ func TestAColdStartKeepsThePaceOfTheIssuer(t *testing.T) {
 }
 
 func TestAnOutageOf25MinutesLetsNoneOfAThousandExpire(t *testing.T) {
-	seeds := 3
+	seeds := 2
 	if isLong() {
 		seeds = 20
 	}

@@ -174,7 +174,7 @@ func TestRestartAsksForNothingThatIsGood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := &fakeDisk{}
 		records := &fakeRecords{disk: disk}
-		source := &fakeSource{life: 24 * time.Hour}
+		source := &fakeSource{life: 4 * time.Hour}
 		var names []string
 		for i := range 100 {
 			names = append(names, fmt.Sprint(i))
@@ -190,7 +190,7 @@ func TestRestartAsksForNothingThatIsGood(t *testing.T) {
 		if n := source.asked(); n != 100 {
 			t.Errorf("asked %d times", n)
 		}
-		runFor(t, 24*time.Hour, records, onDisk(disk, source, names...)...)
+		runFor(t, 3*time.Hour, records, onDisk(disk, source, names...)...)
 		if n := source.asked(); n != 200 {
 			t.Errorf("asked %d times after they were due", n)
 		}
