@@ -67,7 +67,7 @@ func decodeHTCondorFetch(b *config.Block) config.Source {
 	s := &htcondorFetch{dir: filepath.Clean(set.TokenDir), keyID: set.KeyID, login: b.Command("login", b.Name())}
 	s.target = s.targetOf(b, set.Type, set.Pool, set.Name)
 	if filepath.Base(s.dir) == "tokens.d" {
-		b.Fault("token_dir", "HTCondor reads this folder", "every client on this host would send the long-lived token, whatever it needs; name a folder of its own, such as /etc/tokenagent/condor/"+b.Name())
+		s.refuseFolder(b, "")
 	}
 	for _, problem := range profile.Check(condorProfile, profile.Token{Header: condorHeader(s.keyID)}) {
 		if problem.Claim == "kid" && s.keyID != "" {
@@ -77,7 +77,8 @@ func decodeHTCondorFetch(b *config.Block) config.Source {
 	b.Keep("token_dir", s.heldPath()) // HTCondor's client presents the first token of its folder
 	if !b.DefinitionsOnly() {
 		s.env = condorEnvironment(b, s.dir)
-		if s.tools(b) {
+		s.inCondorsFolder(b)
+		if s.tools(b) && b.Checking() { // else the first attempt tells
 			s.inspect(b)
 		}
 	}
@@ -112,14 +113,52 @@ func (s *htcondorFetch) targetOf(b *config.Block, kind, pool, name string) (opti
 	return options
 }
 
+// noKeys is a path at which no file can ever be.
+const noKeys = "/dev/null/no-keys"
+
 // condorEnvironment has HTCondor's tools present the tokens in the folder and
-// nothing else: another method would give them another identity.
+// nothing else: another method, or a signing key of this host, would give them
+// another identity.
 func condorEnvironment(b *config.Block, dir string) []string {
-	env := []string{"_condor_SEC_TOKEN_DIRECTORY=" + dir, "_condor_SEC_CLIENT_AUTHENTICATION_METHODS=IDTOKENS"}
+	env := knobs(
+		"SEC_TOKEN_DIRECTORY="+dir,
+		"SEC_CLIENT_AUTHENTICATION=REQUIRED",
+		"SEC_CLIENT_AUTHENTICATION_METHODS=IDTOKENS",
+		"SEC_PASSWORD_DIRECTORY="+noKeys,
+		"SEC_PASSWORD_FILE="+noKeys,
+		"SEC_TOKEN_POOL_SIGNING_KEY_FILE="+noKeys,
+	)
 	if file := b.Getenv("CONDOR_CONFIG"); file != "" {
 		env = append(env, "CONDOR_CONFIG="+file)
 	}
 	return env
+}
+
+// knobs are the variables that set KNOB=value for HTCondor's tools, whatever this
+// host's configuration says of KNOB and of TOOL.KNOB.
+func knobs(set ...string) (env []string) {
+	for _, knob := range set {
+		env = append(env, "_condor_"+knob, "_condor_TOOL."+knob)
+	}
+	return env
+}
+
+// inCondorsFolder faults a token_dir that HTCondor's configuration names for tokens.
+// Only check asks for that; others go by what a source had to ask for.
+func (s *htcondorFetch) inCondorsFolder(b *config.Block) {
+	if !b.Checking() && !b.Asked() {
+		return
+	}
+	for _, knob := range []string{"SEC_TOKEN_DIRECTORY", "SEC_TOKEN_SYSTEM_DIRECTORY"} {
+		if folder, err := b.Knob(knob); err == nil && (filepath.Clean(folder) == s.dir || sameFile(folder, s.dir)) {
+			s.refuseFolder(b, " ("+knob+")")
+		}
+	}
+}
+
+// refuseFolder faults a token_dir that every client of this host reads.
+func (s *htcondorFetch) refuseFolder(b *config.Block, why string) {
+	b.Fault("token_dir", "HTCondor reads this folder"+why, "every client on this host would send the long-lived token, whatever it needs; name a folder of its own, such as /etc/tokenagent/condor/"+b.Name())
 }
 
 // tools finds condor_token_fetch.

@@ -55,7 +55,7 @@ func asAsked(t *testing.T, life time.Duration) string {
 
 func TestFetchAsksWithTheLongLivedTokenAndForAllLimits(t *testing.T) {
 	jwt := asAsked(t, time.Hour)
-	source, dir, faults := fetchFrom(t, `echo "$@" > "${0%/*}/asked"; env | grep _condor_ | sort >> "${0%/*}/asked"; echo `+jwt, 90*24*time.Hour,
+	source, dir, faults := fetchFrom(t, `echo "$@" > "${0%/*}/asked"; tr '\0' '\n' < /proc/$$/environ | grep _condor_ >> "${0%/*}/asked"; echo `+jwt, 90*24*time.Hour,
 		`pool = "cm.example.org"`, `type = "collector"`, `name = "schedd@ap.example.org"`, `key_id = "site"`)
 	if found := notOfSinks(faults); len(found) > 0 {
 		t.Fatal(found)
@@ -65,8 +65,13 @@ func TestFetchAsksWithTheLongLivedTokenAndForAllLimits(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	asked, err := os.ReadFile(filepath.Join(dir, "asked"))
-	want := "-type COLLECTOR -pool cm.example.org -name schedd@ap.example.org -key site -lifetime 3600 -authz READ -authz ADVERTISE_SCHEDD\n" +
-		"_condor_SEC_CLIENT_AUTHENTICATION_METHODS=IDTOKENS\n_condor_SEC_TOKEN_DIRECTORY=" + dir + "/held\n"
+	want := "-type COLLECTOR -pool cm.example.org -name schedd@ap.example.org -key site -lifetime 3600 -authz READ -authz ADVERTISE_SCHEDD\n"
+	for _, knob := range []string{
+		"SEC_TOKEN_DIRECTORY=" + dir + "/held", "SEC_CLIENT_AUTHENTICATION=REQUIRED", "SEC_CLIENT_AUTHENTICATION_METHODS=IDTOKENS",
+		"SEC_PASSWORD_DIRECTORY=/dev/null/no-keys", "SEC_PASSWORD_FILE=/dev/null/no-keys", "SEC_TOKEN_POOL_SIGNING_KEY_FILE=/dev/null/no-keys",
+	} {
+		want += "_condor_" + knob + "\n_condor_TOOL." + knob + "\n"
+	}
 	if err != nil || string(asked) != want {
 		t.Errorf("it was asked\n%s, want\n%s (%v)", asked, want, err)
 	}

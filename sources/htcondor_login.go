@@ -86,9 +86,10 @@ func (s *htcondorFetch) request(ctx context.Context, req agent.Request, show fun
 	var complaint strings.Builder
 	args := append(append([]string{}, s.target...), "-identity", req.Subject)
 	c := exec.CommandContext(ctx, program, append(args, askedOf(req)...)...)
-	c.Env = append(c.Environ(), "_condor_SEC_TOKEN_DIRECTORY="+s.dir) // HTCondor's tools want the environment of who asks
+	c.Env = append(c.Environ(), knobs("SEC_TOKEN_DIRECTORY="+s.dir)...) // HTCondor's tools want the environment of who asks
 	c.Stdout, c.Stderr = terminal, &complaint
 	c.SysProcAttr = host.Alone()
+	c.SysProcAttr.Setctty, c.SysProcAttr.Ctty = true, 1                              // standard output: the kernel ends it by SIGHUP when we are gone, however we end
 	c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGKILL) } // whatever it has started holds the terminal too
 	err = host.Launch(c.Start)
 	terminal.Close()
@@ -133,7 +134,7 @@ func firstOf(gaveUp error, said string) string {
 }
 
 // newTerminal is a terminal of its own: the end that a program writes to, and the
-// one where that is read. A program does not become its session's.
+// one where that is read. It does not become the terminal of our session.
 func newTerminal() (screen, terminal *os.File, err error) {
 	screen, err = os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	if err != nil {

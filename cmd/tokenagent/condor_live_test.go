@@ -3,8 +3,10 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -79,10 +81,16 @@ token "schedd" {
   sink "file" { path = "${path.config}/tokens/pool" }
 }
 `, p.port))
-	p.login(t)
+	p.closeTheTerminalOfALogin(t)
+	if said := p.login(t); !strings.Contains(said, "it ends in 23h") && !strings.Contains(said, "it ends in 1d") {
+		t.Errorf("login does not tell when the token ends:\n%s", said)
+	}
 	if path := p.path("condor/requested/requested"); modeOf(t, path) != 0o600 {
 		t.Errorf("%s has mode %v", path, modeOf(t, path))
 	}
+	// what this host's HTCondor says of its tools does not matter
+	config := readFile(t, p.path("client/config"))
+	put(t, p.path("client/config"), config+"TOOL.SEC_TOKEN_DIRECTORY = /nonexistent\nTOOL.SEC_CLIENT_AUTHENTICATION_METHODS = FS\nTOOL.SEC_CLIENT_AUTHENTICATION = NEVER\n")
 
 	run := p.tokenagent(t.Context(), "run", "--config", p.path("fetch.hcl"))
 	log := new(lockedBuffer)
@@ -109,6 +117,7 @@ token "schedd" {
 		last = expires
 		return len(seen) >= 5 && time.Now().After(first)
 	})
+	put(t, p.path("client/config"), config)
 	if got, identity := p.granted(t, p.path("tokens")); !slices.Equal(got, []string{"READ", "ADVERTISE_SCHEDD"}) || identity != "schedd@pool.example" {
 		t.Errorf("the collector grants %v to %s\n%s", got, identity, log)
 	}
@@ -118,15 +127,12 @@ token "schedd" {
 	}
 }
 
-// login asks for the long-lived token as a person does, and approves it as an
-// administrator does.
-func (p *pool) login(t *testing.T) {
+// asks starts a login as a person does, and waits for the number of its request.
+func (p *pool) asks(t *testing.T) (login *exec.Cmd, said *lockedBuffer, number string) {
 	t.Helper()
-	login := p.tokenagent(t.Context(), "login", "pool", "--config", p.path("fetch.hcl"), "--lifetime", "1d")
-	said := new(lockedBuffer)
+	login, said = p.tokenagent(t.Context(), "login", "pool", "--config", p.path("fetch.hcl"), "--lifetime", "1d"), new(lockedBuffer)
 	login.Stdout, login.Stderr = said, said
 	check(t, login.Start())
-	var number string
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("login said:\n%s", said)
@@ -137,6 +143,31 @@ func (p *pool) login(t *testing.T) {
 		number, _, _ = strings.Cut(rest, "\n")
 		return found && strings.Contains(rest, "\n")
 	})
+	return login, said, number
+}
+
+// closeTheTerminalOfALogin leaves no condor_token_request waiting.
+func (p *pool) closeTheTerminalOfALogin(t *testing.T) {
+	t.Helper()
+	waiting := func() bool {
+		return exec.Command("pgrep", "-f", "condor_token_request .*-pool "+p.address()+" ").Run() == nil
+	}
+	for _, end := range []syscall.Signal{syscall.SIGHUP, syscall.SIGKILL} {
+		login, _, _ := p.asks(t)
+		if !waiting() {
+			t.Error("nothing waits for an administrator")
+		}
+		check(t, login.Process.Signal(end))
+		_ = login.Wait()
+		eventually(t, "condor_token_request ends", func() bool { return !waiting() })
+	}
+}
+
+// login asks for the long-lived token as a person does, and approves it as an
+// administrator does. It returns what the person was told.
+func (p *pool) login(t *testing.T) string {
+	t.Helper()
+	login, said, number := p.asks(t)
 	approve := p.command("manager", "condor_token_request_approve", "-type", "COLLECTOR", "-reqid", number)
 	approve.Stdin = strings.NewReader("yes\n")
 	if out, err := approve.CombinedOutput(); err != nil {
@@ -145,4 +176,5 @@ func (p *pool) login(t *testing.T) {
 	if err := login.Wait(); err != nil {
 		t.Fatalf("login: %v\n%s", err, said)
 	}
+	return said.String()
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +17,8 @@ import (
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/config"
 	"github.com/tokenagent/tokenagent/agent/control"
+	"github.com/tokenagent/tokenagent/sinks/condor"
+	"github.com/tokenagent/tokenagent/sinks/tokendir"
 	"github.com/tokenagent/tokenagent/sources"
 	"github.com/tokenagent/tokenagent/sources/issuer"
 )
@@ -82,6 +85,9 @@ func (l *login) run(ctx context.Context, name string) error {
 	tokens := slices.DeleteFunc(slices.Clone(cfg.Renewers), func(r agent.Renewer) bool { return r.Source != chosen.Source })
 	pool := strings.HasPrefix(chosen.Name, "source.htcondor_fetch.")
 	req, err := l.request(tokens, pool)
+	if err == nil {
+		err = apart(chosen)
+	}
 	if err != nil {
 		return err
 	}
@@ -93,8 +99,37 @@ func (l *login) run(ctx context.Context, name string) error {
 	if pool {
 		what = "long-lived token"
 	}
-	fmt.Fprintf(l.out, "the %s is stored: %s\n", what, file)
+	fmt.Fprintf(l.out, "the %s is stored: %s%s\n", what, file, lasting(chosen))
 	return l.tell(ctx, cfg.Settings, tokens)
+}
+
+// apart is the error of a source whose long-lived token would lie where HTCondor's
+// configuration has every client look for tokens. A person waits anyway, so HTCondor
+// is asked.
+func apart(s config.Source) error {
+	ask := condor.Knob(tokendir.Systems()[0])
+	if s.Ends == nil || ask == nil {
+		return nil
+	}
+	for _, knob := range []string{"SEC_TOKEN_DIRECTORY", "SEC_TOKEN_SYSTEM_DIRECTORY"} {
+		if folder, err := ask(knob); err == nil && filepath.Clean(folder) == filepath.Dir(s.Files[0]) {
+			return fmt.Errorf("%s: token_dir is %s of HTCondor on this host: every client would send the long-lived token; name a folder of its own, such as /etc/tokenagent/condor/%s", s.Name, knob, shortName(s.Name))
+		}
+	}
+	return nil
+}
+
+// lasting says when the token ends that a source asks with, for a person; "" where it
+// has none.
+func lasting(s config.Source) string {
+	if s.Ends == nil {
+		return ""
+	}
+	at, err := s.Ends()
+	if err != nil || at.IsZero() {
+		return ""
+	}
+	return fmt.Sprintf("\nit ends %s, on %s", away(at, wall()), at.Local().Format(time.DateTime))
 }
 
 // chooseLogin is the source that the person means: its name alone, or the whole

@@ -42,9 +42,17 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 }
 
 // untilSignal returns a context that is done when a person or systemd wants the
-// process to end. The next signal ends it at once.
+// process to end, or the person's terminal is closed: what it has started ends with
+// it. The next signal ends it at once.
 func untilSignal(parent context.Context) (context.Context, context.CancelFunc) {
-	ctx, stop := signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM)
+	if signal.Ignored(syscall.SIGHUP) { // by nohup
+		return until(parent, os.Interrupt, syscall.SIGTERM)
+	}
+	return until(parent, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+}
+
+func until(parent context.Context, signals ...os.Signal) (context.Context, context.CancelFunc) {
+	ctx, stop := signal.NotifyContext(parent, signals...)
 	context.AfterFunc(ctx, stop)
 	return ctx, stop
 }

@@ -49,7 +49,7 @@ runs already.`,
 func serve(ctx context.Context, from *place, stderr io.Writer) error {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP) // before anything else: unheard it would end the process
-	ctx, stop := untilSignal(ctx)
+	ctx, stop := until(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
 	began := time.Now()

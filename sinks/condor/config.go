@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -115,14 +117,34 @@ func (c *Config) askAll(program string) answer {
 		a.values[knob] = strings.TrimSpace(value)
 	}
 	for _, knob := range numericKnobs {
-		if value := a.values[knob]; strings.Trim(value, "0123456789") != "" {
-			a.values[knob], err = c.output(program, "-macro", "$INT("+knob+")")
-			if err != nil {
-				a.values[knob] = value // as it is written; where a number is needed, that is reported
-			}
-		}
+		a.values[knob] = c.number(program, knob, a.values[knob])
 	}
 	return a
+}
+
+// number is the value of the knob as HTCondor computes it, or as it is written where
+// HTCondor cannot. A product, as most are, needs no second question.
+func (c *Config) number(program, knob, value string) string {
+	if n, ok := product(value); ok || value == "" {
+		return n
+	}
+	if told, err := c.output(program, "-macro", "$INT("+knob+")"); err == nil {
+		return told
+	}
+	return value
+}
+
+// product is that of the numbers in the text, as in 24 * 3600; false where it is
+// something else, or no int of HTCondor's.
+func product(text string) (string, bool) {
+	all := int64(1)
+	for factor := range strings.SplitSeq(text, "*") {
+		n, err := strconv.ParseUint(strings.TrimSpace(factor), 10, 31)
+		if all *= int64(n); err != nil || all > math.MaxInt32 {
+			return "", false
+		}
+	}
+	return strconv.FormatInt(all, 10), true
 }
 
 func (c *Config) output(program string, args ...string) (string, error) {
