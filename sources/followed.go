@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -25,12 +24,14 @@ const mostFollowed = 64 << 10
 // host.Open. It never waits, not even at a FIFO. Its errors begin with the path and
 // are Faults: transient where a new file in its place may put it right.
 func readFollowed(path string) (data []byte, info fs.FileInfo, err error) {
-	data, info, err = readRegular(path, mostFollowed)
+	data, info, err = host.ReadFile(path, mostFollowed)
+	if err == nil {
+		return data, info, nil
+	}
 	_, irregular := errors.AsType[*host.Irregular](err)
 	_, refused := errors.AsType[*host.Refusal](err)
+	err = fmt.Errorf("%s: %w", path, err)
 	switch {
-	case err == nil:
-		return data, info, nil
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil, transientFault(fmt.Errorf("%w; it is read as soon as something writes it", err))
 	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0:
@@ -43,33 +44,6 @@ func readFollowed(path string) (data []byte, info fs.FileInfo, err error) {
 
 func transientFault(err error) error {
 	return &agent.Fault{Kind: agent.Transient, Err: err}
-}
-
-// readRegular returns what is in a regular file of at most so many bytes. Its
-// errors begin with the path.
-func readRegular(path string, most int64) ([]byte, fs.FileInfo, error) {
-	f, err := host.Open(path)
-	if err != nil {
-		return nil, nil, pathFirst(path, err)
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, most+1))
-	switch {
-	case err != nil:
-		return nil, nil, pathFirst(path, err)
-	case int64(len(data)) > most:
-		return nil, nil, fmt.Errorf("%s: it is larger than %d bytes, too large for what it is to hold", path, most)
-	}
-	return data, f.Info, nil
-}
-
-// pathFirst is the error behind the path alone, without the operation that os
-// puts there.
-func pathFirst(path string, err error) error {
-	if e, ok := errors.AsType[*fs.PathError](err); ok {
-		err = e.Err
-	}
-	return fmt.Errorf("%s: %w", path, err)
 }
 
 // inspectFollowed warns of a file that everybody can read or write, and of one that

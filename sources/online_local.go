@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/host"
 	"github.com/tokenagent/tokenagent/sources/issuer"
 )
 
@@ -102,7 +103,7 @@ func (s *command) inquire(context.Context, *Inquiry, []agent.Request) []Finding 
 		if e, ok := errors.AsType[*exec.Error](err); ok {
 			err = e.Err
 		}
-		return []Finding{wrong("program", "%v; install it, or correct the path", pathFirst(path, err))}
+		return []Finding{wrong("program", "%s: %v; install it, or correct the path", path, host.WithoutPath(err))}
 	}
 	return []Finding{fine("program", "%s is there; --issue runs it", path)}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/agent/host"
 	"github.com/tokenagent/tokenagent/agent/profile"
 	"github.com/tokenagent/tokenagent/sources/issuer/issuertest"
 )
@@ -351,7 +352,7 @@ func refused(t *testing.T, err error, kind agent.Kind, because string) *agent.Fa
 
 func copyFile(t *testing.T, from, to string) {
 	t.Helper()
-	data, _, err := readRegular(from, 1<<20)
+	data, _, err := host.ReadFile(from, 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/hashicorp/hcl/v2"
+
+	"github.com/tokenagent/tokenagent/agent/profile"
 )
 
 const mostName = 200 // characters of a name or key
@@ -45,7 +47,7 @@ var blockKinds = []string{"agent", "locals", "source", "token"}
 func (l *loading) declareBlock(s *stanza) {
 	labels, known := topLevel[s.kind]
 	if !known {
-		near := nearest(s.kind, blockKinds)
+		near := profile.Nearest(s.kind, blockKinds)
 		hint := "blocks are agent, locals, source and token"
 		if near != "" {
 			hint = "did you mean " + near + "?"

@@ -13,6 +13,8 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
+
+	"github.com/tokenagent/tokenagent/agent/profile"
 )
 
 // Decode fills the struct that into points to with the attributes of the block
@@ -123,7 +125,7 @@ func (s *stanza) unknownHint(name string, attrs, blocks []string) (near, hint st
 	case slices.Contains(attrs, name):
 		return name, fmt.Sprintf("%s is an attribute here; write %s = …", name, name)
 	}
-	if near := nearest(name, slices.Concat(attrs, blocks)); near != "" {
+	if near := profile.Nearest(name, slices.Concat(attrs, blocks)); near != "" {
 		return near, fmt.Sprintf("did you mean %s?", near)
 	}
 	hint = "a " + s.kind + " block has " + strings.Join(attrs, ", ")

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -15,6 +14,8 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
+
+	"github.com/tokenagent/tokenagent/agent/host"
 )
 
 const mostText = 16 << 20 // bytes of one file
@@ -110,10 +111,7 @@ func configurations(folder string) (names []string, err error) {
 
 // unreadable reports a file or folder that could not be opened.
 func (l *loading) unreadable(name string, err error) {
-	if cause := errors.Unwrap(err); cause != nil {
-		err = cause // without the path, which stands before it already
-	}
-	l.refuse(name, err.Error(), "the configuration is read from files and from folders with files named *.hcl")
+	l.refuse(name, host.WithoutPath(err).Error(), "the configuration is read from files and from folders with files named *.hcl")
 }
 
 // refuse reports a file as a whole.
@@ -147,23 +145,6 @@ func (l *loading) readFile(name string) {
 		text = asUTF8(text)
 	}
 	l.parse(name, text)
-}
-
-// readBounded reads a regular file, at most one byte more than is allowed.
-func readBounded(name string) ([]byte, error) {
-	info, err := os.Stat(name)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, errors.New("it is not a regular file")
-	}
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, mostText+1))
 }
 
 // asUTF8 is the text with something harmless for each byte that is not UTF-8, so that

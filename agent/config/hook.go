@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/tokenagent/tokenagent/agent/hooks"
+	"github.com/tokenagent/tokenagent/agent/profile"
 )
 
 // events are the labels of hook blocks.
@@ -65,7 +66,7 @@ func (b *Block) decodeHook(s *stanza, in *instance) (hooks.Hook, bool) {
 }
 
 func eventHint(event string) string {
-	if near := nearest(event, events); near != "" {
+	if near := profile.Nearest(event, events); near != "" {
 		return fmt.Sprintf("did you mean %q?", near)
 	}
 	return "the events are " + strings.Join(events, ", ")

@@ -237,7 +237,7 @@ func TestFilesThatAreNoConfiguration(t *testing.T) {
 		"unary.hcl":     "unary.hcl: the file is nested too deeply; at most 1000 brackets and operators may stand within each other",
 		"sum.hcl":       "sum.hcl: the file is nested too deeply; at most 1000 brackets and operators may stand within each other",
 		"index.hcl":     "index.hcl: the file is nested too deeply; at most 1000 brackets and operators may stand within each other",
-		"fifo.hcl":      "fifo.hcl: it is not a regular file; the configuration is read from files and from folders with files named *.hcl",
+		"fifo.hcl":      "fifo.hcl: it is a FIFO, not a regular file; the configuration is read from files and from folders with files named *.hcl",
 		"empty.d":       "empty.d: the folder holds no configuration; files with names that end in .hcl are read, in the folder and in conf.d in it",
 		"truncated.hcl": "truncated.hcl:1:11: unclosed configuration block; there is no closing brace for this block before the end of the file. This may be caused by incorrect brace nesting elsewhere in this file",
 		"comment.hcl":   `comment.hcl: no token block; at least one is wanted: token "NAME" { source = …, sink "file" { … } }`,

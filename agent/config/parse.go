@@ -8,6 +8,8 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+
+	"github.com/tokenagent/tokenagent/agent/profile"
 )
 
 // parse parses a file. Where that fails, each of its blocks is parsed by itself, so that
@@ -65,7 +67,7 @@ func partsOf(text []byte) []part {
 	parts := []part{{start: at}}
 	for line := range bytes.Lines(text) {
 		if header := headerForm.FindSubmatch(line); header != nil {
-			if kind := nearest(string(header[1]), blockKinds); kind != "" {
+			if kind := profile.Nearest(string(header[1]), blockKinds); kind != "" {
 				parts = append(parts, part{kind: kind, labels: labelsIn(string(header[2])), start: at})
 			}
 		}

@@ -8,6 +8,8 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
+
+	"github.com/tokenagent/tokenagent/agent/profile"
 )
 
 // names are the roots of references that an attribute may use.
@@ -90,7 +92,7 @@ func (l *loading) wrongReference(t hcl.Traversal, allowed names) (summary, hint 
 }
 
 func unknownRootHint(t hcl.Traversal) string {
-	if near := nearest(t.RootName(), []string{"local", "path", "each", "source"}); near != "" {
+	if near := profile.Nearest(t.RootName(), []string{"local", "path", "each", "source"}); near != "" {
 		return "did you mean " + near + "?"
 	}
 	const roots = "references begin with local, path, each or source"
@@ -110,7 +112,7 @@ func (l *loading) wrongMember(t hcl.Traversal, known []string) (summary, hint st
 	if !ok {
 		return root + " without a name", "write " + root + ".NAME"
 	}
-	if near := nearest(name, known); near != "" {
+	if near := profile.Nearest(name, known); near != "" {
 		return fmt.Sprintf("unknown %s.%s", root, name), fmt.Sprintf("did you mean %s.%s?", root, near)
 	}
 	return fmt.Sprintf("unknown %s.%s", root, name), listed(root, known)
@@ -191,7 +193,7 @@ func (l *loading) sourceHint(given string) string {
 		known = append(known, strings.TrimPrefix(s.name.String(), "source"))
 	}
 	given = strings.TrimPrefix(given, "source")
-	if near := nearest(given, known); near != "" {
+	if near := profile.Nearest(given, known); near != "" {
 		return "did you mean source" + near + "?"
 	}
 	const few = 8

@@ -48,7 +48,7 @@ func (b *Block) renew(s *agent.Schedule, lifetime time.Duration) {
 		b.Fault("min_remaining", "min_remaining is zero", "it is how much life a reader always finds; leave it out for the default")
 	case lifetime > 0 && text.MinRemaining > longest:
 		b.Fault("min_remaining", "min_remaining is too long for the lifetime",
-			fmt.Sprintf("of a lifetime of %s at most %s can be left", short(lifetime), short(longest)))
+			fmt.Sprintf("of a lifetime of %s at most %s can be left", Spoken(lifetime), Spoken(longest)))
 	}
 	s.At, s.MinRemaining = text.At, text.MinRemaining
 	if text.Cron != "" {
@@ -73,20 +73,4 @@ func (b *Block) cron(text string) cron.Schedule {
 			`; it has five fields (minute, hour, day of month, month, day of week), as in "30 4 * * *", optionally behind CRON_TZ=ZONE`)
 	}
 	return result.Schedule
-}
-
-// short writes a duration without its zero parts: 1h, not 1h0m0s.
-func short(d time.Duration) string {
-	d = d.Round(time.Second)
-	text := ""
-	for _, unit := range []struct {
-		name string
-		size time.Duration
-	}{{"d", 24 * time.Hour}, {"h", time.Hour}, {"m", time.Minute}, {"s", time.Second}} {
-		if n := d / unit.size; n > 0 {
-			text += fmt.Sprint(int64(n), unit.name)
-			d -= n * unit.size
-		}
-	}
-	return text
 }

@@ -106,7 +106,7 @@ func (l *loading) sourceKind(s *stanza) string {
 	}
 	known := slices.Sorted(maps.Keys(l.kinds.Sources))
 	l.fault(s.labelAt[0], fmt.Sprintf("unknown kind of source %q", kind), kindHint(kind, known))
-	return cmp.Or(nearest(kind, known), kind)
+	return cmp.Or(profile.Nearest(kind, known), kind)
 }
 
 // decodeSource gives the value of source.KIND.NAME; an unknown one where nothing could
@@ -154,7 +154,7 @@ func (l *loading) listed() []Source {
 }
 
 func kindHint(kind string, known []string) string {
-	if near := nearest(kind, known); near != "" {
+	if near := profile.Nearest(kind, known); near != "" {
 		return fmt.Sprintf("did you mean %q?", near)
 	}
 	return "the kinds are " + strings.Join(known, ", ")

@@ -28,19 +28,24 @@ func (b *Block) Trust() host.Trust {
 // Trusting reports whether decoders look at who else could change a file.
 func (b *Block) Trusting() bool { return b.load.env.Trust != nil && !b.DefinitionsOnly() }
 
-// readTrusted is readBounded, and reports who else could change the file. The file
-// that was looked at is the one that is read.
+// readTrusted reads the file, at most one byte more than is allowed, and reports who
+// else could change it. The file that was looked at is the one that is read.
 func (l *loading) readTrusted(name string) ([]byte, error) {
-	if l.env.Trust == nil {
-		return readBounded(name)
-	}
-	f, found, err := l.env.Trust.Open(name)
-	l.distrust(name, found)
+	f, err := l.open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
 	return io.ReadAll(io.LimitReader(f, mostText+1))
+}
+
+func (l *loading) open(name string) (*host.File, error) {
+	if l.env.Trust == nil {
+		return host.OpenPlain(name)
+	}
+	f, found, err := l.env.Trust.Open(name)
+	l.distrust(name, found)
+	return f, err
 }
 
 // trustFolder reports who else could put files into the folder, or another in its place.

@@ -41,6 +41,29 @@ func durationHint(text string) error {
 	return errors.New(`it is made of whole days, hours, minutes and seconds in this order: "90s", "1h30m", "2d12h"`)
 }
 
+// Spoken is a duration as people say it, by its two largest units: "2d4h", "57m3s", "0s".
+// ParseDuration reads it.
+func Spoken(d time.Duration) string {
+	d = d.Abs().Round(time.Second)
+	units := []struct {
+		name string
+		size time.Duration
+	}{{"d", 24 * time.Hour}, {"h", time.Hour}, {"m", time.Minute}, {"s", time.Second}}
+	for i, u := range units {
+		if d < u.size {
+			continue
+		}
+		text := fmt.Sprintf("%d%s", d/u.size, u.name)
+		if i+1 < len(units) {
+			if rest := d % u.size / units[i+1].size; rest > 0 {
+				text += fmt.Sprintf("%d%s", rest, units[i+1].name)
+			}
+		}
+		return text
+	}
+	return "0s"
+}
+
 var modeForm = regexp.MustCompile(`^0?[0-7]{3}$`)
 
 // ParseMode reads the permission bits of a file as three octal digits, with or

@@ -58,11 +58,21 @@ func TestParseMode(t *testing.T) {
 	}
 }
 
-func TestShortIsReadBack(t *testing.T) {
-	for text := range map[string]bool{"30s": true, "1h": true, "2d12h": true, "1d1h1m1s": true} {
-		d, err := ParseDuration(text)
-		if err != nil || short(d) != text {
-			t.Errorf("%q is written as %q, %v", text, short(d), err)
+func TestSpokenHasTwoUnitsAtMost(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0:                                     "0s",
+		400 * time.Millisecond:                "0s",
+		59*time.Second + 600*time.Millisecond: "1m",
+		57*time.Minute + 3*time.Second:        "57m3s",
+		time.Hour:                             "1h",
+		time.Hour + 30*time.Second:            "1h",
+		52*time.Hour + 59*time.Minute:         "2d4h",
+		-3 * time.Minute:                      "3m",
+	} {
+		if got := Spoken(d); got != want {
+			t.Errorf("Spoken(%v) = %s, want %s", d, got, want)
+		} else if _, err := ParseDuration(got); err != nil {
+			t.Errorf("%s: %v", got, err)
 		}
 	}
 }

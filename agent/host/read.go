@@ -87,12 +87,12 @@ func (p Place) reopen() (*File, error) {
 		return nil, errors.New("it cannot be opened, as /proc is not mounted here")
 	}
 	if err != nil {
-		return nil, errors.Unwrap(err) // without that path, which nobody knows
+		return nil, WithoutPath(err) // which nobody knows
 	}
 	info, err := f.Stat()
 	if err != nil {
 		f.Close()
-		return nil, errors.Unwrap(err)
+		return nil, WithoutPath(err)
 	}
 	return &File{File: f, Info: info}, nil
 }

@@ -52,18 +52,14 @@ func (t Trust) Weaknesses(path string) ([]*Weakness, error) {
 
 // Open opens the regular file at the path for reading, as this process, and looks
 // for weaknesses on the same way: what was looked at is what is read.
-func (t Trust) Open(path string) (*os.File, []*Weakness, error) {
+func (t Trust) Open(path string) (*File, []*Weakness, error) {
 	var w trusting
 	defer w.close()
-	err := w.run(t, path)
-	if err != nil {
+	if err := w.run(t, path); err != nil {
 		return nil, w.found, err
 	}
 	f, err := w.last.reopen()
-	if err != nil {
-		return nil, w.found, err
-	}
-	return f.File, w.found, nil
+	return f, w.found, err
 }
 
 // A trusting is a walk that looks for weaknesses.
@@ -150,7 +146,7 @@ func (w *trusting) lookAtName(p Place) {
 	if p.Kind() != unix.S_IFLNK || !at.Sticky() || w.trust.user(int(p.Stat.Uid)) || len(at.writers(&w.trust)) == 0 || w.trust.still(at) {
 		return // of a folder or file the owner is looked at anyhow
 	}
-	w.note(p, w.trust.withSudo().user(int(p.Stat.Uid)), "its owner can replace it", []string{"chown -h root " + shellWord(p.Path)})
+	w.note(p, w.trust.withSudo().user(int(p.Stat.Uid)), "its owner can replace it", []string{"chown -h root " + ShellWord(p.Path)})
 }
 
 func (w *trusting) note(p Place, sudo bool, problem string, mends []string) {
@@ -172,7 +168,7 @@ func (t Trust) weak(p Place, last bool) (problem string, mends []string) {
 		return fmt.Sprintf("%v has mounted it and decides what lies there", UserID(owner)), []string{"keep it on another file system"}
 	case !t.user(owner):
 		who = append(who, "its owner")
-		mends = append(mends, fmt.Sprintf("chown %s %s", t.name(), shellWord(p.Path)))
+		mends = append(mends, fmt.Sprintf("chown %s %s", t.name(), ShellWord(p.Path)))
 	}
 	if last || !p.Sticky() || p.Kind() != unix.S_IFDIR {
 		if writers := p.writers(&t); len(writers) > 0 {
@@ -215,17 +211,9 @@ func (t Trust) withSudo() Trust {
 // closing is the command that keeps others from writing.
 func (p Place) closing() string {
 	if len(p.list()) > 0 {
-		return fmt.Sprintf("setfacl -b %s && chmod go-w %[1]s", shellWord(p.Path))
+		return fmt.Sprintf("setfacl -b %s && chmod go-w %[1]s", ShellWord(p.Path))
 	}
-	return "chmod go-w " + shellWord(p.Path)
-}
-
-// shellWord is the path as a shell takes it.
-func shellWord(path string) string {
-	if strings.Trim(path, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+=:,@%") == "" {
-		return path
-	}
-	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+	return "chmod go-w " + ShellWord(p.Path)
 }
 
 // writers are those, beside the owner, who may write to the folder or file. They

@@ -1,7 +1,6 @@
 package profile
 
 import (
-	"fmt"
 	"net/url"
 	"path"
 	"slices"
@@ -166,8 +165,8 @@ func (v vocabulary) nearest(name string) string {
 	for i, w := range words {
 		heads[i], _, _ = strings.Cut(w, ":")
 	}
-	if i := nearestIndex(name, heads); i >= 0 {
-		return "; did you mean " + words[i] + "?"
+	if near := Nearest(name, heads); near != "" {
+		return "; did you mean " + words[slices.Index(heads, near)] + "?"
 	}
 	return "; allowed are " + strings.Join(words, ", ")
 }
@@ -175,45 +174,8 @@ func (v vocabulary) nearest(name string) string {
 // orNearest is the end of a sentence that offers the nearest of the words, or
 // all of them when none is near.
 func orNearest(word string, of []string) string {
-	if i := nearestIndex(word, of); i >= 0 {
-		return fmt.Sprintf("; did you mean %s?", of[i])
+	if near := Nearest(word, of); near != "" {
+		return "; did you mean " + near + "?"
 	}
 	return allowedAre(of)
-}
-
-// nearestIndex finds the word that is nearest in spelling; -1 when more than a
-// third of the letters and one differ from each.
-func nearestIndex(word string, of []string) int {
-	const longest = 64 // nobody mistypes a longer one
-	if len(word) > longest {
-		return -1
-	}
-	best, at := len(word)/3+2, -1
-	for i, other := range of {
-		if d := distance(strings.ToLower(word), strings.ToLower(other)); d < best {
-			best, at = d, i
-		}
-	}
-	return at
-}
-
-// distance is the Levenshtein distance in bytes.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			substitute := diagonal
-			if a[i] != b[j] {
-				substitute++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(substitute, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

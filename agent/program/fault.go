@@ -3,7 +3,6 @@ package program
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -13,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/host"
 )
 
 // fault is the error, behind which program and user it is about. The arguments
@@ -113,13 +113,5 @@ func (p Program) startFault(err error) *agent.Fault {
 	case unix.E2BIG:
 		return because("its arguments are too long")
 	}
-	return p.fault(agent.Transient, fmt.Errorf("not started: %w", plain(err)))
-}
-
-// plain is the error without the path, which fault puts before it.
-func plain(err error) error {
-	if e, ok := errors.AsType[*fs.PathError](err); ok {
-		return e.Err
-	}
-	return err
+	return p.fault(agent.Transient, fmt.Errorf("not started: %w", host.WithoutPath(err)))
 }

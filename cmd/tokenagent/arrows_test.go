@@ -31,21 +31,21 @@ var arrows = map[string][]string{
 	"agent/watch":     {"agent/host"},
 	"sources":         {"agent", "agent/host", "agent/config", "agent/profile", "agent/program", "sources/...", "sinks/safefile"},
 	"sources/issuer":  {"agent", "agent/host", "agent/profile", "sources/keys"},
-	"sources/refresh": {"agent", "sinks/safefile"},
+	"sources/refresh": {"agent", "agent/host", "sinks/safefile"},
 	"sources/keys":    {"agent", "agent/host", "sinks/safefile"},
 	"sinks":           {"agent", "agent/host", "agent/config", "sinks/..."},
 	"sinks/safefile":  {"agent/host"},
 	"sinks/condor":    {"agent/host", "sinks/tokendir"},
 	"sinks/tokendir":  {"agent", "agent/profile", "sinks/pcre"},
-	"sinks/mapfile":   {"sinks/pcre"},
-	"sinks/bearer":    {"agent", "agent/profile"},
+	"sinks/mapfile":   {"agent/host", "sinks/pcre"},
+	"sinks/bearer":    {"agent", "agent/host", "agent/profile"},
 	"cmd/tokenagent":  {"agent", "agent/...", "sources", "sources/...", "sinks", "sinks/...", "examples/configs", "packaging/man"},
 }
 
 // foreign says which of our packages may import which package of others, with
 // the folders below it. What is not here is no dependency of tokenagent.
 var foreign = map[string][]string{
-	"github.com/agext/levenshtein":     {"agent/config"},
+	"github.com/agext/levenshtein":     {"agent/profile"},
 	"github.com/coreos/go-systemd/v22": {"cmd/tokenagent"},
 	"github.com/fsnotify/fsnotify":     {"agent/watch"},
 	"github.com/go-jose/go-jose/v4":    {"sources", "sources/issuer", "sources/keys"},

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/config"
 	"github.com/tokenagent/tokenagent/agent/profile"
 	"github.com/tokenagent/tokenagent/sources"
 )
@@ -66,14 +67,14 @@ func lifetimeGot(t agent.Token, asked time.Duration) sources.Finding {
 	case t.Expires.IsZero():
 		return sources.Finding{Mark: sources.Warning, About: "lifetime", Text: "unknown: neither the token nor its issuer says when it expires"}
 	case asked == 0:
-		return fine("lifetime", "%s, as its issuer likes", spoken(got))
+		return fine("lifetime", "%s, as its issuer likes", config.Spoken(got))
 	case (got - asked).Abs() <= 2*time.Second:
-		return fine("lifetime", "%s, as asked", spoken(asked))
+		return fine("lifetime", "%s, as asked", config.Spoken(asked))
 	case got.Seconds() < enough*asked.Seconds():
 		return sources.Finding{Mark: sources.Warning, About: "lifetime",
-			Text: fmt.Sprintf("%s, and %s was asked for; it is renewed accordingly", spoken(got), spoken(asked))}
+			Text: fmt.Sprintf("%s, and %s was asked for; it is renewed accordingly", config.Spoken(got), config.Spoken(asked))}
 	}
-	return fine("lifetime", "%s; %s was asked for", spoken(got), spoken(asked))
+	return fine("lifetime", "%s; %s was asked for", config.Spoken(got), config.Spoken(asked))
 }
 
 // compared says what came of the words that were asked for. That some are

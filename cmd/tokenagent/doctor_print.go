@@ -7,6 +7,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/tokenagent/tokenagent/agent/config"
 	"github.com/tokenagent/tokenagent/sinks/tokendir"
 )
 
@@ -122,7 +123,7 @@ func remainingOf(t tokendir.Token, now time.Time) string {
 	case t.Expires.IsZero():
 		return "no expiry"
 	}
-	return spoken(t.Expires.Sub(now))
+	return config.Spoken(t.Expires.Sub(now))
 }
 
 // printWinners says which token goes to which servers.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tokenagent/tokenagent/agent/host"
 	"github.com/tokenagent/tokenagent/examples/configs"
 	"github.com/tokenagent/tokenagent/sources/keys"
 )
@@ -76,7 +77,7 @@ func begin(w io.Writer, folder string, text []byte) error {
   tokenagent check --config %[1]s
   tokenagent run --config %[1]s
   tokenagent status --config %[1]s      in another terminal
-`, shellWord(config))
+`, host.ShellWord(config))
 	return err
 }
 
@@ -106,12 +107,4 @@ func newPEM() ([]byte, error) {
 		return nil, err
 	}
 	return key.MarshalPEM()
-}
-
-// shellWord is a path as it is typed in a shell.
-func shellWord(path string) string {
-	if strings.ContainsAny(path, " \t\n'\"\\$`&|;<>()*?[]#~!{}") {
-		return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
-	}
-	return path
 }

@@ -211,7 +211,7 @@ func (l *login) show(p sources.Prompt) {
 		fmt.Fprintf(l.out, "or open    %s\n", plain(p.URIComplete))
 	}
 	if !p.Expires.IsZero() {
-		fmt.Fprintf(l.out, "within     %s\n", spoken(p.Expires.Sub(wall())))
+		fmt.Fprintf(l.out, "within     %s\n", config.Spoken(p.Expires.Sub(wall())))
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/tokenagent/tokenagent/agent/host"
 	"github.com/tokenagent/tokenagent/sources/keys"
 )
 
@@ -54,21 +55,21 @@ func pelicanFolder() (string, error) {
 	return filepath.Join(home, ".config", "pelican"), nil
 }
 
-// readAtMost reads a file that is no longer than most bytes.
+// readAtMost reads a file that is no longer than most bytes, as any program does.
 func readAtMost(path string, most int64) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := host.OpenPlain(path)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	defer f.Close()
 	return readAll(f, path, most)
 }
 
-// readAll reads what has no more than most bytes.
+// readAll reads what has no more than most bytes. Its errors begin with the name.
 func readAll(r io.Reader, name string, most int64) ([]byte, error) {
-	text, err := io.ReadAll(io.LimitReader(r, most+1))
-	if err == nil && int64(len(text)) > most {
-		err = fmt.Errorf("%s: longer than %d bytes", name, most)
+	text, err := host.ReadAtMost(r, most)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return text, err
+	return text, nil
 }

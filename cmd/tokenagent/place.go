@@ -14,6 +14,7 @@ import (
 
 	"github.com/tokenagent/tokenagent/agent/config"
 	"github.com/tokenagent/tokenagent/agent/control"
+	"github.com/tokenagent/tokenagent/agent/host"
 	"github.com/tokenagent/tokenagent/agent/program"
 	"github.com/tokenagent/tokenagent/agent/state"
 	"github.com/tokenagent/tokenagent/sinks"
@@ -100,10 +101,10 @@ func (p *place) command(s config.Settings, args ...string) string {
 		words = append(words, "--config", path)
 	}
 	for i, word := range words {
-		words[i] = shellWord(word)
+		words[i] = host.ShellWord(word)
 	}
 	if dir := folderFrom("STATE_DIRECTORY"); dir != "" && s.StateDir == "" && dir != usualState() {
-		words = slices.Insert(words, 0, "STATE_DIRECTORY="+shellWord(dir)) // systemd has set it, and no person's shell has
+		words = slices.Insert(words, 0, "STATE_DIRECTORY="+host.ShellWord(dir)) // systemd has set it, and no person's shell has
 	}
 	return strings.Join(words, " ")
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tokenagent/tokenagent/agent/config"
 	"github.com/tokenagent/tokenagent/agent/control"
 )
 
@@ -55,7 +56,7 @@ func (p *probe) ask(ctx context.Context, from *place, names []string) error {
 func alive(ctx context.Context, client *control.Client) error {
 	beat, err := client.Heartbeat(ctx)
 	if still := wall().Sub(beat); err == nil && !beat.IsZero() && still > stillAlive {
-		return &exitError{exitFailed, fmt.Errorf("the loop of the agent has stood still for %s", spoken(still))}
+		return &exitError{exitFailed, fmt.Errorf("the loop of the agent has stood still for %s", config.Spoken(still))}
 	}
 	return err
 }

@@ -120,7 +120,7 @@ func remaining(s agent.SinkStatus, now time.Time) string {
 	case s.State == agent.Expired:
 		return "expired " + away(s.Expires, now)
 	}
-	return spoken(s.Expires.Sub(now))
+	return config.Spoken(s.Expires.Sub(now))
 }
 
 func renewalOf(t agent.Status, now time.Time) string {

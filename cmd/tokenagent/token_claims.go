@@ -18,7 +18,7 @@ import (
 // or a duration as in a configuration.
 type lifetime time.Duration
 
-func (l *lifetime) String() string { return spoken(time.Duration(*l)) }
+func (l *lifetime) String() string { return config.Spoken(time.Duration(*l)) }
 func (l *lifetime) Type() string   { return "duration" }
 
 func (l *lifetime) Set(text string) error {

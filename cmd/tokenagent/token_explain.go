@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tokenagent/tokenagent/agent/config"
 	"github.com/tokenagent/tokenagent/agent/profile"
 )
 
@@ -154,5 +155,5 @@ func (r reading) explainTime(name string, value any) string {
 	case r.Issued.IsZero():
 		return "expires " + when
 	}
-	return fmt.Sprintf("expires %s; it lives %s in all", when, spoken(at.Sub(r.Issued).Round(time.Second)))
+	return fmt.Sprintf("expires %s; it lives %s in all", when, config.Spoken(at.Sub(r.Issued).Round(time.Second)))
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -16,7 +15,10 @@ import (
 	"github.com/tokenagent/tokenagent/sources/keys"
 )
 
-const verifyLimit = time.Minute // for the issuer to answer
+const (
+	verifyLimit = time.Minute // for the issuer to answer
+	mostKeySet  = 1 << 20     // bytes of a file of public keys
+)
 
 func newTokenVerify() *cobra.Command {
 	var flags verifyFlags
@@ -125,11 +127,11 @@ func (f *verifyFlags) signature(ctx context.Context, text agent.Secret, t profil
 // published are the public keys of the token's issuer, and where they are.
 func (f *verifyFlags) published(ctx context.Context, t profile.Token) (all []issuer.Key, from string, err error) {
 	if f.jwks != "" && !strings.HasPrefix(f.jwks, "https://") {
-		set, err := readSet(f.jwks)
-		if err == nil {
-			all, err = issuer.ParseKeys(set)
-		}
+		set, err := readAtMost(f.jwks, mostKeySet)
 		if err != nil {
+			return nil, f.jwks, err
+		}
+		if all, err = issuer.ParseKeys(set); err != nil {
 			err = fmt.Errorf("%s: %w", f.jwks, err)
 		}
 		return all, f.jwks, err
@@ -141,16 +143,6 @@ func (f *verifyFlags) published(ctx context.Context, t profile.Token) (all []iss
 		}
 	}
 	return issuer.NewServer(issuer.Address{Issuer: iss, JWKSURI: f.jwks, CAFile: f.caFile}).Keys(ctx)
-}
-
-// readSet reads a file of public keys.
-func readSet(path string) ([]byte, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, errors.Unwrap(err) // the path is told anyway
-	}
-	defer file.Close()
-	return readAll(file, path, 1<<20)
 }
 
 // sharedKey verifies an IDTOKEN with the key of its pool, as its servers do.

@@ -1,42 +1,21 @@
 package main
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
-)
 
-// spoken is a duration as people say it: its two largest units, "2d4h", "57m3s".
-func spoken(d time.Duration) string {
-	d = d.Abs().Round(time.Second)
-	units := []struct {
-		name string
-		size time.Duration
-	}{{"d", 24 * time.Hour}, {"h", time.Hour}, {"m", time.Minute}, {"s", time.Second}}
-	for i, u := range units {
-		if d < u.size {
-			continue
-		}
-		text := fmt.Sprintf("%d%s", d/u.size, u.name)
-		if i+1 < len(units) {
-			if rest := d % u.size / units[i+1].size; rest > 0 {
-				text += fmt.Sprintf("%d%s", rest, units[i+1].name)
-			}
-		}
-		return text
-	}
-	return "0s"
-}
+	"github.com/tokenagent/tokenagent/agent/config"
+)
 
 // away says how far the time t is from now: "in 57m", "3m ago".
 func away(t, now time.Time) string {
 	if t.After(now) {
-		return "in " + spoken(t.Sub(now))
+		return "in " + config.Spoken(t.Sub(now))
 	}
-	return spoken(now.Sub(t)) + " ago"
+	return config.Spoken(now.Sub(t)) + " ago"
 }
 
 // plain is text that comes from elsewhere, fit for a terminal: as it is, or

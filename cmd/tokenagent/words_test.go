@@ -2,25 +2,7 @@ package main
 
 import (
 	"testing"
-	"time"
 )
-
-func TestSpokenHasTwoUnitsAtMost(t *testing.T) {
-	for d, want := range map[time.Duration]string{
-		0:                                     "0s",
-		400 * time.Millisecond:                "0s",
-		59*time.Second + 600*time.Millisecond: "1m",
-		57*time.Minute + 3*time.Second:        "57m3s",
-		time.Hour:                             "1h",
-		time.Hour + 30*time.Second:            "1h",
-		52*time.Hour + 59*time.Minute:         "2d4h",
-		-3 * time.Minute:                      "3m",
-	} {
-		if got := spoken(d); got != want {
-			t.Errorf("spoken(%v) = %s, want %s", d, got, want)
-		}
-	}
-}
 
 func TestPlainGivesATerminalNothingToObey(t *testing.T) {
 	for text, want := range map[string]string{

@@ -19,6 +19,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/tokenagent/tokenagent/agent/host"
 	"github.com/tokenagent/tokenagent/agent/profile"
 )
 
@@ -154,27 +155,24 @@ func (s Surroundings) read(c Client, step *Step) (text string, why Verdict, reas
 	if err == nil && link.Mode()&fs.ModeSymlink != 0 && c == HTCondor {
 		return "", Stops, "it is a symbolic link, which HTCondor refuses"
 	}
-	info, err := os.Stat(step.Path)
+	f, err := host.OpenPlain(step.Path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return "", Passed, "it is not there"
 	case err != nil:
-		return "", failed, reasonOf(err)
-	case !info.Mode().IsRegular():
-		return "", failed, "it is not a regular file"
+		return "", failed, err.Error()
+	}
+	defer f.Close()
+	info := f.Info
+	switch {
 	case c == XRootD && info.Size() > mostXRootD:
 		return "", Stops, fmt.Sprintf("it has %d bytes; XRootD's client refuses more than %d", info.Size(), mostXRootD)
 	case c == HTCondor && info.Size() > mostHTCondor:
 		return "", Stops, fmt.Sprintf("it has %d bytes; HTCondor refuses more than %d", info.Size(), mostHTCondor)
 	}
-	f, err := os.OpenFile(step.Path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return "", failed, reasonOf(err)
-	}
-	defer f.Close()
 	content, err := io.ReadAll(io.LimitReader(f, mostRead))
 	if err != nil {
-		return "", failed, reasonOf(err)
+		return "", failed, host.WithoutPath(err).Error()
 	}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok && int(st.Uid) != s.UID {
 		step.Faults = append(step.Faults, fmt.Sprintf("it belongs to uid %d, who decides whose token it is", st.Uid))
@@ -186,14 +184,6 @@ func (s Surroundings) read(c Client, step *Step) (text string, why Verdict, reas
 		}
 	}
 	return string(content), "", ""
-}
-
-// reasonOf is the error without the path, which stands beside it.
-func reasonOf(err error) string {
-	if e, ok := errors.AsType[*fs.PathError](err); ok {
-		return e.Err.Error()
-	}
-	return err.Error()
 }
 
 // accessToken is the text, or the access_token of one that is JSON.

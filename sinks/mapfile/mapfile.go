@@ -16,15 +16,12 @@
 package mapfile
 
 import (
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 
+	"github.com/tokenagent/tokenagent/agent/host"
 	"github.com/tokenagent/tokenagent/sinks/pcre"
 )
 
@@ -119,20 +116,14 @@ type reader struct {
 }
 
 func (r *reader) file(path string, includes bool) error {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, err := host.OpenPlain(path)
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", path, err)
 	}
 	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return errors.Join(err, &fs.PathError{Op: "read", Path: path, Err: errors.New("not a regular file")})
-	}
-	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	text, err := host.ReadAtMost(f, maxFile)
 	if err != nil {
-		return err
-	}
-	if len(text) > maxFile {
-		return fmt.Errorf("%s: more than %d bytes", path, maxFile)
+		return fmt.Errorf("%s: %w", path, err)
 	}
 	for i, line := range strings.Split(string(text), "\n") {
 		l := Line{File: path, Number: i + 1}

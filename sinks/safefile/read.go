@@ -2,11 +2,11 @@ package safefile
 
 import (
 	"errors"
-	"fmt"
-	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tokenagent/tokenagent/agent/host"
 )
 
 // MaxRead is the size in bytes of the largest target that is read back.
@@ -49,12 +49,9 @@ func (d *folder) read() ([]byte, error) {
 	if st.Mode&unix.S_IFMT != unix.S_IFREG { // it was replaced since
 		return nil, d.refuse(st)
 	}
-	content, err := io.ReadAll(io.LimitReader(file, MaxRead+1))
+	content, err := host.ReadAtMost(file, MaxRead)
 	if err != nil {
 		return nil, d.explain(toRead, err)
-	}
-	if len(content) > MaxRead {
-		return nil, fmt.Errorf("it is larger than %d bytes, too large for a token", MaxRead)
 	}
 	return content, nil
 }

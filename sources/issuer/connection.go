@@ -8,11 +8,9 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"time"
 
 	"github.com/tokenagent/tokenagent/agent"
@@ -163,28 +161,9 @@ const mostPublic = 4 << 20
 
 // readPublic reads a file of certificates, as host.Open does; it never waits.
 func readPublic(path string) ([]byte, error) {
-	f, err := host.Open(path)
+	data, _, err := host.ReadFile(path, mostPublic)
 	if _, irregular := errors.AsType[*host.Irregular](err); irregular {
-		return nil, fmt.Errorf("%w; a file of certificates in PEM is wanted", err)
+		err = fmt.Errorf("%w; a file of certificates in PEM is wanted", err)
 	}
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, mostPublic+1))
-	switch {
-	case err != nil:
-		return nil, bare(err)
-	case len(data) > mostPublic:
-		return nil, fmt.Errorf("it is larger than %d bytes", mostPublic)
-	}
-	return data, nil
-}
-
-// bare drops the operation and path that os puts before an error.
-func bare(err error) error {
-	if e, ok := errors.AsType[*os.PathError](err); ok {
-		return e.Err
-	}
-	return err
+	return data, err
 }

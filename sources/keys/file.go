@@ -3,7 +3,6 @@ package keys
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"syscall"
@@ -56,12 +55,9 @@ func readKept(path string, refuses func(me keeper, path string, info fs.FileInfo
 	if err := refusesList(f.File, path, f.Info.Mode()); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	data, err := io.ReadAll(io.LimitReader(f, MaxFile+1))
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("%s: %w", path, bare(err))
-	case len(data) > MaxFile:
-		return nil, fmt.Errorf("%s: it is larger than %d bytes; no secret is", path, MaxFile)
+	data, err := host.ReadAtMost(f, MaxFile)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return data, nil
 }
@@ -81,14 +77,6 @@ func refusesList(f *os.File, path string, mode fs.FileMode) error {
 		return nil
 	}
 	return fmt.Errorf("its access control list: %w", err)
-}
-
-// bare drops the operation and path that os puts before an error.
-func bare(err error) error {
-	if e, ok := errors.AsType[*fs.PathError](err); ok {
-		return e.Err
-	}
-	return err
 }
 
 // A keeper is the user whose secret a file is: who runs this, or in whose folder

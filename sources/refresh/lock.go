@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/tokenagent/tokenagent/agent/host"
 	"github.com/tokenagent/tokenagent/sinks/safefile"
 )
 
@@ -202,8 +203,5 @@ func (l *Lock) Keep(t Token) error {
 
 // wrap puts the path before an error that os has put it into the middle of.
 func wrap(path string, err error) error {
-	if e, ok := errors.AsType[*fs.PathError](err); ok {
-		err = e.Err
-	}
-	return fmt.Errorf("%s: %w", path, err)
+	return fmt.Errorf("%s: %w", path, host.WithoutPath(err))
 }

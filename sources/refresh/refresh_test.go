@@ -129,7 +129,7 @@ func TestAFileThatIsNoneOfOursIsRefusedWithoutShowingIt(t *testing.T) {
 		`{"refresh_token": {"secret": "se"}}`:       "no stored refresh token",
 		`{"version": 2, "refresh_token": "secret"}`: "version 2",
 		`{"version": 1}`:                            "no refresh token",
-		strings.Repeat("x", 1<<17):                  "too large",
+		strings.Repeat("x", 1<<17):                  "larger than",
 	} {
 		check(t, os.WriteFile(s.path, []byte(content), 0o600))
 		got, err := l.Read()
