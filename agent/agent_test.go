@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -66,6 +67,18 @@ type fakeSink struct {
 }
 
 func (s *fakeSink) Path() string { return s.path }
+
+// targets are the sinks as files, those that have a path.
+func targets(sinks ...Sink) (all []Target) {
+	for _, s := range sinks {
+		t := Target{Sink: s}
+		if file, ok := s.(interface{ Path() string }); ok {
+			t.Name, t.Queue, t.Path = file.Path(), path.Dir(file.Path()), file.Path()
+		}
+		all = append(all, t)
+	}
+	return all
+}
 
 func (s *fakeSink) Put(_ context.Context, t Token) (Written, error) {
 	time.Sleep(s.takes)
@@ -149,7 +162,7 @@ func begun(t *testing.T, a *Agent) *Agent {
 func TestTokenIsWrittenAtOnceAndRenewedAtHalfOfItsLife(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source, sink := &fakeSource{life: time.Hour}, &fakeSink{path: "/t/a"}
-		started(t, silent(), Renewer{Name: "a", Source: source, Sinks: []Sink{sink}})
+		started(t, silent(), Renewer{Name: "a", Source: source, Sinks: targets(sink)})
 		if _, puts := sink.holds(); puts != 1 {
 			t.Fatalf("%d puts at the start", puts)
 		}
@@ -179,7 +192,7 @@ func TestFailureIsLoggedOnceThenHourlyAndItsEndWithItsLength(t *testing.T) {
 			}
 			return nil
 		}}
-		started(t, log, Renewer{Name: "a", Source: source, Sinks: []Sink{&fakeSink{path: "/t/a"}}})
+		started(t, log, Renewer{Name: "a", Source: source, Sinks: targets(&fakeSink{path: "/t/a"})})
 		time.Sleep(20 * time.Hour)
 		synctest.Wait()
 		lines := strings.Split(strings.TrimSpace(out.String()), "\n")
@@ -209,16 +222,16 @@ func TestHangingSourceOrFolderDelaysNoOtherToken(t *testing.T) {
 		var renewers []Renewer
 		for i := range 1000 {
 			name := fmt.Sprint("hung", i)
-			renewers = append(renewers, Renewer{Name: name, Issuer: "https://hangs.example.org", Source: hang, Sinks: []Sink{&fakeSink{path: "/hung/" + name}}})
+			renewers = append(renewers, Renewer{Name: name, Issuer: "https://hangs.example.org", Source: hang, Sinks: targets(&fakeSink{path: "/hung/" + name})})
 		}
 		stuck := &hangingSink{fakeSink: fakeSink{path: "/nfs/x"}, release: hang.release}
-		renewers = append(renewers, Renewer{Name: "nfs", Source: &fakeSource{life: time.Hour}, Sinks: []Sink{stuck}})
+		renewers = append(renewers, Renewer{Name: "nfs", Source: &fakeSource{life: time.Hour}, Sinks: targets(stuck)})
 		begin := time.Now()
 		var local []*fakeSink
 		for i := range 100 {
 			s := &fakeSink{path: fmt.Sprint("/local/", i)}
 			local = append(local, s)
-			renewers = append(renewers, Renewer{Name: fmt.Sprint("local", i), Source: &fakeSource{life: time.Hour}, Sinks: []Sink{s}})
+			renewers = append(renewers, Renewer{Name: fmt.Sprint("local", i), Source: &fakeSource{life: time.Hour}, Sinks: targets(s)})
 		}
 		started(t, silent(), renewers...)
 		time.Sleep(time.Second)
@@ -269,13 +282,13 @@ func TestManyHangingFoldersDelayOthersByASecondAtMost(t *testing.T) {
 		var renewers []Renewer
 		for i := range 200 {
 			s := &hangingSink{fakeSink: fakeSink{path: fmt.Sprintf("/nfs%d/x", i)}, release: release}
-			renewers = append(renewers, Renewer{Name: fmt.Sprint("nfs", i), Source: &fakeSource{life: time.Hour}, Sinks: []Sink{s}})
+			renewers = append(renewers, Renewer{Name: fmt.Sprint("nfs", i), Source: &fakeSource{life: time.Hour}, Sinks: targets(s)})
 		}
 		a := started(t, silent(), renewers...)
 		time.Sleep(time.Minute)
 		good := &fakeSink{path: "/local/x"}
 		begin := time.Now()
-		if _, err := a.Replace(t.Context(), append(renewers, Renewer{Name: "good", Source: &fakeSource{life: time.Hour}, Sinks: []Sink{good}})); err != nil {
+		if _, err := a.Replace(t.Context(), append(renewers, Renewer{Name: "good", Source: &fakeSource{life: time.Hour}, Sinks: targets(good)})); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
@@ -298,7 +311,7 @@ func TestReloadLeavesUnchangedAlone(t *testing.T) {
 				if n == "two" {
 					source, d = two, digest
 				}
-				r = append(r, Renewer{Name: n, Source: source, Sinks: []Sink{sinks[n]}, Digest: d})
+				r = append(r, Renewer{Name: n, Source: source, Sinks: targets(sinks[n]), Digest: d})
 			}
 			return r
 		}
@@ -322,7 +335,7 @@ func TestReloadLeavesUnchangedAlone(t *testing.T) {
 func TestReloadWithAChangedScheduleMovesTheNextRenewalWithoutAsking(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := &fakeSource{life: time.Hour}
-		r := Renewer{Name: "a", Source: source, Sinks: []Sink{&fakeSink{path: "/t/a"}}}
+		r := Renewer{Name: "a", Source: source, Sinks: targets(&fakeSink{path: "/t/a"})}
 		a := started(t, silent(), r)
 		r.Schedule.At = 0.9
 		if _, err := a.Replace(t.Context(), []Renewer{r}); err != nil {
@@ -341,7 +354,7 @@ func TestReloadWithAChangedScheduleMovesTheNextRenewalWithoutAsking(t *testing.T
 func TestFailedWriteIsRepeatedWithoutAskingAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source, sink := &fakeSource{life: time.Hour}, &fakeSink{path: "/t/a", fail: errors.New("no space left on device")}
-		a := started(t, silent(), Renewer{Name: "a", Source: source, Sinks: []Sink{sink}, Required: true})
+		a := started(t, silent(), Renewer{Name: "a", Source: source, Sinks: targets(sink), Required: true})
 		time.Sleep(time.Minute)
 		if _, puts := sink.holds(); puts != 6 { // at 0, 1, 3, 7, 15, 31 s
 			t.Errorf("%d puts in a minute", puts)
@@ -361,7 +374,7 @@ func TestFailedWriteIsRepeatedWithoutAskingAgain(t *testing.T) {
 func TestChangedFileIsWrittenAgainFromMemoryAtMostOnceAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source, sink := &fakeSource{life: 24 * time.Hour}, &fakeSink{path: "/t/a"}
-		a := started(t, silent(), Renewer{Name: "a", Source: source, Sinks: []Sink{sink}})
+		a := started(t, silent(), Renewer{Name: "a", Source: source, Sinks: targets(sink)})
 		spoil := func() { sink.set(func() { sink.difference = "it is gone" }) }
 		time.Sleep(5 * time.Second)
 		spoil()
@@ -387,7 +400,7 @@ func TestChangedFileIsWrittenAgainFromMemoryAtMostOnceAMinute(t *testing.T) {
 func TestRemovedFileIsFoundWithoutBeingTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sink := &fakeSink{path: "/t/a"}
-		started(t, silent(), Renewer{Name: "a", Source: &fakeSource{life: 24 * time.Hour}, Sinks: []Sink{sink}})
+		started(t, silent(), Renewer{Name: "a", Source: &fakeSource{life: 24 * time.Hour}, Sinks: targets(sink)})
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
 		if _, puts := sink.holds(); puts != 1 || sink.looks < 9 || sink.looks > 10 {
@@ -408,7 +421,7 @@ func TestLooksAreSpreadOverTime(t *testing.T) {
 		for i := range 2000 {
 			s := &fakeSink{path: fmt.Sprintf("/t/%d", i)}
 			sinks = append(sinks, s)
-			renewers = append(renewers, Renewer{Name: s.path, Source: &fakeSource{life: 24 * time.Hour}, Sinks: []Sink{s}})
+			renewers = append(renewers, Renewer{Name: s.path, Source: &fakeSource{life: 24 * time.Hour}, Sinks: targets(s)})
 		}
 		started(t, silent(), renewers...)
 		time.Sleep(61 * time.Second) // one second after the first may be looked at
@@ -427,8 +440,8 @@ func TestRefreshWaitsForTheVerdict(t *testing.T) {
 		good := &fakeSource{life: time.Hour, takes: 3 * time.Second}
 		bad := &fakeSource{life: time.Hour}
 		a := started(t, silent(),
-			Renewer{Name: "good", Source: good, Sinks: []Sink{&fakeSink{path: "/t/a"}}},
-			Renewer{Name: "bad", Source: bad, Sinks: []Sink{&fakeSink{path: "/t/b"}}})
+			Renewer{Name: "good", Source: good, Sinks: targets(&fakeSink{path: "/t/a"})},
+			Renewer{Name: "bad", Source: bad, Sinks: targets(&fakeSink{path: "/t/b"})})
 		time.Sleep(10 * time.Second)
 		bad.set(func() {
 			bad.fail = func(time.Time) error { return &Fault{Kind: Configuration, Err: errors.New("invalid_client")} }
@@ -452,7 +465,7 @@ func TestRefreshWaitsForTheVerdict(t *testing.T) {
 func TestRefreshTellsOfTheNewAttemptAndNotOfTheOld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sink := &fakeSink{path: "/t/a", fail: errors.New("no space left on device")}
-		a := started(t, silent(), Renewer{Name: "a", Source: &fakeSource{life: time.Hour}, Sinks: []Sink{sink}})
+		a := started(t, silent(), Renewer{Name: "a", Source: &fakeSource{life: time.Hour}, Sinks: targets(sink)})
 		time.Sleep(time.Minute)
 		sink.set(func() { sink.fail = nil })
 		all, err := a.Refresh(t.Context(), "a")
@@ -465,7 +478,7 @@ func TestRefreshTellsOfTheNewAttemptAndNotOfTheOld(t *testing.T) {
 func TestFileInWhosePlaceSomethingElseLiesIsMissing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sink := &fakeSink{path: "/t/a"}
-		a := started(t, silent(), Renewer{Name: "a", Source: &fakeSource{life: 24 * time.Hour}, Sinks: []Sink{sink}})
+		a := started(t, silent(), Renewer{Name: "a", Source: &fakeSource{life: 24 * time.Hour}, Sinks: targets(sink)})
 		sink.set(func() { sink.difference, sink.fail = "it is a directory", errors.New("it is a directory") })
 		time.Sleep(2 * time.Minute)
 		all, err := a.Status(t.Context())
@@ -478,7 +491,7 @@ func TestFileInWhosePlaceSomethingElseLiesIsMissing(t *testing.T) {
 func TestSoonerExpiryIsTakenOnlyWhenSomebodyAsked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source, sink := &fakeSource{life: 8 * time.Hour}, &fakeSink{path: "/t/a"}
-		a := started(t, silent(), Renewer{Name: "a", Source: source, Sinks: []Sink{sink}, Schedule: Schedule{At: 0.5}})
+		a := started(t, silent(), Renewer{Name: "a", Source: source, Sinks: targets(sink), Schedule: Schedule{At: 0.5}})
 		source.set(func() { source.life = time.Hour })
 		time.Sleep(4*time.Hour + time.Minute)
 		if got, _ := sink.holds(); got.Secret.Reveal() != "token.1" || source.asked() != 2 {
@@ -500,7 +513,7 @@ func TestSoonerExpiryIsTakenOnlyWhenSomebodyAsked(t *testing.T) {
 func TestRefusedTokenIsNotInstalled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sink := &fakeSink{path: "/t/a"}
-		started(t, silent(), Renewer{Name: "a", Source: &fakeSource{life: time.Hour}, Sinks: []Sink{sink},
+		started(t, silent(), Renewer{Name: "a", Source: &fakeSource{life: time.Hour}, Sinks: targets(sink),
 			Accept: func(Token) error { return &Fault{Kind: Configuration, Err: errors.New("narrowed")} }})
 		time.Sleep(time.Hour)
 		if _, puts := sink.holds(); puts != 0 {
@@ -516,8 +529,8 @@ func TestClockThatIsSetBackRenewsTokensFromTheFuture(t *testing.T) {
 		source, sink := &fakeSource{life: time.Hour}, &fakeSink{path: "/t/a"}
 		failing := &fakeSource{life: time.Hour, fail: func(time.Time) error { return errors.New("down") }}
 		a := New(silent(), []Renewer{
-			{Name: "a", Source: shifted{source, &offset, &mu}, Sinks: []Sink{sink}},
-			{Name: "b", Source: failing, Sinks: []Sink{&fakeSink{path: "/t/b"}}},
+			{Name: "a", Source: shifted{source, &offset, &mu}, Sinks: targets(sink)},
+			{Name: "b", Source: failing, Sinks: targets(&fakeSink{path: "/t/b"})},
 		})
 		a.wall = func() time.Time { mu.Lock(); defer mu.Unlock(); return time.Now().Round(0).Add(offset) }
 		ctx, cancel := context.WithCancel(t.Context())
@@ -566,8 +579,8 @@ func TestPanicOfASourceIsAFailureOfItsTokenOnly(t *testing.T) {
 		log.Out = &out
 		sink := &fakeSink{path: "/t/a"}
 		started(t, log,
-			Renewer{Name: "wild", Source: panicking("eyJsecret"), Sinks: []Sink{&fakeSink{path: "/t/b"}}},
-			Renewer{Name: "a", Source: &fakeSource{life: time.Hour}, Sinks: []Sink{sink}})
+			Renewer{Name: "wild", Source: panicking("eyJsecret"), Sinks: targets(&fakeSink{path: "/t/b"})},
+			Renewer{Name: "a", Source: &fakeSource{life: time.Hour}, Sinks: targets(sink)})
 		time.Sleep(time.Minute)
 		if _, puts := sink.holds(); puts != 1 || !strings.Contains(out.String(), "panic") || strings.Contains(out.String(), "eyJsecret") {
 			t.Errorf("%d puts; log:\n%s", puts, out.String())
@@ -584,8 +597,8 @@ func TestStopFinishesTheWriteAndNeverWaitsForWhatHangs(t *testing.T) {
 		slow := &fakeSink{path: "/t/a", takes: 3 * time.Second}
 		hang := &hanging{release: make(chan struct{})}
 		a := New(silent(), []Renewer{
-			{Name: "slow", Source: &fakeSource{life: time.Hour}, Sinks: []Sink{slow}},
-			{Name: "hung", Issuer: "https://hangs.example.org", Source: hang, Sinks: []Sink{&fakeSink{path: "/t/b"}}},
+			{Name: "slow", Source: &fakeSource{life: time.Hour}, Sinks: targets(slow)},
+			{Name: "hung", Issuer: "https://hangs.example.org", Source: hang, Sinks: targets(&fakeSink{path: "/t/b"})},
 		})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -616,9 +629,9 @@ func TestOnceReturnsWhenAllIsWrittenOrHopeless(t *testing.T) {
 		}}
 		full := &fakeSink{path: "/t/c", fail: errors.New("no space left on device")}
 		a := New(silent(), []Renewer{
-			{Name: "wrong", Source: wrong, Sinks: []Sink{&fakeSink{path: "/t/a"}}},
-			{Name: "flaky", Source: flaky, Sinks: []Sink{&fakeSink{path: "/t/b"}}},
-			{Name: "full", Source: &fakeSource{life: time.Hour}, Sinks: []Sink{full}},
+			{Name: "wrong", Source: wrong, Sinks: targets(&fakeSink{path: "/t/a"})},
+			{Name: "flaky", Source: flaky, Sinks: targets(&fakeSink{path: "/t/b"})},
+			{Name: "full", Source: &fakeSource{life: time.Hour}, Sinks: targets(full)},
 			{Name: "nowhere", Source: wrong},
 		})
 		begin := time.Now()
@@ -642,7 +655,7 @@ func TestOnceEndsWithItsContext(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer cancel()
 		begin := time.Now()
-		all := New(silent(), []Renewer{{Name: "a", Source: down, Sinks: []Sink{&fakeSink{path: "/t/a"}}}}).Once(ctx)
+		all := New(silent(), []Renewer{{Name: "a", Source: down, Sinks: targets(&fakeSink{path: "/t/a"})}}).Once(ctx)
 		if took := time.Since(begin); took != 2*time.Minute || all[0].Failing == nil {
 			t.Errorf("took %v, %+v", took, all[0])
 		}

@@ -27,7 +27,7 @@ func (i instant) Path() string                                { return i.path }
 func instants(n int) (r []Renewer) {
 	for i := range n {
 		s := instant{path: fmt.Sprintf("/t/%d/x", i%100)}
-		r = append(r, Renewer{Name: fmt.Sprint(i), Source: s, Sinks: []Sink{instant{path: fmt.Sprintf("/t/%d/%d", i%100, i)}}})
+		r = append(r, Renewer{Name: fmt.Sprint(i), Source: s, Sinks: targets(instant{path: fmt.Sprintf("/t/%d/%d", i%100, i)})})
 	}
 	return r
 }

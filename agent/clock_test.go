@@ -65,7 +65,7 @@ func (c *steppedClock) started(t *testing.T, r Records, renewers ...Renewer) *Ag
 func TestTokenFromTheFutureIsReplacedThoughTheFirstAttemptFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		clock, source, sink := &steppedClock{}, &fakeSource{life: 12 * time.Hour}, &fakeSink{path: "/t/a"}
-		clock.started(t, nil, Renewer{Name: "a", Source: clock.source(source), Sinks: []Sink{sink}})
+		clock.started(t, nil, Renewer{Name: "a", Source: clock.source(source), Sinks: targets(sink)})
 		source.set(func() {
 			source.fail = func(time.Time) error {
 				if source.asked() == 2 {
@@ -85,7 +85,7 @@ func TestTokenFromTheFutureIsReplacedThoughTheFirstAttemptFails(t *testing.T) {
 func TestTokenThatWasOnItsWayWhenTheClockWasSetBackIsReplaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		clock, source, sink := &steppedClock{}, &fakeSource{life: time.Hour, takes: 40 * time.Second}, &fakeSink{path: "/t/a"}
-		clock.started(t, nil, Renewer{Name: "a", Source: clock.source(source), Sinks: []Sink{sink}})
+		clock.started(t, nil, Renewer{Name: "a", Source: clock.source(source), Sinks: targets(sink)})
 		time.Sleep(10 * time.Second)
 		clock.step(-2 * time.Hour)
 		time.Sleep(2 * time.Minute)
@@ -132,7 +132,7 @@ func TestReadersFindAValidTokenWhereverTheClockGoes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				clock, source, sink := &steppedClock{}, &fakeSource{life: life}, &fakeSink{path: "/t/a"}
-				clock.started(t, nil, Renewer{Name: "a", Source: clock.source(source), Sinks: []Sink{sink}})
+				clock.started(t, nil, Renewer{Name: "a", Source: clock.source(source), Sinks: targets(sink)})
 				time.Sleep(time.Minute)
 				for _, step := range steps {
 					step(clock)
@@ -216,7 +216,7 @@ func TestWhatFailsIsTriedAgainWhenTheClockIsSet(t *testing.T) {
 					return nil
 				}
 				log, text := recording()
-				begun(t, NewAt(clock.now, log, []Renewer{{Name: "a", Source: clock.source(source), Sinks: []Sink{sink}}}))
+				begun(t, NewAt(clock.now, log, []Renewer{{Name: "a", Source: clock.source(source), Sinks: targets(sink)}}))
 				time.Sleep(30 * time.Minute)
 				clock.set(time.Now())
 				time.Sleep(longestSleep + time.Second)
@@ -235,7 +235,7 @@ func TestAClockThatStandsIsLoggedOnceAnHour(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		clock, source := &steppedClock{}, &fakeSource{life: time.Minute, takes: 3 * time.Second}
 		log, text := recording()
-		begun(t, NewAt(clock.now, log, []Renewer{{Name: "a", Source: clock.source(source), Sinks: []Sink{&fakeSink{path: "/t/a"}}}}))
+		begun(t, NewAt(clock.now, log, []Renewer{{Name: "a", Source: clock.source(source), Sinks: targets(&fakeSink{path: "/t/a"})}}))
 		time.Sleep(time.Minute)
 		clock.stand()
 		time.Sleep(150 * time.Minute)

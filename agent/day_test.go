@@ -40,7 +40,7 @@ func TestADayOfTokensWithAnOutage(t *testing.T) {
 			sink := &expirySink{}
 			sources, sinks = append(sources, source), append(sinks, sink)
 			renewers = append(renewers, Renewer{
-				Name: fmt.Sprint(i), Issuer: fmt.Sprint("https://issuer", i%20), Source: remote{source, &most}, Sinks: []Sink{sink}, Schedule: Schedule{Jitter: Jitter("host", fmt.Sprint(i))},
+				Name: fmt.Sprint(i), Issuer: fmt.Sprint("https://issuer", i%20), Source: remote{source, &most}, Sinks: targets(sink), Schedule: Schedule{Jitter: Jitter("host", fmt.Sprint(i))},
 			})
 		}
 		started(t, silent(), renewers...)

@@ -56,22 +56,14 @@ type duty struct {
 }
 
 // newDuty is a duty that nobody has scheduled. It stands in no queue yet.
-func newDuty(e *entry, s Sink, path string) *duty {
-	d := &duty{entry: e, sink: s}
-	d.Value, d.Path, d.Limit = d, path, askLimit+hangGrace
-	if s != nil {
+func newDuty(e *entry, t Target) *duty {
+	d := &duty{entry: e, sink: t.Sink}
+	d.Value, d.Path, d.Limit = d, t.Name, askLimit+hangGrace
+	if t.Sink != nil {
 		d.Limit = sinkLimit + hangGrace
-		d.store, _ = s.(Store)
+		d.store, _ = t.Sink.(Store)
 	}
 	return d
-}
-
-// pathOf is where the sink's file lies; "" where it has none.
-func pathOf(s Sink) string {
-	if l, ok := s.(Located); ok {
-		return l.Path()
-	}
-	return ""
 }
 
 // never stands for the expiry of a token that has none as far as we know.

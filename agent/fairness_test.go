@@ -30,7 +30,7 @@ func lost(i *fakeIssuer, n int, takes time.Duration, err error) (renewers []Rene
 	for k := range n {
 		name := fmt.Sprint("lost", k)
 		source := &failingSource{&issuerSource{fakeIssuer: i, name: name}, takes, err}
-		renewers = append(renewers, Renewer{Name: name, Issuer: "https://issuer.example.org", Source: source, Sinks: []Sink{&expirySink{}}})
+		renewers = append(renewers, Renewer{Name: name, Issuer: "https://issuer.example.org", Source: source, Sinks: targets(&expirySink{})})
 	}
 	return renewers
 }
@@ -82,7 +82,7 @@ func TestOneThatHasExpiredHoldsUpNoneThatHasLittleLeft(t *testing.T) {
 		for left := 60 * time.Second; left <= 2*time.Minute; left += 5 * time.Second {
 			synctest.Test(t, func(t *testing.T) {
 				i, sink := &fakeIssuer{life: time.Hour, takes: time.Second}, &expirySink{}
-				good := Renewer{Name: "good", Issuer: "https://issuer.example.org", Source: &issuerSource{fakeIssuer: i, name: "good"}, Sinks: []Sink{sink}}
+				good := Renewer{Name: "good", Issuer: "https://issuer.example.org", Source: &issuerSource{fakeIssuer: i, name: "good"}, Sinks: targets(sink)}
 				started(t, silent(), append(lost(i, 1, time.Second, errDown), good)...)
 				time.Sleep(29 * time.Minute)
 				back := sink.token().Expires.Add(-left)
@@ -111,7 +111,7 @@ func TestASilentIssuerIsProbedAsTheMostUrgentTokenNeeds(t *testing.T) {
 			for k := range renewers {
 				renewers[k].Schedule.At = 0.05 // at 72 min, with almost a day left
 			}
-			late := Renewer{Name: "late", Issuer: "https://issuer.example.org", Source: &issuerSource{fakeIssuer: i, name: "late", life: 160 * time.Minute}, Sinks: []Sink{&expirySink{}}, Schedule: Schedule{At: 0.9375}}
+			late := Renewer{Name: "late", Issuer: "https://issuer.example.org", Source: &issuerSource{fakeIssuer: i, name: "late", life: 160 * time.Minute}, Sinks: targets(&expirySink{}), Schedule: Schedule{At: 0.9375}}
 			started(t, silent(), append(renewers, late)...)
 			time.Sleep(65 * time.Minute)
 			i.set(func() { i.fail = func(time.Time) error { return errDown } })
@@ -153,7 +153,7 @@ func TestWhatNobodyWaitsForAnyMoreGoesBehindTheMostUrgent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		i, sink := &fakeIssuer{life: 24 * time.Hour, takes: 300 * time.Millisecond}, &expirySink{}
 		renewers, _ := crowd(i, 400, "host") // more than can be asked for in a minute
-		urgent := Renewer{Name: "urgent", Issuer: "https://issuer.example.org", Source: &issuerSource{fakeIssuer: i, name: "urgent", life: time.Hour}, Sinks: []Sink{sink}}
+		urgent := Renewer{Name: "urgent", Issuer: "https://issuer.example.org", Source: &issuerSource{fakeIssuer: i, name: "urgent", life: time.Hour}, Sinks: targets(sink)}
 		a := started(t, silent(), append(renewers, urgent)...)
 		time.Sleep(20 * time.Minute)
 		i.set(func() { i.fail = func(time.Time) error { return errDown } })

@@ -44,7 +44,7 @@ func TestWhatIsCopiedIsReadAgainWhenItsFileChanges(t *testing.T) {
 	for _, life := range []time.Duration{0, 24 * time.Hour} {
 		synctest.Test(t, func(t *testing.T) {
 			source, sink := &fakeFollower{copied: true, text: "one", life: life}, &fakeSink{path: "/a/token"}
-			a := started(t, silent(), Renewer{Name: "a", Source: source, Sinks: []Sink{sink}})
+			a := started(t, silent(), Renewer{Name: "a", Source: source, Sinks: targets(sink)})
 			time.Sleep(10 * time.Second)
 			source.set(func() { source.text, source.life = "two", life })
 			a.Touched(t.Context(), "/run/upstream")
@@ -69,7 +69,7 @@ func TestWhatIsCopiedIsReadAgainWhenItsFileChanges(t *testing.T) {
 func TestAnUnknownExpiryIsNeverCalledExpired(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := &fakeFollower{copied: true, text: "one"}
-		a := started(t, silent(), Renewer{Name: "a", Source: source, Sinks: []Sink{&fakeSink{path: "/a/token"}}})
+		a := started(t, silent(), Renewer{Name: "a", Source: source, Sinks: targets(&fakeSink{path: "/a/token"})})
 		time.Sleep(100 * time.Hour)
 		if s := must(a.Status(t.Context()))[0]; s.State != Valid || !s.Expires.IsZero() {
 			t.Errorf("got %s, expires %v", s.State, s.Expires)
@@ -80,7 +80,7 @@ func TestAnUnknownExpiryIsNeverCalledExpired(t *testing.T) {
 func TestAFailingExchangeIsRepeatedWhenItsSubjectTokenChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := &fakeFollower{text: "one", life: time.Hour, err: &Fault{Kind: Configuration, Err: errors.New("subject token expired")}}
-		a := started(t, silent(), Renewer{Name: "a", Source: source, Sinks: []Sink{&fakeSink{path: "/a/token"}}})
+		a := started(t, silent(), Renewer{Name: "a", Source: source, Sinks: targets(&fakeSink{path: "/a/token"})})
 		time.Sleep(time.Hour)
 		n := source.times()
 		a.Touched(t.Context(), "/run/upstream")
@@ -106,7 +106,7 @@ func TestAFailingExchangeIsRepeatedWhenItsSubjectTokenChanges(t *testing.T) {
 func TestASubjectTokenThatChangesAllTheTimeHasNoIssuerStormed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := &fakeFollower{err: &Fault{Kind: Transient, Err: errors.New("busy")}}
-		a := started(t, silent(), Renewer{Name: "a", Source: source, Sinks: []Sink{&fakeSink{path: "/a/token"}}})
+		a := started(t, silent(), Renewer{Name: "a", Source: source, Sinks: targets(&fakeSink{path: "/a/token"})})
 		for range 60 {
 			time.Sleep(time.Second)
 			a.Touched(t.Context(), "/run/upstream")
@@ -121,7 +121,7 @@ func TestWhatWasLetPassIsSaidOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, text := recording()
 		source := &notingSource{fakeSource{life: time.Hour}}
-		started(t, log, Renewer{Name: "a", Source: source, Sinks: []Sink{&fakeSink{path: "/a/token"}}, Request: Request{Lifetime: 2 * time.Hour}})
+		started(t, log, Renewer{Name: "a", Source: source, Sinks: targets(&fakeSink{path: "/a/token"}), Request: Request{Lifetime: 2 * time.Hour}})
 		time.Sleep(10 * time.Hour)
 		for _, once := range []string{"the issuer left out storage.modify", "lives shorter than was asked for"} {
 			if n := strings.Count(text(), once); n != 1 {

@@ -76,7 +76,7 @@ func (s *remoteDisk) Remove(ctx context.Context) error {
 func onServer(server *deadServer, disk *fakeDisk, source Source, names ...string) (r []Renewer) {
 	for _, n := range names {
 		sink := &remoteDisk{diskSink{disk: disk, path: "/nfs/" + n}, server}
-		r = append(r, Renewer{Name: n, Source: source, Sinks: []Sink{sink}, Digest: "1"})
+		r = append(r, Renewer{Name: n, Source: source, Sinks: targets(sink), Digest: "1"})
 	}
 	return r
 }
@@ -269,7 +269,7 @@ func TestASourceThatHangsFailsForAllToSee(t *testing.T) {
 		server.hang()
 		log, text := recording()
 		source := deafSource{&fakeSource{life: time.Hour}, server}
-		r := []Renewer{{Name: "a", Source: source, Sinks: []Sink{&fakeSink{path: "/t/a"}}}}
+		r := []Renewer{{Name: "a", Source: source, Sinks: targets(&fakeSink{path: "/t/a"})}}
 		a := started(t, log, hooked(r, hook, hooks.OnFailure, hooks.OnRecover)...)
 		time.Sleep(askLimit + 2*hangGrace)
 		wantLines(t, text(), "token not renewed", 1)

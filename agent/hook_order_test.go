@@ -14,7 +14,7 @@ import (
 // onSlowDisk is a token with hooks on a disk that takes five seconds for it.
 func onSlowDisk(disk *fakeDisk, source Source, c hooks.Command) []Renewer {
 	sink := &slowDisk{diskSink{disk: disk, path: "/t/a"}, 5 * time.Second}
-	return hooked([]Renewer{{Name: "a", Digest: "1", Source: source, Sinks: []Sink{sink}}}, c, hooks.OnFirst, hooks.OnChange)
+	return hooked([]Renewer{{Name: "a", Digest: "1", Source: source, Sinks: targets(sink)}}, c, hooks.OnFirst, hooks.OnChange)
 }
 
 func TestOnFirstIsRunThoughTheWriteIsOvertaken(t *testing.T) {
@@ -68,7 +68,7 @@ func TestHooksAreRunThoughTheWriteFailedAfterTheRename(t *testing.T) {
 		disk, c := &fakeDisk{}, &fakeCommand{}
 		records := &fakeRecords{disk: disk}
 		set := hooked(onDisk(disk, &fakeSource{life: time.Hour}, "a"), c, hooks.OnFirst, hooks.OnChange)
-		set[0].Sinks = []Sink{&lateFailure{diskSink{disk: disk, path: "/t/a"}, 3}}
+		set[0].Sinks = targets(&lateFailure{diskSink{disk: disk, path: "/t/a"}, 3})
 		restarted(t, records, set...)
 		time.Sleep(10 * time.Minute)
 		if got := c.said(); got != "on_first a, on_change a" || len(records.Owed()) != 0 {
@@ -145,7 +145,7 @@ func TestHooksOfADefinitionThatGoesDuringAWriteAreNotOwed(t *testing.T) {
 			disk, c := &fakeDisk{}, &fakeCommand{}
 			records := &fakeRecords{disk: disk}
 			set := onSlowDisk(disk, &fakeSource{life: time.Hour}, c)
-			set[0].Sinks = []Sink{&slowFailure{lateFailure{diskSink{disk: disk, path: "/t/a"}, failures}}}
+			set[0].Sinks = targets(&slowFailure{lateFailure{diskSink{disk: disk, path: "/t/a"}, failures}})
 			a := restarted(t, records, set...)
 			time.Sleep(time.Duration(failures)*6*time.Second + 2*time.Second)
 			if len(records.Owed()) < 2 {

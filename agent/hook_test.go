@@ -299,8 +299,8 @@ func TestTheLastThatIsHeardOfATokenIsHowItIs(t *testing.T) {
 			w := &lastWord{last: map[string]hooks.Event{}}
 			both := []hooks.Hook{{Event: hooks.OnFailure, Key: "f", Command: w}, {Event: hooks.OnRecover, Key: "r", Command: w}}
 			x, y := &fakeSource{life: time.Hour}, &fakeSource{life: time.Hour}
-			a := started(t, silent(), Renewer{Name: "x", Source: x, Sinks: []Sink{&expirySink{}}, Hooks: both},
-				Renewer{Name: "y", Source: y, Sinks: []Sink{&expirySink{}}, Hooks: both})
+			a := started(t, silent(), Renewer{Name: "x", Source: x, Sinks: targets(&expirySink{}), Hooks: both},
+				Renewer{Name: "y", Source: y, Sinks: targets(&expirySink{}), Hooks: both})
 			turn := func(name string, s *fakeSource, to hooks.Event) {
 				s.set(func() { s.fail = nil })
 				if to == hooks.OnFailure {

@@ -84,7 +84,7 @@ func crowd(i *fakeIssuer, n int, machine string) (renewers []Renewer, sinks []*e
 	for k := range n {
 		name, sink := fmt.Sprintf("token%04d", k), &expirySink{}
 		sinks = append(sinks, sink)
-		renewers = append(renewers, Renewer{Name: name, Issuer: "https://issuer.example.org", Source: &issuerSource{fakeIssuer: i, name: name}, Sinks: []Sink{sink}, Schedule: Schedule{Jitter: Jitter(machine, name)}})
+		renewers = append(renewers, Renewer{Name: name, Issuer: "https://issuer.example.org", Source: &issuerSource{fakeIssuer: i, name: name}, Sinks: targets(sink), Schedule: Schedule{Jitter: Jitter(machine, name)}})
 	}
 	return renewers, sinks
 }
@@ -345,7 +345,7 @@ func TestADefinitionIsAskedForByItselfWhateverItsSinks(t *testing.T) {
 					r := Renewer{Name: fmt.Sprint(k), Issuer: "https://issuer.example.org", Source: shared, Schedule: Schedule{Jitter: Jitter("host", fmt.Sprint(k))}}
 					for range c.sinks {
 						sinks = append(sinks, &expirySink{})
-						r.Sinks = append(r.Sinks, sinks[len(sinks)-1])
+						r.Sinks = append(r.Sinks, Target{Sink: sinks[len(sinks)-1]})
 					}
 					renewers = append(renewers, r)
 				}
@@ -371,7 +371,7 @@ func TestAHangingIssuerMakesNoLocalTokenLate(t *testing.T) {
 		local := &fakeSource{life: time.Minute}
 		late := &lateSink{}
 		schedule := Schedule{Jitter: 0.5}
-		renewers = append(renewers, Renewer{Name: "local", Source: local, Sinks: []Sink{late}, Schedule: schedule})
+		renewers = append(renewers, Renewer{Name: "local", Source: local, Sinks: targets(late), Schedule: schedule})
 		late.schedule = schedule
 		started(t, silent(), renewers...)
 		time.Sleep(time.Hour)

@@ -7,9 +7,10 @@ import (
 )
 
 // orphanOf is the duty for the file of a definition that went while no agent ran.
-func orphanOf(k Record, s Store) *duty {
+func (a *Agent) orphanOf(k Record, t Target) *duty {
 	e := &entry{Renewer: Renewer{Name: k.Token, DeleteRemoved: k.Delete}, gone: true}
-	d := newDuty(e, s, k.Path)
+	d := newDuty(e, t)
+	d.Queue = a.sinkQueue(t, e)
 	d.record, d.recalled = k, true
 	e.duties = []*duty{{entry: e}, d} // there is no source to ask
 	return d
@@ -22,7 +23,6 @@ func (a *Agent) orphan(d *duty) {
 		return
 	}
 	d.orphan, d.owed, d.remove = true, false, d.entry.DeleteRemoved
-	d.Queue = a.sinkQueue(d.sink, d.entry)
 	a.orphans[d.Path] = d
 	a.schedule(d, a.now)
 }

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"path"
 	"reflect"
 	"runtime"
 
@@ -32,9 +31,9 @@ func (a *Agent) sourceQueue(e *entry) *queue.Queue {
 	return a.pool.Queue(sourceKey{e}, remoteRoom)
 }
 
-func (a *Agent) sinkQueue(s Sink, e *entry) *queue.Queue {
-	if l, ok := s.(Located); ok {
-		return a.pool.Queue(folderKey(path.Dir(l.Path())), remoteRoom)
+func (a *Agent) sinkQueue(t Target, e *entry) *queue.Queue {
+	if t.Queue != "" {
+		return a.pool.Queue(folderKey(t.Queue), remoteRoom)
 	}
 	return a.pool.Queue(sinkKey{e}, remoteRoom)
 }

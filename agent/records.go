@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// A Record is what is remembered of one file across restarts. It holds nothing
+// A Record is what is remembered of one sink across restarts. It holds nothing
 // of the token itself.
 type Record struct {
 	Token   string          `json:"token"`            // the name of its definition
-	Path    string          `json:"path"`             // where the file lies
+	Path    string          `json:"path"`             // the name of the Target
 	Digest  string          `json:"digest"`           // of the definition that it was issued for
 	Issued  time.Time       `json:"issued"`           // see Token
 	Expires time.Time       `json:"expires,omitzero"` // see Token
@@ -30,9 +30,9 @@ type Records interface {
 	Check() bool
 	// Warnings are what was found since the last call.
 	Warnings() []string
-	// Orphan is the sink of what no definition has any more; nil when nothing can
-	// be said of it.
-	Orphan(Record) Store
+	// Orphan is the sink of what no definition has any more; the zero Target when
+	// nothing can be said of it.
+	Orphan(Record) Target
 	Debts
 }
 
@@ -54,8 +54,8 @@ func (a *Agent) Remember(r Records) {
 		if a.paths[k.Path] != nil {
 			continue
 		}
-		if s := r.Orphan(k); s != nil {
-			a.orphan(orphanOf(k, s))
+		if t := r.Orphan(k); t.Sink != nil {
+			a.orphan(a.orphanOf(k, t))
 		}
 	}
 	for _, e := range a.entries {

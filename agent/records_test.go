@@ -138,8 +138,8 @@ func (r *fakeRecords) wait(ctx context.Context) error {
 		return ctx.Err()
 	}
 }
-func (r *fakeRecords) Orphan(k Record) Store {
-	return &diskSink{disk: r.disk, path: k.Path, stubborn: r.stubborn}
+func (r *fakeRecords) Orphan(k Record) Target {
+	return targets(&diskSink{disk: r.disk, path: k.Path, stubborn: r.stubborn})[0]
 }
 
 // runFor runs an agent with records for a while, as one process would.
@@ -165,7 +165,7 @@ func restarted(t *testing.T, r *fakeRecords, renewers ...Renewer) *Agent {
 
 func onDisk(disk *fakeDisk, source Source, names ...string) (r []Renewer) {
 	for _, n := range names {
-		r = append(r, Renewer{Name: n, Source: source, Sinks: []Sink{&diskSink{disk: disk, path: "/t/" + n}}, Digest: "1"})
+		r = append(r, Renewer{Name: n, Source: source, Sinks: targets(&diskSink{disk: disk, path: "/t/" + n}), Digest: "1"})
 	}
 	return r
 }
@@ -207,12 +207,12 @@ func TestRestartNoticesWhatChanged(t *testing.T) {
 		"file":       {func(d *fakeDisk, _ *Renewer) { d.put("/t/a", "other") }, 2},
 		"no file":    {func(d *fakeDisk, _ *Renewer) { d.put("/t/a", "") }, 2},
 		"name":       {func(_ *fakeDisk, r *Renewer) { r.Name = "b" }, 1},
-		"path":       {func(d *fakeDisk, r *Renewer) { r.Sinks = []Sink{&diskSink{disk: d, path: "/t/b"}} }, 2},
+		"path":       {func(d *fakeDisk, r *Renewer) { r.Sinks = targets(&diskSink{disk: d, path: "/t/b"}) }, 2},
 		"a sink more": {func(d *fakeDisk, r *Renewer) {
-			r.Sinks = append(r.Sinks, &diskSink{disk: d, path: "/t/b"})
+			r.Sinks = append(r.Sinks, targets(&diskSink{disk: d, path: "/t/b"})[0])
 		}, 2},
 		"a folder that hangs": {func(d *fakeDisk, r *Renewer) {
-			r.Sinks = []Sink{&diskSink{disk: d, path: "/t/a", hangs: make(chan struct{})}}
+			r.Sinks = targets(&diskSink{disk: d, path: "/t/a", hangs: make(chan struct{})})
 		}, 2},
 	} {
 		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
@@ -226,7 +226,7 @@ func TestRestartNoticesWhatChanged(t *testing.T) {
 				if n := source.asked(); n != c.asked {
 					t.Errorf("asked %d times, want %d", n, c.asked)
 				}
-				if s, ok := next[0].Sinks[0].(*diskSink); ok && s.hangs != nil {
+				if s, ok := next[0].Sinks[0].Sink.(*diskSink); ok && s.hangs != nil {
 					close(s.hangs)
 				}
 			})

@@ -48,7 +48,7 @@ func TestNothingThatIsDoneToAFullPoolStopsIt(t *testing.T) {
 					last = &remoteFake{fakeSource{life: time.Hour}, fmt.Sprint(i)}
 					time.AfterFunc(time.Minute, last.slow)
 					set = append(set, Renewer{Name: last.issuer, Issuer: last.issuer, Digest: "1", Source: last, Schedule: Schedule{At: 0.5},
-						Sinks: []Sink{&fakeSink{path: fmt.Sprintf("/t/%d/x", i)}}})
+						Sinks: targets(&fakeSink{path: fmt.Sprintf("/t/%d/x", i)})})
 				}
 				a := started(t, silent(), set...)
 				time.Sleep(30*time.Minute + 100*time.Millisecond)
@@ -119,7 +119,7 @@ func TestReloadDuringAWriteKnowsTheFileThatWasWritten(t *testing.T) {
 		disk := &fakeDisk{}
 		set := func(digest string, s Source) []Renewer {
 			return []Renewer{{Name: "a", Digest: digest, Source: s, DeleteRemoved: true,
-				Sinks: []Sink{&slowDisk{diskSink{disk: disk, path: "/t/a"}, 5 * time.Second}}}}
+				Sinks: targets(&slowDisk{diskSink{disk: disk, path: "/t/a"}, 5 * time.Second})}}
 		}
 		log, text := recording()
 		a := started(t, log, set("1", &fakeSource{life: 24 * time.Hour})...)
@@ -153,7 +153,7 @@ func TestFilesOfDefinitionsThatGoWhileTheyAreAdoptedGoToo(t *testing.T) {
 			r := onDisk(disk, source, "a", "b", "c")
 			for i := range r {
 				r[i].DeleteRemoved = true
-				r[i].Sinks[0].(*diskSink).hangs = hangs
+				r[i].Sinks[0].Sink.(*diskSink).hangs = hangs
 			}
 			return r
 		}
@@ -172,10 +172,10 @@ func TestRefreshThatAReloadOvertakesTellsOfTheNewDefinition(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		slow := &fakeSource{life: time.Hour}
 		refused := &fakeSource{fail: func(time.Time) error { return errors.New("refused") }}
-		a := started(t, silent(), Renewer{Name: "a", Digest: "1", Source: slow, Sinks: []Sink{&fakeSink{path: "/t/a"}}})
+		a := started(t, silent(), Renewer{Name: "a", Digest: "1", Source: slow, Sinks: targets(&fakeSink{path: "/t/a"})})
 		slow.set(func() { slow.takes = time.Minute })
 		time.AfterFunc(time.Second, func() {
-			a.Replace(t.Context(), []Renewer{{Name: "a", Digest: "2", Source: refused, Sinks: []Sink{&fakeSink{path: "/t/b"}}}})
+			a.Replace(t.Context(), []Renewer{{Name: "a", Digest: "2", Source: refused, Sinks: targets(&fakeSink{path: "/t/b"})}})
 		})
 		begin := time.Now()
 		all, err := a.Refresh(t.Context(), "a")
@@ -196,7 +196,7 @@ func TestRefreshEndsThoughAnAdoptionHangsAndTheSourceFails(t *testing.T) {
 		runFor(t, time.Minute, records, onDisk(disk, source, "a")...)
 		source.set(func() { source.fail = func(time.Time) error { return errors.New("down") } })
 		next := onDisk(disk, source, "a")
-		next[0].Sinks[0].(*diskSink).hangs = hang
+		next[0].Sinks[0].Sink.(*diskSink).hangs = hang
 		a := restarted(t, records, next...)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()

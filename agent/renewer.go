@@ -14,7 +14,7 @@ type Renewer struct {
 	Source        Source
 	Issuer        string // the server that Source asks: all that ask it share one queue, so that a slow one delays no other; "": Source signs or reads here
 	Request       Request
-	Sinks         []Sink
+	Sinks         []Target
 	Schedule      Schedule
 	Required      bool                        // whether readiness waits for it
 	Hooks         []hooks.Hook                // what is run when something happens to the token

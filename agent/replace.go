@@ -83,12 +83,12 @@ func (a *Agent) takeOver(e *entry, n Renewer) {
 // it takes over what lies in the sinks that both have.
 func (a *Agent) newEntry(n Renewer, old *entry) *entry {
 	e := &entry{Renewer: n}
-	ask := newDuty(e, nil, "")
+	ask := newDuty(e, Target{})
 	ask.asked, ask.Queue = true, a.sourceQueue(e)
 	e.duties = []*duty{ask}
-	for _, s := range n.Sinks {
-		d := newDuty(e, s, pathOf(s))
-		d.Queue = a.sinkQueue(s, e)
+	for _, t := range n.Sinks {
+		d := newDuty(e, t)
+		d.Queue = a.sinkQueue(t, e)
 		if d.Path != "" {
 			a.paths[d.Path] = d
 		}

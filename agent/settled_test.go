@@ -12,8 +12,8 @@ func TestSettledWaitsForTheFirstPassAndNoLonger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		failing := &fakeSource{life: time.Hour, takes: 3 * time.Second, fail: func(time.Time) error { return errors.New("down") }}
 		a := started(t, silent(),
-			Renewer{Name: "quick", Source: &fakeSource{life: time.Hour, takes: time.Second}, Sinks: []Sink{&expirySink{}}},
-			Renewer{Name: "failing", Source: failing, Sinks: []Sink{&expirySink{}}})
+			Renewer{Name: "quick", Source: &fakeSource{life: time.Hour, takes: time.Second}, Sinks: targets(&expirySink{})},
+			Renewer{Name: "failing", Source: failing, Sinks: targets(&expirySink{})})
 		begin := time.Now()
 		if err := a.Settled(context.Background()); err != nil {
 			t.Fatal(err)
@@ -29,7 +29,7 @@ func TestSettledWaitsForTheFirstPassAndNoLonger(t *testing.T) {
 
 func TestEachRoundOfTheLoopIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := New(silent(), []Renewer{{Name: "a", Source: &fakeSource{life: 24 * time.Hour}, Sinks: []Sink{&expirySink{}}}})
+		a := New(silent(), []Renewer{{Name: "a", Source: &fakeSource{life: 24 * time.Hour}, Sinks: targets(&expirySink{})}})
 		rounds := 0
 		a.EachRound(func() { rounds++ })
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)

@@ -37,7 +37,7 @@ type HookStatus struct {
 
 // A SinkStatus is what lies in one sink.
 type SinkStatus struct {
-	Path    string    `json:"path,omitempty"` // empty for a sink that is no file
+	Path    string    `json:"path,omitempty"` // the name of the Target; empty where it has none
 	State   State     `json:"state"`
 	Expires time.Time `json:"expires,omitzero"`
 	Failing *Failing  `json:"failing,omitempty"`

@@ -83,11 +83,13 @@ type Written struct {
 	Mark     json.RawMessage // for [Store.Adopt], to know after a restart what was put; without a secret; nil: nothing is remembered
 }
 
-// A Located sink writes a file and names it by its absolute path. The sinks of
-// one folder share a queue, so that a folder that hangs delays no other.
-type Located interface {
+// A Target is a sink and what people and the Agent know it by. For a file Name and
+// Path are its absolute path, and Queue is its folder.
+type Target struct {
 	Sink
-	Path() string
+	Name  string // in the status, the log and the records; "": nothing is remembered of it
+	Queue string // equal for sinks that hang together, so that they delay no other; "": it shares none
+	Path  string // of the file, for who watches it; "": it is no file
 }
 
 // A Store is a sink that what was put stays in, where it can be looked at. The

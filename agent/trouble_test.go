@@ -62,7 +62,7 @@ func TestTouchBeforeTheFirstTokenIsNoNews(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, text := recording()
 		source := &fakeSource{fail: func(time.Time) error { return &Fault{Kind: Configuration, Err: errors.New("invalid_client")} }}
-		a := started(t, log, Renewer{Name: "a", Source: source, Sinks: []Sink{&fakeSink{path: "/t/a", difference: "it is gone"}}})
+		a := started(t, log, Renewer{Name: "a", Source: source, Sinks: targets(&fakeSink{path: "/t/a", difference: "it is gone"})})
 		for range 100 {
 			time.Sleep(30 * time.Second)
 			a.Touched(t.Context(), "/t/a")
@@ -86,7 +86,7 @@ func TestOneConfigurationFaultAfterAnOutageWaitsLikeTheFirst(t *testing.T) {
 			}
 			return nil
 		}}
-		a := started(t, silent(), Renewer{Name: "a", Source: source, Sinks: []Sink{&fakeSink{path: "/t/a"}}})
+		a := started(t, silent(), Renewer{Name: "a", Source: source, Sinks: targets(&fakeSink{path: "/t/a"})})
 		time.Sleep(56 * time.Minute)
 		if all, err := a.Status(t.Context()); err != nil || wrong != 1 || all[0].Failing != nil {
 			t.Errorf("%+v, %v, wrong %d times", all, err, wrong)
@@ -99,7 +99,7 @@ func TestErrorKeepsWhereItHappened(t *testing.T) {
 		source := &fakeSource{fail: func(time.Time) error {
 			return fmt.Errorf("key /etc/k: %w", &Fault{Kind: Configuration, Err: errors.New("permission denied")})
 		}}
-		a := started(t, silent(), Renewer{Name: "a", Source: source, Sinks: []Sink{&fakeSink{path: "/t/a"}}})
+		a := started(t, silent(), Renewer{Name: "a", Source: source, Sinks: targets(&fakeSink{path: "/t/a"})})
 		all, err := a.Status(t.Context())
 		if err != nil || all[0].Failing == nil || all[0].Failing.Error != "key /etc/k: permission denied" || all[0].Failing.Kind != "configuration" {
 			t.Errorf("%+v, %v", all[0].Failing, err)
@@ -132,7 +132,7 @@ func TestRemovalThatFailsIsTriedLikeAWriteAndToldOnceAnHour(t *testing.T) {
 		}}
 		sink := &stuckDisk{diskSink: diskSink{disk: disk, path: "/t/a"}}
 		log, text := recording()
-		a := started(t, log, Renewer{Name: "a", Source: source, Sinks: []Sink{sink}, RemoveExpired: true})
+		a := started(t, log, Renewer{Name: "a", Source: source, Sinks: targets(sink), RemoveExpired: true})
 		time.Sleep(4*time.Hour - time.Minute)
 		if n := sink.tries.Load(); n < 340 || n > 370 { // for three hours, in the end every 30 s
 			t.Errorf("tried %d times", n)
@@ -206,7 +206,7 @@ func TestPanicOfASinkHarmsNothingElse(t *testing.T) {
 					for i := range r {
 						r[i].RemoveExpired = true
 					}
-					r[0].Sinks = []Sink{&wildDisk{diskSink{disk: disk, path: "/t/a"}, in}}
+					r[0].Sinks = targets(&wildDisk{diskSink{disk: disk, path: "/t/a"}, in})
 					return hooked(r, &fakeCommand{}, hooks.OnFirst)
 				}
 				records := &fakeRecords{disk: disk}
@@ -270,7 +270,7 @@ func TestStateIsWhatReadersFindWhileNothingCanBeWritten(t *testing.T) {
 					disk, source := &fakeDisk{}, &fakeSource{life: 24 * time.Hour}
 					records := &fakeRecords{disk: disk}
 					sink := &fullDisk{diskSink: diskSink{disk: disk, path: "/t/a"}}
-					set := []Renewer{{Name: "a", Digest: "1", Source: source, Decode: decodeFake, Sinks: []Sink{sink}}}
+					set := []Renewer{{Name: "a", Digest: "1", Source: source, Decode: decodeFake, Sinks: targets(sink)}}
 					if adopted {
 						runFor(t, time.Minute, records, set...)
 						source.fail = func(time.Time) error { return errors.New("down") }
@@ -309,7 +309,7 @@ func TestSlowFolderAtTheStartMakesNoTokenDue(t *testing.T) {
 		set := func() (r []Renewer) {
 			for i := range 500 { // two at a time take ten seconds
 				r = append(r, Renewer{Name: fmt.Sprint(i), Digest: "1", Source: source,
-					Sinks: []Sink{&slowAdopter{diskSink{disk: disk, path: fmt.Sprint("/t/", i)}}}})
+					Sinks: targets(&slowAdopter{diskSink{disk: disk, path: fmt.Sprint("/t/", i)}})})
 			}
 			return r
 		}

@@ -170,12 +170,3 @@ func judgeIDToken(b *config.Block, req agent.Request, d *tokendir.Directory) {
 	b.Warn("path", "HTCondor looks for IDTOKENs there", fmt.Sprintf(
 		"of the files in %s it uses only IDTOKENs, as source \"htcondor\" signs them; another token goes where BEARER_TOKEN_FILE or SCITOKENS_FILE says, which its method SCITOKENS reads", d.Path))
 }
-
-// CondorReader is the user whose HTCondor looks for a token in the file; false
-// where none does.
-func (s *file) CondorReader() (uid int, read bool) {
-	if s.directory == nil {
-		return 0, false
-	}
-	return s.directory.Reader.UID, true
-}

@@ -36,9 +36,8 @@ type fileBlock struct {
 	CreateDir bool        `hcl:"create_dir,optional"`
 }
 
-// file is the sink of a fileBlock. It is an agent.Store, an agent.Located and a config.CondorFile.
+// file is the sink of a fileBlock, and an agent.Store.
 type file struct {
-	path      string
 	safe      *safefile.File
 	format    format
 	directory *tokendir.Directory // of HTCondor, that the file lies in; nil for elsewhere
@@ -49,10 +48,10 @@ type file struct {
 	sweeping     atomic.Bool // its folder is being swept
 }
 
-func decodeFile(b *config.Block, _ string, req agent.Request) agent.Sink {
+func decodeFile(b *config.Block, req agent.Request) config.Sink {
 	block := fileBlock{Mode: 0o600, Format: "token"}
 	if !b.Decode(&block) || !judgeFile(b, block) {
-		return nil
+		return config.Sink{}
 	}
 	judgeForXRootD(b, block, req)
 	target := safefile.Target{Path: block.Path, Mode: block.Mode, CreateDir: block.CreateDir}
@@ -60,18 +59,30 @@ func decodeFile(b *config.Block, _ string, req agent.Request) agent.Sink {
 	if !b.DefinitionsOnly() {
 		var ok bool
 		if unsure, ok = give(b, block, &target); !ok {
-			return nil
+			return config.Sink{}
 		}
 	}
-	s := &file{path: block.Path, format: formats[block.Format], safe: safefile.New(target)}
+	s := &file{format: formats[block.Format], safe: safefile.New(target)}
 	s.forStorage = block.Format == "token" && opensStorage(req)
 	s.directory = tokenDirectory(b, block.Path, target.Owner.UID)
 	judgeIDToken(b, req, s.directory)
 	if !s.judge(b, block, unsure) {
-		return nil
+		return config.Sink{}
 	}
-	return s
+	sink := config.Sink{Target: s.target()}
+	if s.directory != nil {
+		sink.Condor, sink.CondorUID = true, s.directory.Reader.UID
+	}
+	return sink
 }
+
+// target is what the file is known by.
+func (s *file) target() agent.Target {
+	path := s.path()
+	return agent.Target{Sink: s, Name: path, Queue: filepath.Dir(path), Path: path}
+}
+
+func (s *file) path() string { return s.safe.Target().Path }
 
 // judge reports what is wrong with where the file is to lie.
 func (s *file) judge(b *config.Block, block fileBlock, unsure error) bool {
@@ -121,9 +132,6 @@ func (s *file) holds(t agent.Token) bool {
 	return difference == "" && err == nil
 }
 
-// Path is the absolute path of the file.
-func (s *file) Path() string { return s.path }
-
 // Look says how the file differs from what was put there; "" when it does not.
 func (s *file) Look(context.Context) (difference string, err error) { return s.safe.Look() }
 
@@ -138,7 +146,7 @@ func (s *file) Read(context.Context) (agent.Secret, error) {
 	}
 	text, err := s.format.token(content)
 	if err != nil {
-		return agent.Secret{}, &fs.PathError{Op: "read", Path: s.path, Err: err}
+		return agent.Secret{}, &fs.PathError{Op: "read", Path: s.path(), Err: err}
 	}
 	return agent.NewSecret(text), nil
 }
@@ -165,7 +173,7 @@ func (s *file) readAs(uid int) ([]byte, error) {
 func (s *file) Adopt(_ context.Context, mark json.RawMessage) (difference string, err error) {
 	var r safefile.Record
 	if err := json.Unmarshal(mark, &r); err != nil {
-		return "", fmt.Errorf("%s: its record: %w", s.path, err)
+		return "", fmt.Errorf("%s: its record: %w", s.path(), err)
 	}
 	return s.safe.Adopt(r)
 }

@@ -48,7 +48,7 @@ func loadToken(t testing.TB, env config.Environment, attributes, lines string) (
 	if faults.HasErrors() {
 		return nil, faults
 	}
-	return c.Renewers[0].Sinks[0].(*file), faults
+	return c.Renewers[0].Sinks[0].Sink.(*file), faults
 }
 
 func must(t testing.TB, err error) {
@@ -250,12 +250,12 @@ func TestARestartKnowsTheFileAgain(t *testing.T) {
 	if d, err := other.Adopt(t.Context(), mark); d != "its mode is 0600, not 0640" || err != nil {
 		t.Errorf("with another mode Adopt says %q, %v", d, err)
 	}
-	must(t, os.Remove(first.path))
+	must(t, os.Remove(first.path()))
 	third := fine(t, lines)
 	if d, err := third.Adopt(t.Context(), mark); d != "it is gone" || err != nil {
 		t.Errorf("without the file Adopt says %q, %v", d, err)
 	}
-	if _, err := third.Adopt(t.Context(), json.RawMessage("garbage")); err == nil || !strings.HasPrefix(err.Error(), third.path+": ") {
+	if _, err := third.Adopt(t.Context(), json.RawMessage("garbage")); err == nil || !strings.HasPrefix(err.Error(), third.path()+": ") {
 		t.Errorf("of garbage Adopt says %v", err)
 	}
 }
@@ -388,7 +388,7 @@ func TestTheOwnerOfAFolderMustBeNamed(t *testing.T) {
 	}
 	s := fine(t, here+`owner = "nobody"`)
 	put(t, s, token("abc", time.Hour), true)
-	info, err := os.Stat(s.path)
+	info, err := os.Stat(s.path())
 	must(t, err)
 	if info.Mode() != 0o600 {
 		t.Errorf("the mode is %v", info.Mode())
@@ -433,9 +433,9 @@ func judged(t *testing.T, judge func(b *config.Block)) config.Faults {
 	must(t, os.WriteFile(path, []byte("source \"silent\" \"s\" {\n}\ntoken \"t\" {\n  source = source.silent.s\n  sink \"none\" {\n  }\n}\n"), 0o600))
 	_, faults := config.Load(t.Context(), []string{path}, config.Kinds{
 		Sources: map[string]config.SourceDecoder{"silent": func(*config.Block) config.Source { return config.Source{Source: silent{}} }},
-		Sinks: map[string]config.SinkDecoder{"none": func(b *config.Block, _ string, _ agent.Request) agent.Sink {
+		Sinks: map[string]config.SinkDecoder{"none": func(b *config.Block, _ agent.Request) config.Sink {
 			judge(b)
-			return other{}
+			return config.Sink{Target: agent.Target{Sink: other{}}}
 		}},
 	}, config.Environment{})
 	return faults

@@ -15,19 +15,18 @@ import (
 )
 
 // Orphan is the sink of a file that was put by a definition which is no more,
-// to look at it and to remove it; nil when the record's Mark is none of ours.
-func Orphan(r agent.Record) agent.Store {
+// to look at it and to remove it; the zero Target when the record's Mark is none of ours.
+func Orphan(r agent.Record) agent.Target {
 	var mark safefile.Record
 	if json.Unmarshal(r.Mark, &mark) != nil || !filepath.IsAbs(r.Path) || safefile.CheckName(filepath.Base(r.Path)) != "" {
-		return nil
+		return agent.Target{}
 	}
 	owner := safefile.Self()
 	if mark.UID != owner.UID {
 		owner = safefile.User{UID: mark.UID, GID: mark.GID}
 	}
-	path := filepath.Clean(r.Path)
-	target := safefile.Target{Path: path, Owner: owner, Group: mark.GID, Mode: mark.Mode}
-	return &file{path: path, safe: safefile.New(target), format: formats["token"]}
+	target := safefile.Target{Path: filepath.Clean(r.Path), Owner: owner, Group: mark.GID, Mode: mark.Mode}
+	return (&file{safe: safefile.New(target), format: formats["token"]}).target()
 }
 
 const (
@@ -41,7 +40,7 @@ const (
 // state folder. All others are removed when they are older than 10 min. Sweep may
 // run while the sinks are in use. A folder that hangs keeps no other from being
 // swept; it is not swept again before the first try has come to an end.
-func Sweep(ctx context.Context, all []agent.Sink, alone bool) (removed []string, err error) {
+func Sweep(ctx context.Context, all []agent.Target, alone bool) (removed []string, err error) {
 	folders := foldersOf(all, alone)
 	results := make([]swept, len(folders))
 	room := make(chan struct{}, sweptAtOnce)
@@ -69,23 +68,23 @@ type folder struct {
 }
 
 // foldersOf are the folders of the file sinks among all, in the order of those.
-func foldersOf(all []agent.Sink, alone bool) (folders []folder) {
+func foldersOf(all []agent.Target, alone bool) (folders []folder) {
 	type place struct {
 		path  string
 		owner int
 	}
 	known := map[place]folder{}
-	for _, s := range all {
-		f, ok := s.(*file)
+	for _, t := range all {
+		f, ok := t.Sink.(*file)
 		if !ok {
 			continue
 		}
-		in := place{filepath.Dir(f.path), f.safe.Target().Owner.UID}
+		in := place{filepath.Dir(f.path()), f.safe.Target().Owner.UID}
 		if _, ok := known[in]; !ok {
 			known[in] = folder{f, map[string]bool{}}
 			folders = append(folders, known[in])
 		}
-		known[in].alone[filepath.Base(f.path)] = alone
+		known[in].alone[filepath.Base(f.path())] = alone
 	}
 	return folders
 }
@@ -99,7 +98,7 @@ type swept struct {
 // sweepWithin sweeps the folder, for no longer than patience. A sweep that hangs
 // is left to itself, and the sink remembers it.
 func (f folder) sweepWithin(ctx context.Context, patience time.Duration) swept {
-	path := filepath.Dir(f.first.path)
+	path := filepath.Dir(f.first.path())
 	if !f.first.sweeping.CompareAndSwap(false, true) {
 		return swept{err: fmt.Errorf("%s: it still does not answer", path)}
 	}

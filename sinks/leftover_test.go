@@ -20,7 +20,7 @@ func TestAnOrphanIsKnownAndRemoved(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "token")
 	s := fine(t, pathLine(path))
 	put(t, s, token("abc", time.Hour), true)
-	orphan := Orphan(agent.Record{Path: path, Mark: s.mark()}).(*file)
+	orphan := Orphan(agent.Record{Path: path, Mark: s.mark()}).Sink.(*file)
 	if d, err := orphan.Adopt(t.Context(), s.mark()); d != "" || err != nil {
 		t.Fatalf("Adopt says %q, %v", d, err)
 	}
@@ -34,7 +34,7 @@ func TestAnOrphanOfAnotherUserIsKnownAndRemoved(t *testing.T) {
 	path := filepath.Join(home(t, 54321), "token")
 	s := fine(t, pathLine(path)+"owner = \"54321\"\ngroup = \"54321\"")
 	put(t, s, token("abc", time.Hour), true)
-	orphan := Orphan(agent.Record{Path: path, Mark: s.mark()}).(*file)
+	orphan := Orphan(agent.Record{Path: path, Mark: s.mark()}).Sink.(*file)
 	if d, err := orphan.Adopt(t.Context(), s.mark()); d != "" || err != nil {
 		t.Fatalf("Adopt says %q, %v", d, err)
 	}
@@ -50,7 +50,7 @@ func TestForeignRecordsMakeNoOrphan(t *testing.T) {
 		{Path: "relative", Mark: json.RawMessage(`{}`)},
 		{Path: "/", Mark: json.RawMessage(`{}`)},
 	} {
-		if s := Orphan(r); s != nil {
+		if s := Orphan(r); s.Sink != nil {
 			t.Errorf("of %+v comes %+v", r, s)
 		}
 	}
@@ -63,9 +63,9 @@ func (other) Put(context.Context, agent.Token) (agent.Written, error) { return a
 
 func TestSweepVisitsTheFolderOfEverySink(t *testing.T) {
 	one, two := t.TempDir(), t.TempDir()
-	all := []agent.Sink{other{}}
+	all := []agent.Target{{Sink: other{}}}
 	for _, path := range []string{one + "/a", one + "/b", two + "/a"} {
-		all = append(all, fine(t, pathLine(path)))
+		all = append(all, fine(t, pathLine(path)).target())
 	}
 	leave := func(name string) string {
 		path := name + ".0123456789abcdef.tmp"
@@ -86,9 +86,9 @@ func TestSweepVisitsTheFolderOfEverySink(t *testing.T) {
 func TestAFolderThatHangsKeepsNoOtherFromBeingSwept(t *testing.T) {
 	t.Parallel()
 	hung, healthy := hang(t), t.TempDir()
-	var all []agent.Sink
+	var all []agent.Target
 	for _, dir := range []string{hung, healthy} {
-		all = append(all, &file{path: dir + "/token", safe: safefile.New(safefile.Target{Path: dir + "/token", Owner: safefile.Self()})})
+		all = append(all, (&file{safe: safefile.New(safefile.Target{Path: dir + "/token", Owner: safefile.Self()})}).target())
 	}
 	for _, want := range []string{"it does not answer", "it still does not answer"} {
 		left := healthy + "/.tokenagent.token.0123456789abcdef.tmp"

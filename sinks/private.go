@@ -8,8 +8,8 @@ import (
 // Private returns a sink that no configuration names: the file at path, which
 // holds the token that req asks for and is for the user of this process alone.
 // Its folder should be that user's too.
-func Private(path string, req agent.Request) agent.Sink {
+func Private(path string, req agent.Request) agent.Target {
 	me := safefile.Self()
 	target := safefile.Target{Path: path, Owner: me, Group: me.GID, Mode: 0o600}
-	return &file{path: path, format: formats["token"], safe: safefile.New(target), forStorage: opensStorage(req)}
+	return (&file{format: formats["token"], safe: safefile.New(target), forStorage: opensStorage(req)}).target()
 }

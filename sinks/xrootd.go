@@ -43,5 +43,5 @@ func (s *file) tooLarge(content []byte) []string {
 	}
 	s.saidTooLarge = true
 	return []string{fmt.Sprintf("%s: the token has %d bytes; XRootD's client refuses files of more than %d; ask for less scope, or fewer groups",
-		s.path, len(content), xrootdLargest)}
+		s.path(), len(content), xrootdLargest)}
 }

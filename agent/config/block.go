@@ -26,9 +26,16 @@ type Kinds struct {
 // such a source is never asked for a token.
 type SourceDecoder func(b *Block) Source
 
-// A SinkDecoder makes the sink that a block describes, for the token of that
-// name (as in agent.Renewer) and what it asks for. After a fault it may return nil.
-type SinkDecoder func(b *Block, token string, req agent.Request) agent.Sink
+// A SinkDecoder makes the sink that a block describes, for a token that asks for
+// req. After a fault it returns what it can.
+type SinkDecoder func(b *Block, req agent.Request) Sink
+
+// A Sink is a sink block: where it puts the token, and what its decoder knows of it.
+type Sink struct {
+	agent.Target
+	Condor    bool // HTCondor chooses among the tokens in the folder of the file
+	CondorUID int  // the user whose HTCondor does
+}
 
 // A HookDecoder makes the hook that a block describes, for that event; false
 // after a fault.

@@ -64,7 +64,14 @@ type fakeSink struct {
 func (s *fakeSink) Put(context.Context, agent.Token) (agent.Written, error) {
 	return agent.Written{Changed: true}, nil
 }
-func (s *fakeSink) Path() string { return s.File }
+
+// facts say that somebody's HTCondor reads the files of each folder tokens.d, and
+// somebody else's the read-only ones in it.
+func (s *fakeSink) facts() Sink {
+	folder := filepath.Dir(s.File)
+	target := agent.Target{Sink: s, Name: s.File, Queue: folder, Path: s.File}
+	return Sink{Target: target, Condor: filepath.Base(folder) == "tokens.d", CondorUID: int(s.Mode & 0o200)}
+}
 
 // fakes are the kinds of the tests; key is the signing key of every source.
 func fakes(key string) Kinds {
@@ -77,10 +84,10 @@ func fakes(key string) Kinds {
 			}
 			return s.facts(key)
 		}},
-		Sinks: map[string]SinkDecoder{"fake": func(b *Block, token string, req agent.Request) agent.Sink {
-			s := &fakeSink{Mode: 0o600, token: token, req: req}
+		Sinks: map[string]SinkDecoder{"fake": func(b *Block, req agent.Request) Sink {
+			s := &fakeSink{Mode: 0o600, token: b.Name(), req: req}
 			b.Decode(s)
-			return s
+			return s.facts()
 		}},
 		Hook: func(b *Block, event hooks.Event) (hooks.Hook, bool) {
 			var h fakeHook

@@ -115,7 +115,7 @@ func TestInstancesAreNamedByTheirKeysInOrder(t *testing.T) {
 	if diff := cmp.Diff([]string{"two"}, r.Request.Audience); diff != "" {
 		t.Error(diff)
 	}
-	sink := r.Sinks[0].(*fakeSink)
+	sink := r.Sinks[0].Sink.(*fakeSink)
 	if sink.File != "/srv/ce2" || sink.token != r.Name || sink.req.Audience[0] != "two" {
 		t.Errorf("the sink is %+v", sink)
 	}
@@ -162,7 +162,7 @@ func TestValuesKeepTheirTypes(t *testing.T) {
 	if r.Required || s.At != 0.25 || s.MinRemaining != 90*time.Minute || s.Cron == nil {
 		t.Errorf("required %v, schedule %+v", r.Required, s)
 	}
-	if sink := r.Sinks[0].(*fakeSink); sink.File != "/srv/t" || sink.Mode != 0o640 || !sink.Create {
+	if sink := r.Sinks[0].Sink.(*fakeSink); sink.File != "/srv/t" || sink.Mode != 0o640 || !sink.Create {
 		t.Errorf("the sink is %+v", sink)
 	}
 }
@@ -176,7 +176,7 @@ func TestDefaults(t *testing.T) {
 	if r.Request.Lifetime != time.Hour || !r.Required || r.Accept == nil {
 		t.Errorf("lifetime %s, required %v", r.Request.Lifetime, r.Required)
 	}
-	if sink := r.Sinks[0].(*fakeSink); sink.Mode != 0o600 || sink.req.Lifetime != time.Hour {
+	if sink := r.Sinks[0].Sink.(*fakeSink); sink.Mode != 0o600 || sink.req.Lifetime != time.Hour {
 		t.Errorf("the sink is %+v", sink)
 	}
 }

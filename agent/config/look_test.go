@@ -31,11 +31,11 @@ func TestOneLoadWaitsForFewFolders(t *testing.T) {
 func TestBlocksOfOneLoadShare(t *testing.T) {
 	made := 0
 	kinds := fakes("")
-	kinds.Sinks["shared"] = func(b *Block, token string, _ agent.Request) agent.Sink {
+	kinds.Sinks["shared"] = func(b *Block, _ agent.Request) Sink {
 		if n := b.Shared("key", func() any { made++; return made }).(int); n != made {
 			t.Errorf("a block is given %d after %d", n, made)
 		}
-		return nil
+		return Sink{}
 	}
 	path := write(t, map[string]string{"a.hcl": `
 source "fake" "s" {

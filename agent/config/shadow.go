@@ -9,14 +9,6 @@ import (
 	"github.com/tokenagent/tokenagent/agent"
 )
 
-// A CondorFile is a sink whose file may lie in a directory that HTCondor looks
-// for a token in. CondorReader is the user whose HTCondor reads it there; false
-// where none does.
-type CondorFile interface {
-	agent.Located
-	CondorReader() (uid int, read bool)
-}
-
 // A contest is among the tokens that HTCondor takes for one and the same.
 type contest struct {
 	folder        location
@@ -34,30 +26,28 @@ type contender struct {
 }
 
 // contend takes note of the files of the token that HTCondor chooses among.
-func (b *Block) contend(from *source, r agent.Renewer) {
+func (b *Block) contend(from *source, req agent.Request, sinks []Sink) {
 	key := from.Key
 	if key.Issuer == "" || key.ID == "" {
 		return
 	}
-	for _, sink := range r.Sinks {
-		f, ok := sink.(CondorFile)
-		if !ok || f.Path() == "" {
+	for _, s := range sinks {
+		if !s.Condor || s.Path == "" {
 			continue
 		}
-		reader, read := f.CondorReader()
-		where := b.load.locate(f.Path())
+		where := b.load.locate(s.Path)
 		first := b.load.written[where]
-		if !read || first.what != "token "+b.name {
+		if first.what != "token "+b.name {
 			continue
 		}
 		folder := location{where.device, where.inode, filepath.Dir(where.rest)}
 		b.load.contenders = append(b.load.contenders, contender{
-			contest: contest{folder, reader, key.Issuer, key.ID},
+			contest: contest{folder, s.CondorUID, key.Issuer, key.ID},
 			block:   b,
-			path:    f.Path(),
+			path:    s.Path,
 			name:    filepath.Base(where.rest),
 			at:      first.at,
-			idtoken: r.Request.Profile == "htcondor",
+			idtoken: req.Profile == "htcondor",
 		})
 	}
 }

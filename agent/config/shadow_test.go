@@ -7,12 +7,6 @@ import (
 	"testing"
 )
 
-// CondorReader is somebody for each folder tokens.d, and somebody else for the
-// read-only files in it.
-func (s *fakeSink) CondorReader() (uid int, read bool) {
-	return int(s.Mode & 0o200), filepath.Base(filepath.Dir(s.File)) == "tokens.d"
-}
-
 // two are two tokens of one issuer and key, in the folders with these names.
 func two(first, second string) string {
 	return `source "fake" "cm" {

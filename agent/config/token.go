@@ -67,13 +67,16 @@ func (l *loading) decodeToken(s *stanza, in *instance) agent.Renewer {
 	r.Request = b.request(text, from)
 	r.Schedule = b.schedule(r.Request.Lifetime)
 	digest := b.tokenDigest(from)
-	r.Sinks = b.sinks(r.Request, digest)
+	sinks := b.sinks(r.Request, digest)
+	for _, s := range sinks {
+		r.Sinks = append(r.Sinks, s.Target)
+	}
 	r.Hooks = b.hooks()
 	if from == nil {
 		return r
 	}
 	b.check(from, r.Request)
-	b.contend(from, r)
+	b.contend(from, r.Request, sinks)
 	b.circles(from)
 	r.Issuer = from.Issuer
 	r.Source, r.Accept, r.Digest = from.Source.Source, accept(r.Request, from.ComparesScope), digest.hex()
@@ -164,15 +167,15 @@ func (b *Block) OneOf(attr, value string, allowed ...string) {
 }
 
 // sinks are those of the sink blocks; their definitions go into the digest.
-func (b *Block) sinks(req agent.Request, digest *digest) []agent.Sink {
-	var sinks []agent.Sink
+func (b *Block) sinks(req agent.Request, digest *digest) []Sink {
+	var sinks []Sink
 	blocks := 0
 	for _, s := range b.stanza.blocks {
 		if s.kind != "sink" {
 			continue
 		}
 		blocks++
-		if sink := b.sink(s, req, digest); sink != nil {
+		if sink := b.sink(s, req, digest); sink.Sink != nil {
 			sinks = append(sinks, sink)
 		}
 	}
@@ -182,16 +185,16 @@ func (b *Block) sinks(req agent.Request, digest *digest) []agent.Sink {
 	return sinks
 }
 
-func (b *Block) sink(s *stanza, req agent.Request, digest *digest) agent.Sink {
+func (b *Block) sink(s *stanza, req agent.Request, digest *digest) Sink {
 	decode := b.load.kinds.Sinks[b.sinkKind(s)]
 	if decode == nil {
-		return nil
+		return Sink{}
 	}
 	inner := b.load.block(s, b.name, b.instance)
 	digest.block(inner)
-	sink := decode(inner, b.name, req)
-	if located, ok := sink.(agent.Located); ok && located.Path() != "" && (b.instance == nil || !b.instance.look) {
-		inner.writes(located.Path())
+	sink := decode(inner, req)
+	if sink.Path != "" && (b.instance == nil || !b.instance.look) {
+		inner.writes(sink.Path)
 	}
 	return sink
 }

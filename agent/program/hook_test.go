@@ -40,8 +40,10 @@ token "t" {
 	}
 	c, faults := config.Load(t.Context(), []string{path}, config.Kinds{
 		Sources: map[string]config.SourceDecoder{"none": func(*config.Block) config.Source { return config.Source{Source: nothing{}} }},
-		Sinks:   map[string]config.SinkDecoder{"none": func(*config.Block, string, agent.Request) agent.Sink { return nothing{} }},
-		Hook:    DecodeHook,
+		Sinks: map[string]config.SinkDecoder{"none": func(*config.Block, agent.Request) config.Sink {
+			return config.Sink{Target: agent.Target{Sink: nothing{}}}
+		}},
+		Hook: DecodeHook,
 	}, config.Environment{Definitions: definitions})
 	if len(c.Renewers) == 0 {
 		return hooks.Hook{}, faults

@@ -39,7 +39,7 @@ const (
 type State struct {
 	// Orphans makes the sink of a file that no definition has any more; see
 	// [agent.Records]. It may be nil.
-	Orphans func(agent.Record) agent.Store
+	Orphans func(agent.Record) agent.Target
 
 	dir      string
 	home     *Home // whose folder it is, by Claim; nil: not known
@@ -209,9 +209,9 @@ func (s *State) DigestKey() []byte { return s.key }
 func (s *State) Recall() []agent.Record { return s.records }
 
 // Orphan is what Orphans makes of the record.
-func (s *State) Orphan(r agent.Record) agent.Store {
+func (s *State) Orphan(r agent.Record) agent.Target {
 	if s.Orphans == nil {
-		return nil
+		return agent.Target{}
 	}
 	return s.Orphans(r)
 }

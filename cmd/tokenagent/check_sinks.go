@@ -29,12 +29,11 @@ type folders struct {
 
 // lookAt says what lies in the sink, and whether it can be written there. Whose
 // the folders are was judged when the configuration was loaded.
-func (f *folders) lookAt(ctx context.Context, s agent.Sink) []sources.Finding {
-	l, located := s.(agent.Located)
-	if !located {
+func (f *folders) lookAt(ctx context.Context, s agent.Target) []sources.Finding {
+	if s.Path == "" {
 		return nil
 	}
-	path, folder := l.Path(), filepath.Dir(l.Path())
+	path, folder := s.Path, filepath.Dir(s.Path)
 	if f.hangs(folder) {
 		return []sources.Finding{unanswered(path)}
 	}

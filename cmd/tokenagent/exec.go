@@ -161,7 +161,7 @@ func sinkless() config.Kinds {
 		Hook:    func(*config.Block, hooks.Event) (hooks.Hook, bool) { return hooks.Hook{}, false },
 	}
 	for kind := range sinks.Kinds {
-		k.Sinks[kind] = func(*config.Block, string, agent.Request) agent.Sink { return nil }
+		k.Sinks[kind] = func(*config.Block, agent.Request) config.Sink { return config.Sink{} }
 	}
 	return k
 }

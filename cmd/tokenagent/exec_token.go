@@ -37,7 +37,7 @@ func keepOwn(r agent.Renewer, log logrus.FieldLogger) (*ownToken, error) {
 	}
 	ctx, end := context.WithCancel(context.Background())
 	o := &ownToken{name: r.Name, file: filepath.Join(folder, "token"), end: end}
-	r.Sinks = []agent.Sink{sinks.Private(o.file, r.Request)}
+	r.Sinks = []agent.Target{sinks.Private(o.file, r.Request)}
 	r.Hooks, r.RemoveExpired, r.Required = nil, false, true
 	o.agent = agent.NewAt(wall, log, []agent.Renewer{r})
 	o.running.Go(func() { o.agent.Run(ctx) })

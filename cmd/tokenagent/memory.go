@@ -141,13 +141,13 @@ func (m *memory) give(a *agent.Agent, log logrus.FieldLogger) {
 
 // recorded are the files that the last agent wrote, those that have left the
 // configuration since included.
-func (m *memory) recorded() (all []agent.Sink) {
+func (m *memory) recorded() (all []agent.Target) {
 	if m.state == nil {
 		return nil
 	}
 	for _, r := range m.state.Recall() {
-		if s := m.state.Orphan(r); s != nil {
-			all = append(all, s)
+		if t := m.state.Orphan(r); t.Sink != nil {
+			all = append(all, t)
 		}
 	}
 	return all
@@ -167,7 +167,7 @@ const (
 // sweep removes now, and then once an hour, the temporary files that killed agents
 // have left beside the files that of returns, and the first time beside those of
 // recorded as well. It returns soon after ctx is done, even while a folder hangs.
-func (m *memory) sweep(ctx context.Context, log logrus.FieldLogger, recorded []agent.Sink, of func() []agent.Renewer) {
+func (m *memory) sweep(ctx context.Context, log logrus.FieldLogger, recorded []agent.Target, of func() []agent.Renewer) {
 	for ; ctx.Err() == nil; recorded = nil {
 		m.sweepOnce(ctx, log, recorded, of())
 		select {
@@ -187,10 +187,10 @@ func (m *memory) sweepBeside(ctx context.Context, log logrus.FieldLogger, renewe
 	return func() { cancel(); sweeping.Wait() }
 }
 
-func (m *memory) sweepOnce(ctx context.Context, log logrus.FieldLogger, recorded []agent.Sink, renewers []agent.Renewer) {
+func (m *memory) sweepOnce(ctx context.Context, log logrus.FieldLogger, recorded []agent.Target, renewers []agent.Renewer) {
 	ctx, cancel := context.WithTimeout(ctx, sweepLimit)
 	defer cancel()
-	var all []agent.Sink
+	var all []agent.Target
 	for _, r := range renewers {
 		all = append(all, r.Sinks...)
 	}
@@ -226,7 +226,7 @@ func (r recalled) leftovers(ctx context.Context, renewers []agent.Renewer) (all 
 		if known[path] {
 			continue
 		}
-		if s := sinks.Orphan(record); s != nil && liesThere(ctx, s, record) {
+		if liesThere(ctx, sinks.Orphan(record), record) {
 			all = append(all, agent.Leftover{Token: record.Token, Path: path})
 		}
 	}
@@ -234,8 +234,12 @@ func (r recalled) leftovers(ctx context.Context, renewers []agent.Renewer) (all 
 	return all
 }
 
-func liesThere(ctx context.Context, s agent.Store, r agent.Record) bool {
-	difference, err := s.Adopt(ctx, r.Mark)
+func liesThere(ctx context.Context, t agent.Target, r agent.Record) bool {
+	store, ok := t.Sink.(agent.Store)
+	if !ok {
+		return false
+	}
+	difference, err := store.Adopt(ctx, r.Mark)
 	return err == nil && difference == ""
 }
 
@@ -243,15 +247,10 @@ func liesThere(ctx context.Context, s agent.Store, r agent.Record) bool {
 // for at once.
 func (r recalled) renewal(ctx context.Context, renewer agent.Renewer) time.Time {
 	var token agent.Token
-	for i, s := range renewer.Sinks {
-		l, located := s.(agent.Located)
-		store, ok := s.(agent.Store)
-		if !located || !ok {
-			return time.Time{}
-		}
-		record, known := r[l.Path()]
+	for i, t := range renewer.Sinks {
+		record, known := r[t.Name]
 		one := agent.Token{Issued: record.Issued, Expires: record.Expires}
-		if !known || record.Digest != renewer.Digest || i > 0 && one != token || !liesThere(ctx, store, record) {
+		if !known || record.Digest != renewer.Digest || i > 0 && one != token || !liesThere(ctx, t, record) {
 			return time.Time{}
 		}
 		token = one

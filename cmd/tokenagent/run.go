@@ -209,8 +209,8 @@ func watchedFiles(cfg *config.Config) watch.List {
 func sinkPaths(renewers []agent.Renewer) (all []string) {
 	for _, r := range renewers {
 		for _, s := range r.Sinks {
-			if l, ok := s.(agent.Located); ok {
-				all = append(all, l.Path())
+			if s.Path != "" {
+				all = append(all, s.Path)
 			}
 		}
 	}

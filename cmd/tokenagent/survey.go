@@ -196,12 +196,9 @@ func inFiles(ctx context.Context, r agent.Renewer) agent.Status {
 }
 
 // inFile reads one sink's file. What it says of its expiry is not verified.
-func inFile(ctx context.Context, s agent.Sink) agent.SinkStatus {
-	one := agent.SinkStatus{State: agent.Missing}
-	if l, ok := s.(agent.Located); ok {
-		one.Path = l.Path()
-	}
-	store, ok := s.(agent.Store)
+func inFile(ctx context.Context, t agent.Target) agent.SinkStatus {
+	one := agent.SinkStatus{Path: t.Name, State: agent.Missing}
+	store, ok := t.Sink.(agent.Store)
 	if !ok {
 		return one
 	}

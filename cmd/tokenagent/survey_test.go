@@ -84,7 +84,7 @@ func TestFilesTellTheStateOfTheirToken(t *testing.T) {
 		"damaged":    {drawer{text: header + "e30x" + signature}, agent.Missing, time.Time{}, " "},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := inFile(t.Context(), c.sink)
+			got := inFile(t.Context(), agent.Target{Sink: c.sink})
 			if got.State != c.want || !got.Expires.Equal(c.expires) {
 				t.Errorf("state %s, expires %v", got.State, got.Expires)
 			}
@@ -100,13 +100,13 @@ func TestTokenIsAsGoodAsItsWorstFile(t *testing.T) {
 	expired := drawer{text: "eyJhbGciOiJub25lIn0.eyJleHAiOjE3MDAwMDAwMDB9.c2ln"}
 	missing := drawer{err: fs.ErrNotExist}
 	for _, c := range []struct {
-		sinks []agent.Sink
+		sinks []agent.Target
 		want  agent.State
 	}{
-		{[]agent.Sink{valid, valid}, agent.Valid},
-		{[]agent.Sink{valid, expired}, agent.Expired},
-		{[]agent.Sink{missing, expired, valid}, agent.Missing},
-		{[]agent.Sink{expired, missing}, agent.Missing},
+		{[]agent.Target{{Sink: valid}, {Sink: valid}}, agent.Valid},
+		{[]agent.Target{{Sink: valid}, {Sink: expired}}, agent.Expired},
+		{[]agent.Target{{Sink: missing}, {Sink: expired}, {Sink: valid}}, agent.Missing},
+		{[]agent.Target{{Sink: expired}, {Sink: missing}}, agent.Missing},
 	} {
 		if got := inFiles(t.Context(), agent.Renewer{Sinks: c.sinks}); got.State != c.want {
 			t.Errorf("state %s, want %s", got.State, c.want)

@@ -112,8 +112,8 @@ func writtenFolders(cfg *config.Config, unit string) (needs []need, err error) {
 	users := map[string][]string{} // by folder
 	for _, r := range cfg.Renewers {
 		for _, s := range r.Sinks {
-			if l, ok := s.(agent.Located); ok {
-				folder := filepath.Dir(l.Path())
+			if s.Path != "" {
+				folder := filepath.Dir(s.Path)
 				users[folder] = append(users[folder], "token "+plain(r.Name))
 			}
 		}

@@ -133,7 +133,7 @@ func keepFresh(ctx context.Context, s *Server, verify func() bool, tokens int, l
 	for n := range tokens {
 		name := fmt.Sprint("token", n)
 		renewers = append(renewers, agent.Renewer{
-			Name: name, Issuer: s.Name(), Source: remote{s, verify}, Request: agent.Request{Scope: []string{name}}, Sinks: []agent.Sink{&shelf{}},
+			Name: name, Issuer: s.Name(), Source: remote{s, verify}, Request: agent.Request{Scope: []string{name}}, Sinks: []agent.Target{{Sink: &shelf{}}},
 			Schedule: agent.Schedule{Jitter: agent.Jitter("machine", name)}, Digest: name,
 		})
 	}
