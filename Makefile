@@ -14,6 +14,9 @@ BIN      := bin
 LINKED   := -X main.version=$(VERSION) -X main.built=$(BUILT)
 ARCHIVE  ?= $(BIN)/tokenagent-image.tar
 RACE     := $(if $(shell command -v gcc),-race)
+# what root runs in the checkout of another user, as with sudo, it runs as that user
+CHECKOUT := $(if $(filter 0,$(shell id -u)),$(filter-out 0,$(shell stat -c %u .)))
+AS_OWNER := $(if $(CHECKOUT),setpriv --reuid=$(CHECKOUT) --regid=$(shell stat -c %g .) --clear-groups)
 
 .PHONY: help build run test race quick figures fuzz soak torture lint bench cover image man install rpm deb sbom clean
 .DEFAULT_GOAL := help
@@ -25,8 +28,8 @@ build: ## bin/tokenagent, one static binary; the same source gives the same byte
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -buildid= $(LINKED)' -o $(BIN)/ ./cmd/tokenagent
 
 run: build ## a token kept fresh before your eyes, in .quickstart
-	$(BIN)/tokenagent init quickstart .quickstart
-	exec $(BIN)/tokenagent run --config .quickstart/tokenagent.hcl
+	$(AS_OWNER) $(BIN)/tokenagent init quickstart .quickstart
+	exec $(AS_OWNER) $(BIN)/tokenagent run --config .quickstart/tokenagent.hcl
 
 test: ## all that CI checks but fuzzing; installs what it needs as root on Debian
 	.ci/packages

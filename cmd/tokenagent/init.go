@@ -13,6 +13,7 @@ import (
 
 	"github.com/tokenagent/tokenagent/agent/host"
 	"github.com/tokenagent/tokenagent/examples/configs"
+	"github.com/tokenagent/tokenagent/sinks/safefile"
 	"github.com/tokenagent/tokenagent/sources/keys"
 )
 
@@ -61,10 +62,16 @@ func initKinds() []string {
 // begin writes the configuration and its key into the folder and says what to
 // do next.
 func begin(w io.Writer, folder string, text []byte) error {
+	withKey := strings.Contains(string(text), "${path.config}/"+keyName)
+	if withKey {
+		if err := readableLater(folder); err != nil {
+			return err
+		}
+	}
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return err
 	}
-	if strings.Contains(string(text), "${path.config}/"+keyName) {
+	if withKey {
 		if err := offer(w, filepath.Join(folder, keyName), 0o600, newPEM); err != nil {
 			return err
 		}
@@ -79,6 +86,20 @@ func begin(w io.Writer, folder string, text []byte) error {
   tokenagent status --config %[1]s      in another terminal
 `, host.ShellWord(config))
 	return err
+}
+
+// readableLater is the error of a folder where root would make a key that its agent
+// could not read: below another user's folder it reads as that user.
+func readableLater(folder string) error {
+	path, err := filepath.Abs(filepath.Join(folder, keyName))
+	if err != nil || os.Geteuid() != 0 {
+		return err
+	}
+	_, err = safefile.New(safefile.Target{Path: path, Owner: safefile.Self(), Mode: 0o600}).Check()
+	if foreign, ok := errors.AsType[*safefile.Foreign](err); ok {
+		return fmt.Errorf("%s: %w; an agent of root could not read the key there; run this as that user, or name a folder of root's, such as /etc/tokenagent", folder, foreign)
+	}
+	return nil // what else is wrong, the files tell
 }
 
 // offer writes a file unless something lies there already, and says which.
