@@ -303,21 +303,41 @@ func takeLock(dir string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("state folder: %w; let the agent write there, or set another state_dir in the agent block", err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		defer f.Close()
+	for end := time.Now().Add(orphanPatience); ; time.Sleep(10 * time.Millisecond) {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			break
+		}
 		if !errors.Is(err, unix.EWOULDBLOCK) {
+			f.Close()
 			return nil, fmt.Errorf("state folder: lock %s: %w", path, err)
 		}
-		holder := make([]byte, 20)
-		n, _ := f.ReadAt(holder, 0)
-		pid, _ := strconv.Atoi(strings.TrimSpace(string(holder[:n])))
-		return nil, &Locked{dir, pid}
+		if pid := holder(f); !ended(pid) || time.Now().After(end) {
+			f.Close()
+			return nil, &Locked{dir, pid}
+		}
 	}
 	if err := f.Truncate(0); err == nil {
-		fmt.Fprintln(f, os.Getpid()) // only a help for people
+		fmt.Fprintln(f, os.Getpid())
 	}
 	return f, nil
 }
+
+// orphanPatience is how long the lock of an agent that was killed is waited for. A
+// program that it was about to start has the lock until it begins, which on a busy
+// machine takes a while.
+const orphanPatience = 10 * time.Second
+
+// holder is the process that wrote its number into the lock; zero: not known.
+func holder(lock *os.File) int {
+	text := make([]byte, 20)
+	n, _ := lock.ReadAt(text, 0)
+	pid, _ := strconv.Atoi(strings.TrimSpace(string(text[:n])))
+	return pid
+}
+
+// ended reports whether there is no process of that number.
+func ended(pid int) bool { return pid > 0 && errors.Is(unix.Kill(pid, 0), unix.ESRCH) }
 
 // makeSafe makes the folder. As root it is an error where somebody else could put
 // files or folders in the place of ours; then nothing is made.

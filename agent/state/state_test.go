@@ -2,11 +2,14 @@ package state
 
 import (
 	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -270,6 +273,46 @@ func add(t *testing.T, path, text string) {
 	must(t, err)
 	_, err = f.WriteString(text)
 	must(t, errors.Join(err, f.Close()))
+}
+
+// An agent that is killed as it starts a program leaves the lock to the child, until
+// that begins the program.
+func TestTheLockOfAKilledAgentIsWaitedFor(t *testing.T) {
+	gone := exec.Command("true")
+	must(t, gone.Run())
+	for name, c := range map[string]struct {
+		pid    int           // in the lock
+		held   time.Duration // by the child
+		took   time.Duration // at least
+		locked bool
+	}{
+		"a child of it begins its program": {gone.Process.Pid, time.Second, time.Second, false},
+		"a child of it never does":         {gone.Process.Pid, time.Hour, orphanPatience, true},
+		"an agent runs":                    {os.Getpid(), time.Hour, 0, true},
+		"one has not written its number":   {0, time.Hour, 0, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			synctest.Test(t, func(t *testing.T) {
+				lock, err := takeLock(dir)
+				must(t, err)
+				must(t, lock.Truncate(0))
+				if c.pid > 0 {
+					_, err = lock.WriteAt(fmt.Append(nil, c.pid), 0)
+					must(t, err)
+				}
+				child := time.AfterFunc(c.held, func() { lock.Close() })
+				defer child.Stop()
+				defer lock.Close()
+				began := time.Now()
+				got, err := takeLock(dir)
+				if took := time.Since(began).Truncate(time.Second); took != c.took || isLocked(err) != c.locked {
+					t.Errorf("after %v: %v", took, err)
+				}
+				got.Close()
+			})
+		})
+	}
 }
 
 func must(t *testing.T, err error) {
