@@ -21,16 +21,15 @@ import (
 // differ only in their grant. It makes one attempt each time it is called: when to
 // make another is the Agent's to say.
 type asker struct {
-	server         *issuer.Server
-	client         issuer.Client
-	issuer         string // of Address; "" where only a token endpoint is known
-	audience       string // the parameter that names it
-	parameters     url.Values
-	verify         bool
-	lenient        bool          // on_narrowed
-	widened        widening      // on_widened
-	assumeLifetime time.Duration // zero: the issuer says it
-	files          []string
+	server     *issuer.Server
+	client     issuer.Client
+	issuer     string // of Address; "" where only a token endpoint is known
+	audience   string // the parameter that names it
+	parameters url.Values
+	verify     bool
+	lenient    bool // on_narrowed
+	taking
+	files []string
 }
 
 // facts are those of the source s, which asks as a does.
@@ -137,7 +136,7 @@ func (a *asker) token(ctx context.Context, req agent.Request, answer issuer.Answ
 	default:
 		refused = append(refused, less+`; have the issuer grant it to this client, or write on_narrowed = "warn" to take what it gives`)
 	}
-	if err := a.widened.apply(&t, decoded, answer.Scope, req, "have the issuer give this client less"); err != nil {
+	if err := a.apply(&t, decoded, answer.Scope, req, "have the issuer give this client less"); err != nil {
 		refused = append(refused, err.Error())
 	}
 	if len(refused) > 0 {
@@ -193,8 +192,8 @@ func (a *asker) expiry(answer issuer.Answer, claims map[string]any) (time.Time, 
 	if !exp.IsZero() {
 		known = append(known, exp.Add(answer.Skew))
 	}
-	if len(known) == 0 && a.assumeLifetime > 0 {
-		known = append(known, answer.Sent.Add(a.assumeLifetime))
+	if len(known) == 0 && a.AssumeLifetime > 0 {
+		known = append(known, answer.Sent.Add(a.AssumeLifetime))
 	}
 	if len(known) > 0 {
 		expires := slices.MinFunc(known, time.Time.Compare)

@@ -1,6 +1,7 @@
 package sources
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/hex"
@@ -75,6 +76,26 @@ func unwritable(t profile.Token, signature int) []profile.Problem {
 		return []profile.Problem{{Text: text}}
 	}
 	return nil
+}
+
+// issueSigned signs a token for req with what claims says of it, unless a problem
+// there is an error. Its exp is the whole second that Expires says.
+func issueSigned(ctx context.Context, signer jose.Signer, req agent.Request, claims func(agent.Request, time.Time) (map[string]any, []profile.Problem)) (agent.Token, error) {
+	if err := ctx.Err(); err != nil {
+		return agent.Token{}, err
+	}
+	now := agent.Now(ctx)
+	set, problems := claims(req, now)
+	for _, p := range problems {
+		if !p.Warning {
+			return agent.Token{}, configurationFault(errors.New(p.String()))
+		}
+	}
+	text, err := sign(signer, set)
+	if err != nil {
+		return agent.Token{}, configurationFault(err)
+	}
+	return agent.Token{Secret: agent.NewSecret(text), Issued: now, Expires: expiry(now, req.Lifetime)}, nil
 }
 
 // sign writes the claims as a JWS in compact form; signer is nil without a key.

@@ -25,10 +25,9 @@ import (
 //	  assume_lifetime = "1d"     # of a token that does not say itself when it expires
 //	}
 type command struct {
-	program        program.Program
-	env            []string
-	widened        widening
-	assumeLifetime time.Duration // zero: the token says it
+	program program.Program
+	env     []string
+	taking
 }
 
 const (
@@ -39,23 +38,21 @@ const (
 
 func decodeCommand(b *config.Block) config.Source {
 	set := struct {
-		Command        []string      `hcl:"command"`
-		Timeout        time.Duration `hcl:"timeout,optional"`
-		User           string        `hcl:"user,optional"`
-		OnWidened      string        `hcl:"on_widened,optional"`
-		AssumeLifetime time.Duration `hcl:"assume_lifetime,optional"`
-	}{Timeout: commandTimeout, OnWidened: string(refuseWidened)}
+		Command []string      `hcl:"command"`
+		Timeout time.Duration `hcl:"timeout,optional"`
+		User    string        `hcl:"user,optional"`
+		taking
+	}{Timeout: commandTimeout, taking: takingDefaults()}
 	if !b.Decode(&set) {
 		return config.Source{}
 	}
-	judgeAssumed(b, set.AssumeLifetime)
-	widening(set.OnWidened).validate(b)
+	set.taking.validate(b)
 	if set.Timeout < leastTimeout || set.Timeout > mostTimeout {
 		b.Fault("timeout", "the timeout is out of range", `it is at least "1s" and at most "100s"; run what takes longer by itself, and copy what it writes with source "file"`)
 		set.Timeout = commandTimeout
 	}
 	p, ok := program.New(b, set.Command, set.Timeout, set.User)
-	s := &command{program: p, widened: widening(set.OnWidened), assumeLifetime: set.AssumeLifetime}
+	s := &command{program: p, taking: set.taking}
 	if ok && !b.DefinitionsOnly() {
 		s.env = homeOf(p.User)
 	}
@@ -90,13 +87,13 @@ func (s *command) Issue(ctx context.Context, req agent.Request) (agent.Token, er
 	switch {
 	case err != nil:
 		return agent.Token{}, about(s.printed(), err)
-	case expires.IsZero() && s.assumeLifetime == 0:
+	case expires.IsZero() && s.AssumeLifetime == 0:
 		return agent.Token{}, configurationFault(s.about(errors.New("nothing says when the token expires; write assume_lifetime in the source")))
 	case expires.IsZero():
-		expires = sent.Add(s.assumeLifetime)
+		expires = sent.Add(s.AssumeLifetime)
 	}
 	t := agent.Token{Secret: text, Issued: sent, Expires: expires}
-	if err := compareCopied(&t, req, s.widened); err != nil {
+	if err := s.compareCopied(&t, req); err != nil {
 		return agent.Token{}, configurationFault(s.about(err))
 	}
 	return t, nil

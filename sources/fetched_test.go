@@ -165,7 +165,7 @@ func TestExpiryIsTheEarlierOfWhatIsSaid(t *testing.T) {
 			if c.exp != nil {
 				claims["exp"] = c.exp
 			}
-			a := &asker{assumeLifetime: c.assume}
+			a := &asker{taking: taking{AssumeLifetime: c.assume}}
 			got, err := a.expiry(issuer.Answer{Sent: sent, ExpiresIn: c.expiresIn, Skew: c.skew}, claims)
 			switch {
 			case c.refused != "":

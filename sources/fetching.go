@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/tokenagent/tokenagent/agent/config"
 	"github.com/tokenagent/tokenagent/sources/issuer"
@@ -31,13 +30,12 @@ type fetching struct {
 	Parameters        map[string]any `hcl:"parameters,optional"`
 	Verify            bool           `hcl:"verify,optional"`
 	OnNarrowed        string         `hcl:"on_narrowed,optional"`
-	OnWidened         string         `hcl:"on_widened,optional"`
-	AssumeLifetime    time.Duration  `hcl:"assume_lifetime,optional"`
+	taking
 }
 
 // fetchingDefaults are the values of what a block leaves out.
 func fetchingDefaults() fetching {
-	return fetching{ClientAuth: "client_secret_basic", AudienceParameter: "audience", Verify: true, OnNarrowed: "refuse", OnWidened: string(refuseWidened)}
+	return fetching{ClientAuth: "client_secret_basic", AudienceParameter: "audience", Verify: true, OnNarrowed: "refuse", taking: takingDefaults()}
 }
 
 // asker judges the attributes, which have been decoded, and returns what asks by
@@ -50,16 +48,15 @@ func (f *fetching) asker(b *config.Block) *asker {
 	}
 	address := f.address()
 	return &asker{
-		server:         serverAt(b, address),
-		client:         f.client(),
-		issuer:         f.Issuer,
-		audience:       f.AudienceParameter,
-		parameters:     f.parameters(b),
-		verify:         f.Verify,
-		lenient:        f.OnNarrowed == "warn",
-		widened:        widening(f.OnWidened),
-		assumeLifetime: f.AssumeLifetime,
-		files:          f.files(),
+		server:     serverAt(b, address),
+		client:     f.client(),
+		issuer:     f.Issuer,
+		audience:   f.AudienceParameter,
+		parameters: f.parameters(b),
+		verify:     f.Verify,
+		lenient:    f.OnNarrowed == "warn",
+		taking:     f.taking,
+		files:      f.files(),
 	}
 }
 
@@ -212,23 +209,8 @@ func quotedList(words []string) string { return `"` + strings.Join(words, `", "`
 
 // judgeAnswer reports what is wrong with what is to be made of answers.
 func (f *fetching) judgeAnswer(b *config.Block) {
-	judgeAssumed(b, f.AssumeLifetime)
-	if !slices.Contains([]string{"refuse", "warn"}, f.OnNarrowed) {
-		b.Fault("on_narrowed", fmt.Sprintf("unknown on_narrowed %q", f.OnNarrowed), `it is "refuse" or "warn"`)
-	}
-	widening(f.OnWidened).validate(b)
-}
-
-const (
-	leastAssumed = 30 * time.Second
-	mostLife     = 10 * 365 * 24 * time.Hour // of any token
-)
-
-// judgeAssumed reports an assume_lifetime out of bounds.
-func judgeAssumed(b *config.Block, d time.Duration) {
-	if b.Has("assume_lifetime") && (d < leastAssumed || d > mostLife) {
-		b.Fault("assume_lifetime", "assume_lifetime is out of range", `it is at least "30s" and at most ten years`)
-	}
+	refuseOrWarn(b, "on_narrowed", f.OnNarrowed)
+	f.taking.validate(b)
 }
 
 // belongs says of parameters of a request that are set elsewhere, where.

@@ -24,18 +24,16 @@ import (
 // first counts. It is read again when it changes, and once a minute besides, for a
 // file server (NFS) tells of no change.
 type fileCopy struct {
-	Path           string        `hcl:"path,path"`
-	OnWidened      string        `hcl:"on_widened,optional"`
-	AssumeLifetime time.Duration `hcl:"assume_lifetime,optional"`
+	Path string `hcl:"path,path"`
+	taking
 }
 
 func decodeFile(b *config.Block) config.Source {
-	s := fileCopy{OnWidened: string(refuseWidened)}
+	s := fileCopy{taking: takingDefaults()}
 	if !b.Decode(&s) {
 		return config.Source{}
 	}
-	judgeAssumed(b, s.AssumeLifetime)
-	widening(s.OnWidened).validate(b)
+	s.taking.validate(b)
 	inspectFollowed(b, "path", s.Path)
 	return config.Source{Source: s, Check: unattainableOfAny}
 }
@@ -69,7 +67,7 @@ func (s fileCopy) Issue(ctx context.Context, req agent.Request) (agent.Token, er
 	if t.Expired(now) {
 		return agent.Token{}, transientFault(fmt.Errorf("%s: the token in it expired at %s; see to what keeps the file", s.Path, expires.UTC().Format(time.RFC3339)))
 	}
-	if err := compareCopied(&t, req, widening(s.OnWidened)); err != nil {
+	if err := s.compareCopied(&t, req); err != nil {
 		return agent.Token{}, configurationFault(fmt.Errorf("%s: %w", s.Path, err))
 	}
 	return t, nil
@@ -77,7 +75,7 @@ func (s fileCopy) Issue(ctx context.Context, req agent.Request) (agent.Token, er
 
 // compareCopied is an error where a token that something else got allows more than
 // req says. An opaque one tells nothing.
-func compareCopied(t *agent.Token, req agent.Request, w widening) error {
+func (w taking) compareCopied(t *agent.Token, req agent.Request) error {
 	decoded, err := profile.Decode(t.Secret.Reveal())
 	if err != nil {
 		return nil

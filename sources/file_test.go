@@ -105,7 +105,7 @@ func TestFileExpiresAsItsTokenSays(t *testing.T) {
 			if err := os.Chtimes(path, changed, changed); err != nil {
 				t.Fatal(err)
 			}
-			got := issue(t, fileCopy{Path: path, AssumeLifetime: c.assume}, agent.Request{})
+			got := issue(t, fileCopy{Path: path, taking: taking{AssumeLifetime: c.assume}}, agent.Request{})
 			if !got.Expires.Equal(c.want) {
 				t.Errorf("it expires at %s, want %s", got.Expires, c.want)
 			}
@@ -126,7 +126,7 @@ func TestACopiedTokenThatAllowsMoreThanItShouldIsRefused(t *testing.T) {
 		source func(widening string) agent.Source
 		at     string
 	}{
-		"file":    {func(w string) agent.Source { return fileCopy{Path: path, OnWidened: w} }, path + ": "},
+		"file":    {func(w string) agent.Source { return fileCopy{Path: path, taking: taking{OnWidened: w}} }, path + ": "},
 		"command": {func(w string) agent.Source { return commanded(t, "echo "+wide, `on_widened = "`+w+`"`) }, "/program printed: "},
 	} {
 		t.Run(name, func(t *testing.T) {

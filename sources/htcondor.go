@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -206,19 +205,7 @@ func (s *htcondor) use(key keys.CondorKey) error {
 // Issue signs a token for req. It refuses whatever check calls a fault of the
 // claims: to HTCondor a slip in the scope is no limit at all.
 func (s *htcondor) Issue(ctx context.Context, req agent.Request) (agent.Token, error) {
-	if err := ctx.Err(); err != nil {
-		return agent.Token{}, err
-	}
-	now := agent.Now(ctx)
-	claims, problems := s.claims(req, now)
-	if i := slices.IndexFunc(problems, func(p profile.Problem) bool { return !p.Warning }); i >= 0 {
-		return agent.Token{}, configurationFault(errors.New(problems[i].String()))
-	}
-	text, err := sign(s.signer, claims)
-	if err != nil {
-		return agent.Token{}, configurationFault(err)
-	}
-	return agent.Token{Secret: agent.NewSecret(text), Issued: now, Expires: expiry(now, req.Lifetime)}, nil
+	return issueSigned(ctx, s.signer, req, s.claims)
 }
 
 // check returns what is wrong with the tokens that Issue would make for req. It

@@ -2,7 +2,6 @@ package sources
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -124,21 +123,9 @@ func newLocalKey(key keys.Key, issuer string) (*localKey, error) {
 	return &localKey{issuer: issuer, key: key, header: header{key.Algorithm(), key.ID()}, signer: signer}, nil
 }
 
-// Issue signs a token for req. Its exp is the whole second that Expires says.
+// Issue signs a token for req.
 func (s *localKey) Issue(ctx context.Context, req agent.Request) (agent.Token, error) {
-	if err := ctx.Err(); err != nil {
-		return agent.Token{}, err
-	}
-	now := agent.Now(ctx)
-	claims, problems := s.claims(req, now)
-	if len(problems) > 0 {
-		return agent.Token{}, configurationFault(errors.New(problems[0].String()))
-	}
-	text, err := sign(s.signer, claims)
-	if err != nil {
-		return agent.Token{}, configurationFault(err)
-	}
-	return agent.Token{Secret: agent.NewSecret(text), Issued: now, Expires: expiry(now, req.Lifetime)}, nil
+	return issueSigned(ctx, s.signer, req, s.claims)
 }
 
 // check returns what is wrong with the tokens that Issue would make for req, by
