@@ -9,7 +9,7 @@ func (a *Agent) recall(e *entry, recalled map[string]Record) {
 	same := !e.copies() // what is copied is read anew
 	for _, d := range e.sinks() {
 		k, known := recalled[d.Path]
-		if !known || d.store == nil {
+		if !known || k.Mark == nil || d.store == nil {
 			same = false
 			continue
 		}

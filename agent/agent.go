@@ -8,6 +8,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/tokenagent/tokenagent/agent/hooks"
 	"github.com/tokenagent/tokenagent/agent/queue"
 )
 
@@ -25,29 +26,28 @@ type Agent struct {
 	round func()                    // see EachRound
 
 	// What follows belongs to the loop.
-	ctx      context.Context
-	entries  map[string]*entry
-	paths    map[string]*duty // the sink duty for a path
-	pool     *queue.Pool      // who may start now
-	issuers  map[*queue.Queue]*issuer
-	follow   map[string][]*entry // by the path that their source follows
-	active   int                 // goroutines of ours that run
-	runs     []*run              // the hooks that are to be run
-	debts    []debtChange        // what is to be told to Debts, in this order
-	paying   bool                // that is being done
-	records  Records             // nil: none
-	orphans  map[string]*duty    // by path: the files of ours that no definition has any more
-	stale    bool                // the records are not as kept
-	keeping  bool                // they are being written
-	kept     time.Time           // when that was last begun
-	checked  time.Time           // when it was last looked whether they are there
-	unkept   bool                // they, or hooks that are pending, could not be written
-	lookSlot time.Time           // the last place given away in the round of looks
-	now      time.Time           // by the wall clock, when the loop last went round
-	mono     time.Time           // the same by the monotonic clock
-	base     queue.Instant       // both clocks when the wall clock was last seen to jump
-	built    time.Time           // a clock before that is wrong, see Built
-	steps    time.Time           // when small steps of the clock were last logged, by the monotonic clock
+	ctx          context.Context
+	entries      map[string]*entry
+	paths        map[string]*duty // the sink duty for a path
+	pool         *queue.Pool      // who may start now
+	issuers      map[*queue.Queue]*issuer
+	follow       map[string][]*entry // by the path that their source follows
+	active       int                 // goroutines of ours that run
+	hooks        hooks.Queue         // those that are to be run
+	hookFailures map[hooks.ID]*hookFailures
+	records      Records          // nil: none
+	orphans      map[string]*duty // by path: the files of ours that no definition has any more
+	stale        bool             // the records are not as kept
+	keeping      bool             // they are being written
+	kept         time.Time        // when that was last begun
+	checked      time.Time        // when it was last looked whether they are there
+	unkept       bool             // they, or hooks that are pending, could not be written
+	lookSlot     time.Time        // the last place given away in the round of looks
+	now          time.Time        // by the wall clock, when the loop last went round
+	mono         time.Time        // the same by the monotonic clock
+	base         queue.Instant    // both clocks when the wall clock was last seen to jump
+	built        time.Time        // a clock before that is wrong, see Built
+	steps        time.Time        // when small steps of the clock were last logged, by the monotonic clock
 }
 
 // New returns an Agent for the renewers. Those without a sink are left aside:
@@ -71,6 +71,8 @@ func NewAt(wall func() time.Time, log logrus.FieldLogger, renewers []Renewer) *A
 		issuers: map[*queue.Queue]*issuer{},
 		follow:  map[string][]*entry{},
 		orphans: map[string]*duty{},
+
+		hookFailures: map[hooks.ID]*hookFailures{},
 	}
 	a.now, a.mono = a.wall(), time.Now()
 	a.base = a.instant()
@@ -158,8 +160,8 @@ func (a *Agent) sleep() time.Duration {
 	if a.recordsDue() {
 		wait = min(wait, a.kept.Add(betweenKeeps).Sub(a.now))
 	}
-	if r := a.nextRun(); r != nil {
-		wait = min(wait, r.due.Sub(a.now))
+	if due, any := a.hooks.Next(); any {
+		wait = min(wait, due.Sub(a.now))
 	}
 	return max(wait, 0)
 }

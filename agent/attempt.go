@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"runtime"
 	"time"
+
+	"github.com/tokenagent/tokenagent/agent/hooks"
 )
 
 // doing is what one attempt at a duty does.
@@ -24,12 +26,12 @@ type outcome struct {
 	duty       *duty
 	token      Token // what was issued or put
 	written    Written
-	difference string // what a look found
-	lost       bool   // and that readers no longer find the token
-	first      bool   // no acceptable token lay in the sink before
-	owed       []Owed // the hooks that were recorded before the write
-	unkept     error  // why they would not survive a power cut
-	then       func() // of what was done aside: what is left to do in the loop
+	difference string       // what a look found
+	lost       bool         // and that readers no longer find the token
+	first      bool         // no acceptable token lay in the sink before
+	level      *hooks.Level // what hooks hear of when the file was written; nil: no hook is for it
+	unkept     error        // why they would not survive a power cut
+	then       func()       // of what was done aside: what is left to do in the loop
 	err        error
 }
 
@@ -161,8 +163,8 @@ func (a *Agent) put(d *duty) func(context.Context) outcome {
 	t, r, w := d.entry.token, a.readersOf(d), a.writingFor(d)
 	return func(ctx context.Context) (o outcome) {
 		o.token = t
-		o.first = w.first || len(w.hooks) > 0 && !w.inPlace && !r.find(ctx)
-		o.owed, o.unkept = w.owe(ctx, o.first, t)
+		o.first = w.first || w.level != nil && !w.inPlace && !r.find(ctx)
+		o.level, o.unkept = w.begin(ctx, o.first, t)
 		o.written, o.err = d.sink.Put(ctx, t)
 		return o
 	}
@@ -270,12 +272,11 @@ func (a *Agent) conclude(d *duty, o outcome) {
 		a.orphanSeen(d, o)
 	case d.entry.gone:
 	default:
-		failed := d.entry.failing()
 		a.takeIn(d, o)
 		if o.err == nil && (d.doing == looking || d.doing == adopting) { // it hung
 			a.recovered(d)
 		}
-		a.noticeFailure(d.entry, failed)
+		a.noteFailing(d.entry)
 		if d.sink == nil && d.touched {
 			d.touched = false
 			a.followed(d.entry)

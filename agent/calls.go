@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"github.com/tokenagent/tokenagent/agent/hooks"
 )
 
 // ErrStopped is the error of a call to an Agent whose loop has ended.
@@ -143,13 +141,10 @@ func (a *Agent) Only(selectors ...string) error {
 		if !slices.ContainsFunc(selectors, e.Selects) {
 			e.idle, e.final = true, true
 			a.pool.Drop(&e.ask().Job)
+			e.restHooks()
 		}
 	}
-	for _, r := range a.runs { // they stay owed to the next process
-		r.notices = slices.DeleteFunc(r.notices, func(n hooks.Notice) bool { return a.entries[n.Token].idle })
-		r.owed = slices.DeleteFunc(r.owed, func(o Owed) bool { return a.entries[o.Notice.Token].idle })
-	}
-	a.runs = slices.DeleteFunc(a.runs, func(r *run) bool { return len(r.notices) == 0 })
+	a.hooks.Refresh(a.now)
 	for _, d := range a.orphans {
 		a.pool.Drop(&d.Job)
 		d.tried = true
@@ -166,10 +161,8 @@ func (a *Agent) Force() {
 }
 
 func (a *Agent) allFinal() bool {
-	for _, r := range a.runs {
-		if r.running || r.trouble.failures == 0 || r.trouble.kind != Configuration {
-			return false
-		}
+	if !a.hooksAreFinal() {
+		return false
 	}
 	for _, d := range a.orphans {
 		if d.entry.DeleteRemoved && !d.tried {

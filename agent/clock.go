@@ -131,8 +131,9 @@ func (a *Agent) shift(step time.Duration) {
 			a.schedule(d, d.Due.Add(step))
 		}
 	}
-	for _, r := range a.runs {
-		r.shift(step)
+	a.hooks.Shift(step)
+	for _, f := range a.hookFailures {
+		f.shift(step)
 	}
 	a.pool.Shift(step)
 	for _, i := range a.issuers {

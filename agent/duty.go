@@ -3,6 +3,7 @@ package agent
 import (
 	"time"
 
+	"github.com/tokenagent/tokenagent/agent/hooks"
 	"github.com/tokenagent/tokenagent/agent/queue"
 )
 
@@ -14,12 +15,13 @@ type entry struct {
 	unheard int     // sinks that have yet to say whether they can be adopted
 	gone    bool    // no longer in the configuration: what still runs for it ends unheard
 	waiters []chan struct{}
-	idle    bool   // see Agent.Only
-	final   bool   // see Agent.Once
-	short   bool   // it was said that its tokens live no longer than min_remaining
-	shorter bool   // it was said that its tokens live shorter than was asked for
-	noted   string // the last Note that was logged
-	besides string // the last Beside that was logged
+	hooked  *hooks.Subject // what hooks hear of its failures; nil: it has no hooks
+	idle    bool           // see Agent.Only
+	final   bool           // see Agent.Once
+	short   bool           // it was said that its tokens live no longer than min_remaining
+	shorter bool           // it was said that its tokens live shorter than was asked for
+	noted   string         // the last Note that was logged
+	besides string         // the last Beside that was logged
 }
 
 func (e *entry) ask() *duty     { return e.duties[0] }
@@ -38,20 +40,20 @@ type duty struct {
 	forced bool  // the attempt that runs, or the failed one before it, was asked for
 	doing  doing // what the attempt does
 
-	owed     bool      // the entry's token is not in the sink yet
-	tried    bool      // the entry's token was put, or could not be
-	lost     bool      // its readers no longer find the token that was put
-	unsure   bool      // an attempt to put the token failed, and may have changed the file
-	first    bool      // no acceptable token lay there before that attempt
-	debts    []Owed    // the hooks that were recorded for it
-	touched  bool      // something happened to the file while the duty ran
-	inPlace  Token     // what the sink holds
-	repaired time.Time // when the file was last found changed
-	told     time.Time // when it was last said that somebody else changes it
-	record   Record    // of what the sink holds
-	recalled bool      // the record is of an earlier process; the file is yet to be adopted
-	orphan   bool      // no definition has the file any more
-	remove   bool      // the orphan's file is to go
+	owed     bool           // the entry's token is not in the sink yet
+	tried    bool           // the entry's token was put, or could not be
+	lost     bool           // its readers no longer find the token that was put
+	unsure   bool           // an attempt to put the token failed, and may have changed the file
+	first    bool           // no acceptable token lay there before that attempt
+	hooked   *hooks.Subject // what hooks hear of the file; nil: the entry has none
+	touched  bool           // something happened to the file while the duty ran
+	inPlace  Token          // what the sink holds
+	repaired time.Time      // when the file was last found changed
+	told     time.Time      // when it was last said that somebody else changes it
+	record   Record         // of what the sink holds
+	recalled bool           // the record is of an earlier process; the file is yet to be adopted
+	orphan   bool           // no definition has the file any more
+	remove   bool           // the orphan's file is to go
 	trouble  trouble
 }
 
@@ -120,7 +122,6 @@ func (a *Agent) askFailed(d *duty, f *Fault) {
 func (a *Agent) written(d *duty, o outcome) {
 	e := d.entry
 	d.tried = o.token == e.token
-	d.debts = append(d.debts, o.owed...)
 	if o.err != nil {
 		d.unsure, d.first = true, d.first || o.first
 		a.sinkFailed(d, o.err, "token not written", "token still not written")

@@ -38,7 +38,7 @@ func (a *Agent) failBy(d *duty, f *Fault) {
 	if d.entry.gone && !d.orphan {
 		return
 	}
-	failed, first := d.entry.failing(), d.trouble.failures == 0
+	first := d.trouble.failures == 0
 	d.trouble.add(f, a.now)
 	if first || d.Hangs() {
 		a.logHang(d, "")
@@ -46,7 +46,7 @@ func (a *Agent) failBy(d *duty, f *Fault) {
 	if d.orphan {
 		return
 	}
-	a.noticeFailure(d.entry, failed)
+	a.noteFailing(d.entry)
 	a.settle(d.entry)
 }
 

@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -12,232 +11,319 @@ import (
 )
 
 const (
-	gatherHooks = time.Second      // from the first notice until a hook is run
-	tooEarly    = 30 * time.Second // at most, until one that was too early is tried again
-	hookLimit   = time.Hour        // a Command has its own, shorter limit; this one is for those that forgot
+	tooEarly   = 30 * time.Second // at most, until a hook that was too early is tried again
+	beginLimit = 3 * time.Second  // for the disk to record a write that begins; one that is only slow has done so by then
 )
 
-// A run is a hook with the notices that it is to be run for.
-type run struct {
-	hook    hooks.Hook
-	notices []hooks.Notice
-	owed    []Owed // what is settled when it succeeds: the notices, and those in whose place they came
-	due     time.Time
-	running bool
-	begun   time.Time // by the monotonic clock
-	stuck   bool      // it has not even ended when it was told to
-	trouble trouble
-	early   bool // the last failure was expected; see Fault
+// hookFailures are those of one hook.
+type hookFailures struct {
+	trouble
+	early bool // the last failure was expected; see Fault
 }
 
-// notify has the hooks of the entry for that event run soon, and reports whether
-// it has any.
-func (a *Agent) notify(e *entry, o Owed) (any bool) {
-	for _, h := range e.Hooks {
-		if h.Event == o.Event {
-			a.waitingRun(h, o.Notice.Token).add(o)
-			any = true
-		}
-	}
-	return any
-}
-
-// opposites are the events of which the last one tells how the token is.
-var opposites = map[hooks.Event]hooks.Event{hooks.OnFailure: hooks.OnRecover, hooks.OnRecover: hooks.OnFailure}
-
-// about reports whether it is to be run for the token.
-func (r *run) about(token string) bool {
-	return slices.ContainsFunc(r.notices, func(n hooks.Notice) bool { return n.Token == token })
-}
-
-// add takes on a notice, in the place of an older one of the same file.
-func (r *run) add(o Owed) {
-	n := o.Notice
-	r.notices = slices.DeleteFunc(r.notices, func(m hooks.Notice) bool { return m.Token == n.Token && m.Path == n.Path })
-	r.notices = append(r.notices, n)
-	if !slices.Contains(r.owed, o) {
-		r.owed = append(r.owed, o)
+// fitHooks gives the token and its files the hooks of its definition. What they
+// have heard of before stays known.
+func (e *entry) fitHooks() {
+	e.hooked = e.fitted(e.hooked, hooks.Token, hooks.Notice{Path: e.sinks()[0].Path})
+	for _, d := range e.sinks() {
+		d.hooked = e.fitted(d.hooked, hooks.File, hooks.Notice{Path: d.Path, Expires: d.inPlace.Expires})
 	}
 }
 
-// waitingRun is the run of the hook for the token that has not begun yet. It is not
-// one from before the opposite happened to the token: of that its hook hears first.
-func (a *Agent) waitingRun(h hooks.Hook, token string) *run {
-	for _, r := range slices.Backward(a.runs) {
-		if !r.running && r.hook.Event == opposites[h.Event] && r.about(token) {
-			break
-		}
-		if !r.running && r.hook.Event == h.Event && r.hook.Key == h.Key {
-			return r
+// fitted is the subject with the hooks of the entry, or a new one; nil without hooks.
+func (e *entry) fitted(s *hooks.Subject, make func(hooks.Notice, []hooks.Hook, *hooks.Level) *hooks.Subject, n hooks.Notice) *hooks.Subject {
+	n.Token = e.Name
+	switch {
+	case s != nil:
+		s.SetHooks(e.Hooks)
+	case len(e.Hooks) > 0:
+		s = make(n, e.Hooks, nil)
+	}
+	if len(e.Hooks) == 0 {
+		return nil
+	}
+	return s
+}
+
+// recallHooks goes on where the hooks of an earlier process stopped.
+func (e *entry) recallHooks(recalled map[string]Record) {
+	if len(e.Hooks) == 0 {
+		return
+	}
+	var failures *hooks.Level
+	for _, d := range e.sinks() {
+		k := recalled[d.Path]
+		failures = hooks.Merge(failures, k.Failures)
+		d.hooked = hooks.File(hooks.Notice{Token: e.Name, Path: d.Path, Expires: k.Expires}, e.Hooks, k.Hooks)
+	}
+	e.hooked = hooks.Token(e.hooked.Notice, e.Hooks, failures)
+}
+
+// subjects are what the entry's hooks hear of.
+func (e *entry) subjects() []*hooks.Subject {
+	all := []*hooks.Subject{e.hooked}
+	for _, d := range e.sinks() {
+		all = append(all, d.hooked)
+	}
+	return all
+}
+
+// dropHooks ends what the entry's hooks wait for.
+func (e *entry) dropHooks() {
+	for _, s := range e.subjects() {
+		if s != nil {
+			s.SetHooks(nil)
 		}
 	}
-	r := &run{hook: h, due: a.now.Add(gatherHooks)}
-	a.runs = append(a.runs, r)
-	return r
+}
+
+// restHooks leaves the entry's hooks to the next process.
+func (e *entry) restHooks() {
+	for _, s := range e.subjects() {
+		if s != nil {
+			s.Idle = true
+		}
+	}
+}
+
+// queueHooks has all hooks of the entry run that are due.
+func (a *Agent) queueHooks(e *entry) {
+	for _, s := range e.subjects() {
+		a.hooks.Update(s, a.now)
+	}
+}
+
+// A writing is what must be known to write to a sink with hooks. It is a copy,
+// as a reload may change the entry meanwhile.
+type writing struct {
+	records Records      // nil: nothing is recorded
+	record  Record       // names the file
+	level   *hooks.Level // nil: no hook hears of the file
+	first   bool         // an attempt that failed found no acceptable token there
+	inPlace bool         // a token that has not expired is known to lie there
+}
+
+func (a *Agent) writingFor(d *duty) writing {
+	return writing{
+		records: a.records,
+		record:  Record{Token: d.entry.Name, Path: d.Path},
+		level:   d.hooked.Level(),
+		first:   d.first,
+		inPlace: !d.inPlace.IsZero() && !d.inPlace.Expired(a.now) && !d.lost,
+	}
+}
+
+// begin records that the write begins, where it makes hooks due: should the agent
+// end before it can record more, the next one runs them. That it cannot be recorded
+// is no reason not to write.
+func (w writing) begin(ctx context.Context, first bool, t Token) (written *hooks.Level, err error) {
+	if w.level == nil {
+		return nil, nil
+	}
+	written = w.level.Written(first, t.Expires)
+	if w.records == nil || w.record.Path == "" || len(written.Due()) == 0 {
+		return written, nil
+	}
+	w.record.Hooks = written
+	return written, beginWithin(ctx, w.records, w.record)
+}
+
+func beginWithin(ctx context.Context, to Records, records ...Record) error {
+	ctx, cancel := context.WithTimeout(ctx, beginLimit)
+	defer cancel()
+	return to.Begin(ctx, records...)
+}
+
+// afterWrite has the hooks run for a file that was written.
+func (a *Agent) afterWrite(d *duty, o outcome) {
+	if d.hooked != nil && o.level != nil {
+		d.hooked.Wrote(o.level, o.written.Changed || d.unsure)
+		d.hooked.Notice.Expires = o.token.Expires
+		a.hooks.Update(d.hooked, a.now)
+	}
+	d.unsure, d.first = false, false
+}
+
+// noteFailing has the hooks run for a token that has begun to fail, or ceased to.
+func (a *Agent) noteFailing(e *entry) {
+	s, fails := e.hooked, e.failing()
+	if s == nil || fails == s.Fails() || !fails && !e.inOrder(a.now) {
+		return
+	}
+	s.Notice.Path, s.Notice.Expires = e.failingPath(), time.Time{}
+	if at := e.expiry(); at != never {
+		s.Notice.Expires = at
+	}
+	s.SetFails(fails)
+	a.hooks.Update(s, a.now)
+	a.stale = true
+}
+
+func (e *entry) failing() bool {
+	for _, d := range e.duties {
+		if d.trouble.failures > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// inOrder reports whether nothing is under way that may still fail.
+func (e *entry) inOrder(now time.Time) bool {
+	if e.unheard > 0 || e.ask().Running() || !e.ask().Due.After(now) {
+		return false
+	}
+	for _, d := range e.sinks() {
+		if d.owed {
+			return false
+		}
+	}
+	return true
+}
+
+// failingPath is the file that a failure is about: of several the first that
+// cannot be written.
+func (e *entry) failingPath() string {
+	for _, d := range e.sinks() {
+		if d.trouble.failures > 0 {
+			return d.Path
+		}
+	}
+	return e.sinks()[0].Path
 }
 
 // runHooks starts the hook that is due, one at a time. Renewals do not wait for it.
 func (a *Agent) runHooks() {
-	a.noteStuck()
-	r := a.nextRun()
-	if r == nil || r.due.After(a.now) {
+	a.noteStuckHook()
+	r := a.hooks.Start(a.now, time.Now())
+	if r == nil {
 		return
 	}
-	r.running, r.begun = true, time.Now()
-	parent, hook, notices := a.ctx, r.hook, slices.Clone(r.notices)
+	var notices []hooks.Notice
+	var begun []Record // of a failure: its end is to be told as well, also by the next agent
+	for n, l := range r.Told {
+		notices = append(notices, n)
+		if (r.Event == hooks.OnFailure || r.Event == hooks.OnRecover) && n.Path != "" && a.records != nil {
+			begun = append(begun, Record{Token: n.Token, Path: n.Path, Failures: l})
+		}
+	}
+	parent, hook, records := a.ctx, r.Hook, a.records
 	a.aside(func() func() {
-		ctx, cancel := context.WithTimeout(parent, hookLimit)
+		var unkept, err error
+		if len(begun) > 0 {
+			unkept = beginWithin(context.Background(), records, begun...)
+		}
+		ctx, cancel := context.WithTimeout(parent, hooks.Limit)
 		defer cancel()
-		var err error
 		if thrown := shielded(func() { err = hook.Command.Run(ctx, hook.Event, notices) }); thrown != nil {
 			err = thrown
 		}
-		return func() { a.hookEnded(r, err) }
-	})
-}
-
-// nextRun is the run that is to begin next; nil when one is running already,
-// or none is waiting.
-func (a *Agent) nextRun() (next *run) {
-	for _, r := range a.runs {
-		switch {
-		case r.running && !r.stuck:
-			return nil
-		case r.running || a.comesLater(r):
-		case next == nil || r.due.Before(next.due) || r.due.Equal(next.due) && r.rank() < next.rank():
-			next = r
+		return func() {
+			if unkept != nil {
+				a.notKept(unkept)
+			}
+			a.hookEnded(r, err)
 		}
-	}
-	return next
-}
-
-// comesLater reports whether another hook is to be run for the same file first.
-func (a *Agent) comesLater(r *run) bool {
-	return r.hook.Event == hooks.OnChange && slices.ContainsFunc(a.runs, func(o *run) bool {
-		return o.hook.Event == hooks.OnFirst && o.trouble.failures == 0 && slices.ContainsFunc(o.notices, func(n hooks.Notice) bool {
-			return slices.ContainsFunc(r.notices, func(m hooks.Notice) bool { return m.Token == n.Token && m.Path == n.Path })
-		})
 	})
 }
 
-// noteStuck makes a run that does not end one that fails, for all to see, and
+// failuresOf are those of the hook until now.
+func (a *Agent) failuresOf(r *hooks.Run) *hookFailures {
+	if f := a.hookFailures[r.ID()]; f != nil {
+		return f
+	}
+	return &hookFailures{}
+}
+
+// noteStuckHook makes a hook that does not end one that fails, for all to see, and
 // that no other waits for.
-func (a *Agent) noteStuck() {
-	for _, r := range a.runs {
-		lasts := time.Since(r.begun)
-		if !r.running || r.stuck || lasts <= hookLimit {
-			continue
-		}
-		r.stuck = true
-		r.trouble.add(&Fault{Kind: Transient, Err: errors.New("it does not end")}, a.now.Add(-lasts))
-		r.trouble.said = a.now
-		a.aboutHook(r).WithField("failures", r.trouble.failures).Error("hook does not end; others are run meanwhile")
+func (a *Agent) noteStuckHook() {
+	r := a.hooks.Stuck(time.Now())
+	if r == nil {
+		return
 	}
+	f := a.failuresOf(r)
+	f.add(&Fault{Kind: Transient, Err: errors.New("it does not end")}, a.now.Add(-hooks.Limit))
+	f.said = a.now
+	a.hookFailures[r.ID()] = f
+	a.aboutHook(r).WithField("failures", f.failures).Error("hook does not end; others are run meanwhile")
 }
-
-func (r *run) shift(step time.Duration) {
-	r.due = r.due.Add(step)
-	r.trouble.shift(step)
-}
-
-func (r *run) rank() int { return slices.Index(hooks.Events, r.hook.Event) }
 
 // hookEnded takes in what came of a hook.
-func (a *Agent) hookEnded(r *run, err error) {
-	r.running, r.stuck = false, false
+func (a *Agent) hookEnded(r *hooks.Run, err error) {
+	f := a.failuresOf(r)
 	if err == nil {
-		if r.trouble.failures > 0 {
-			a.aboutHook(r).WithField("outage", a.now.Sub(r.trouble.since).Round(time.Second)).Info("hook works again")
+		if f.failures > 0 {
+			a.aboutHook(r).WithField("outage", a.now.Sub(f.since).Round(time.Second)).Info("hook works again")
 		}
-		a.dropRun(r)
-		a.settleDebts(r.owed)
+		delete(a.hookFailures, r.ID())
+		a.hooks.Succeeded(r)
+		a.stale = true
 		return
 	}
 	if a.ctx.Err() != nil {
-		return // it was ended because the agent stops, and is owed to the next one
+		return // it was ended because the agent stops, and is due for the next one
 	}
-	f := faultOf(err, Transient)
-	r.trouble.add(f, a.now)
-	wait := askWait(f, r.trouble.alike, 0)
-	if f.Expected {
+	fault := faultOf(err, Transient)
+	f.add(fault, a.now)
+	wait := askWait(fault, f.alike, 0)
+	if fault.Expected {
 		wait = min(wait, tooEarly)
 	}
-	r.due = a.now.Add(wait)
-	a.logHook(r, f)
-	if h, wanted := a.wanted(r.hook); wanted {
-		r.hook = h
-		a.merge(r)
-		return
+	a.logHook(r, f, fault, a.now.Add(wait))
+	if a.hooks.Failed(r, a.now.Add(wait)) {
+		a.hookFailures[r.ID()] = f
+	} else {
+		delete(a.hookFailures, r.ID())
 	}
-	a.dropRun(r)
-	a.handOver(r.owed)
 }
 
 // logHook writes a line when a hook begins to fail, and one an hour. One that is only
 // too early gets a single quiet line.
-func (a *Agent) logHook(r *run, f *Fault) {
-	log := a.aboutHook(r).WithFields(logrus.Fields{"error": f.Err, "failures": r.trouble.failures, "retry_at": stamp(r.due)})
+func (a *Agent) logHook(r *hooks.Run, f *hookFailures, fault *Fault, retry time.Time) {
+	log := a.aboutHook(r).WithFields(logrus.Fields{"error": fault.Err, "failures": f.failures, "retry_at": stamp(retry)})
 	switch {
-	case f.Expected && !r.early:
+	case fault.Expected && !f.early:
 		log.Info("hook is too early; it is tried again, quietly")
-	case !f.Expected && (r.trouble.said.IsZero() || a.now.Sub(r.trouble.said) >= betweenLogLines):
-		r.trouble.said = a.now
+	case !fault.Expected && (f.said.IsZero() || a.now.Sub(f.said) >= betweenLogLines):
+		f.said = a.now
 		log.Error("hook failed")
 	}
-	r.early = f.Expected
+	f.early = fault.Expected
 }
 
-func (a *Agent) aboutHook(r *run) logrus.FieldLogger {
-	return a.log.WithFields(logrus.Fields{"hook": r.hook.Event, "command": r.hook.Key})
+func (a *Agent) aboutHook(r *hooks.Run) logrus.FieldLogger {
+	return a.log.WithFields(logrus.Fields{"hook": r.Event, "command": r.Key})
 }
 
-// merge adds the notices that came while the run was running.
-func (a *Agent) merge(r *run) {
-	for _, o := range a.runs {
-		if o != r && o.hook.Event == r.hook.Event && o.hook.Key == r.hook.Key {
-			a.dropRun(o)
-			for _, owed := range o.owed {
-				r.add(owed)
-			}
-			return
-		}
-	}
-}
-
-func (a *Agent) dropRun(r *run) {
-	a.runs = slices.DeleteFunc(a.runs, func(o *run) bool { return o == r })
-}
-
-// rehook gives runs whose hook is no longer in the configuration to the hooks
-// that their tokens have now for the same event, and tries failing ones at once.
+// rehook takes up the hooks of the configuration. Those that failed are tried at once.
 func (a *Agent) rehook() {
-	var moved []Owed
-	a.runs = slices.DeleteFunc(a.runs, func(r *run) bool {
-		if r.running {
+	for _, e := range a.entries {
+		a.queueHooks(e)
+	}
+	a.hooks.Refresh(a.now)
+}
+
+// hooksAreFinal reports whether no hook is left for which waiting would help.
+func (a *Agent) hooksAreFinal() bool {
+	for r := range a.hooks.Runs {
+		if f := a.failuresOf(r); r.Running() || f.failures == 0 || f.kind != Configuration {
 			return false
 		}
-		h, wanted := a.wanted(r.hook)
-		if !wanted {
-			moved = append(moved, r.owed...)
-			return true
-		}
-		r.hook = h
-		if r.trouble.failures > 0 {
-			r.due = a.now
-		}
-		return false
-	})
-	a.handOver(moved)
+	}
+	return true
 }
 
-// wanted is the hook of the configuration that is run together with h.
-func (a *Agent) wanted(h hooks.Hook) (now hooks.Hook, wanted bool) {
-	for _, e := range a.entries {
-		for _, o := range e.Hooks {
-			if o.Event == h.Event && o.Key == h.Key {
-				return o, true
+// failingHooks are the hooks that fail for the entry.
+func (a *Agent) failingHooks(e *entry) (all []HookStatus) {
+	seen := map[hooks.ID]bool{}
+	for _, s := range e.subjects() {
+		for _, r := range a.hooks.Of(s) {
+			if f := a.failuresOf(r).failing(r.Due()); f != nil && !seen[r.ID()] {
+				seen[r.ID()] = true
+				all = append(all, HookStatus{r.Event, r.Key, *f})
 			}
 		}
 	}
-	return hooks.Hook{}, false
+	return all
 }

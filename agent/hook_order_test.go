@@ -39,8 +39,8 @@ func TestOnFirstIsRunThoughTheWriteIsOvertaken(t *testing.T) {
 					t.Fatal(err)
 				}
 				time.Sleep(20 * time.Minute)
-				if got := c.said(); got != "on_first a, on_change a, on_change a" || len(records.Owed()) != 0 {
-					t.Errorf("run %q, owed %v", got, records.Owed())
+				if got := c.said(); got != "on_first a, on_change a, on_change a" || len(records.due()) != 0 {
+					t.Errorf("run %q, due %v", got, records.due())
 				}
 			})
 		})
@@ -71,8 +71,8 @@ func TestHooksAreRunThoughTheWriteFailedAfterTheRename(t *testing.T) {
 		set[0].Sinks = targets(&lateFailure{diskSink{disk: disk, path: "/t/a"}, 3})
 		restarted(t, records, set...)
 		time.Sleep(10 * time.Minute)
-		if got := c.said(); got != "on_first a, on_change a" || len(records.Owed()) != 0 {
-			t.Errorf("run %q, owed %v", got, records.Owed())
+		if got := c.said(); got != "on_first a, on_change a" || len(records.due()) != 0 {
+			t.Errorf("run %q, due %v", got, records.due())
 		}
 	})
 }
@@ -98,8 +98,8 @@ func TestNothingIsOwedWhenAHookHasSucceededAtLast(t *testing.T) {
 		time.AfterFunc(5*time.Hour, func() { c.set(func() { c.fail = nil }) })
 		runFor(t, 5*time.Hour+10*time.Minute, records, set()...)
 		n := c.times()
-		if n < 50 || len(records.Owed()) != 0 {
-			t.Errorf("run %d times, owed %v", n, records.Owed())
+		if n < 50 || len(records.due()) != 0 {
+			t.Errorf("run %d times, due %v", n, records.due())
 		}
 		runFor(t, time.Minute, records, set()...)
 		if c.times() != n {
@@ -119,8 +119,8 @@ func TestFailuresThatNoHookIsForAreNotOwed(t *testing.T) {
 		}}
 		records, c := &fakeRecords{disk: disk}, &fakeCommand{}
 		runFor(t, 12*time.Hour, records, hooked(onDisk(disk, source, "a"), c, hooks.OnChange)...)
-		if c.times() < 10 || len(records.Owed()) != 0 {
-			t.Errorf("run %d times, owed %v", c.times(), records.Owed())
+		if c.times() < 10 || len(records.due()) != 0 {
+			t.Errorf("run %d times, due %v", c.times(), records.due())
 		}
 	})
 }
@@ -133,8 +133,8 @@ func TestTokensThatComeInQuickSuccessionAreOneRunAndNoDebt(t *testing.T) {
 		time.Sleep(300 * time.Millisecond)
 		a.Refresh(t.Context())
 		time.Sleep(time.Minute)
-		if got := c.said(); got != "on_change a" || len(records.Owed()) != 0 {
-			t.Errorf("run %q, owed %v", got, records.Owed())
+		if got := c.said(); got != "on_change a" || len(records.due()) != 0 {
+			t.Errorf("run %q, due %v", got, records.due())
 		}
 	})
 }
@@ -148,13 +148,13 @@ func TestHooksOfADefinitionThatGoesDuringAWriteAreNotOwed(t *testing.T) {
 			set[0].Sinks = targets(&slowFailure{lateFailure{diskSink{disk: disk, path: "/t/a"}, failures}})
 			a := restarted(t, records, set...)
 			time.Sleep(time.Duration(failures)*6*time.Second + 2*time.Second)
-			if len(records.Owed()) < 2 {
-				t.Errorf("during the write owed %v", records.Owed())
+			if len(records.due()) < 2 {
+				t.Errorf("during the write due %v", records.due())
 			}
 			a.Replace(t.Context(), nil)
 			time.Sleep(time.Minute)
-			if c.times() != 0 || len(records.Owed()) != 0 {
-				t.Errorf("run %q, owed %v", c.said(), records.Owed())
+			if c.times() != 0 || len(records.due()) != 0 {
+				t.Errorf("run %q, due %v", c.said(), records.due())
 			}
 		})
 	}
@@ -213,8 +213,8 @@ func TestReloadWhileAFailingHookRuns(t *testing.T) {
 				}
 				a.Replace(t.Context(), next)
 				time.Sleep(time.Hour)
-				if old.times() != 1 || now.said() != want || len(records.Owed()) != 0 {
-					t.Errorf("the old one ran %d times, the new one %q, owed %v", old.times(), now.said(), records.Owed())
+				if old.times() != 1 || now.said() != want || len(records.due()) != 0 {
+					t.Errorf("the old one ran %d times, the new one %q, due %v", old.times(), now.said(), records.due())
 				}
 			})
 		})
@@ -233,8 +233,8 @@ func TestHookThatSucceedsWhileTheAgentStopsIsNotOwed(t *testing.T) {
 		disk, source := &fakeDisk{}, &fakeSource{life: time.Hour}
 		records, c := &fakeRecords{disk: disk}, &deafCommand{fakeCommand{takes: 3 * time.Second}}
 		runFor(t, 2*time.Second, records, hooked(onDisk(disk, source, "a"), c, hooks.OnFirst)...)
-		if c.times() != 1 || len(records.Owed()) != 0 {
-			t.Errorf("run %q, owed %v", c.said(), records.Owed())
+		if c.times() != 1 || len(records.due()) != 0 {
+			t.Errorf("run %q, due %v", c.said(), records.due())
 		}
 	})
 }

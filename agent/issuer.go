@@ -69,10 +69,9 @@ func (a *Agent) failAlong(d *duty, f *Fault) {
 	for _, j := range d.Queue.Waiting() {
 		w := j.Value.(*duty)
 		if w.trouble.failures == 0 && !w.entry.expiry().After(a.now) {
-			failed := w.entry.failing()
 			w.trouble.add(f, a.now)
 			a.logFailure(w, "token not renewed", "token still not renewed")
-			a.noticeFailure(w.entry, failed)
+			a.noteFailing(w.entry)
 		}
 	}
 }

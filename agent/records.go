@@ -1,10 +1,13 @@
 package agent
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"slices"
 	"time"
+
+	"github.com/tokenagent/tokenagent/agent/hooks"
 )
 
 // A Record is what is remembered of one sink across restarts. It holds nothing
@@ -16,7 +19,10 @@ type Record struct {
 	Issued  time.Time       `json:"issued"`           // see Token
 	Expires time.Time       `json:"expires,omitzero"` // see Token
 	Delete  bool            `json:"delete,omitempty"` // the file goes with its definition
-	Mark    json.RawMessage `json:"mark"`             // see Written
+	Mark    json.RawMessage `json:"mark,omitempty"`   // see Written; nil: nothing is known of the file itself
+
+	Hooks    *hooks.Level `json:"hooks,omitempty"`    // what hooks have heard of the file; nil: all that there is
+	Failures *hooks.Level `json:"failures,omitempty"` // what hooks have heard of the token's failures
 }
 
 // Records keep what is remembered across restarts.
@@ -33,7 +39,11 @@ type Records interface {
 	// Orphan is the sink of what no definition has any more; the zero Target when
 	// nothing can be said of it.
 	Orphan(Record) Target
-	Debts
+	// Begin has these on the disk beside what is kept, until Keep has kept as much: the
+	// Hooks of a file that is about to be written, or the Failures of a token that hooks
+	// are about to be told of. Its error says that they would not survive a power cut;
+	// they are recalled in any other case.
+	Begin(ctx context.Context, begun ...Record) error
 }
 
 const (
@@ -59,15 +69,20 @@ func (a *Agent) Remember(r Records) {
 		}
 	}
 	for _, e := range a.entries {
+		e.recallHooks(recalled)
 		a.recall(e, recalled)
 	}
-	a.handOver(r.Owed())
+	a.rehook()
 	a.warnOfTheClock(known)
 }
 
-// fullRecord is the record with what its definition says.
+// fullRecord is the record with what its definition says, and its hooks have heard.
 func (d *duty) fullRecord() Record {
-	r := d.record
+	var r Record
+	if d.recalled || !d.inPlace.IsZero() || d.orphan {
+		r = d.record
+	}
+	r.Hooks, r.Failures = d.hooked.Level(), d.entry.hooked.Level()
 	r.Token, r.Path, r.Delete = d.entry.Name, d.Path, d.entry.DeleteRemoved
 	return r
 }
@@ -165,12 +180,12 @@ func (a *Agent) snapshot() []Record {
 	all := a.orphaned()
 	for _, e := range a.entries {
 		for _, d := range e.sinks() {
-			if d.Path != "" && (d.recalled || !d.inPlace.IsZero()) {
+			if d.Path != "" {
 				all = append(all, d.fullRecord())
 			}
 		}
 	}
-	return slices.DeleteFunc(all, func(r Record) bool { return r.Mark == nil })
+	return slices.DeleteFunc(all, func(r Record) bool { return r.Mark == nil && r.Hooks == nil && r.Failures == nil })
 }
 
 // warnOfTheClock says that it is before a time that it has already been.

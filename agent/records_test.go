@@ -79,20 +79,33 @@ func (s *diskSink) Remove(ctx context.Context) error {
 
 // fakeRecords are kept in memory.
 type fakeRecords struct {
-	mu   sync.Mutex
-	disk *fakeDisk
-	all  []Record
-	owed []Owed
-	kept int
-	fail error
-	gone bool // Check finds nothing, once
+	mu    sync.Mutex
+	disk  *fakeDisk
+	all   []Record
+	begun []Record // beside all
+	kept  int
+	fail  error
+	gone  bool // Check finds nothing, once
 
 	hangs chan struct{} // until it is closed nothing is kept
 
 	stubborn bool // orphans cannot be removed
 }
 
-func (r *fakeRecords) Recall() []Record { return r.all }
+func (r *fakeRecords) Recall() []Record {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := slices.Clone(r.all)
+	for _, b := range r.begun {
+		i := slices.IndexFunc(all, func(k Record) bool { return k.Path == b.Path })
+		if i < 0 {
+			all = append(all, b)
+			continue
+		}
+		all[i].Hooks, all[i].Failures = hooks.Merge(all[i].Hooks, b.Hooks), hooks.Merge(all[i].Failures, b.Failures)
+	}
+	return all
+}
 func (r *fakeRecords) Keep(all []Record) error {
 	if r.hangs != nil {
 		<-r.hangs
@@ -102,6 +115,10 @@ func (r *fakeRecords) Keep(all []Record) error {
 	r.kept++
 	if r.fail == nil {
 		r.all = all
+		r.begun = slices.DeleteFunc(r.begun, func(b Record) bool {
+			i := slices.IndexFunc(all, func(k Record) bool { return k.Path == b.Path })
+			return i < 0 || (all[i].Hooks == nil || all[i].Hooks.Covers(b.Hooks)) && (all[i].Failures == nil || all[i].Failures.Covers(b.Failures))
+		})
 	}
 	return r.fail
 }
@@ -114,19 +131,23 @@ func (r *fakeRecords) Check() bool {
 }
 func (r *fakeRecords) Warnings() []string { return nil }
 func (r *fakeRecords) times() int         { r.mu.Lock(); defer r.mu.Unlock(); return r.kept }
-func (r *fakeRecords) Owed() []Owed       { r.mu.Lock(); defer r.mu.Unlock(); return slices.Clone(r.owed) }
-func (r *fakeRecords) Owe(ctx context.Context, all ...Owed) error {
+func (r *fakeRecords) Begin(ctx context.Context, all ...Record) error {
 	r.mu.Lock()
-	r.owed = append(r.owed, all...)
+	r.begun = append(r.begun, all...)
 	r.mu.Unlock()
 	return r.wait(ctx)
 }
-func (r *fakeRecords) Settle(ctx context.Context, all ...Owed) error {
-	r.mu.Lock()
-	r.owed = slices.DeleteFunc(r.owed, func(o Owed) bool { return slices.Contains(all, o) })
-	r.mu.Unlock()
-	return r.wait(ctx)
+
+// due are the hooks that the next agent would run: "on_first /t/a".
+func (r *fakeRecords) due() (all []string) {
+	for _, k := range r.Recall() {
+		for _, h := range slices.Concat(k.Hooks.Due(), k.Failures.Due()) {
+			all = append(all, string(h.Event)+" "+k.Path)
+		}
+	}
+	return all
 }
+
 func (r *fakeRecords) wait(ctx context.Context) error {
 	if r.hangs == nil {
 		return r.fail
@@ -424,8 +445,8 @@ func TestThatRecordsAreKeptAgainIsSaid(t *testing.T) {
 		time.Sleep(2 * time.Hour)
 		close(records.hangs)
 		time.Sleep(time.Minute)
-		if n := strings.Count(out.String(), "are kept again"); n != 1 || len(records.Owed()) != 0 {
-			t.Errorf("said %d times, owed %v:\n%s", n, records.Owed(), out.String())
+		if n := strings.Count(out.String(), "are kept again"); n != 1 || len(records.due()) != 0 {
+			t.Errorf("said %d times, due %v:\n%s", n, records.due(), out.String())
 		}
 		stop()
 		<-ended

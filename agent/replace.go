@@ -64,6 +64,7 @@ func (a *Agent) takeOver(e *entry, n Renewer) {
 	e.Hooks, e.Decode = n.Hooks, n.Decode
 	e.RemoveExpired, e.DeleteRemoved = n.RemoveExpired, n.DeleteRemoved
 	a.entries[e.Name] = e
+	e.fitHooks()
 	for _, d := range e.sinks() {
 		if d.Path != "" {
 			a.paths[d.Path] = d
@@ -94,15 +95,18 @@ func (a *Agent) newEntry(n Renewer, old *entry) *entry {
 		}
 		e.duties = append(e.duties, d)
 		if was := old.sinkAt(d.Path); was != nil {
+			d.hooked, was.hooked = was.hooked, nil
 			a.succeed(d, was)
 		}
 	}
 	if old != nil {
 		e.waiters, old.waiters = old.waiters, nil
+		e.hooked, old.hooked = old.hooked, nil
 		e.ask().trouble = old.ask().trouble // so that its end is noticed
 		ask.Inherit(&old.ask().Job)
 		e.ask().trouble.alike, e.ask().trouble.said = 0, time.Time{}
 	}
+	e.fitHooks()
 	return e
 }
 
@@ -110,20 +114,23 @@ func (a *Agent) newEntry(n Renewer, old *entry) *entry {
 // sees to it while there is no new token.
 func (a *Agent) succeed(d, was *duty) {
 	d.inPlace, d.record, d.lost = was.inPlace, was.record, was.lost
+	d.unsure, d.first = was.unsure, was.first
 	if d.recalled = d.store != nil && d.record.Mark != nil; d.recalled {
 		a.schedule(d, a.now)
 	}
 }
 
-// bequeath leaves what is known of a gone entry's sink, and the hooks that are
-// due for it, to what has come in its place.
+// bequeath leaves what is known of a gone entry's sink to what has come in its place.
 func (a *Agent) bequeath(d *duty, o outcome) {
-	a.handOver(append(d.debts, o.owed...))
-	d.debts = nil
 	heir := a.paths[d.Path]
-	if d.doing == putting && o.err == nil && heir != nil && heir.entry.Name == d.entry.Name {
+	switch {
+	case d.doing != putting || heir == nil || heir.entry.Name != d.entry.Name:
+	case o.err != nil:
+		heir.unsure, heir.first = true, d.first || o.first
+	default:
 		d.hold(o)
 		a.succeed(heir, d)
+		a.afterWrite(heir, o)
 		a.stale = true
 	}
 }
@@ -148,14 +155,11 @@ func (a *Agent) letGo(gone map[string]*entry) {
 	for _, e := range gone {
 		e.gone = true
 		e.dismiss()
+		e.dropHooks()
 		for _, d := range e.duties {
 			a.pool.Drop(&d.Job)
 			if d.sink != nil && a.paths[d.Path] == nil && (d.Running() || d.recalled || !d.inPlace.IsZero()) {
 				a.orphan(d)
-			}
-			if !d.Running() {
-				a.handOver(d.debts)
-				d.debts = nil
 			}
 		}
 	}

@@ -97,16 +97,6 @@ func (t trouble) failing(retry time.Time) *Failing {
 	return &Failing{Kind: t.kind.String(), Error: t.err.Error(), Since: t.since, Failures: t.failures, Retry: retry}
 }
 
-// failingHooks are the hooks that fail for the entry.
-func (a *Agent) failingHooks(e *entry) (all []HookStatus) {
-	for _, r := range a.runs {
-		if f := r.trouble.failing(r.due); f != nil && r.about(e.Name) {
-			all = append(all, HookStatus{r.hook.Event, r.hook.Key, *f})
-		}
-	}
-	return all
-}
-
 func worse(s, t State) State {
 	rank := map[State]int{Valid: 0, Expired: 1, Missing: 2}
 	if rank[t] > rank[s] {

@@ -1,5 +1,5 @@
-// Package hooks says what hooks are: programs that are run when something
-// happens to a token.
+// Package hooks says what hooks are, when each is run, and for what: programs that
+// are run when something happens to a token. It knows no clock, no log and no agent.
 package hooks
 
 import (
@@ -28,6 +28,15 @@ type Hook struct {
 	Key     string // equal for hooks that do the same
 	Command Command
 }
+
+// An ID is equal for Hooks that are run together.
+type ID struct {
+	Event Event
+	Key   string
+}
+
+// ID tells with which others the Hook is run.
+func (h Hook) ID() ID { return ID{h.Event, h.Key} }
 
 // A Command is what a Hook runs: a program. Its error is best an agent.Fault; any
 // other is taken for a transient one. It is run again until it succeeds.

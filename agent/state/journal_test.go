@@ -163,50 +163,44 @@ func TestRecordsOfVersion01AreTakenOver(t *testing.T) {
 	reread(t, dir, []agent.Record{recordOf("a", 9), recordOf("b", 0)})
 }
 
-func TestManyWhoOweHooksShareTheirSyncs(t *testing.T) {
+func TestWritesThatBeginTogetherShareTheirSyncs(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
 	const many = 200
-	var owing sync.WaitGroup
+	var begun sync.WaitGroup
 	for n := range many {
-		owing.Go(func() {
-			o := owed(hooks.OnChange, fmt.Sprint(n))
-			if err := s.Owe(t.Context(), o); err != nil {
+		begun.Go(func() {
+			if err := s.Begin(t.Context(), begins(hooks.OnChange, fmt.Sprint(n))); err != nil {
 				t.Error(err)
-			}
-			if n%2 == 0 {
-				if err := s.Settle(t.Context(), o); err != nil {
-					t.Error(err)
-				}
 			}
 		})
 	}
-	owing.Wait()
-	if n := len(s.Owed()); n != many/2 {
-		t.Errorf("%d are pending", n)
+	begun.Wait()
+	if s.begun.last > many/2 {
+		t.Errorf("%d writes and syncs for %d", s.begun.last, many)
 	}
 	s.Close()
-	if n := len(Read(dir).Owed()); n != many/2 {
+	if n := len(due(Read(dir).Recall())); n != many {
 		t.Errorf("the next agent finds %d", n)
 	}
 }
 
-func TestTheJournalOfHooksStaysShort(t *testing.T) {
+func TestTheJournalOfWhatHasBegunStaysShort(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
-	must(t, s.Owe(t.Context(), owed(hooks.OnFirst, "pending")))
-	longest := int64(0)
+	must(t, s.Begin(t.Context(), begins(hooks.OnFirst, "pending")))
+	longest, r := int64(0), unwritten(hooks.OnChange, "a")
 	for range 300 {
-		o := owed(hooks.OnChange, "a")
-		must(t, s.Owe(t.Context(), o))
-		must(t, s.Settle(t.Context(), o))
-		longest = max(longest, mustStat(t, filepath.Join(dir, hooksName)).Size())
+		r.Hooks = r.Hooks.Written(false, noon)
+		must(t, s.Begin(t.Context(), r))
+		must(t, s.Keep([]agent.Record{r, unwritten(hooks.OnFirst, "pending")}))
+		longest = max(longest, mustStat(t, filepath.Join(dir, begunName)).Size())
 	}
-	if longest > mostSettled+longHook {
+	if longest > mostBegun+longBegun {
 		t.Errorf("it grew to %d bytes", longest)
 	}
 	s.Close()
-	if d := cmp.Diff([]agent.Owed{owed(hooks.OnFirst, "pending")}, Read(dir).Owed()); d != "" {
+	if d := cmp.Diff([]string{"on_change a", "on_first pending"}, due(Read(dir).Recall())); d != "" {
 		t.Error(d)
 	}
 }
@@ -218,7 +212,7 @@ func TestAStateFolderThatIsDeletedIsMadeAgain(t *testing.T) {
 		"the lock":   removed(lockName),
 		"the key":    removed(keyName),
 		"records":    removed(recordsName),
-		"hooks":      removed(hooksName),
+		"begun":      removed(begunName),
 		"replaced": func(dir string) error {
 			return errors.Join(removed(recordsName)(dir), overwrite("somebody else's")(filepath.Join(dir, recordsName)))
 		},
@@ -229,17 +223,17 @@ func TestAStateFolderThatIsDeletedIsMadeAgain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "a", "state")
 			s := open(t, dir)
-			hook := owed(hooks.OnFirst, "a")
-			must(t, s.Owe(t.Context(), hook))
-			must(t, s.Keep(records))
+			before, hook := append(slices.Clone(records), unwritten(hooks.OnFirst, "hooked")), begins(hooks.OnFirst, "hooked")
+			must(t, s.Begin(t.Context(), hook))
+			must(t, s.Keep(before))
 			if !s.Check() || len(s.Warnings()) != 0 {
 				t.Fatal("what is there is not found")
 			}
 			must(t, lose(dir))
 			if !s.Check() {
-				must(t, s.Keep(records))
+				must(t, s.Keep(before))
 			}
-			if w := s.Warnings(); len(w) > 1 || len(w) == 0 && name != "hooks" && name != "the key" && name != "a key of another" {
+			if w := s.Warnings(); len(w) > 1 || len(w) == 0 && name != "begun" && name != "the key" && name != "a key of another" {
 				t.Errorf("warnings %q", w)
 			}
 			if _, err := Open(dir); err == nil {
@@ -251,11 +245,11 @@ func TestAStateFolderThatIsDeletedIsMadeAgain(t *testing.T) {
 			key := s.DigestKey()
 			s.Close()
 			again := open(t, dir)
-			if d := cmp.Diff(key, again.DigestKey()) + cmp.Diff([]agent.Owed{hook}, again.Owed()); d != "" {
+			if d := cmp.Diff(key, again.DigestKey()); d != "" {
 				t.Error(d)
 			}
 			again.Close()
-			reread(t, dir, records)
+			reread(t, dir, append(slices.Clone(records), hook))
 		})
 	}
 }
@@ -267,10 +261,10 @@ func removed(name string) func(dir string) error {
 func TestAHookIsPendingAlsoInAFolderThatWasDeleted(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state")
 	s := open(t, dir)
-	must(t, s.Owe(t.Context(), owed(hooks.OnFirst, "a")))
+	must(t, s.Begin(t.Context(), begins(hooks.OnFirst, "a")))
 	must(t, os.RemoveAll(dir))
-	must(t, s.Owe(t.Context(), owed(hooks.OnFirst, "b")))
-	if d := cmp.Diff([]agent.Owed{owed(hooks.OnFirst, "a"), owed(hooks.OnFirst, "b")}, Read(dir).Owed()); d != "" {
+	must(t, s.Begin(t.Context(), begins(hooks.OnFirst, "b")))
+	if d := cmp.Diff([]string{"on_first a", "on_first b"}, due(Read(dir).Recall())); d != "" {
 		t.Error(d)
 	}
 }
@@ -285,7 +279,7 @@ func TestTheFolderOfAnotherAgentIsLeftAlone(t *testing.T) {
 	if _, ok := errors.AsType[*Locked](first.Keep(records[:1])); !ok || first.Check() {
 		t.Error("two agents work with one folder")
 	}
-	if err := first.Owe(t.Context(), owed(hooks.OnFirst, "a")); err == nil {
+	if err := first.Begin(t.Context(), begins(hooks.OnFirst, "a")); err == nil {
 		t.Error("a hook is written to the folder of another agent")
 	}
 	if d := cmp.Diff(records[1:], Read(dir).Recall()); d != "" {
@@ -293,7 +287,7 @@ func TestTheFolderOfAnotherAgentIsLeftAlone(t *testing.T) {
 	}
 	second.Close()
 	must(t, first.Keep(records[:1]))
-	if d := cmp.Diff(records[:1], Read(dir).Recall()) + cmp.Diff([]agent.Owed{owed(hooks.OnFirst, "a")}, Read(dir).Owed()); d != "" {
+	if d := cmp.Diff(withHooks(records[0], agent.Record{}, begins(hooks.OnFirst, "a")), Read(dir).Recall()[0]); d != "" {
 		t.Error("when the other one has ended: ", d)
 	}
 }
@@ -318,8 +312,8 @@ func smallDisk(t *testing.T, options string) (dir string) {
 func TestAFullDiskSpoilsNothing(t *testing.T) {
 	dir := smallDisk(t, "size=64k")
 	s := open(t, dir)
-	hook, later := owed(hooks.OnFirst, "a"), owed(hooks.OnFirst, "later")
-	must(t, s.Owe(t.Context(), hook))
+	hook := begins(hooks.OnFirst, "hooked")
+	must(t, s.Begin(t.Context(), hook))
 	must(t, s.Keep(records))
 	full := filepath.Join(dir, "full")
 	if err := os.WriteFile(full, make([]byte, 1<<20), 0o600); !errors.Is(err, unix.ENOSPC) {
@@ -332,22 +326,24 @@ func TestAFullDiskSpoilsNothing(t *testing.T) {
 	if err := s.Keep(many); !errors.Is(err, unix.ENOSPC) {
 		t.Errorf("the full disk takes records: %v", err)
 	}
+	many = append(many, unwritten(hooks.OnFirst, "hooked"))
 	for n := range 100 {
-		later.Notice.Expires = noon.Add(time.Duration(n) * time.Hour)
-		if err := s.Owe(t.Context(), later); err != nil && !errors.Is(err, unix.ENOSPC) {
+		if err := s.Begin(t.Context(), begins(hooks.OnChange, fmt.Sprint("later", n))); err != nil && !errors.Is(err, unix.ENOSPC) {
 			t.Error(err)
 		}
 	}
-	if d := cmp.Diff(records, Read(dir).Recall()) + cmp.Diff(hook, Read(dir).Owed()[0]); d != "" {
+	if d := cmp.Diff(append(slices.Clone(records), hook), Read(dir).Recall()[:3]); d != "" {
 		t.Error("while it is full: ", d)
 	}
 	must(t, os.Remove(full))
 	must(t, s.Keep(many))
-	if n := len(Read(dir).Owed()); n != 101 {
+	left := Read(dir).Recall()
+	if n := len(due(left)); n != 101 {
 		t.Errorf("when there is room again %d hooks are pending", n)
 	}
 	s.Close()
-	reread(t, dir, many)
+	many[300] = hook
+	reread(t, dir, append(many, left[301:]...))
 }
 
 func TestAFolderOnAFullDiskIsUsedWhenThereIsRoom(t *testing.T) {
@@ -377,36 +373,37 @@ func TestAFolderOnAFullDiskIsUsedWhenThereIsRoom(t *testing.T) {
 func TestWithoutInodesWhatIsThereGrows(t *testing.T) {
 	dir := smallDisk(t, "size=1m,nr_inodes=8")
 	s := open(t, dir)
-	must(t, s.Owe(t.Context(), owed(hooks.OnFirst, "a")))
-	must(t, s.Keep(records))
+	must(t, s.Begin(t.Context(), begins(hooks.OnFirst, "hooked")))
+	must(t, s.Keep(append(slices.Clone(records), unwritten(hooks.OnFirst, "hooked"))))
 	for n := 0; ; n++ {
 		if err := os.WriteFile(filepath.Join(dir, fmt.Sprint(n)), nil, 0o600); err != nil {
 			break
 		}
 	}
-	must(t, s.Owe(t.Context(), owed(hooks.OnFirst, "b")))
+	must(t, s.Begin(t.Context(), begins(hooks.OnFirst, "b")))
 	var last []agent.Record
 	for n := range 2 * spareLines { // more lines than it takes to write the journal again
-		last = []agent.Record{recordOf("a", n)}
+		last = []agent.Record{recordOf("a", n), unwritten(hooks.OnFirst, "b"), unwritten(hooks.OnFirst, "hooked")}
 		must(t, s.Keep(last))
 	}
-	if n := len(Read(dir).Owed()); n != 2 {
+	if n := len(due(Read(dir).Recall())); n != 2 {
 		t.Errorf("%d hooks are pending", n)
 	}
 	s.Close()
+	last[1], last[2] = begins(hooks.OnFirst, "b"), begins(hooks.OnFirst, "hooked")
 	reread(t, dir, last)
 }
 
 // A write that hangs is one that waits for the folder's server, or until somebody
 // who has frozen the file system thaws it.
-func TestWhoOwesAHookWaitsForAFolderThatHangsOnce(t *testing.T) {
+func TestABeginningWaitsForAFolderThatHangsOnce(t *testing.T) {
 	s := open(t, t.TempDir())
 	hanging := make(chan struct{})
-	s.hooks.ready = func() error { <-hanging; return nil }
+	s.begun.ready = func() error { <-hanging; return nil }
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for range 3 {
-		if err := s.Owe(ctx, owed(hooks.OnFirst, "a")); !errors.Is(err, errSilent) {
+		if err := s.Begin(ctx, begins(hooks.OnFirst, "hooked")); !errors.Is(err, errSilent) {
 			t.Error(err)
 		}
 		ctx = t.Context() // the others do not wait at all
@@ -415,9 +412,9 @@ func TestWhoOwesAHookWaitsForAFolderThatHangsOnce(t *testing.T) {
 		t.Error(err)
 	}
 	close(hanging)
-	s.hooks.flushes.Wait()
-	must(t, s.Keep(records))
-	if d := cmp.Diff([]agent.Owed{owed(hooks.OnFirst, "a")}, Read(s.dir).Owed()); d != "" {
+	s.begun.flushes.Wait()
+	must(t, s.Keep(append(slices.Clone(records), unwritten(hooks.OnFirst, "hooked"))))
+	if d := cmp.Diff([]string{"on_first hooked"}, due(Read(s.dir).Recall())); d != "" {
 		t.Error(d)
 	}
 }

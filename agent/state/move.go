@@ -1,7 +1,6 @@
 package state
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -11,11 +10,10 @@ import (
 	"github.com/tokenagent/tokenagent/agent"
 )
 
-// Names are what a configuration names: by this its records and hooks are found
+// Names are what a configuration names: by this its records are found
 // in a folder that an older version shared between configurations.
 type Names struct {
-	Tokens map[string]bool // as in [agent.Record]
-	Paths  map[string]bool // of the files of all tokens
+	Paths map[string]bool // of the files of all tokens
 
 	// Evict moves what else lies in the folder from, and is not the
 	// configuration's, to the folder to. It may be nil.
@@ -33,11 +31,7 @@ func (n Names) before(change func() error) error {
 
 func (n Names) record(r agent.Record) bool { return n.Paths[r.Path] }
 
-func (n Names) hook(o agent.Owed) bool {
-	return n.Tokens[o.Notice.Token] && (o.Notice.Path == "" || n.Paths[o.Notice.Path])
-}
-
-// Claim makes the folder the configuration's: call it before Recall and Owed.
+// Claim makes the folder the configuration's: call it before Recall.
 //
 //  1. In a folder of another or an unknown configuration, what n does not name
 //     goes to the folder "unclaimed" in there, where nobody acts on it.
@@ -46,7 +40,7 @@ func (n Names) hook(o agent.Owed) bool {
 //
 // Everything is written in its new place before it goes from the old one, so an
 // agent that is killed on the way loses nothing, and the next start goes on. An
-// error leaves what is not yet moved where it is, and hides it from Recall and Owed:
+// error leaves what is not yet moved where it is, and hides it from Recall:
 // a [*Locked] where an agent of an older version works with the base.
 func (s *State) Claim(h Home, n Names) error {
 	if !ownerOf(s.dir).is(h) {
@@ -115,12 +109,11 @@ func (h Home) LockFormer(dir string) (release func(), err error) {
 func (s *State) split(n Names) error {
 	pool := filepath.Join(s.dir, unclaimedName)
 	records, strange := partition(s.records, n.record)
-	_, foreign := partition(s.Owed(), n.hook)
-	if len(strange)+len(foreign) > 0 {
-		if err := n.put(pool, strange, foreign); err != nil {
+	if len(strange) > 0 {
+		if err := n.put(pool, strange); err != nil {
 			return err
 		}
-		if err := n.leave(s, records, foreign); err != nil {
+		if err := n.leave(s, records); err != nil {
 			return err
 		}
 	}
@@ -134,29 +127,26 @@ func (s *State) split(n Names) error {
 // folder has no owner, so the next start finds it.
 func (s *State) hide(n Names) {
 	s.records, s.foreign = partition(s.records, n.record)
-	s.mine = n.hook
 }
 
-// put adds the records and hooks to those of another folder.
-func (n Names) put(dir string, records []agent.Record, hooks []agent.Owed) error {
+// put adds the records to those of another folder.
+func (n Names) put(dir string, records []agent.Record) error {
 	to, err := openSoon(dir, never)
 	if err != nil {
 		return err
 	}
 	defer to.Close()
-	return n.add(to, records, hooks)
+	return n.add(to, records)
 }
 
-// leave leaves these records in the folder, and takes the hooks away.
-func (n Names) leave(s *State, records []agent.Record, hooks []agent.Owed) error {
-	return errors.Join(
-		n.before(func() error { return s.replace(records) }),
-		n.before(func() error { return s.Settle(context.Background(), hooks...) }))
+// leave leaves these records in the folder.
+func (n Names) leave(s *State, records []agent.Record) error {
+	return n.before(func() error { return s.replace(records) })
 }
 
 // take moves what n names from another folder to this one.
 func (s *State) take(from string, h Home, n Names) error {
-	if records, hooks := named(Read(from), n); len(records)+len(hooks) == 0 {
+	if records, _ := partition(Read(from).records, n.record); len(records) == 0 {
 		return nil // without the lock: most have nothing there
 	}
 	claimed := func() bool { return from == h.Base && !h.sharesBase() }
@@ -170,34 +160,27 @@ func (s *State) take(from string, h Home, n Names) error {
 	}
 	defer other.Close()
 	records, rest := partition(other.records, n.record)
-	hooks, _ := partition(other.Owed(), n.hook)
-	if err := n.add(s, records, hooks); err != nil {
+	if err := n.add(s, records); err != nil {
 		return fmt.Errorf("state folder %s: %w", s.dir, err)
 	}
-	if err := n.leave(other, rest, hooks); err != nil {
+	if err := n.leave(other, rest); err != nil {
 		return fmt.Errorf("state folder %s: %w", from, err)
 	}
 	return nil
 }
 
-func named(s *State, n Names) ([]agent.Record, []agent.Owed) {
-	records, _ := partition(s.records, n.record)
-	hooks, _ := partition(s.Owed(), n.hook)
-	return records, hooks
-}
-
 // add adds those that are not there yet, and has them on the disk.
-func (n Names) add(s *State, records []agent.Record, hooks []agent.Owed) error {
+func (n Names) add(s *State, records []agent.Record) error {
 	all := addMissing(slices.Clone(s.records), records)
-	if err := n.before(func() error { return s.replace(all) }); err != nil {
-		return err
-	}
-	return n.before(func() error { return s.Owe(context.Background(), hooks...) })
+	return n.before(func() error { return s.replace(all) })
 }
 
-// replace keeps these records, also for Recall.
+// replace keeps these records and nothing else, also for Recall.
 func (s *State) replace(records []agent.Record) error {
 	if err := s.Keep(records); err != nil {
+		return err
+	}
+	if err := s.begun.kept(records, true); err != nil {
 		return err
 	}
 	s.records = records
@@ -278,16 +261,21 @@ func look(h Home, n Names) (v View) {
 	return v
 }
 
-// addMissing adds the records of files that all does not have.
+// addMissing adds the records of files that all does not have, and what they tell
+// of hooks to those that tell nothing of them.
 func addMissing(all, records []agent.Record) []agent.Record {
-	known := make(map[string]bool, len(all))
-	for _, r := range all {
-		known[r.Path] = true
+	place := make(map[string]int, len(all))
+	for i, r := range all {
+		place[r.Path] = i
 	}
 	for _, r := range records {
-		if !known[r.Path] {
-			known[r.Path] = true
+		i, known := place[r.Path]
+		switch {
+		case !known:
+			place[r.Path] = len(all)
 			all = append(all, r)
+		case all[i].Hooks == nil && all[i].Failures == nil:
+			all[i].Hooks, all[i].Failures = r.Hooks, r.Failures
 		}
 	}
 	return all

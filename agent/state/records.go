@@ -43,7 +43,7 @@ type ledger struct {
 	seed  maphash.Seed
 	known map[string]uint64 // by path: the hash of its line in the journal
 	lines int               // in the journal
-	old   string            // the file of version 0.1, which goes when the journal is on the disk; "": it went
+	old   []string          // the files of version 0.1, which go when the journal is on the disk
 }
 
 func newLedger(dir string) ledger {
@@ -144,7 +144,7 @@ func (l *ledger) changes(all []agent.Record) (c change, err error) {
 func (l *ledger) sum(line []byte) uint64 { return max(gone+1, maphash.Bytes(l.seed, line)) }
 
 // rewrite writes the journal as a whole, one record after the other, and then
-// takes away the file of version 0.1: a power cut leaves one of the two.
+// takes away the files of version 0.1: a power cut leaves one of the two.
 func (l *ledger) rewrite(all []agent.Record) error {
 	known := make(map[string]uint64, len(all))
 	err := l.replace(func(w io.Writer) error {
@@ -168,13 +168,12 @@ func (l *ledger) rewrite(all []agent.Record) error {
 		return err
 	}
 	l.known, l.lines = known, len(all)
-	if l.old == "" {
-		return nil
+	for _, old := range l.old {
+		if err := os.Remove(old); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
-	if err := os.Remove(l.old); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	l.old = ""
+	l.old = nil
 	return nil
 }
 
@@ -191,7 +190,7 @@ func (l *ledger) read() (all []agent.Record, r reading) {
 			i = len(all)
 			all, place[a.Path] = append(all, agent.Record{}), i
 		}
-		all[i] = a.Record // without a mark when it is gone
+		all[i] = a.Record // of nothing when it is gone
 		if l.known[a.Path] = l.sum(line); a.Gone {
 			delete(l.known, a.Path)
 		}
@@ -200,7 +199,26 @@ func (l *ledger) read() (all []agent.Record, r reading) {
 	if l.lines = r.lines; r.refused == nil && r.lines == 0 && r.bad == nil {
 		r.refused = errors.New("it is empty")
 	}
-	return slices.DeleteFunc(all, func(r agent.Record) bool { return r.Mark == nil }), r
+	return slices.DeleteFunc(all, ofNothing), r
+}
+
+// ofNothing reports whether the record tells neither of a file nor of hooks.
+func ofNothing(r agent.Record) bool { return r.Mark == nil && r.Hooks == nil && r.Failures == nil }
+
+// withBegun adds to the records what has begun since they were kept.
+func withBegun(records, begun []agent.Record) []agent.Record {
+	place := map[string]int{}
+	for i, r := range records {
+		place[r.Path] = i
+	}
+	for _, b := range begun {
+		if i, known := place[b.Path]; known {
+			records[i] = withHooks(records[i], records[i], b)
+		} else {
+			records = append(records, b)
+		}
+	}
+	return records
 }
 
 func parseLine(line []byte) (a anyLine, err error) {
@@ -212,8 +230,8 @@ func parseLine(line []byte) (a anyLine, err error) {
 		return a, fmt.Errorf("%w %d, and this agent knows version %d", errVersion, a.Version, version)
 	case a.Version == 0 && a.Path == "":
 		return a, errors.New("not a line of records: it names no file")
-	case a.Version == 0 && !a.Gone && a.Mark == nil:
-		return a, errors.New("not a line of records: it has no mark")
+	case a.Version == 0 && !a.Gone && ofNothing(a.Record):
+		return a, errors.New("not a line of records: it has no mark and no hooks")
 	}
 	return a, nil
 }
@@ -249,7 +267,7 @@ func merge(newer, older []agent.Record) []agent.Record {
 		case !known:
 			newer = append(newer, r)
 		case r.Issued.After(newer[i].Issued):
-			newer[i] = r
+			newer[i] = withHooks(r, r, newer[i])
 		}
 	}
 	return newer

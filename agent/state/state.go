@@ -47,9 +47,8 @@ type State struct {
 	firstKey []byte // the key of a folder that has none yet; nil: a random one
 
 	records []agent.Record
-	hooks   *hookJournal
-	foreign []agent.Record        // not the configuration's, and not moved away: they are kept, and not recalled
-	mine    func(agent.Owed) bool // the same for hooks; nil: all are the configuration's
+	foreign []agent.Record // not the configuration's, and not moved away: they are kept, and not recalled
+	begun   *begun
 
 	holding sync.Mutex
 	lock    *os.File // nil: only read
@@ -129,14 +128,14 @@ func (s *State) open() (*State, error) {
 	}
 	s.lock = lock
 	s.openRecords()
-	s.openHooks()
+	s.openBegun()
 	s.readOrMakeKey()
 	return s, nil
 }
 
 func newState(dir string) *State {
 	s := &State{dir: dir, ledger: newLedger(dir)}
-	s.hooks = newHooks(dir, s.ready)
+	s.begun = newBegun(dir, s.ready)
 	return s
 }
 
@@ -156,7 +155,9 @@ func readNow(dir string) *State {
 	s.records, _ = s.ledger.read()
 	old, _ := s.readOld()
 	s.records = merge(s.records, old)
-	s.hooks.read()
+	due, _ := s.readOldHooks()
+	s.begun.read()
+	s.records = withBegun(withOldHooks(s.records, due), s.begun.inOrder())
 	s.key, _ = s.readKey()
 	return s
 }
@@ -177,12 +178,12 @@ func (s *State) Close() error {
 }
 
 func (s *State) close() error {
-	s.hooks.flushes.Wait()
+	s.begun.flushes.Wait()
 	s.keeping.Lock()
 	defer s.keeping.Unlock()
 	s.holding.Lock()
 	defer s.holding.Unlock()
-	return errors.Join(s.hooks.close(), s.ledger.close(), s.lock.Close())
+	return errors.Join(s.begun.close(), s.ledger.close(), s.lock.Close())
 }
 
 // Warnings are what was found not to be as it should be, in Open and since the
@@ -216,8 +217,8 @@ func (s *State) Orphan(r agent.Record) agent.Target {
 	return s.Orphans(r)
 }
 
-// Keep has these records, all hooks that are pending, the key and the owner on the
-// disk when it returns nil. It writes what has changed since the last time. A folder that was
+// Keep has these records, all that has begun, the key and the owner on the disk
+// when it returns nil. It writes what has changed since the last time. A folder that was
 // deleted meanwhile is made again.
 func (s *State) Keep(records []agent.Record) error {
 	s.keeping.Lock()
@@ -225,7 +226,14 @@ func (s *State) Keep(records []agent.Record) error {
 	if err := s.ready(); err != nil {
 		return err
 	}
-	return errors.Join(s.checkKey(), s.checkOwner(), s.ledger.keep(addMissing(records, s.foreign)), s.hooks.check())
+	return errors.Join(s.checkKey(), s.checkOwner(), s.keep(addMissing(records, s.foreign)))
+}
+
+func (s *State) keep(records []agent.Record) error {
+	if err := s.ledger.keep(records); err != nil {
+		return errors.Join(err, s.begun.check())
+	}
+	return s.begun.kept(records, false)
 }
 
 // Check makes the folder again if it was deleted, with all that belongs into it
@@ -239,27 +247,12 @@ func (s *State) Check() bool {
 			s.warn("%s was deleted or replaced while this agent runs; it is written again", s.ledger.path)
 		}
 	}
-	return s.ready() == nil && s.checkKey() == nil && s.checkOwner() == nil && s.hooks.check() == nil && !s.ledger.whole
+	return s.ready() == nil && s.checkKey() == nil && s.checkOwner() == nil && s.begun.check() == nil && !s.ledger.whole
 }
 
-// Owe adds to the hooks that are pending. It returns when they are on the disk, or
-// cannot be written, or ctx is done; they are pending in any case.
-func (s *State) Owe(ctx context.Context, owed ...agent.Owed) error { return s.hooks.owe(ctx, owed) }
-
-// Settle takes from the hooks that are pending. After a power cut they may be
-// pending again.
-func (s *State) Settle(ctx context.Context, done ...agent.Owed) error {
-	return s.hooks.settle(ctx, done)
-}
-
-// Owed are the hooks that are pending, oldest first.
-func (s *State) Owed() []agent.Owed {
-	all := s.hooks.inOrder()
-	if s.mine != nil {
-		all, _ = partition(all, s.mine)
-	}
-	return all
-}
+// Begin adds to what has begun; see [agent.Records]. It returns when that is on the
+// disk, or cannot be written, or ctx is done; it counts in any case.
+func (s *State) Begin(ctx context.Context, all ...agent.Record) error { return s.begun.begin(ctx, all) }
 
 // inPlace reports whether the folder is still the one that this agent has.
 func (s *State) inPlace() bool {
@@ -380,11 +373,12 @@ func (s *State) openRecords() {
 	old, err := s.readOld()
 	switch {
 	case err == nil:
-		s.ledger.old, s.ledger.whole = filepath.Join(s.dir, oldRecords), true
+		s.ledger.old, s.ledger.whole = []string{filepath.Join(s.dir, oldRecords)}, true
 		s.records = merge(s.records, old)
 	case !errors.Is(err, fs.ErrNotExist):
 		s.setAside(oldRecords, err)
 	}
+	s.openOldHooks()
 	if s.ledger.whole {
 		if err := s.ledger.rewrite(s.records); err != nil {
 			s.warn("%s cannot be written yet: %v", s.ledger.path, err)
@@ -392,37 +386,48 @@ func (s *State) openRecords() {
 	}
 }
 
-func (s *State) openHooks() {
-	s.openJournal(&s.hooks.journal, hooksName, s.hooks.read())
-	if !s.hooks.whole {
+// openBegun reads what has begun. It is beside the records until these say as much.
+func (s *State) openBegun() {
+	s.openJournal(&s.begun.journal, begunName, s.begun.read())
+	s.records = withBegun(s.records, s.begun.inOrder())
+	s.begun.filled = s.begun.size > 0
+	if !s.begun.whole {
 		return
 	}
-	s.hooks.failed = true
-	if err := s.hooks.check(); err != nil {
-		s.warn("%s cannot be written yet: %v", s.hooks.path, err)
+	s.begun.failed = true
+	if err := s.begun.check(); err != nil {
+		s.warn("%s cannot be written yet: %v", s.begun.path, err)
 	}
 }
 
 // openJournal makes the journal ready to be appended to, after it was read. What
 // cannot be used of it is set aside.
 func (s *State) openJournal(j *journal, name string, r reading) {
-	switch {
-	case errors.Is(r.refused, fs.ErrNotExist):
+	if errors.Is(r.refused, fs.ErrNotExist) || s.setAsideSome(name, r) {
 		return
-	case r.refused != nil:
-		s.setAside(name, r.refused)
-		return
-	case r.bad != nil:
-		aside := j.path + asideSuffix
-		if err := replaceFile(aside, r.bad); err != nil {
-			s.warn("%s: some lines cannot be used (%v), and not be set aside: %v", j.path, r.why, err)
-		} else {
-			s.warn("%s: some lines cannot be used (%v); they are set aside as %s, and %s", j.path, r.why, name+asideSuffix, without[name])
-		}
 	}
 	if err := j.openFor(r); err != nil {
 		s.warn("%s cannot be written: %v", j.path, err)
 	}
+}
+
+// setAsideSome sets aside what cannot be used of a journal that was read. It
+// reports whether that is all of it.
+func (s *State) setAsideSome(name string, r reading) (all bool) {
+	if r.refused != nil {
+		s.setAside(name, r.refused)
+		return true
+	}
+	if r.bad == nil {
+		return false
+	}
+	path := filepath.Join(s.dir, name)
+	if err := replaceFile(path+asideSuffix, r.bad); err != nil {
+		s.warn("%s: some lines cannot be used (%v), and not be set aside: %v", path, r.why, err)
+	} else {
+		s.warn("%s: some lines cannot be used (%v); they are set aside as %s, and %s", path, r.why, name+asideSuffix, without[name])
+	}
+	return false
 }
 
 func (s *State) readOld() ([]agent.Record, error) {
@@ -438,7 +443,8 @@ var without = map[string]string{
 	recordsName: "the sources of their tokens are asked again",
 	oldRecords:  "the sources are asked again",
 	keyName:     "the sources are asked again",
-	hooksName:   "hooks that were pending may not run",
+	begunName:   "hooks that were pending may not run",
+	oldHooks:    "hooks that were pending may not run",
 }
 
 // setAside renames what cannot be used, so that nothing is lost.

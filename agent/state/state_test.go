@@ -92,7 +92,8 @@ func TestWhatCannotBeUsedIsSetAside(t *testing.T) {
 		"a directory":     {recordsName, func(p string) error { return errors.Join(os.Remove(p), os.Mkdir(p, 0o700)) }, "not a regular file"},
 		"old and corrupt": {oldRecords, overwrite(`{"version":1,"rec`), "not a file of records"},
 		"old, of another": {oldRecords, overwrite(`{"version":99}`), "version 99"},
-		"hooks of nobody": {hooksName, overwrite("x\n"), "not a line of hooks"},
+		"hooks of nobody": {oldHooks, overwrite("x\n"), "not a line of hooks"},
+		"begun by nobody": {begunName, overwrite("x\n"), "not a line of writes"},
 		"a short key":     {keyName, overwrite("short"), "5 bytes"},
 	} {
 		dir := t.TempDir()
@@ -212,7 +213,7 @@ func TestKeepFollowsNoLink(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := open(t, dir)
-	for _, name := range []string{recordsName + ".tmp", recordsName, hooksName, hooksName + ".tmp"} {
+	for _, name := range []string{recordsName + ".tmp", recordsName, begunName, begunName + ".tmp"} {
 		if err := os.Symlink(precious, filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}
@@ -220,7 +221,7 @@ func TestKeepFollowsNoLink(t *testing.T) {
 	if err := s.Keep(records); err != nil {
 		t.Error(err)
 	}
-	if err := s.Owe(t.Context(), owed(hooks.OnFirst, "a")); err != nil {
+	if err := s.Begin(t.Context(), begins(hooks.OnFirst, "a")); err != nil {
 		t.Error(err)
 	}
 	if text, _ := os.ReadFile(precious); string(text) != "precious" {
@@ -238,32 +239,106 @@ func TestReadLooksWithoutTouching(t *testing.T) {
 	}
 }
 
-// owed is a hook for a token of that name.
-func owed(event hooks.Event, token string) agent.Owed {
-	return agent.Owed{Event: event, Notice: hooks.Notice{Token: token, Path: "/t/" + token, Expires: noon}}
+// begins is what the agent begins before a write that a hook of the event is to
+// hear of.
+func begins(event hooks.Event, token string) agent.Record {
+	r := unwritten(event, token)
+	r.Hooks = r.Hooks.Written(event == hooks.OnFirst, noon)
+	return r
 }
 
-func TestPendingHooksOutliveTheProcess(t *testing.T) {
+// unwritten is the record of its file before.
+func unwritten(event hooks.Event, token string) agent.Record {
+	return agent.Record{Token: token, Path: "/t/" + token, Hooks: &hooks.Level{Heard: []hooks.Heard{{Event: event, Key: "k"}}}}
+}
+
+// due are the hooks that the next agent would run: "on_first a".
+func due(all []agent.Record) (due []string) {
+	for _, r := range all {
+		for _, h := range append(r.Hooks.Due(), r.Failures.Due()...) {
+			due = append(due, string(h.Event)+" "+r.Token)
+		}
+	}
+	return due
+}
+
+func TestWhatHasBegunOutlivesTheProcess(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
-	must(t, s.Owe(t.Context(), owed(hooks.OnFirst, "a"), owed(hooks.OnChange, "a"), owed(hooks.OnChange, "a"), owed(hooks.OnChange, "b")))
-	must(t, s.Settle(t.Context(), owed(hooks.OnChange, "a")))
+	must(t, s.Begin(t.Context(), begins(hooks.OnFirst, "a"), begins(hooks.OnChange, "b"), begins(hooks.OnChange, "b")))
 	s.Close()
-	add(t, filepath.Join(dir, hooksName), `{"event":"on_ch`) // a crash in the middle of a line
+	add(t, filepath.Join(dir, begunName), `{"token":"c","pa`) // a crash in the middle of a line
 	s = open(t, dir)
-	left := []agent.Owed{owed(hooks.OnFirst, "a"), owed(hooks.OnChange, "b")}
-	if d := cmp.Diff(left, s.Owed()); d != "" || len(s.Warnings()) > 0 {
+	if d := cmp.Diff([]string{"on_first a", "on_change b"}, due(s.Recall())); d != "" || len(s.Warnings()) > 0 {
 		t.Error(d)
 	}
-	must(t, s.Owe(t.Context(), owed(hooks.OnFirst, "c")))
+	must(t, s.Begin(t.Context(), begins(hooks.OnFirst, "c")))
 	s.Close()
 	s = open(t, dir)
-	if d := cmp.Diff(append(left, owed(hooks.OnFirst, "c")), s.Owed()); d != "" || len(s.Warnings()) > 0 {
+	all := s.Recall()
+	if d := cmp.Diff([]string{"on_first a", "on_change b", "on_first c"}, due(all)); d != "" || len(s.Warnings()) > 0 {
 		t.Error("after the cut line: ", d)
 	}
-	must(t, s.Settle(t.Context(), s.Owed()...))
-	if text, err := os.ReadFile(filepath.Join(dir, hooksName)); err != nil || len(text) > 0 {
-		t.Errorf("without pending hooks the file holds %q, %v", text, err)
+	must(t, s.Keep(all))
+	if text, err := os.ReadFile(filepath.Join(dir, begunName)); err != nil || len(text) > 0 {
+		t.Errorf("when the records say as much the file holds %q, %v", text, err)
+	}
+	s.Close()
+	reread(t, dir, all)
+}
+
+// Records are collected, and then written beside the loop: a write may begin meanwhile.
+func TestRecordsThatAreOlderTakeNothingAwayThatHasBegun(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	before, other := unwritten(hooks.OnChange, "a"), recordOf("b", 0)
+	must(t, s.Begin(t.Context(), begins(hooks.OnChange, "a"), begins(hooks.OnFirst, "new")))
+	for _, all := range [][]agent.Record{{before, other}, {before, other}} {
+		must(t, s.Keep(all))
+		if d := cmp.Diff("on_change a", due(Read(dir).Recall())[0]); d != "" {
+			t.Error(d)
+		}
+	}
+	if d := cmp.Diff([]string{"on_change a"}, due(s.begun.inOrder())); d != "" {
+		t.Error("of a file that no definition has any more: ", d)
+	}
+	heard := begins(hooks.OnChange, "a")
+	heard.Hooks.Heard[0].Number = 1
+	must(t, s.Keep([]agent.Record{heard, other}))
+	s.Close()
+	reread(t, dir, []agent.Record{heard, other})
+}
+
+func TestTheHooksOfVersion01RunOnce(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	must(t, s.Keep([]agent.Record{recordOf("a", 0), recordOf("b", 0)}))
+	s.Close()
+	line := func(event, token, more string) string {
+		return fmt.Sprintf(`{"event":%q,"notice":{"token":%q,"path":"/t/%s","expires":"2026-11-22T12:00:00Z"}%s}`+"\n", event, token, token, more)
+	}
+	left := line("on_first", "a", "") + line("on_change", "a", "") + line("on_change", "b", "") + line("on_failure", "c", "") +
+		line("on_change", "b", `,"settled":true`) + `{"event":"on_ch`
+	must(t, overwrite(left)(filepath.Join(dir, oldHooks)))
+	want := []string{"on_first a", "on_change a", "on_failure c"}
+	if d := cmp.Diff(want, due(Read(dir).Recall())); d != "" {
+		t.Error("for those who look: ", d)
+	}
+	for range 2 {
+		s = open(t, dir)
+		if d := cmp.Diff(want, due(s.Recall())); d != "" || len(s.Warnings()) > 0 {
+			t.Error(d)
+		}
+		if _, err := os.Lstat(filepath.Join(dir, oldHooks)); err == nil {
+			t.Error("the file is still there")
+		}
+		s.Close()
+	}
+	command := []hooks.Hook{{Event: hooks.OnFirst, Key: "k"}, {Event: hooks.OnChange, Key: "k"}}
+	for _, r := range Read(dir).Recall() {
+		if got := len(hooks.File(hooks.Notice{}, command, r.Hooks).Level().Due()); got != strings.Count(left, `"token":"`+r.Token+`"`) && r.Token == "a" {
+			t.Errorf("%d hooks of the definition are due for %s", got, r.Token)
+		}
 	}
 }
 
@@ -322,12 +397,12 @@ func must(t *testing.T, err error) {
 	}
 }
 
-func FuzzParseHook(f *testing.F) {
+func FuzzParseOldHook(f *testing.F) {
 	f.Add([]byte(`{"event":"on_first","notice":{"token":"a","path":"/t"}}`))
 	f.Add([]byte(`{"event":"on_first","notice":{"token":"a","path":"/t"},"settled":true}`))
 	f.Add([]byte("[]"))
 	f.Fuzz(func(t *testing.T, line []byte) {
-		if l, err := parseHook(line); err == nil && (l.Event == "" || l.Notice.Token == "") {
+		if l, err := parseOldHook(line); err == nil && (l.Event == "" || l.Notice.Token == "") {
 			t.Error("a hook of nothing")
 		}
 	})
@@ -342,7 +417,7 @@ func FuzzParseRecords(f *testing.F) {
 		if all, err := parseOld(text); err != nil && all != nil {
 			t.Error("records together with an error")
 		}
-		if l, err := parseLine(text); err == nil && l.Version <= 0 && (l.Path == "" || !l.Gone && l.Mark == nil) {
+		if l, err := parseLine(text); err == nil && l.Version <= 0 && (l.Path == "" || !l.Gone && ofNothing(l.Record)) {
 			t.Error("a record of nothing")
 		}
 	})

@@ -97,10 +97,7 @@ func (p *place) claimBase(ctx context.Context, cfg *config.Config) {
 
 // claimsOf is what the configuration names in a state folder.
 func claimsOf(ctx context.Context, cfg *config.Config) state.Names {
-	names := state.Names{Tokens: map[string]bool{}, Paths: map[string]bool{}}
-	for _, r := range cfg.Renewers {
-		names.Tokens[r.Name] = true
-	}
+	names := state.Names{Paths: map[string]bool{}}
 	for _, path := range sinkPaths(cfg.Renewers) {
 		names.Paths[path] = true
 	}
@@ -210,7 +207,9 @@ type recalled map[string]agent.Record // by path
 func recall(records []agent.Record) recalled {
 	all := recalled{}
 	for _, r := range records {
-		all[r.Path] = r
+		if r.Mark != nil {
+			all[r.Path] = r
+		}
 	}
 	return all
 }

@@ -208,23 +208,29 @@ func (p *powered) wantWhole(t *testing.T, before, sample, left map[string]seen, 
 func (p *powered) wantHooks(t *testing.T, before, left map[string]seen) {
 	t.Helper()
 	pending := map[string]bool{}
-	for _, o := range p.found().Owed() {
-		pending[sayOf(o.Event, o.Notice.Path, o.Notice.Expires)] = true
+	for _, r := range p.found().Recall() {
+		for _, h := range r.Hooks.Due() {
+			pending[string(h.Event)+" "+r.Path] = true
+		}
 	}
 	said := p.saidNow()
 	for name, f := range left {
-		events := []hooks.Event{hooks.OnChange}
-		if slices.Contains(newNames, name) {
-			events = append(events, hooks.OnFirst)
-		}
-		for _, e := range events {
-			say := sayOf(e, p.path("disk/tokens/"+name), p.expiry(t, f))
-			if !said[say] && !pending[say] {
+		for _, e := range eventsOf(name) {
+			path := p.path("disk/tokens/" + name)
+			if say := sayOf(e, path, p.expiry(t, f)); !said[say] && !pending[string(e)+" "+path] {
 				p.hooks++
 				t.Errorf("the hook %s is lost", say)
 			}
 		}
 	}
+}
+
+// eventsOf are those that hooks hear of for the token of that name.
+func eventsOf(name string) []hooks.Event {
+	if slices.Contains(newNames, name) {
+		return []hooks.Event{hooks.OnFirst, hooks.OnChange}
+	}
+	return []hooks.Event{hooks.OnChange}
 }
 
 // found is what the next agent finds in the state folder.
@@ -295,11 +301,13 @@ func (p *powered) wantSaidOf(t *testing.T, left map[string]seen) {
 		said := slices.Collect(maps.Keys(p.saidNow()))
 		for name, f := range left {
 			path := p.path("disk/tokens/" + name)
-			least := sayOf(hooks.OnChange, path, p.expiry(t, f))
-			if !slices.ContainsFunc(said, func(s string) bool {
-				return strings.HasPrefix(s, string(hooks.OnChange)+" "+path+" ") && s >= least
-			}) {
-				return false
+			for _, e := range eventsOf(name) {
+				least := sayOf(e, path, p.expiry(t, f))
+				if !slices.ContainsFunc(said, func(s string) bool {
+					return strings.HasPrefix(s, string(e)+" "+path+" ") && s >= least
+				}) {
+					return false
+				}
 			}
 		}
 		return true

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/state"
 )
 
@@ -85,7 +86,7 @@ func (s *site) wantKept(t *testing.T) {
 				return false
 			}
 		}
-		return len(found.Owed()) == 0
+		return !slices.ContainsFunc(found.Recall(), func(r agent.Record) bool { return len(r.Hooks.Due()) > 0 })
 	})
 }
 
@@ -124,7 +125,7 @@ func TestErrorsOfTheDiskUnderTheStateStopNoToken(t *testing.T) {
 			s := newKeptSite(t, func(*site) {})
 			if strings.HasPrefix(calls, "openat") { // what is open needs no new file or descriptor
 				check(t, os.Remove(s.state("records.jsonl")))
-				check(t, os.Remove(s.state("hooks.jsonl")))
+				check(t, os.Remove(s.state("begun.jsonl")))
 			}
 			heal := s.harm(t, calls)
 			eventually(t, "the first error", func() bool {
@@ -165,7 +166,7 @@ func (s *site) harm(t *testing.T, calls string) (heal func() int) {
 	t.Helper()
 	trace := s.path("trace")
 	args := []string{"-f", "-q", "-o", trace, "-p", fmt.Sprint(s.agent.Process.Pid), "-e", "inject=" + calls}
-	for _, name := range []string{"records.jsonl", "hooks.jsonl"} {
+	for _, name := range []string{"records.jsonl", "begun.jsonl"} {
 		args = append(args, "-P", s.state(name), "-P", s.state(name+".tmp"))
 	}
 	c := exec.Command("strace", args...)

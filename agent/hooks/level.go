@@ -1,0 +1,179 @@
+package hooks
+
+import (
+	"slices"
+	"time"
+)
+
+// A Level says what has happened to a file, or to a token that fails, and what each
+// of its hooks has heard of that. What happens is counted, and a hook is due while
+// the number that it last succeeded for is not the latest. So nobody keeps a list of
+// hooks that are due, and two Levels of different age can be merged.
+//
+// A Level is never changed, so that it can be shared: its methods return another.
+type Level struct {
+	Write    int       `json:"write,omitempty"`    // the last write that changed the file
+	First    int       `json:"first,omitempty"`    // the last write that found no acceptable token
+	Failure  int       `json:"failure,omitempty"`  // the last time that the token began to fail
+	Recovery int       `json:"recovery,omitempty"` // the last time that this ended
+	Expires  time.Time `json:"expires,omitzero"`   // of the token of the last write
+	Heard    []Heard   `json:"heard,omitempty"`
+}
+
+// Heard is what one hook has last succeeded for.
+type Heard struct {
+	Event  Event  `json:"event"`
+	Key    string `json:"key"`
+	Number int    `json:"number,omitempty"`
+}
+
+// latest is the number that a hook of the event is to hear of. Of failure and
+// recovery it is that which holds now; zero is nothing.
+func (l *Level) latest(e Event) int {
+	switch {
+	case e == OnChange:
+		return l.Write
+	case e == OnFirst:
+		return l.First
+	case e == OnFailure && l.Fails():
+		return l.Failure
+	case e == OnRecover && !l.Fails():
+		return l.Recovery
+	}
+	return 0
+}
+
+// Fails reports whether the token fails.
+func (l *Level) Fails() bool { return l.Failure > l.Recovery }
+
+// Due are the hooks that have yet to hear of the latest.
+func (l *Level) Due() []Heard {
+	if l == nil {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(l.Heard), func(h Heard) bool { return h.Number >= l.latest(h.Event) })
+}
+
+// Written is the Level after another write, of a token that expires then. First says
+// that no acceptable token lay there before.
+func (l *Level) Written(first bool, expires time.Time) *Level {
+	next := *l
+	next.Write++
+	next.Expires = expires
+	if first {
+		next.First = next.Write
+	}
+	return &next
+}
+
+// wrote is the Level after a write that Written has counted. Where it found the file
+// as wanted already, its number is not used again, but nobody needs to hear of it.
+func (l *Level) wrote(written *Level, changed bool) *Level {
+	next := *l
+	next.Write, next.First, next.Expires = written.Write, written.First, written.Expires
+	if changed {
+		return &next
+	}
+	next.Heard = slices.Clone(l.Heard)
+	for i, h := range next.Heard {
+		if h.Number >= l.latest(h.Event) {
+			next.Heard[i].Number = max(h.Number, next.latest(h.Event))
+		}
+	}
+	return &next
+}
+
+// turned is the Level after the token began or ceased to fail. If nobody needs to
+// hear of that, quiet says so.
+func (l *Level) turned(quiet bool) *Level {
+	next, number, event := *l, l.turns()+1, OnFailure
+	if l.Fails() {
+		next.Recovery, event = number, OnRecover
+	} else {
+		next.Failure = number
+	}
+	if quiet {
+		next.Heard = slices.Clone(l.Heard)
+		for i, h := range next.Heard {
+			if h.Event == event {
+				next.Heard[i].Number = number
+			}
+		}
+	}
+	return &next
+}
+
+// heard is the Level after the hook has succeeded for that number.
+func (l *Level) heard(event Event, key string, number int) *Level {
+	next := *l
+	next.Heard = raised(l.Heard, Heard{event, key, number})
+	return &next
+}
+
+// raised has the number of the hook at least at that of h, if the hook is there.
+func raised(all []Heard, h Heard) []Heard {
+	all = slices.Clone(all)
+	for i := range all {
+		if all[i].Event == h.Event && all[i].Key == h.Key {
+			all[i].Number = max(all[i].Number, h.Number)
+		}
+	}
+	return all
+}
+
+// suited is the Level for these hooks of the events. One that is new has nothing
+// to catch up on, but for what a hook of the same event that is gone was still to hear.
+func (l *Level) suited(hooks []Hook, events []Event) *Level {
+	next := *l
+	next.Heard = nil
+	for _, h := range hooks {
+		if slices.Contains(events, h.Event) {
+			next.Heard = append(next.Heard, Heard{h.Event, h.Key, l.start(h, hooks)})
+		}
+	}
+	return &next
+}
+
+// start is the number that the hook, one of these, has heard of.
+func (l *Level) start(h Hook, hooks []Hook) int {
+	number := l.latest(h.Event)
+	for _, old := range l.Heard {
+		switch {
+		case old.Event != h.Event:
+		case old.Key == h.Key:
+			return old.Number
+		case !slices.ContainsFunc(hooks, func(o Hook) bool { return o.Event == old.Event && o.Key == old.Key }):
+			number = min(number, old.Number)
+		}
+	}
+	return number
+}
+
+// Merge is what is known from an older and a newer Level; nil is none.
+func Merge(older, newer *Level) *Level {
+	if newer == nil || older != nil && (older.Write > newer.Write || older.turns() > newer.turns()) {
+		older, newer = newer, older
+	}
+	if older == nil {
+		return newer
+	}
+	next := *newer
+	next.First = max(older.First, newer.First)
+	for _, h := range older.Heard {
+		next.Heard = raised(next.Heard, h)
+	}
+	return &next
+}
+
+// turns is how often the token began or ceased to fail.
+func (l *Level) turns() int { return max(l.Failure, l.Recovery) }
+
+// Covers reports whether all that has happened by the other Level has happened by
+// this one; nil is none.
+func (l *Level) Covers(other *Level) bool {
+	if l == nil || other == nil {
+		return other == nil
+	}
+	return l.Write >= other.Write && l.First >= other.First && l.turns() >= other.turns() &&
+		(l.Write > other.Write || l.Expires.Equal(other.Expires))
+}

@@ -1,0 +1,272 @@
+package hooks
+
+import (
+	"container/heap"
+	"slices"
+	"time"
+)
+
+const (
+	gather = time.Second // from the first Subject until a hook is run
+	Limit  = time.Hour   // of one run; a Command has its own, shorter limit, and this one is for those that forgot
+)
+
+// A Queue knows which hook is run next: one at a time, those of equal Event and Key
+// once for all Subjects that they are due for. It has no clock: whoever calls it says
+// what time it is.
+type Queue struct {
+	runs    map[ID]*Run
+	waiting waiting
+	current *Run // nil: none is running, but for those that are stuck
+}
+
+// A Run is the hook of one Event and Key, for as long as it is due or running.
+type Run struct {
+	Hook // as it was when the Run was last started
+
+	due     time.Time // when it is started; of one that runs: when it may be again
+	waiting []*Subject
+	failed  bool // the last time
+	place   int  // in Queue.waiting, from 1; zero: it is not there
+
+	told    []told // that it is running for
+	running bool
+	begun   time.Time // by the monotonic clock
+}
+
+// told is what a run succeeds for.
+type told struct {
+	subject *Subject
+	number  int
+}
+
+// Update queues the hooks that are due for the Subject; nil has none.
+func (q *Queue) Update(s *Subject, now time.Time) {
+	if s == nil {
+		return
+	}
+	for _, e := range s.events {
+		for _, h := range s.hooks {
+			if _, due := s.due(h.Event, h.Key); due && h.Event == e {
+				q.add(s, h, now)
+			}
+		}
+	}
+}
+
+func (q *Queue) add(s *Subject, h Hook, now time.Time) {
+	r := q.runs[h.ID()]
+	if r == nil {
+		r = &Run{Hook: h}
+		if q.runs == nil {
+			q.runs = map[ID]*Run{}
+		}
+		q.runs[h.ID()] = r
+	}
+	if !slices.Contains(s.waits, r) {
+		if len(r.waiting) == 0 {
+			r.due = now.Add(gather)
+		}
+		r.waiting, s.waits = append(r.waiting, s), append(s.waits, r)
+	}
+	if first := s.waitsFor(OnFirst); h.Event == OnChange && first != nil && first.due.After(r.due) {
+		r.due = first.due // which goes first
+	}
+	q.place(r)
+}
+
+// place puts the run where it belongs among the waiting ones.
+func (q *Queue) place(r *Run) {
+	switch {
+	case r.running:
+	case r.place > 0:
+		heap.Fix(&q.waiting, r.place-1)
+	default:
+		heap.Push(&q.waiting, r)
+	}
+}
+
+// Next is when a run is to be started; false while none is to be.
+func (q *Queue) Next() (due time.Time, any bool) {
+	if q.current != nil || len(q.waiting) == 0 {
+		return time.Time{}, false
+	}
+	return q.waiting[0].due, true
+}
+
+// Start starts the run that is due; nil is none. Its end is told by Succeeded or Failed.
+// Mono is the time by the monotonic clock.
+func (q *Queue) Start(now, mono time.Time) *Run {
+	for due, any := q.Next(); any && !due.After(now); due, any = q.Next() {
+		r := heap.Pop(&q.waiting).(*Run)
+		if r.gather(); len(r.told) == 0 {
+			delete(q.runs, r.ID())
+			continue
+		}
+		r.running, r.begun, q.current = true, mono, r
+		return r
+	}
+	return nil
+}
+
+// gather takes up the Subjects that the hook is still due for.
+func (r *Run) gather() {
+	r.told = nil
+	for _, s := range r.waiting {
+		s.waits = without(s.waits, r)
+		if h, due := s.due(r.Event, r.Key); due {
+			r.Command = h.Command
+			r.told = append(r.told, told{s, s.begin(r.Event, r.Key)})
+			s.told = append(s.told, r)
+		}
+	}
+	r.waiting = nil
+}
+
+func without(runs []*Run, r *Run) []*Run {
+	return slices.DeleteFunc(runs, func(o *Run) bool { return o == r })
+}
+
+// Told are those that the run was started for: what each is told, and its Level.
+func (r *Run) Told(yield func(Notice, *Level) bool) {
+	for _, t := range r.told {
+		if !yield(t.subject.Notice, t.subject.level) {
+			return
+		}
+	}
+}
+
+// Succeeded takes in that the run has ended well.
+func (q *Queue) Succeeded(r *Run) {
+	for _, t := range r.told {
+		t.subject.level = t.subject.level.heard(r.Event, r.Key, t.number)
+	}
+	r.failed = false
+	q.ended(r)
+}
+
+// Failed takes in that the run has failed. It is started again then, if there is
+// still a Subject that it is due for; else Failed is false.
+func (q *Queue) Failed(r *Run, retry time.Time) bool {
+	var again []*Subject
+	for _, t := range r.told {
+		if _, due := t.subject.due(r.Event, r.Key); due && !slices.Contains(t.subject.waits, r) {
+			t.subject.waits = append(t.subject.waits, r)
+			again = append(again, t.subject)
+		}
+	}
+	r.waiting, r.due, r.failed = append(again, r.waiting...), retry, true
+	return q.ended(r)
+}
+
+// ended reports whether the run waits for its next start.
+func (q *Queue) ended(r *Run) bool {
+	for _, t := range r.told {
+		t.subject.told = without(t.subject.told, r)
+	}
+	r.running, r.told = false, nil
+	if q.current == r {
+		q.current = nil
+	}
+	if len(r.waiting) == 0 {
+		delete(q.runs, r.ID())
+		return false
+	}
+	q.place(r)
+	return true
+}
+
+// Stuck is the run that has taken too long since the last call; nil is none. From
+// then on others are started beside it.
+func (q *Queue) Stuck(mono time.Time) *Run {
+	r := q.current
+	if r == nil || mono.Sub(r.begun) <= Limit {
+		return nil
+	}
+	r.failed, q.current = true, nil
+	return r
+}
+
+// Refresh takes up that the hooks of Subjects have changed: those that failed are
+// tried at once, and those that nobody wants any more are dropped.
+func (q *Queue) Refresh(now time.Time) {
+	for key, r := range q.runs {
+		wanted := func(s *Subject) bool { _, due := s.due(r.Event, r.Key); return due }
+		switch {
+		case r.running:
+		case !slices.ContainsFunc(r.waiting, wanted):
+			heap.Remove(&q.waiting, r.place-1)
+			r.gather()
+			delete(q.runs, key)
+		case r.failed:
+			r.due = now
+			q.place(r)
+		}
+	}
+}
+
+// Runs are all hooks that are due or running.
+func (q *Queue) Runs(yield func(*Run) bool) {
+	for _, r := range q.runs {
+		if !yield(r) {
+			return
+		}
+	}
+}
+
+// Of are the runs for the Subject; nil has none.
+func (q *Queue) Of(s *Subject) (all []*Run) {
+	if s == nil {
+		return nil
+	}
+	for _, h := range s.hooks {
+		if r := q.runs[h.ID()]; r != nil && slices.Contains(s.events, h.Event) && r.about(s) {
+			all = append(all, r)
+		}
+	}
+	return all
+}
+
+// about reports whether the run is for the Subject.
+func (r *Run) about(s *Subject) bool {
+	return slices.Contains(s.waits, r) || slices.Contains(s.told, r)
+}
+
+// Due is when the run is started next.
+func (r *Run) Due() time.Time { return r.due }
+
+// Running reports whether the run has not ended.
+func (r *Run) Running() bool { return r.running }
+
+// Shift moves all times, after the clock was set by step.
+func (q *Queue) Shift(step time.Duration) {
+	for _, r := range q.runs {
+		r.due = r.due.Add(step)
+	}
+}
+
+// waiting are the runs by when they are started, in the order of Events.
+type waiting []*Run
+
+func (w waiting) Len() int { return len(w) }
+func (w waiting) Less(i, j int) bool {
+	if !w[i].due.Equal(w[j].due) {
+		return w[i].due.Before(w[j].due)
+	}
+	return slices.Index(Events, w[i].Event) < slices.Index(Events, w[j].Event)
+}
+func (w waiting) Swap(i, j int) {
+	w[i], w[j] = w[j], w[i]
+	w[i].place, w[j].place = i+1, j+1
+}
+func (w *waiting) Push(x any) {
+	*w = append(*w, x.(*Run))
+	x.(*Run).place = len(*w)
+}
+func (w *waiting) Pop() any {
+	last := len(*w) - 1
+	r := (*w)[last]
+	(*w)[last], *w = nil, (*w)[:last]
+	r.place = 0
+	return r
+}

@@ -1,0 +1,266 @@
+package state
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/hooks"
+)
+
+const begunName = "begun.jsonl"
+
+// begun is the journal of what has begun: before a file with hooks is written, it has
+// what the record of that file will say of its hooks. A line that the records say as
+// well is of no more use, and when there is no other the journal is emptied.
+//
+// All who wait at the same time share one write and one sync.
+type begun struct {
+	journal // of the goroutine of flush
+	ready   func() error
+
+	mu      sync.Mutex // never held while the disk is waited for
+	pending map[string]pending
+	added   int    // how many were, ever
+	keeps   int    // how often records were kept
+	next    *group // what the goroutine of flush writes next; nil: nothing
+	last    int    // the number of the last group that was made
+	synced  int    // the number of the last group that is on the disk
+	running bool   // there is a goroutine of flush
+	silent  bool   // somebody has waited for it in vain
+	failed  bool   // the last group was not written
+	filled  bool   // there are lines in the file
+	flushes sync.WaitGroup
+}
+
+// pending is what the records do not say yet of one path.
+type pending struct {
+	agent.Record     // with the token, the path, and what hooks have heard
+	nth          int // by when it was added
+	group        int // it is on the disk when that group is
+	keeps        int // how often records had been kept before
+}
+
+// A group is what one write brings to the disk.
+type group struct {
+	number int
+	lines  []byte
+	sync   bool
+	done   chan struct{} // closed when it was written, or could not be
+	err    error         // why not
+}
+
+// begin adds to what has begun, and returns when that is on the disk.
+func (b *begun) begin(ctx context.Context, all []agent.Record) error {
+	b.mu.Lock()
+	var g *group
+	for _, r := range all {
+		p, known := b.pending[r.Path]
+		if known && p.group <= b.synced && says(p.Record, r) {
+			continue
+		}
+		if !known {
+			b.added++
+			p.nth = b.added
+		}
+		p.Record = withHooks(agent.Record{Token: r.Token, Path: r.Path}, p.Record, r)
+		g = b.group()
+		g.lines, g.sync = append(g.lines, encode(p.Record)...), true
+		p.group, p.keeps = g.number, b.keeps
+		b.pending[r.Path] = p
+	}
+	b.mu.Unlock()
+	return b.wait(ctx, g)
+}
+
+// says reports whether one record tells of hooks all that the other one does.
+func says(one, other agent.Record) bool {
+	return one.Hooks.Covers(other.Hooks) && one.Failures.Covers(other.Failures)
+}
+
+// withHooks is r with what an older and a newer record tell of hooks.
+func withHooks(r, older, newer agent.Record) agent.Record {
+	r.Hooks, r.Failures = hooks.Merge(older.Hooks, newer.Hooks), hooks.Merge(older.Failures, newer.Failures)
+	return r
+}
+
+func encode(r agent.Record) []byte {
+	text, _ := json.Marshal(r) // strings, numbers and times of these centuries
+	return append(text, '\n')
+}
+
+// kept takes out what the records say that are on the disk now, and what their
+// keeper has no use for. These may be older than what has begun since, so what
+// they do not know goes only when those after them do not know it either.
+func (b *begun) kept(records []agent.Record, last bool) error {
+	b.mu.Lock()
+	b.keeps++
+	unknown := maps.Clone(b.pending)
+	for _, r := range records {
+		p, is := b.pending[r.Path]
+		if !is {
+			continue
+		}
+		if (r.Hooks != nil || p.Hooks == nil) && (r.Failures != nil || p.Failures == nil) {
+			delete(unknown, r.Path)
+		}
+		if says(r, p.Record) {
+			delete(b.pending, r.Path)
+		}
+	}
+	for path, p := range unknown {
+		if last || p.keeps < b.keeps-1 {
+			delete(b.pending, path)
+		}
+	}
+	b.mu.Unlock()
+	return b.check()
+}
+
+// check writes the file again where it is gone, or does not have all that is pending.
+func (b *begun) check() error {
+	b.mu.Lock()
+	var g *group
+	if b.failed || len(b.pending) > 0 || b.filled {
+		g = b.group()
+	}
+	b.mu.Unlock()
+	return b.wait(context.Background(), g)
+}
+
+// group is the next group, which is written soon. The caller has locked mu.
+func (b *begun) group() *group {
+	if b.next == nil {
+		b.last++
+		b.next = &group{number: b.last, done: make(chan struct{})}
+	}
+	if !b.running {
+		b.running = true
+		b.flushes.Go(b.flush)
+	}
+	return b.next
+}
+
+// wait waits for the group; nil is none. Where somebody has waited for the disk
+// in vain nobody else does until it answers.
+func (b *begun) wait(ctx context.Context, g *group) error {
+	if g == nil {
+		return nil
+	}
+	b.mu.Lock()
+	silent := b.silent
+	b.mu.Unlock()
+	if !silent {
+		select {
+		case <-g.done:
+			return g.err
+		case <-ctx.Done():
+		}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.silent = b.running
+	return fmt.Errorf("%s: %w", b.path, errSilent)
+}
+
+var errSilent = errors.New("the file system does not answer")
+
+// flush writes one group after the other until there is none.
+func (b *begun) flush() {
+	for {
+		b.mu.Lock()
+		g := b.next
+		if b.next = nil; g == nil {
+			b.running, b.silent = false, false
+			b.mu.Unlock()
+			return
+		}
+		pending, failed := len(b.pending), b.failed
+		b.mu.Unlock()
+
+		g.err = b.write(g, pending, failed)
+
+		b.mu.Lock()
+		b.silent, b.failed, b.filled = false, g.err != nil, b.size > 0
+		if g.err == nil && g.sync {
+			b.synced = g.number
+		}
+		b.mu.Unlock()
+		close(g.done)
+	}
+}
+
+// write brings the group to the file, of which so many paths are pending now. It
+// appends where it can.
+func (b *begun) write(g *group, pending int, failed bool) error {
+	if err := b.ready(); err != nil {
+		return err
+	}
+	switch {
+	case failed || b.whole || !b.inPlace(): // lines of an earlier group are missing
+	case pending == 0 && b.empty() == nil:
+		return nil
+	case b.size <= max(mostBegun, tooLong*int64(pending)*longBegun):
+		if err := b.append(g.lines, g.sync); !b.whole {
+			return err
+		}
+	}
+	return b.replace(func(w io.Writer) error {
+		for _, r := range b.inOrder() {
+			if _, err := w.Write(encode(r)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+const (
+	mostBegun = 64 << 10 // bytes, until lines that are of no more use are taken out
+	longBegun = 512      // bytes of a line
+)
+
+// inOrder is what is pending, oldest first.
+func (b *begun) inOrder() []agent.Record {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	all := slices.SortedFunc(maps.Values(b.pending), func(p, q pending) int { return cmp.Compare(p.nth, q.nth) })
+	records := make([]agent.Record, len(all))
+	for i, p := range all {
+		records[i] = p.Record
+	}
+	return records
+}
+
+// read reads the journal.
+func (b *begun) read() reading {
+	return readLines(b.path, func(line []byte) error {
+		var r agent.Record
+		if err := json.Unmarshal(line, &r); err != nil {
+			return fmt.Errorf("not a line of writes: %w", err)
+		}
+		if r.Path == "" || r.Hooks == nil && r.Failures == nil {
+			return errors.New("not a line of writes: it names no file or no hook")
+		}
+		p, known := b.pending[r.Path]
+		if !known {
+			b.added++
+			p.nth = b.added
+		}
+		p.Record = withHooks(r, p.Record, r)
+		b.pending[r.Path] = p
+		return nil
+	})
+}
+
+func newBegun(dir string, ready func() error) *begun {
+	return &begun{journal: journal{path: filepath.Join(dir, begunName)}, ready: ready, pending: map[string]pending{}}
+}
