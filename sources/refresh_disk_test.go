@@ -83,7 +83,7 @@ func TestWhatCouldNotBeStoredIsStoredBeforeAnythingElse(t *testing.T) {
 	other.load(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 0) // the lock is tried once
 	defer cancel()
-	if _, err := other.Issue(ctx, r.req); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("process (%d)", os.Getpid())) {
+	if _, err := other.hold(ctx); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("process (%d)", os.Getpid())) {
 		t.Errorf("%v does not say who holds it", err)
 	}
 	r.wantUses(t, 2)
