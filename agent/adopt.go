@@ -5,81 +5,79 @@ import "time"
 const adoptPatience = 5 * time.Second // for a folder that hangs at the start, before a token is asked for anyway
 
 // recall prepares the adoption of an entry's files.
-func (a *Agent) recall(e *entry, recalled map[string]Record) {
-	same := !e.copies() // what is copied is read anew
-	for _, d := range e.sinks() {
-		k, known := recalled[d.Path]
-		if !known || k.Mark == nil || d.store == nil {
+func (e *entry) recall(recalled map[string]Record) {
+	same := !e.copies() // what is copied is read again
+	for _, p := range e.sinks {
+		k, known := recalled[p.Path]
+		if !known || k.Mark == nil || p.store == nil {
 			same = false
 			continue
 		}
-		d.record, d.recalled = k, true
+		p.record, p.recalled = k, true
 		e.unheard++
 		same = same && k.Digest == e.Digest
-		a.schedule(d, a.now)
+		p.schedule(e.now)
 	}
 	if same {
-		e.ask().asked = false
-		a.schedule(e.ask(), a.now.Add(adoptPatience))
+		e.renewal.wanted = false
+		e.renewal.schedule(e.now.Add(adoptPatience))
 	}
 }
 
-// patience is how long to wait with an ask for the sinks that have yet to say whether the
-// token lies there, as long as their folders answer.
-func (d *duty) patience(mono time.Time) (wait time.Duration) {
-	if d.sink != nil || d.asked || d.entry.unheard == 0 {
+// patience is how long to wait for the sinks that have yet to say whether the token lies
+// there, as long as their folders answer.
+func (r *renewal) patience() (wait time.Duration) {
+	if r.wanted || r.entry.unheard == 0 {
 		return 0
 	}
-	for _, s := range d.entry.sinks() {
-		if s.recalled {
-			wait = max(wait, s.Queue.LastEnded().Add(adoptPatience).Sub(mono))
+	for _, p := range r.entry.sinks {
+		if p.recalled {
+			wait = max(wait, p.Queue.LastEnded().Add(adoptPatience).Sub(r.mono))
 		}
 	}
 	return wait
 }
 
 // adopted takes in whether a file of an earlier process is as it was.
-func (a *Agent) adopted(d *duty, o outcome) {
-	e := d.entry
-	d.recalled = false
+func (p *placement) adopted(r result) {
+	e := p.entry
+	p.recalled = false
 	switch {
-	case o.err == nil && o.difference == "":
-		d.inPlace = Token{Issued: d.record.Issued.UTC(), Expires: d.record.Expires.UTC()}
-	case o.difference != "":
-		d.inPlace = Token{}
-		a.about(d).Warnf("the file is not as it was when it was last recorded: %s; a new token is asked for", o.difference)
+	case r.err == nil && r.difference == "":
+		p.inPlace = Token{Issued: p.record.Issued.UTC(), Expires: p.record.Expires.UTC()}
+	case r.difference != "":
+		p.inPlace = Token{}
+		p.about().Warnf("the file is not as it was when it was last recorded: %s; a new token is asked for", r.difference)
 	}
-	a.lookLater(d)
+	p.lookLater()
 	if e.unheard > 0 {
 		if e.unheard--; e.unheard == 0 {
-			a.adopt(e)
+			e.adopt()
 		}
 	}
 }
 
-// adopt goes on with the token that lies in all sinks of the entry, or asks for
-// one now.
-func (a *Agent) adopt(e *entry) {
-	if e.ask().asked || e.ask().Running() {
+// adopt goes on with the token that lies in all sinks of the entry, or asks for one now.
+func (e *entry) adopt() {
+	r, first := e.renewal, e.sinks[0].inPlace
+	if r.wanted || r.Running() {
 		return
 	}
-	first := e.sinks()[0].inPlace
-	for _, d := range e.sinks() {
-		if d.inPlace.IsZero() || d.inPlace != first || d.record.Digest != e.Digest {
-			a.schedule(e.ask(), a.now)
+	for _, p := range e.sinks {
+		if p.inPlace.IsZero() || p.inPlace != first || p.record.Digest != e.Digest {
+			r.schedule(e.now)
 			return
 		}
 	}
 	e.token = first
-	due, future := e.Schedule.Next(first), e.fromTheFuture(a.now)
-	if future && a.clockIsWrong() {
-		due = a.now.Add(min(due.Sub(first.Issued), clockPatience))
+	due, future := e.Schedule.Next(first), e.fromTheFuture(e.now)
+	if future && e.isWrong() {
+		due = e.now.Add(min(due.Sub(first.Issued), clockPatience))
 	}
-	e.ask().asked = future && !a.clockIsWrong()
-	a.schedule(e.ask(), due)
-	if !e.ask().Due.After(a.now) {
-		return
+	r.wanted = future && !e.isWrong()
+	r.schedule(due)
+	if r.Due.After(e.now) {
+		e.log.WithField("token", e.Name).WithField("expires", stamp(first.Expires)).WithField("renew_at", stamp(r.Due)).
+			Info("token adopted as an earlier agent left it")
 	}
-	a.log.WithField("token", e.Name).WithField("expires", stamp(first.Expires)).WithField("renew_at", stamp(e.ask().Due)).
-		Info("token adopted as an earlier agent left it")
 }

@@ -7,9 +7,6 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
-
-	"github.com/tokenagent/tokenagent/agent/hooks"
-	"github.com/tokenagent/tokenagent/agent/queue"
 )
 
 // An Agent keeps a set of Renewers going. One loop owns everything it knows;
@@ -17,37 +14,10 @@ import (
 // may be called from any goroutine, and those that ask the loop wait until
 // Run or Once has begun.
 type Agent struct {
-	log   logrus.FieldLogger
-	wall  func() time.Time
+	*core
 	calls chan func()
-	done  chan outcome
-	ended chan struct{}             // closed when the loop has ended
 	beat  atomic.Pointer[time.Time] // when the loop last went round, by the monotonic clock
 	round func()                    // see EachRound
-
-	// What follows belongs to the loop.
-	ctx          context.Context
-	entries      map[string]*entry
-	paths        map[string]*duty // the sink duty for a path
-	pool         *queue.Pool      // who may start now
-	issuers      map[*queue.Queue]*issuer
-	follow       map[string][]*entry // by the path that their source follows
-	active       int                 // goroutines of ours that run
-	hooks        hooks.Queue         // those that are to be run
-	hookFailures map[hooks.ID]*hookFailures
-	records      Records          // nil: none
-	orphans      map[string]*duty // by path: the files of ours that no definition has any more
-	stale        bool             // the records are not as kept
-	keeping      bool             // they are being written
-	kept         time.Time        // when that was last begun
-	checked      time.Time        // when it was last looked whether they are there
-	unkept       bool             // they, or hooks that are pending, could not be written
-	lookSlot     time.Time        // the last place given away in the round of looks
-	now          time.Time        // by the wall clock, when the loop last went round
-	mono         time.Time        // the same by the monotonic clock
-	base         queue.Instant    // both clocks when the wall clock was last seen to jump
-	built        time.Time        // a clock before that is wrong, see Built
-	steps        time.Time        // when small steps of the clock were last logged, by the monotonic clock
 }
 
 // New returns an Agent for the renewers. Those without a sink are left aside:
@@ -59,24 +29,7 @@ func New(log logrus.FieldLogger, renewers []Renewer) *Agent {
 // NewAt is New with another time of day than that of the host, for the Agent and for
 // the Sources and Sinks that it calls (see [Now]).
 func NewAt(wall func() time.Time, log logrus.FieldLogger, renewers []Renewer) *Agent {
-	a := &Agent{
-		log:     log,
-		wall:    wall,
-		calls:   make(chan func()),
-		done:    make(chan outcome),
-		ended:   make(chan struct{}),
-		round:   func() {},
-		entries: map[string]*entry{},
-		paths:   map[string]*duty{},
-		issuers: map[*queue.Queue]*issuer{},
-		follow:  map[string][]*entry{},
-		orphans: map[string]*duty{},
-
-		hookFailures: map[hooks.ID]*hookFailures{},
-	}
-	a.now, a.mono = a.wall(), time.Now()
-	a.base = a.instant()
-	a.pool = queue.New(a.base)
+	a := &Agent{core: newCore(wall, log), calls: make(chan func()), round: func() {}}
 	a.replace(renewers)
 	return a
 }
@@ -100,7 +53,7 @@ func (a *Agent) Once(ctx context.Context) []Status {
 	a.loop(ctx, a.allFinal)
 	a.now = a.wall()
 	chosen := slices.DeleteFunc(a.selected(nil), func(e *entry) bool { return e.idle })
-	return a.statuses(chosen)
+	return statuses(chosen)
 }
 
 func (a *Agent) loop(ctx context.Context, enough func() bool) {
@@ -114,10 +67,9 @@ func (a *Agent) loop(ctx context.Context, enough func() bool) {
 		a.readClock()
 		a.noteHanging()
 		a.release()
-		a.dispatch()
 		a.noteBlocked()
-		a.keepRecords()
-		a.runHooks()
+		a.records.keep()
+		a.hooks.run()
 		a.beat.Store(new(time.Now()))
 		a.round()
 		timer.Reset(a.sleep())
@@ -126,9 +78,9 @@ func (a *Agent) loop(ctx context.Context, enough func() bool) {
 		case call := <-a.calls:
 			a.readClock()
 			call()
-		case o := <-a.done:
+		case then := <-a.done:
 			a.readClock()
-			a.finish(o)
+			a.finish(then)
 		case <-timer.C:
 		}
 	}
@@ -138,12 +90,12 @@ func (a *Agent) loop(ctx context.Context, enough func() bool) {
 
 // stop waits for what still runs, but not for what hangs.
 func (a *Agent) stop() {
-	defer a.keepLast(time.After(keepLimit))
+	defer a.records.keepLast(time.After(keepLimit))
 	limit := time.After(stopLimit)
 	for a.active > len(a.pool.Hanging()) {
 		select {
-		case o := <-a.done:
-			a.finish(o)
+		case then := <-a.done:
+			a.finish(then)
 		case <-limit:
 			a.log.WithField("hanging", a.active).Warn("stopped without waiting for a source, folder or hook that hangs")
 			return
@@ -157,10 +109,10 @@ func (a *Agent) stop() {
 // sleep is how long nothing falls due, as far as can be known.
 func (a *Agent) sleep() time.Duration {
 	wait := a.pool.Wait(longestSleep)
-	if a.recordsDue() {
-		wait = min(wait, a.kept.Add(betweenKeeps).Sub(a.now))
+	if due, any := a.records.due(); any {
+		wait = min(wait, due.Sub(a.now))
 	}
-	if due, any := a.hooks.Next(); any {
+	if due, any := a.hooks.queue.Next(); any {
 		wait = min(wait, due.Sub(a.now))
 	}
 	return max(wait, 0)

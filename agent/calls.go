@@ -31,7 +31,7 @@ func (a *Agent) call(ctx context.Context, f func()) error {
 func (a *Agent) Status(ctx context.Context, selectors ...string) (all []Status, err error) {
 	callErr := a.call(ctx, func() {
 		if err = a.known(selectors); err == nil {
-			all = a.statuses(a.selected(selectors))
+			all = statuses(a.selected(selectors))
 		}
 	})
 	return all, errors.Join(callErr, err)
@@ -46,7 +46,7 @@ func (a *Agent) Refresh(ctx context.Context, selectors ...string) (all []Status,
 			return
 		}
 		for _, e := range a.selected(selectors) {
-			waits = append(waits, a.askAtOnce(e))
+			waits = append(waits, e.renewal.want())
 		}
 	})
 	if err := errors.Join(callErr, err); err != nil {
@@ -55,7 +55,7 @@ func (a *Agent) Refresh(ctx context.Context, selectors ...string) (all []Status,
 	if err := a.await(ctx, waits); err != nil {
 		return nil, err
 	}
-	err = a.call(ctx, func() { all = a.statuses(a.selected(selectors)) })
+	err = a.call(ctx, func() { all = statuses(a.selected(selectors)) })
 	return all, err
 }
 
@@ -67,7 +67,7 @@ func (a *Agent) Settled(ctx context.Context) error {
 		for _, e := range a.entries {
 			w := make(chan struct{})
 			waits, e.waiters = append(waits, w), append(e.waiters, w)
-			a.settle(e)
+			e.settle()
 		}
 	})
 	if err != nil {
@@ -90,47 +90,6 @@ func (a *Agent) await(ctx context.Context, waits []chan struct{}) error {
 	return nil
 }
 
-// askAtOnce makes the entry due because a person wants it. The channel is
-// closed when that has come to an end, good or bad.
-func (a *Agent) askAtOnce(e *entry) chan struct{} {
-	w := make(chan struct{})
-	e.waiters = append(e.waiters, w)
-	e.ask().asked = true
-	a.schedule(e.ask(), a.now)
-	if e.ask().Stuck() {
-		e.dismiss()
-	}
-	return w
-}
-
-// settle tells whoever waits for the entry when nothing more can be said of it
-// for now, and notes for Once when waiting longer would not help.
-func (a *Agent) settle(e *entry) {
-	ask := e.ask()
-	failed := ask.trouble.failures > 0
-	if (ask.Running() || ask.asked) && !ask.Stuck() || !failed && (e.unheard > 0 || !ask.Due.After(a.now)) {
-		return
-	}
-	settled, final := true, e.ask().trouble.failures == 0 || e.ask().trouble.kind == Configuration
-	if e.ask().trouble.failures == 0 {
-		for _, s := range e.sinks() {
-			settled = settled && (!s.owed || s.tried || s.Stuck())
-			final = final && (!s.owed || s.trouble.failures >= quickTries)
-		}
-	}
-	e.final = final || e.idle
-	if settled {
-		e.dismiss()
-	}
-}
-
-func (e *entry) dismiss() {
-	for _, w := range e.waiters {
-		close(w)
-	}
-	e.waiters = nil
-}
-
 // Only leaves the tokens alone that the selectors do not name, for a following
 // Once. Without a selector it does nothing; one that names no token is an error.
 func (a *Agent) Only(selectors ...string) error {
@@ -140,14 +99,14 @@ func (a *Agent) Only(selectors ...string) error {
 	for _, e := range a.entries {
 		if !slices.ContainsFunc(selectors, e.Selects) {
 			e.idle, e.final = true, true
-			a.pool.Drop(&e.ask().Job)
+			a.pool.Drop(&e.renewal.Job)
 			e.restHooks()
 		}
 	}
-	a.hooks.Refresh(a.now)
-	for _, d := range a.orphans {
-		a.pool.Drop(&d.Job)
-		d.tried = true
+	a.hooks.queue.Refresh(a.now)
+	for _, p := range a.leftovers {
+		a.pool.Drop(&p.Job)
+		p.tried = true
 	}
 	return nil
 }
@@ -155,17 +114,17 @@ func (a *Agent) Only(selectors ...string) error {
 // Force makes all tokens due, however fresh they are, for a following Once.
 func (a *Agent) Force() {
 	for _, e := range a.entries {
-		e.ask().asked = true
-		a.schedule(e.ask(), a.now)
+		e.renewal.wanted = true
+		e.renewal.schedule(a.now)
 	}
 }
 
 func (a *Agent) allFinal() bool {
-	if !a.hooksAreFinal() {
+	if !a.hooks.final() {
 		return false
 	}
-	for _, d := range a.orphans {
-		if d.entry.DeleteRemoved && !d.tried {
+	for _, p := range a.leftovers {
+		if p.entry.DeleteRemoved && !p.tried {
 			return false
 		}
 	}
@@ -183,15 +142,10 @@ func (a *Agent) allFinal() bool {
 func (a *Agent) Touched(ctx context.Context, path string) {
 	a.call(ctx, func() {
 		for _, e := range a.follow[path] {
-			a.followed(e)
+			e.renewal.follow()
 		}
-		d := a.paths[path]
-		switch {
-		case d == nil || !d.Running() && (d.owed || d.inPlace.IsZero()):
-		case d.Running():
-			d.touched = true
-		case d.store != nil:
-			a.schedule(d, later(a.now, d.Began.Add(betweenTouches)))
+		if p := a.paths[path]; p != nil {
+			p.lookNow()
 		}
 	})
 }
@@ -208,19 +162,19 @@ func (u *Unknown) Error() string {
 }
 
 // known says which selector names nothing, and what there is.
-func (a *Agent) known(selectors []string) error {
-	for _, s := range selectors {
-		if len(a.selected([]string{s})) == 0 {
-			return &Unknown{Selector: s, Names: a.names()}
+func (s *set) known(selectors []string) error {
+	for _, selector := range selectors {
+		if len(s.selected([]string{selector})) == 0 {
+			return &Unknown{Selector: selector, Names: s.names()}
 		}
 	}
 	return nil
 }
 
-func (a *Agent) names() string {
+func (s *set) names() string {
 	const most = 20
 	var names []string
-	for _, e := range a.selected(nil) {
+	for _, e := range s.selected(nil) {
 		names = append(names, e.Name)
 	}
 	if len(names) > most {
@@ -230,9 +184,9 @@ func (a *Agent) names() string {
 }
 
 // selected are the entries that a selector names, all without one, by name.
-func (a *Agent) selected(selectors []string) []*entry {
+func (s *set) selected(selectors []string) []*entry {
 	var chosen []*entry
-	for _, e := range a.entries {
+	for _, e := range s.entries {
 		if len(selectors) == 0 || slices.ContainsFunc(selectors, e.Selects) {
 			chosen = append(chosen, e)
 		}
@@ -241,12 +195,10 @@ func (a *Agent) selected(selectors []string) []*entry {
 	return chosen
 }
 
-func (a *Agent) statuses(chosen []*entry) []Status {
+func statuses(chosen []*entry) []Status {
 	all := make([]Status, 0, len(chosen))
 	for _, e := range chosen {
-		s := e.status(a.now, a.waits(e.ask()))
-		s.Hooks = a.failingHooks(e)
-		all = append(all, s)
+		all = append(all, e.status())
 	}
 	return all
 }

@@ -3,6 +3,8 @@ package agent
 import (
 	"context"
 	"time"
+
+	"github.com/tokenagent/tokenagent/agent/queue"
 )
 
 // hostClock is the time of day of this host. It goes on while the host is suspended,
@@ -36,113 +38,134 @@ const (
 	clockPatience    = 10 * time.Minute     // for a clock that is wrong at the start, before a token from its future is replaced
 )
 
+// A clock is the time as the loop read it last.
+type clock struct {
+	wall  func() time.Time
+	now   time.Time     // by the wall clock
+	mono  time.Time     // by the monotonic clock
+	base  queue.Instant // both when the wall clock was last seen to jump
+	built time.Time     // a wall clock before that is wrong, see Agent.Built
+	steps time.Time     // when small steps were last logged, by the monotonic clock
+}
+
+// read reads both clocks, and tells by how much the wall clock was set since. A clock
+// that stands still is one that is set back all the time.
+func (c *clock) read() (step time.Duration) {
+	c.now, c.mono = c.wall(), time.Now()
+	if c.base == (queue.Instant{}) {
+		c.base = c.instant()
+	}
+	step = c.now.Sub(c.base.Wall) - c.mono.Sub(c.base.Mono)
+	if step.Abs() <= leastStep {
+		return 0
+	}
+	c.base = c.instant()
+	return step
+}
+
+func (c *clock) instant() queue.Instant { return queue.Instant{Wall: c.now, Mono: c.mono} }
+
+// isWrong reports whether the clock shows a time before the program was made.
+func (c *clock) isWrong() bool { return c.now.Before(c.built) }
+
 // Built tells the Agent when the program was made: a clock before that is wrong, as
 // that of a host without a battery is until it has asked for the time. Then a token
 // that is issued in the future is left in its place, since it is good for everybody
 // whose clock is right. It is to be called before Remember.
 func (a *Agent) Built(at time.Time) { a.built = at }
 
-func (a *Agent) clockIsWrong() bool { return a.now.Before(a.built) }
-
-// readClock reads the wall clock and notices when it was set. A clock that stands
-// still is one that is set back all the time.
-func (a *Agent) readClock() {
-	a.now, a.mono = a.wall(), time.Now()
-	a.pool.Tell(a.instant())
-	step := a.now.Sub(a.base.Wall) - a.mono.Sub(a.base.Mono)
-	if step.Abs() <= leastStep {
-		return
-	}
-	a.base = a.instant()
+// readClock reads the clock, and puts right what was counted by it when it was set.
+func (c *core) readClock() {
+	step := c.clock.read()
+	c.pool.Tell(c.instant())
 	switch {
 	case step < 0:
-		a.clockWentBack(step)
+		c.clockWentBack(step)
 	case step > mostSuspended:
-		a.clockWasWrong(step)
+		c.clockWasWrong(step)
 	}
 }
 
 // clockWentBack moves all that was counted by the old time: a token is renewed when
 // either clock says so. Tokens that verifiers would now find issued in the future are
 // renewed at once, and so is what fails, since that may have been the clock's fault.
-func (a *Agent) clockWentBack(step time.Duration) {
-	a.sayStep(step)
-	a.lookSlot = a.lookSlot.Add(step)
-	a.shift(step)
-	for _, e := range a.entries {
-		for _, d := range e.duties {
-			due := d.Due.Add(step)
-			switch {
-			case d.sink != nil:
-			case e.fromTheFuture(a.now) && !a.clockIsWrong(), d.Running() && step < -clockBackAllowed:
-				d.asked = true
-			case step < -clockBackAllowed && d.trouble.failures > 0:
-				due = a.now
+func (c *core) clockWentBack(step time.Duration) {
+	c.sayStep(step)
+	c.slot = c.slot.Add(step)
+	c.shift(step)
+	for _, e := range c.entries {
+		e.renewal.clockWentBack(step)
+		for _, p := range e.sinks {
+			if p.Scheduled() {
+				p.schedule(p.Due.Add(step))
 			}
-			if d.Scheduled() {
-				a.schedule(d, due)
-			}
+		}
+	}
+	for _, p := range c.leftovers {
+		if p.Scheduled() {
+			p.schedule(p.Due.Add(step))
 		}
 	}
 	if step < -clockBackAllowed {
-		a.pool.RetryNow()
+		c.pool.RetryNow()
 	}
-	a.kept, a.checked = earlier(a.kept, a.now), earlier(a.checked, a.now)
+	c.records.clockWentBack()
+}
+
+func (r *renewal) clockWentBack(step time.Duration) {
+	due, far := r.Due.Add(step), step < -clockBackAllowed
+	switch {
+	case r.entry.fromTheFuture(r.now) && !r.isWrong(), r.Running() && far:
+		r.wanted = true
+	case far && r.failures.any():
+		due = r.now
+	}
+	if r.Scheduled() {
+		r.schedule(due)
+	}
 }
 
 // sayStep logs that the clock was set back, but small steps only once an hour.
-func (a *Agent) sayStep(step time.Duration) {
-	mono := time.Now()
+func (c *core) sayStep(step time.Duration) {
 	if step >= -clockBackAllowed {
-		if !a.steps.IsZero() && mono.Sub(a.steps) < betweenLogLines {
+		if !c.steps.IsZero() && c.mono.Sub(c.steps) < betweenLogLines {
 			return
 		}
-		a.steps = mono
+		c.steps = c.mono
 	}
 	what := "tokens from the future are renewed now"
-	if a.clockIsWrong() {
+	if c.isWrong() {
 		what = "it is before this program was built, so tokens stay until they are due"
 	}
-	a.log.WithField("step", step.Round(time.Second)).Warn("the clock was set back; " + what)
+	c.log.WithField("step", step.Round(time.Second)).Warn("the clock was set back; " + what)
 }
 
 // clockWasWrong makes of times that were read from a wrong clock those that the right
 // one would have shown. What is due by the right one is due now.
-func (a *Agent) clockWasWrong(step time.Duration) {
-	a.log.WithField("step", step.Round(time.Second)).Info("the clock was wrong and has been set; tokens that are due by it are renewed now")
-	a.shift(step)
-	for _, e := range a.entries {
-		if ask := e.ask(); ask.Scheduled() && ask.trouble.failures == 0 && !e.token.IsZero() {
-			a.schedule(ask, e.Schedule.Next(e.token))
+func (c *core) clockWasWrong(step time.Duration) {
+	c.log.WithField("step", step.Round(time.Second)).Info("the clock was wrong and has been set; tokens that are due by it are renewed now")
+	c.shift(step)
+	for _, e := range c.entries {
+		if r := e.renewal; r.Scheduled() && !r.failures.any() && !e.token.IsZero() {
+			r.schedule(e.Schedule.Next(e.token))
 		}
 	}
 }
 
 // shift moves what was counted from the old time, after the clock was set by step.
-func (a *Agent) shift(step time.Duration) {
-	for _, e := range a.entries {
-		for _, d := range e.duties {
-			d.shift(step)
+func (c *core) shift(step time.Duration) {
+	for _, e := range c.entries {
+		e.renewal.shift(step)
+		for _, p := range e.sinks {
+			p.shift(step)
 		}
 	}
-	for _, d := range a.orphans {
-		d.shift(step)
-		if d.Scheduled() && step < 0 {
-			a.schedule(d, d.Due.Add(step))
-		}
+	for _, p := range c.leftovers {
+		p.shift(step)
 	}
-	a.hooks.Shift(step)
-	for _, f := range a.hookFailures {
-		f.shift(step)
+	c.hooks.shift(step)
+	c.pool.Shift(step)
+	for _, i := range c.issuers {
+		i.failures.shift(step)
 	}
-	a.pool.Shift(step)
-	for _, i := range a.issuers {
-		i.trouble.shift(step)
-	}
-}
-
-// fromTheFuture reports whether verifiers would find the entry's token issued in the
-// future.
-func (e *entry) fromTheFuture(now time.Time) bool {
-	return now.Before(e.token.Issued.Add(-clockBackAllowed))
 }

@@ -3,12 +3,12 @@ package agent
 import "time"
 
 // index finds the entries by the file that their source follows.
-func (a *Agent) index() {
-	clear(a.follow)
-	for _, e := range a.entries {
+func (s *set) index() {
+	clear(s.follow)
+	for _, e := range s.entries {
 		if f, ok := e.Source.(Follower); ok {
 			path := f.Follows().Path
-			a.follow[path] = append(a.follow[path], e)
+			s.follow[path] = append(s.follow[path], e)
 		}
 	}
 }
@@ -28,17 +28,16 @@ func (e *entry) atMost(due, now time.Time) time.Time {
 	return due
 }
 
-// followed has the entry's source read again a file that has changed: a copy at
+// follow reads again the file that the source follows, since it has changed: a copy at
 // once, but no more than once a second; what fails as soon as two attempts may be.
-func (a *Agent) followed(e *entry) {
-	ask := e.ask()
+func (r *renewal) follow() {
 	switch {
-	case ask.Running():
-		ask.touched = true
-	case e.copies():
-		a.scheduleAt(ask, later(a.now, ask.Began.Add(betweenTouches)))
-	case ask.trouble.failures > 0:
-		ask.Queue.RetryNow()
-		a.schedule(ask, a.now)
+	case r.Running():
+		r.touched = true
+	case r.entry.copies():
+		r.scheduleAt(later(r.now, r.Began.Add(betweenTouches)))
+	case r.failures.any():
+		r.Queue.RetryNow()
+		r.schedule(r.now)
 	}
 }

@@ -7,81 +7,107 @@ import (
 )
 
 // What hangs cannot be ended: a write to a file system whose server is gone waits in the
-// kernel, and a source may heed no context. It is waited for, since nothing else may
-// write there meanwhile; but it fails for all to see, and so does what waits behind it.
+// kernel, and a source may ignore its context. The agent waits for it, since nothing else
+// may write there meanwhile; but it fails for all to see, and so does what waits behind it.
 
 const hangGrace = 5 * time.Second // after the limit of an attempt, for those that heed it
 
-// noteHanging has fail what hangs, and what waits behind that.
-func (a *Agent) noteHanging() {
-	for _, j := range a.pool.Hangs() {
-		d := j.Value.(*duty)
-		a.failBy(d, d.hangFault())
+// noteHanging has fail what hangs.
+func (c *core) noteHanging() {
+	for _, j := range c.pool.Hangs() {
+		j.Value.(task).hung()
 	}
-	for _, j := range a.pool.Hanging() {
-		if d := j.Value.(*duty); d.trouble.failures > 0 && a.now.Sub(d.trouble.said) >= betweenLogLines { // else its definition has gone
-			a.logHang(d, "still ")
-		}
+	for _, j := range c.pool.Hanging() {
+		j.Value.(task).hangsStill()
 	}
 }
 
 // noteBlocked has fail what was found to wait behind something that hangs.
-func (a *Agent) noteBlocked() {
-	for _, j := range a.pool.Blocked() {
-		d := j.Value.(*duty)
-		a.failBy(d, d.hangFault())
+func (c *core) noteBlocked() {
+	for _, j := range c.pool.Blocked() {
+		j.Value.(task).hung()
 	}
-}
-
-// failBy has the duty fail without an attempt that came back.
-func (a *Agent) failBy(d *duty, f *Fault) {
-	if d.entry.gone && !d.orphan {
-		return
-	}
-	first := d.trouble.failures == 0
-	d.trouble.add(f, a.now)
-	if first || d.Hangs() {
-		a.logHang(d, "")
-	}
-	if d.orphan {
-		return
-	}
-	a.noteFailing(d.entry)
-	a.settle(d.entry)
 }
 
 // hangFault says what hangs, and what is done about it.
-func (d *duty) hangFault() *Fault {
-	kind, what, remedy := Writing, "its folder does not answer", "see whether the server of that file system is up"
-	if d.sink == nil {
-		kind, what, remedy = Transient, "its source does not answer, not even when its time is up", "see what it waits for"
-	}
-	if d.Blocked() {
+func (w *work) hangFault(kind Kind, what, remedy string) *Fault {
+	if w.Blocked() {
 		return &Fault{Kind: kind, Err: errors.New(what + ", and others wait for it already; " + remedy)}
 	}
 	return &Fault{Kind: kind, Err: fmt.Errorf("%s since %s; it is waited for, and not asked a second time; %s",
-		what, stamp(d.Began), remedy)}
+		what, stamp(w.Began), remedy)}
 }
 
-// logHang says that the duty fails. What was not looked at is said only of the file
-// that hangs, not of those that wait behind it.
-func (a *Agent) logHang(d *duty, still string) {
-	if d.Blocked() && (d.sink != nil && !d.owed) {
-		d.trouble.quiet = true
-		return
-	}
-	d.trouble.said, d.trouble.quiet = a.now, false
-	what := d.next(a.now)
-	if d.Running() {
-		what = d.doing
-	}
-	words := map[doing]string{
-		asking: "token %snot renewed", putting: "token %snot written", looking: "file %snot looked at",
-		adopting: "file of an earlier agent %snot looked at", removing: "file %snot removed",
-	}[what]
-	log := a.about(d).WithField("error", d.trouble.err).WithField("kind", d.trouble.kind)
-	if waiting := len(d.Queue.Waiting()); d.Hangs() && waiting > 0 {
+// needsWords reports whether a work that hangs has to be logged once more.
+func (w *work) needsWords() bool {
+	return w.failures.any() && w.now.Sub(w.failures.said) >= betweenLogLines // none: its definition has gone
+}
+
+// logHang says that the work fails.
+func (w *work) logHang(words string) {
+	f := &w.failures
+	f.said, f.quiet = w.now, false
+	log := w.about().WithField("error", f.err).WithField("kind", f.kind)
+	if waiting := len(w.Queue.Waiting()); w.Hangs() && waiting > 0 {
 		log = log.WithField("waiting", waiting)
 	}
-	log.Error(fmt.Sprintf(words, still))
+	log.Error(words)
+}
+
+func (r *renewal) hung() {
+	if r.entry.gone {
+		return
+	}
+	first := !r.failures.any()
+	r.failures.add(r.hangFault(Transient, "its source does not answer, not even when its time is up", "see what it waits for"), r.now)
+	if first || r.Hangs() {
+		r.logHang("token not renewed")
+	}
+	r.entry.noteFailing()
+	r.entry.settle()
+}
+
+func (r *renewal) hangsStill() {
+	if r.needsWords() {
+		r.logHang("token still not renewed")
+	}
+}
+
+func (p *placement) hung() {
+	if p.entry.gone && !p.leftover {
+		return
+	}
+	first := !p.failures.any()
+	p.failures.add(p.hangFault(Writing, "its folder does not answer", "see whether the server of that file system is up"), p.now)
+	if first || p.Hangs() {
+		p.sayHang("")
+	}
+	if !p.leftover {
+		p.entry.noteFailing()
+		p.entry.settle()
+	}
+}
+
+func (p *placement) hangsStill() {
+	if p.needsWords() {
+		p.sayHang("still ")
+	}
+}
+
+// sayHang says what cannot be done. What was not looked at is said only of the file that
+// hangs, not of those that wait behind it.
+func (p *placement) sayHang(still string) {
+	if p.Blocked() && !p.pending {
+		p.failures.quiet = true
+		return
+	}
+	what := p.next()
+	if p.Running() {
+		what = p.doing
+	}
+	words := map[doing]string{
+		putting: "token %snot written", looking: "file %snot looked at",
+		adopting: "file of an earlier agent %snot looked at", removing: "file %snot removed",
+	}
+	p.logHang(fmt.Sprintf(words[what], still))
 }

@@ -17,16 +17,16 @@ const (
 
 // hookFailures are those of one hook.
 type hookFailures struct {
-	trouble
+	failures
 	early bool // the last failure was expected; see Fault
 }
 
 // fitHooks gives the token and its files the hooks of its definition. What they
 // have heard of before stays known.
 func (e *entry) fitHooks() {
-	e.hooked = e.fitted(e.hooked, hooks.Token, hooks.Notice{Path: e.sinks()[0].Path})
-	for _, d := range e.sinks() {
-		d.hooked = e.fitted(d.hooked, hooks.File, hooks.Notice{Path: d.Path, Expires: d.inPlace.Expires})
+	e.hooked = e.fitted(e.hooked, hooks.Token, hooks.Notice{Path: e.sinks[0].Path})
+	for _, p := range e.sinks {
+		p.hooked = e.fitted(p.hooked, hooks.File, hooks.Notice{Path: p.Path, Expires: p.inPlace.Expires})
 	}
 }
 
@@ -51,10 +51,10 @@ func (e *entry) recallHooks(recalled map[string]Record) {
 		return
 	}
 	var failures *hooks.Level
-	for _, d := range e.sinks() {
-		k := recalled[d.Path]
+	for _, p := range e.sinks {
+		k := recalled[p.Path]
 		failures = hooks.Merge(failures, k.Failures)
-		d.hooked = hooks.File(hooks.Notice{Token: e.Name, Path: d.Path, Expires: k.Expires}, e.Hooks, k.Hooks)
+		p.hooked = hooks.File(hooks.Notice{Token: e.Name, Path: p.Path, Expires: k.Expires}, e.Hooks, k.Hooks)
 	}
 	e.hooked = hooks.Token(e.hooked.Notice, e.Hooks, failures)
 }
@@ -62,8 +62,8 @@ func (e *entry) recallHooks(recalled map[string]Record) {
 // subjects are what the entry's hooks hear of.
 func (e *entry) subjects() []*hooks.Subject {
 	all := []*hooks.Subject{e.hooked}
-	for _, d := range e.sinks() {
-		all = append(all, d.hooked)
+	for _, p := range e.sinks {
+		all = append(all, p.hooked)
 	}
 	return all
 }
@@ -87,9 +87,9 @@ func (e *entry) restHooks() {
 }
 
 // queueHooks has all hooks of the entry run that are due.
-func (a *Agent) queueHooks(e *entry) {
+func (e *entry) queueHooks() {
 	for _, s := range e.subjects() {
-		a.hooks.Update(s, a.now)
+		e.hooks.queue.Update(s, e.now)
 	}
 }
 
@@ -103,13 +103,13 @@ type writing struct {
 	inPlace bool         // a token that has not expired is known to lie there
 }
 
-func (a *Agent) writingFor(d *duty) writing {
+func (p *placement) writing() writing {
 	return writing{
-		records: a.records,
-		record:  Record{Token: d.entry.Name, Path: d.Path},
-		level:   d.hooked.Level(),
-		first:   d.first,
-		inPlace: !d.inPlace.IsZero() && !d.inPlace.Expired(a.now) && !d.lost,
+		records: p.records.Records,
+		record:  Record{Token: p.entry.Name, Path: p.Path},
+		level:   p.hooked.Level(),
+		first:   p.unsure.first,
+		inPlace: !p.inPlace.IsZero() && !p.inPlace.Expired(p.now) && !p.lost,
 	}
 }
 
@@ -135,19 +135,19 @@ func beginWithin(ctx context.Context, to Records, records ...Record) error {
 }
 
 // afterWrite has the hooks run for a file that was written.
-func (a *Agent) afterWrite(d *duty, o outcome) {
-	if d.hooked != nil && o.level != nil {
-		d.hooked.Wrote(o.level, o.written.Changed || d.unsure)
-		d.hooked.Notice.Expires = o.token.Expires
-		a.hooks.Update(d.hooked, a.now)
+func (p *placement) afterWrite(r result) {
+	if p.hooked != nil && r.level != nil {
+		p.hooked.Wrote(r.level, r.written.Changed || p.unsure.changed)
+		p.hooked.Notice.Expires = r.token.Expires
+		p.hooks.queue.Update(p.hooked, p.now)
 	}
-	d.unsure, d.first = false, false
+	p.unsure = unsure{}
 }
 
 // noteFailing has the hooks run for a token that has begun to fail, or ceased to.
-func (a *Agent) noteFailing(e *entry) {
+func (e *entry) noteFailing() {
 	s, fails := e.hooked, e.failing()
-	if s == nil || fails == s.Fails() || !fails && !e.inOrder(a.now) {
+	if s == nil || fails == s.Fails() || !fails && !e.inOrder() {
 		return
 	}
 	s.Notice.Path, s.Notice.Expires = e.failingPath(), time.Time{}
@@ -155,47 +155,29 @@ func (a *Agent) noteFailing(e *entry) {
 		s.Notice.Expires = at
 	}
 	s.SetFails(fails)
-	a.hooks.Update(s, a.now)
-	a.stale = true
+	e.hooks.queue.Update(s, e.now)
+	e.records.stale = true
 }
 
-func (e *entry) failing() bool {
-	for _, d := range e.duties {
-		if d.trouble.failures > 0 {
-			return true
-		}
-	}
-	return false
+// hookRuns are the hooks that are due, and the failures of those that failed.
+type hookRuns struct {
+	*core
+	queue    hooks.Queue
+	failures map[hooks.ID]*hookFailures
 }
 
-// inOrder reports whether nothing is under way that may still fail.
-func (e *entry) inOrder(now time.Time) bool {
-	if e.unheard > 0 || e.ask().Running() || !e.ask().Due.After(now) {
-		return false
+// shift moves the times that count from now, after the clock was set by step.
+func (h *hookRuns) shift(step time.Duration) {
+	h.queue.Shift(step)
+	for _, f := range h.failures {
+		f.shift(step)
 	}
-	for _, d := range e.sinks() {
-		if d.owed {
-			return false
-		}
-	}
-	return true
 }
 
-// failingPath is the file that a failure is about: of several the first that
-// cannot be written.
-func (e *entry) failingPath() string {
-	for _, d := range e.sinks() {
-		if d.trouble.failures > 0 {
-			return d.Path
-		}
-	}
-	return e.sinks()[0].Path
-}
-
-// runHooks starts the hook that is due, one at a time. Renewals do not wait for it.
-func (a *Agent) runHooks() {
-	a.noteStuckHook()
-	r := a.hooks.Start(a.now, time.Now())
+// run starts the hook that is due, one at a time. Renewals do not wait for it.
+func (h *hookRuns) run() {
+	h.noteStuck()
+	r := h.queue.Start(h.now, time.Now())
 	if r == nil {
 		return
 	}
@@ -203,12 +185,12 @@ func (a *Agent) runHooks() {
 	var begun []Record // of a failure: its end is to be told as well, also by the next agent
 	for n, l := range r.Told {
 		notices = append(notices, n)
-		if (r.Event == hooks.OnFailure || r.Event == hooks.OnRecover) && n.Path != "" && a.records != nil {
+		if (r.Event == hooks.OnFailure || r.Event == hooks.OnRecover) && n.Path != "" && h.records.Records != nil {
 			begun = append(begun, Record{Token: n.Token, Path: n.Path, Failures: l})
 		}
 	}
-	parent, hook, records := a.ctx, r.Hook, a.records
-	a.aside(func() func() {
+	parent, hook, records := h.ctx, r.Hook, h.records.Records
+	h.aside(func() func() {
 		var unkept, err error
 		if len(begun) > 0 {
 			unkept = beginWithin(context.Background(), records, begun...)
@@ -220,94 +202,94 @@ func (a *Agent) runHooks() {
 		}
 		return func() {
 			if unkept != nil {
-				a.notKept(unkept)
+				h.records.notKept(unkept)
 			}
-			a.hookEnded(r, err)
+			h.over(r, err)
 		}
 	})
 }
 
-// failuresOf are those of the hook until now.
-func (a *Agent) failuresOf(r *hooks.Run) *hookFailures {
-	if f := a.hookFailures[r.ID()]; f != nil {
+// of are those of the hook until now.
+func (h *hookRuns) of(r *hooks.Run) *hookFailures {
+	if f := h.failures[r.ID()]; f != nil {
 		return f
 	}
 	return &hookFailures{}
 }
 
-// noteStuckHook makes a hook that does not end one that fails, for all to see, and
+// noteStuck makes a hook that does not end one that fails, for all to see, and
 // that no other waits for.
-func (a *Agent) noteStuckHook() {
-	r := a.hooks.Stuck(time.Now())
+func (h *hookRuns) noteStuck() {
+	r := h.queue.Stuck(time.Now())
 	if r == nil {
 		return
 	}
-	f := a.failuresOf(r)
-	f.add(&Fault{Kind: Transient, Err: errors.New("it does not end")}, a.now.Add(-hooks.Limit))
-	f.said = a.now
-	a.hookFailures[r.ID()] = f
-	a.aboutHook(r).WithField("failures", f.failures).Error("hook does not end; others are run meanwhile")
+	f := h.of(r)
+	f.add(&Fault{Kind: Transient, Err: errors.New("it does not end")}, h.now.Add(-hooks.Limit))
+	f.said = h.now
+	h.failures[r.ID()] = f
+	h.about(r).WithField("failures", f.count).Error("hook does not end; others are run meanwhile")
 }
 
-// hookEnded takes in what came of a hook.
-func (a *Agent) hookEnded(r *hooks.Run, err error) {
-	f := a.failuresOf(r)
+// over takes in what came of a hook.
+func (h *hookRuns) over(r *hooks.Run, err error) {
+	f := h.of(r)
 	if err == nil {
-		if f.failures > 0 {
-			a.aboutHook(r).WithField("outage", a.now.Sub(f.since).Round(time.Second)).Info("hook works again")
+		if f.any() {
+			h.about(r).WithField("outage", h.now.Sub(f.since).Round(time.Second)).Info("hook works again")
 		}
-		delete(a.hookFailures, r.ID())
-		a.hooks.Succeeded(r)
-		a.stale = true
+		delete(h.failures, r.ID())
+		h.queue.Succeeded(r)
+		h.records.stale = true
 		return
 	}
-	if a.ctx.Err() != nil {
+	if h.ctx.Err() != nil {
 		return // it was ended because the agent stops, and is due for the next one
 	}
 	fault := faultOf(err, Transient)
-	f.add(fault, a.now)
+	f.add(fault, h.now)
 	wait := askWait(fault, f.alike, 0)
 	if fault.Expected {
 		wait = min(wait, tooEarly)
 	}
-	a.logHook(r, f, fault, a.now.Add(wait))
-	if a.hooks.Failed(r, a.now.Add(wait)) {
-		a.hookFailures[r.ID()] = f
+	h.logFailure(r, f, fault, h.now.Add(wait))
+	if h.queue.Failed(r, h.now.Add(wait)) {
+		h.failures[r.ID()] = f
 	} else {
-		delete(a.hookFailures, r.ID())
+		delete(h.failures, r.ID())
 	}
 }
 
-// logHook writes a line when a hook begins to fail, and one an hour. One that is only
+// logFailure writes a line when a hook begins to fail, and one an hour. One that is only
 // too early gets a single quiet line.
-func (a *Agent) logHook(r *hooks.Run, f *hookFailures, fault *Fault, retry time.Time) {
-	log := a.aboutHook(r).WithFields(logrus.Fields{"error": fault.Err, "failures": f.failures, "retry_at": stamp(retry)})
+func (h *hookRuns) logFailure(r *hooks.Run, f *hookFailures, fault *Fault, retry time.Time) {
+	log := h.about(r).WithFields(logrus.Fields{"error": fault.Err, "failures": f.count, "retry_at": stamp(retry)})
 	switch {
 	case fault.Expected && !f.early:
 		log.Info("hook is too early; it is tried again, quietly")
-	case !fault.Expected && (f.said.IsZero() || a.now.Sub(f.said) >= betweenLogLines):
-		f.said = a.now
+	case !fault.Expected && (f.said.IsZero() || h.now.Sub(f.said) >= betweenLogLines):
+		f.said = h.now
 		log.Error("hook failed")
 	}
 	f.early = fault.Expected
 }
 
-func (a *Agent) aboutHook(r *hooks.Run) logrus.FieldLogger {
-	return a.log.WithFields(logrus.Fields{"hook": r.Event, "command": r.Key})
+func (h *hookRuns) about(r *hooks.Run) logrus.FieldLogger {
+	return h.log.WithFields(logrus.Fields{"hook": r.Event, "command": r.Key})
 }
 
 // rehook takes up the hooks of the configuration. Those that failed are tried at once.
-func (a *Agent) rehook() {
-	for _, e := range a.entries {
-		a.queueHooks(e)
+func (h *hookRuns) rehook() {
+	for _, e := range h.entries {
+		e.queueHooks()
 	}
-	a.hooks.Refresh(a.now)
+	h.queue.Refresh(h.now)
 }
 
-// hooksAreFinal reports whether no hook is left for which waiting would help.
-func (a *Agent) hooksAreFinal() bool {
-	for r := range a.hooks.Runs {
-		if f := a.failuresOf(r); r.Running() || f.failures == 0 || f.kind != Configuration {
+// final reports whether no hook is left for which waiting would help.
+func (h *hookRuns) final() bool {
+	for r := range h.queue.Runs {
+		if f := h.of(r); r.Running() || !f.any() || f.kind != Configuration {
 			return false
 		}
 	}
@@ -315,11 +297,11 @@ func (a *Agent) hooksAreFinal() bool {
 }
 
 // failingHooks are the hooks that fail for the entry.
-func (a *Agent) failingHooks(e *entry) (all []HookStatus) {
+func (e *entry) failingHooks() (all []HookStatus) {
 	seen := map[hooks.ID]bool{}
 	for _, s := range e.subjects() {
-		for _, r := range a.hooks.Of(s) {
-			if f := a.failuresOf(r).failing(r.Due()); f != nil && !seen[r.ID()] {
+		for _, r := range e.hooks.queue.Of(s) {
+			if f := e.hooks.of(r).status(r.Due()); f != nil && !seen[r.ID()] {
 				seen[r.ID()] = true
 				all = append(all, HookStatus{r.Event, r.Key, *f})
 			}

@@ -8,95 +8,93 @@ import (
 
 // An issuer is the failures of all tokens of one issuer, since it last gave one.
 type issuer struct {
-	name    string
-	trouble trouble
+	name     string
+	failures failures
 }
 
-// answered takes in what came of asking a source, for the queue that it stands in.
-func (a *Agent) answered(d *duty, o outcome) {
-	f := faultOf(o.err, Transient)
+// tellIssuer takes in what came of asking, for all that stand in the same queue.
+func (r *renewal) tellIssuer(err error) {
+	f := faultOf(err, Transient)
 	switch {
-	case o.err == nil:
-		if d.Queue.Answered(&d.Job, a.now) {
-			a.answersAgain(d)
+	case err == nil:
+		if r.Queue.Answered(&r.Job, r.now) {
+			r.answersAgain()
 		}
-		if i := a.issuers[d.Queue]; i != nil {
-			i.trouble = trouble{}
+		if r.issuer != nil {
+			r.issuer.failures = failures{}
 		}
 	case f.Kind != Transient:
-		d.Queue.Refused(&d.Job, a.now)
+		r.Queue.Refused(&r.Job, r.now)
 	default:
-		d.Queue.Unanswered(&d.Job, f.RetryAfter, a.now)
-		a.unanswered(d, f)
+		r.Queue.Unanswered(&r.Job, f.RetryAfter, r.now)
+		if r.issuer != nil {
+			r.unanswered(f)
+		}
 	}
 }
 
 // unanswered tells of an issuer that does not answer, or asked to be left alone.
-func (a *Agent) unanswered(d *duty, f *Fault) {
-	i, q := a.issuers[d.Queue], d.Queue
-	if i == nil {
-		return
+func (r *renewal) unanswered(f *Fault) {
+	r.issuer.failures.add(f, r.now)
+	if r.Queue.Silent() {
+		r.logSilence()
+		r.failAlong(f)
 	}
-	i.trouble.add(f, a.now)
-	if q.Silent() {
-		a.logSilence(d, i)
-		a.failAlong(d, f)
-	}
-	if q.Shut(a.now) { // nobody waits for its tokens any more
-		for _, j := range q.Waiting() {
-			j.Value.(*duty).entry.dismiss()
+	if r.Queue.Shut(r.now) { // nobody waits for its tokens any more
+		for _, j := range r.Queue.Waiting() {
+			j.Value.(*renewal).entry.dismiss()
 		}
-		q.Dismiss()
+		r.Queue.Dismiss()
 	}
 }
 
 // answersAgain asks again for what failed because the issuer did not answer.
-func (a *Agent) answersAgain(d *duty) {
-	i := a.issuers[d.Queue]
-	a.log.WithFields(logrus.Fields{
-		"issuer": i.name, "failures": i.trouble.failures, "outage": a.now.Sub(i.trouble.since).Round(time.Second), "waiting": len(d.Queue.Waiting()),
+func (r *renewal) answersAgain() {
+	was := r.issuer.failures
+	r.log.WithFields(logrus.Fields{
+		"issuer": r.issuer.name, "failures": was.count, "outage": r.now.Sub(was.since).Round(time.Second), "waiting": len(r.Queue.Waiting()),
 	}).Info("issuer answers again; its tokens are renewed, the most urgent first")
-	for _, e := range a.entries {
-		if ask := e.ask(); ask.Queue == d.Queue && ask.Scheduled() && ask.trouble.failures > 0 && ask.trouble.kind == Transient {
-			a.schedule(ask, a.now)
+	for _, e := range r.entries {
+		if o := e.renewal; o.Queue == r.Queue && o.Scheduled() && o.failures.any() && o.failures.kind == Transient {
+			o.schedule(r.now)
 		}
 	}
 }
 
 // failAlong has the tokens that wait for a silent issuer, and whose readers have
 // none, fail with it.
-func (a *Agent) failAlong(d *duty, f *Fault) {
-	for _, j := range d.Queue.Waiting() {
-		w := j.Value.(*duty)
-		if w.trouble.failures == 0 && !w.entry.expiry().After(a.now) {
-			w.trouble.add(f, a.now)
-			a.logFailure(w, "token not renewed", "token still not renewed")
-			a.noteFailing(w.entry)
+func (r *renewal) failAlong(f *Fault) {
+	for _, j := range r.Queue.Waiting() {
+		o := j.Value.(*renewal)
+		if !o.failures.any() && !o.entry.expiry().After(r.now) {
+			o.failures.add(f, r.now)
+			o.logFailure("token not renewed", "token still not renewed")
+			o.entry.noteFailing()
 		}
 	}
 }
 
 // logSilence writes one line when an issuer falls silent, and one an hour.
-func (a *Agent) logSilence(d *duty, i *issuer) {
-	if !d.Queue.JustFellSilent() && a.now.Sub(i.trouble.said) < betweenLogLines {
+func (r *renewal) logSilence() {
+	f := &r.issuer.failures
+	if !r.Queue.JustFellSilent() && r.now.Sub(f.said) < betweenLogLines {
 		return
 	}
-	i.trouble.said = a.now
-	a.log.WithFields(logrus.Fields{
-		"issuer": i.name, "error": i.trouble.err, "failures": i.trouble.failures, "waiting": len(d.Queue.Waiting()), "retry_at": stamp(d.Queue.Opens()),
+	f.said = r.now
+	r.log.WithFields(logrus.Fields{
+		"issuer": r.issuer.name, "error": f.err, "failures": f.count, "waiting": len(r.Queue.Waiting()), "retry_at": stamp(r.Queue.Opens()),
 	}).Error("issuer does not answer; its tokens wait, and one at a time asks again")
 }
 
-// waits says why a due ask waits for its issuer; nil when it does not.
-func (a *Agent) waits(d *duty) *Failing {
-	i := a.issuers[d.Queue]
-	if i == nil || !d.Waits() || !d.Queue.Shut(a.now) {
+// waits says why a renewal that is due waits for its issuer; nil when it does not.
+func (r *renewal) waits() *Failing {
+	if r.issuer == nil || !r.Waits() || !r.Queue.Shut(r.now) {
 		return nil
 	}
-	f := i.trouble.failing(d.NextAt())
+	f := r.issuer.failures.status(r.NextAt())
 	switch {
 	case f == nil:
-	case d.Queue.Silent():
+	case r.Queue.Silent():
 		f.Error = "its issuer does not answer: " + f.Error
 	default:
 		f.Error = "its issuer asked to be left alone: " + f.Error

@@ -17,74 +17,43 @@ type (
 	sinkKey   struct{ *entry }
 )
 
-func (a *Agent) sourceQueue(e *entry) *queue.Queue {
-	if e.Issuer != "" {
-		q := a.pool.Issuer(issuerKey(e.Issuer), remoteRoom)
-		if a.issuers[q] == nil {
-			a.issuers[q] = &issuer{name: e.Issuer}
+func (c *core) sourceQueue(e *entry) *queue.Queue {
+	switch {
+	case e.Issuer != "":
+		q := c.pool.Issuer(issuerKey(e.Issuer), remoteRoom)
+		if c.issuers[q] == nil {
+			c.issuers[q] = &issuer{name: e.Issuer}
 		}
 		return q
+	case reflect.ValueOf(e.Source).Comparable():
+		return c.pool.Queue(e.Source, max(remoteRoom, runtime.GOMAXPROCS(0)))
+	default:
+		return c.pool.Queue(sourceKey{e}, remoteRoom)
 	}
-	if reflect.ValueOf(e.Source).Comparable() {
-		return a.pool.Queue(e.Source, max(remoteRoom, runtime.GOMAXPROCS(0)))
-	}
-	return a.pool.Queue(sourceKey{e}, remoteRoom)
 }
 
-func (a *Agent) sinkQueue(t Target, e *entry) *queue.Queue {
+func (c *core) sinkQueue(t Target, e *entry) *queue.Queue {
 	if t.Queue != "" {
-		return a.pool.Queue(folderKey(t.Queue), remoteRoom)
+		return c.pool.Queue(folderKey(t.Queue), remoteRoom)
 	}
-	return a.pool.Queue(sinkKey{e}, remoteRoom)
-}
-
-// release has what is due wait for its turn.
-func (a *Agent) release() {
-	for j := a.pool.NextDue(); j != nil; j = a.pool.NextDue() {
-		d := j.Value.(*duty)
-		if wait := d.patience(a.mono); wait > 0 {
-			a.pool.Schedule(j, a.now.Add(wait))
-			continue
-		}
-		a.pool.Enqueue(j, d.urgency())
-	}
-}
-
-// urgency is how long the duty can wait, as things are now.
-func (d *duty) urgency() queue.Urgency {
-	u := queue.Urgency{Deadline: never, Wanted: d.asked}
-	if !d.orphan {
-		u.Deadline = d.entry.expiry()
-	}
-	u.Awaited = d.sink == nil && len(d.entry.waiters) > 0
-	return u
-}
-
-// dispatch starts what may start.
-func (a *Agent) dispatch() {
-	for j := a.pool.Start(); j != nil; j = a.pool.Start() {
-		a.begin(j.Value.(*duty))
-	}
+	return c.pool.Queue(sinkKey{e}, remoteRoom)
 }
 
 // dropQueues forgets the queues that nothing goes through any more.
-func (a *Agent) dropQueues() {
+func (c *core) dropQueues() {
 	used := map[*queue.Queue]bool{}
-	for _, e := range a.entries {
-		for _, d := range e.duties {
-			used[d.Queue] = true
+	for _, e := range c.entries {
+		for _, w := range e.works() {
+			used[w.Queue] = true
 		}
 	}
-	for _, d := range a.orphans {
-		used[d.Queue] = true
+	for _, p := range c.leftovers {
+		used[p.Queue] = true
 	}
-	a.pool.Keep(used)
-	for q := range a.issuers {
+	c.pool.Keep(used)
+	for q := range c.issuers {
 		if !used[q] {
-			delete(a.issuers, q)
+			delete(c.issuers, q)
 		}
 	}
 }
-
-// instant is what the Pool is told of the time.
-func (a *Agent) instant() queue.Instant { return queue.Instant{Wall: a.now, Mono: a.mono} }

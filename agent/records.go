@@ -56,7 +56,7 @@ const (
 // sinks as it was put is not asked for again before it is due. It is to be
 // called before Run or Once.
 func (a *Agent) Remember(r Records) {
-	a.records, a.checked = r, a.now
+	a.records.Records, a.records.checked = r, a.now
 	known := r.Recall()
 	recalled := map[string]Record{}
 	for _, k := range known {
@@ -65,123 +65,142 @@ func (a *Agent) Remember(r Records) {
 			continue
 		}
 		if t := r.Orphan(k); t.Sink != nil {
-			a.orphan(a.orphanOf(k, t))
+			a.recallLeftover(k, t)
 		}
 	}
 	for _, e := range a.entries {
 		e.recallHooks(recalled)
-		a.recall(e, recalled)
+		e.recall(recalled)
 	}
-	a.rehook()
+	a.hooks.rehook()
 	a.warnOfTheClock(known)
 }
 
 // fullRecord is the record with what its definition says, and its hooks have heard.
-func (d *duty) fullRecord() Record {
+func (p *placement) fullRecord() Record {
 	var r Record
-	if d.recalled || !d.inPlace.IsZero() || d.orphan {
-		r = d.record
+	if p.recalled || !p.inPlace.IsZero() || p.leftover {
+		r = p.record
 	}
-	r.Hooks, r.Failures = d.hooked.Level(), d.entry.hooked.Level()
-	r.Token, r.Path, r.Delete = d.entry.Name, d.Path, d.entry.DeleteRemoved
+	r.Hooks, r.Failures = p.hooked.Level(), p.entry.hooked.Level()
+	r.Token, r.Path, r.Delete = p.entry.Name, p.Path, p.entry.DeleteRemoved
 	return r
 }
 
-// keepRecords writes the records if they are stale, in a goroutine of its own,
+// A journal keeps the records of an agent as they are.
+type journal struct {
+	*core
+	Records
+	stale   bool      // they are not as kept
+	keeping bool      // they are being written
+	kept    time.Time // when that was last begun
+	checked time.Time // when it was last looked whether they are there
+	unkept  bool      // they, or hooks that are pending, could not be written
+}
+
+// keep writes the records if they are stale, in a goroutine of its own,
 // as the disk may be slow. Otherwise it has a look at them now and then.
-func (a *Agent) keepRecords() {
+func (j *journal) keep() {
 	switch {
-	case a.records == nil:
-	case a.keeping:
-		a.noteSilence()
-	case a.stale && a.now.Sub(a.kept) >= betweenKeeps:
-		all := a.snapshot()
-		a.stale, a.keeping, a.kept = false, true, a.now
-		a.aside(func() func() {
-			err := a.records.Keep(all)
-			return func() { a.recordsKept(err) }
+	case j.Records == nil:
+	case j.keeping:
+		j.noteSilence()
+	case j.stale && j.now.Sub(j.kept) >= betweenKeeps:
+		all := j.snapshot()
+		j.stale, j.keeping, j.kept = false, true, j.now
+		j.aside(func() func() {
+			err := j.Records.Keep(all)
+			return func() { j.written(err) }
 		})
-	case a.now.Sub(a.checked) >= betweenChecks:
-		a.keeping, a.checked = true, a.now
-		a.aside(func() func() {
-			there := a.records.Check()
-			return func() { a.recordsChecked(there) }
+	case j.now.Sub(j.checked) >= betweenChecks:
+		j.keeping, j.checked = true, j.now
+		j.aside(func() func() {
+			there := j.Records.Check()
+			return func() { j.lookedAt(there) }
 		})
 	}
 }
 
-func (a *Agent) recordsDue() bool { return a.records != nil && a.stale && !a.keeping }
+// due is when the records are to be written next; not any when they are as kept.
+func (j *journal) due() (at time.Time, any bool) {
+	return j.kept.Add(betweenKeeps), j.Records != nil && j.stale && !j.keeping
+}
+
+// clockWentBack has them written and checked no later than before.
+func (j *journal) clockWentBack() {
+	j.kept, j.checked = earlier(j.kept, j.now), earlier(j.checked, j.now)
+}
 
 // noteSilence says that the records take long to be written.
-func (a *Agent) noteSilence() {
-	if a.now.Sub(later(a.kept, a.checked)) >= betweenKeeps {
-		a.notKept(errors.New("what keeps them does not answer"))
+func (j *journal) noteSilence() {
+	if j.now.Sub(later(j.kept, j.checked)) >= betweenKeeps {
+		j.notKept(errors.New("what keeps them does not answer"))
 	}
 }
 
 // notKept says once that the records, or hooks that are pending, are not kept.
 // They are tried again until they are.
-func (a *Agent) notKept(err error) {
-	a.stale = true
-	if a.unkept {
+func (j *journal) notKept(err error) {
+	j.stale = true
+	if j.unkept {
 		return
 	}
-	a.unkept = true
-	a.log.WithError(err).Warn("records and pending hooks cannot be kept; tokens are renewed as before, but after a restart sources may be asked again and hooks may be missing; tried again every 10 s")
+	j.unkept = true
+	j.log.WithError(err).Warn("records and pending hooks cannot be kept; tokens are renewed as before, but after a restart sources may be asked again and hooks may be missing; tried again every 10 s")
 }
 
-// recordsKept takes in what came of keepRecords.
-func (a *Agent) recordsKept(err error) {
-	a.keeping = false
-	a.sayWarnings()
+// written takes in what came of it.
+func (j *journal) written(err error) {
+	j.keeping = false
+	j.sayWarnings()
 	if err != nil {
-		a.notKept(err)
+		j.notKept(err)
 		return
 	}
-	if a.unkept {
-		a.log.Info("records and pending hooks are kept again")
+	if j.unkept {
+		j.log.Info("records and pending hooks are kept again")
 	}
-	a.unkept = false
+	j.unkept = false
 }
 
-// recordsChecked takes in whether the records are still there.
-func (a *Agent) recordsChecked(there bool) {
-	a.keeping = false
-	a.sayWarnings()
+// lookedAt takes in whether the records are still there.
+func (j *journal) lookedAt(there bool) {
+	j.keeping = false
+	j.sayWarnings()
 	if !there {
-		a.stale, a.kept = true, time.Time{}
+		j.stale, j.kept = true, time.Time{}
 	}
 }
 
-func (a *Agent) sayWarnings() {
-	for _, w := range a.records.Warnings() {
-		a.log.Warn(w)
+func (j *journal) sayWarnings() {
+	for _, w := range j.Records.Warnings() {
+		j.log.Warn(w)
 	}
 }
 
 // keepLast writes the records when the agent stops, if that takes no longer than
 // until the end of the limit.
-func (a *Agent) keepLast(limit <-chan time.Time) {
-	if a.records == nil || !a.stale && !a.keeping {
+func (j *journal) keepLast(limit <-chan time.Time) {
+	if j.Records == nil || !j.stale && !j.keeping {
 		return
 	}
 	kept := make(chan error, 1)
-	all := a.snapshot()
-	go func() { kept <- a.records.Keep(all) }()
+	all := j.snapshot()
+	go func() { kept <- j.Records.Keep(all) }()
 	select {
 	case err := <-kept:
-		a.recordsKept(err)
+		j.written(err)
 	case <-limit:
-		a.log.Warn("stopped without the records, which take too long to write")
+		j.log.Warn("stopped without the records, which take too long to write")
 	}
 }
 
-func (a *Agent) snapshot() []Record {
-	all := a.orphaned()
-	for _, e := range a.entries {
-		for _, d := range e.sinks() {
-			if d.Path != "" {
-				all = append(all, d.fullRecord())
+func (s *set) snapshot() []Record {
+	all := s.leftoverRecords()
+	for _, e := range s.entries {
+		for _, p := range e.sinks {
+			if p.Path != "" {
+				all = append(all, p.fullRecord())
 			}
 		}
 	}
@@ -189,12 +208,12 @@ func (a *Agent) snapshot() []Record {
 }
 
 // warnOfTheClock says that it is before a time that it has already been.
-func (a *Agent) warnOfTheClock(known []Record) {
+func (c *core) warnOfTheClock(known []Record) {
 	var newest time.Time
 	for _, k := range known {
 		newest = later(newest, k.Issued)
 	}
-	if a.now.Before(newest.Add(-clockBackAllowed)) {
-		a.log.WithField("newest", stamp(newest)).Warn("the clock is behind the newest token; is it right?")
+	if c.now.Before(newest.Add(-clockBackAllowed)) {
+		c.log.WithField("newest", stamp(newest)).Warn("the clock is behind the newest token; is it right?")
 	}
 }

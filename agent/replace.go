@@ -1,9 +1,6 @@
 package agent
 
-import (
-	"context"
-	"time"
-)
+import "context"
 
 // Replaced counts what a reload did.
 type Replaced struct {
@@ -25,7 +22,7 @@ func (a *Agent) Replace(ctx context.Context, renewers []Renewer) (r Replaced, er
 
 func (a *Agent) replace(renewers []Renewer) (r Replaced) {
 	before := a.entries
-	a.entries, a.paths = make(map[string]*entry, len(renewers)), map[string]*duty{}
+	a.entries, a.paths = make(map[string]*entry, len(renewers)), map[string]*placement{}
 	var fresh []*entry
 	for _, n := range renewers {
 		old := before[n.Name]
@@ -35,7 +32,8 @@ func (a *Agent) replace(renewers []Renewer) (r Replaced) {
 		case old != nil && old.Digest == n.Digest:
 			r.Unchanged++
 			delete(before, n.Name)
-			a.takeOver(old, n)
+			a.add(old)
+			old.takeOver(n)
 			continue
 		case old != nil:
 			r.Changed++
@@ -43,106 +41,102 @@ func (a *Agent) replace(renewers []Renewer) (r Replaced) {
 			r.Added++
 		}
 		e := a.newEntry(n, old)
-		a.entries[n.Name] = e
+		a.add(e)
 		fresh = append(fresh, e)
 	}
 	r.Removed = len(before) - r.Changed
 	a.letGo(before)
-	a.rehook()
+	a.hooks.rehook()
 	a.index()
 	a.pool.RetryNow()
 	for _, e := range fresh {
-		a.schedule(e.ask(), a.now)
+		e.renewal.schedule(a.now)
 	}
 	return r
 }
 
+// add has the entry found by its name and its paths.
+func (s *set) add(e *entry) {
+	s.entries[e.Name] = e
+	for _, p := range e.sinks {
+		if p.Path != "" {
+			s.paths[p.Path] = p
+		}
+	}
+}
+
 // takeOver takes over what may change without a new token.
-func (a *Agent) takeOver(e *entry, n Renewer) {
+func (e *entry) takeOver(n Renewer) {
 	before := e.Schedule.Next(e.token)
 	e.Schedule, e.Required, e.Accept = n.Schedule, n.Required, n.Accept
 	e.Hooks, e.Decode = n.Hooks, n.Decode
 	e.RemoveExpired, e.DeleteRemoved = n.RemoveExpired, n.DeleteRemoved
-	a.entries[e.Name] = e
 	e.fitHooks()
-	for _, d := range e.sinks() {
-		if d.Path != "" {
-			a.paths[d.Path] = d
-		}
-	}
-	ask, after := e.ask(), e.Schedule.Next(e.token)
+	r, after := e.renewal, e.Schedule.Next(e.token)
 	switch {
-	case ask.Running():
-	case ask.trouble.failures > 0:
-		a.scheduleAt(ask, a.now)
+	case r.Running():
+	case r.failures.any():
+		r.scheduleAt(r.now)
 	case !e.token.IsZero() && !after.Equal(before):
-		a.schedule(ask, after)
+		r.schedule(after)
 	}
 }
 
 // newEntry makes an entry that is due at once. Of an old one with the same name
 // it takes over what lies in the sinks that both have.
-func (a *Agent) newEntry(n Renewer, old *entry) *entry {
-	e := &entry{Renewer: n}
-	ask := newDuty(e, Target{})
-	ask.asked, ask.Queue = true, a.sourceQueue(e)
-	e.duties = []*duty{ask}
+func (c *core) newEntry(n Renewer, old *entry) *entry {
+	e := &entry{core: c, Renewer: n}
+	e.renewal = newRenewal(c, e)
 	for _, t := range n.Sinks {
-		d := newDuty(e, t)
-		d.Queue = a.sinkQueue(t, e)
-		if d.Path != "" {
-			a.paths[d.Path] = d
-		}
-		e.duties = append(e.duties, d)
-		if was := old.sinkAt(d.Path); was != nil {
-			d.hooked, was.hooked = was.hooked, nil
-			a.succeed(d, was)
+		p := newPlacement(c, e, t)
+		e.sinks = append(e.sinks, p)
+		if was := old.sinkAt(p.Path); was != nil {
+			p.hooked, was.hooked = was.hooked, nil
+			p.succeed(was)
 		}
 	}
 	if old != nil {
 		e.waiters, old.waiters = old.waiters, nil
 		e.hooked, old.hooked = old.hooked, nil
-		e.ask().trouble = old.ask().trouble // so that its end is noticed
-		ask.Inherit(&old.ask().Job)
-		e.ask().trouble.alike, e.ask().trouble.said = 0, time.Time{}
+		e.renewal.inherit(old.renewal)
 	}
 	e.fitHooks()
 	return e
 }
 
 // succeed takes over what lies in a sink from the entry that put it there, and
-// sees to it while there is no new token.
-func (a *Agent) succeed(d, was *duty) {
-	d.inPlace, d.record, d.lost = was.inPlace, was.record, was.lost
-	d.unsure, d.first = was.unsure, was.first
-	if d.recalled = d.store != nil && d.record.Mark != nil; d.recalled {
-		a.schedule(d, a.now)
+// looks after it while there is no new token.
+func (p *placement) succeed(was *placement) {
+	p.inPlace, p.record, p.lost = was.inPlace, was.record, was.lost
+	p.unsure = was.unsure
+	if p.recalled = p.store != nil && p.record.Mark != nil; p.recalled {
+		p.schedule(p.now)
 	}
 }
 
-// bequeath leaves what is known of a gone entry's sink to what has come in its place.
-func (a *Agent) bequeath(d *duty, o outcome) {
-	heir := a.paths[d.Path]
+// bequeath leaves what is known of the sink of an entry that is gone to what has come
+// in its place.
+func (p *placement) bequeath(r result) {
+	next := p.paths[p.Path]
 	switch {
-	case d.doing != putting || heir == nil || heir.entry.Name != d.entry.Name:
-	case o.err != nil:
-		heir.unsure, heir.first = true, d.first || o.first
+	case p.doing != putting || next == nil || next.entry.Name != p.entry.Name:
+	case r.err != nil:
+		next.unsure = unsure{changed: true, first: p.unsure.first || r.first}
 	default:
-		d.hold(o)
-		a.succeed(heir, d)
-		a.afterWrite(heir, o)
-		a.stale = true
+		p.hold(r)
+		next.succeed(p)
+		next.afterWrite(r)
 	}
 }
 
-// sinkAt is the entry's duty for the file at the path; nil when it has none.
-func (e *entry) sinkAt(path string) *duty {
+// sinkAt is what the entry keeps at the path; nil when it has nothing there.
+func (e *entry) sinkAt(path string) *placement {
 	if e == nil || path == "" {
 		return nil
 	}
-	for _, d := range e.sinks() {
-		if d.Path == path {
-			return d
+	for _, p := range e.sinks {
+		if p.Path == path {
+			return p
 		}
 	}
 	return nil
@@ -150,24 +144,25 @@ func (e *entry) sinkAt(path string) *duty {
 
 // letGo ends the entries that are not kept. What runs for them is not heard any
 // more, but for the hooks that it makes due. Who waits for one waits for what has
-// come in its place. The files that no definition has now are orphans.
-func (a *Agent) letGo(gone map[string]*entry) {
+// come in its place. The files that no definition has now are leftovers.
+func (c *core) letGo(gone map[string]*entry) {
 	for _, e := range gone {
 		e.gone = true
 		e.dismiss()
 		e.dropHooks()
-		for _, d := range e.duties {
-			a.pool.Drop(&d.Job)
-			if d.sink != nil && a.paths[d.Path] == nil && (d.Running() || d.recalled || !d.inPlace.IsZero()) {
-				a.orphan(d)
+		c.pool.Drop(&e.renewal.Job)
+		for _, p := range e.sinks {
+			c.pool.Drop(&p.Job)
+			if c.paths[p.Path] == nil && (p.Running() || p.recalled || !p.inPlace.IsZero()) {
+				p.leave()
 			}
 		}
 	}
-	for path, d := range a.orphans {
-		if a.paths[path] != nil {
-			a.forget(d)
+	for path, p := range c.leftovers {
+		if c.paths[path] != nil {
+			p.forget()
 		}
 	}
-	a.stale = true
-	a.dropQueues()
+	c.records.stale = true
+	c.dropQueues()
 }

@@ -52,14 +52,14 @@ type Failing struct {
 	Retry    time.Time `json:"retry_at,omitzero"`
 }
 
-func (e *entry) status(now time.Time, waits *Failing) Status {
-	s := Status{Name: e.Name, State: Valid, Required: e.Required, Renew: e.ask().NextAt(), Sinks: []SinkStatus{}}
-	s.Failing = e.ask().failing()
+func (e *entry) status() Status {
+	s := Status{Name: e.Name, State: Valid, Required: e.Required, Renew: e.renewal.NextAt(), Sinks: []SinkStatus{}, Hooks: e.failingHooks()}
+	s.Failing = e.renewal.failing()
 	if s.Failing == nil {
-		s.Failing = waits
+		s.Failing = e.renewal.waits()
 	}
-	for _, d := range e.sinks() {
-		one := SinkStatus{Path: d.Path, State: d.state(now), Expires: d.inPlace.Expires, Failing: d.failing()}
+	for _, p := range e.sinks {
+		one := SinkStatus{Path: p.Path, State: p.state(), Expires: p.inPlace.Expires, Failing: p.failing()}
 		s.Sinks = append(s.Sinks, one)
 		s.State = worse(s.State, one.State)
 		if s.Failing == nil {
@@ -72,29 +72,15 @@ func (e *entry) status(now time.Time, waits *Failing) Status {
 	return s
 }
 
-func (d *duty) state(now time.Time) State {
+func (p *placement) state() State {
 	switch {
-	case d.inPlace.IsZero() || d.lost:
+	case p.inPlace.IsZero() || p.lost:
 		return Missing
-	case d.inPlace.Expired(now):
+	case p.inPlace.Expired(p.now):
 		return Expired
 	default:
 		return Valid
 	}
-}
-
-func (d *duty) failing() *Failing {
-	if d.Stuck() {
-		return d.trouble.failing(time.Time{}) // nobody knows when it is tried again
-	}
-	return d.trouble.failing(d.NextAt())
-}
-
-func (t trouble) failing(retry time.Time) *Failing {
-	if t.failures == 0 {
-		return nil
-	}
-	return &Failing{Kind: t.kind.String(), Error: t.err.Error(), Since: t.since, Failures: t.failures, Retry: retry}
 }
 
 func worse(s, t State) State {

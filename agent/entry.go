@@ -1,0 +1,130 @@
+package agent
+
+import (
+	"time"
+
+	"github.com/tokenagent/tokenagent/agent/hooks"
+)
+
+// An entry is a Renewer that is being kept going.
+type entry struct {
+	Renewer
+	*core
+	renewal *renewal
+	sinks   []*placement
+	token   Token // the newest one, on its way to the sinks or in them
+	unheard int   // sinks that have yet to say whether they can be adopted
+	gone    bool  // no longer in the configuration: what still runs for it ends unheard
+	waiters []chan struct{}
+	hooked  *hooks.Subject // what hooks hear of its failures; nil: it has no hooks
+	idle    bool           // see Agent.Only
+	final   bool           // see Agent.Once
+	said    said
+}
+
+// said is what was logged of an entry, and is not logged twice.
+type said struct {
+	short   bool   // its tokens live no longer than min_remaining
+	shorter bool   // its tokens live shorter than was asked for
+	note    string // the last Note
+	beside  string // the last Beside
+}
+
+// works are the renewal of the entry and its placements.
+func (e *entry) works() []*work {
+	var all []*work
+	if e.renewal != nil {
+		all = append(all, &e.renewal.work)
+	}
+	for _, p := range e.sinks {
+		all = append(all, &p.work)
+	}
+	return all
+}
+
+// never stands for the expiry of a token that has none as far as we know.
+var never = time.Unix(1<<40, 0)
+
+// expiry is when the first of the entry's readers has no valid token any more;
+// the zero time when one has none now.
+func (e *entry) expiry() time.Time {
+	first := never
+	for _, p := range e.sinks {
+		switch {
+		case p.inPlace.IsZero() || p.lost:
+			return time.Time{}
+		case !p.inPlace.Expires.IsZero() && p.inPlace.Expires.Before(first):
+			first = p.inPlace.Expires
+		}
+	}
+	return first
+}
+
+// fromTheFuture reports whether verifiers would find the entry's token issued in the
+// future.
+func (e *entry) fromTheFuture(now time.Time) bool {
+	return now.Before(e.token.Issued.Add(-clockBackAllowed))
+}
+
+// failing reports whether anything fails for the entry.
+func (e *entry) failing() bool {
+	for _, w := range e.works() {
+		if w.failures.any() {
+			return true
+		}
+	}
+	return false
+}
+
+// inOrder reports whether nothing is under way that may still fail.
+func (e *entry) inOrder() bool {
+	if e.unheard > 0 || e.renewal.Running() || !e.renewal.Due.After(e.now) {
+		return false
+	}
+	for _, p := range e.sinks {
+		if p.pending {
+			return false
+		}
+	}
+	return true
+}
+
+// failingPath is the file that a failure is about: of several the first that
+// cannot be written.
+func (e *entry) failingPath() string {
+	for _, p := range e.sinks {
+		if p.failures.any() {
+			return p.Path
+		}
+	}
+	return e.sinks[0].Path
+}
+
+// settle tells whoever waits for the entry when nothing more can be said of it
+// for now, and notes for Once when waiting longer would not help.
+func (e *entry) settle() {
+	r := e.renewal
+	failed := r.failures.any()
+	if (r.Running() || r.wanted) && !r.Stuck() || !failed && (e.unheard > 0 || !r.Due.After(e.now)) {
+		return
+	}
+	settled, final := true, !failed || r.failures.kind == Configuration
+	if !failed {
+		for _, p := range e.sinks {
+			settled = settled && (!p.pending || p.tried || p.Stuck())
+			final = final && (!p.pending || p.failures.count >= quickTries)
+		}
+	}
+	e.final = final || e.idle
+	if settled {
+		e.dismiss()
+	}
+}
+
+// dismiss has nobody wait for the entry any more.
+func (e *entry) dismiss() {
+	for _, w := range e.waiters {
+		close(w)
+	}
+	e.waiters = nil
+}

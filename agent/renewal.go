@@ -1,0 +1,165 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/tokenagent/tokenagent/agent/queue"
+)
+
+const askLimit = 2 * time.Minute // a Source has its own, shorter limits; this one is for those that forgot
+
+// A renewal asks the source of a token for the next one, again and again.
+type renewal struct {
+	work
+	wanted bool    // a person, a new definition or a new key wants it now, and takes whatever comes
+	forced bool    // the attempt that runs, or the failed one before it, was wanted
+	issuer *issuer // nil: the source asks no server
+}
+
+func newRenewal(c *core, e *entry) *renewal {
+	r := &renewal{work: work{core: c, entry: e}, wanted: true}
+	r.Value, r.Limit = r, askLimit+hangGrace
+	r.Queue = c.sourceQueue(e)
+	r.issuer = c.issuers[r.Queue]
+	return r
+}
+
+// schedule sets when the source is asked next. An attempt that nobody wants keeps its
+// distance from the one before.
+func (r *renewal) schedule(due time.Time) {
+	if !r.Began.IsZero() {
+		due = later(due, r.Began.Add(betweenAttempts))
+	}
+	r.scheduleAt(due)
+}
+
+// scheduleAt sets when the source is asked next, whenever it was asked last.
+func (r *renewal) scheduleAt(due time.Time) {
+	if r.wanted {
+		due = r.now
+	}
+	r.pool.Schedule(&r.Job, due)
+	if r.entry.idle {
+		r.pool.Drop(&r.Job)
+	}
+}
+
+func (r *renewal) urgency() queue.Urgency {
+	return queue.Urgency{Deadline: r.entry.expiry(), Awaited: len(r.entry.waiters) > 0, Wanted: r.wanted}
+}
+
+// begin asks the source. What the goroutine needs is copied, because a reload may change
+// the entry meanwhile.
+func (r *renewal) begin() {
+	r.forced = r.wanted || r.forced && r.failures.any() || r.entry.fromTheFuture(r.now)
+	r.wanted = false
+	source, request, accept, parent := r.entry.Source, r.entry.Request, r.entry.Accept, WithClock(r.ctx, r.wall)
+	r.aside(func() func() {
+		ctx, cancel := context.WithTimeout(parent, askLimit)
+		defer cancel()
+		var t Token
+		var err error
+		if thrown := shielded(func() {
+			if t, err = source.Issue(ctx, request); err == nil && accept != nil {
+				err = accept(t)
+			}
+		}); thrown != nil {
+			t, err = Token{}, thrown
+		}
+		return func() { r.answered(t, err) }
+	})
+}
+
+// answered takes in what the source said: first for its issuer, then for the token,
+// then for its hooks, then for those that wait for it.
+func (r *renewal) answered(t Token, err error) {
+	r.pool.Done(&r.Job)
+	if r.stops() {
+		return
+	}
+	t.Issued, t.Expires = t.Issued.Round(0), t.Expires.Round(0) // by the wall clock alone
+	if err == nil {
+		err = admit(t, r.now)
+	}
+	r.tellIssuer(err)
+	if r.entry.gone {
+		return
+	}
+	if err != nil {
+		r.failed(faultOf(err, Transient))
+	} else {
+		r.issued(t)
+	}
+	r.entry.noteFailing()
+	if r.touched {
+		r.touched = false
+		r.follow()
+	}
+	r.entry.settle()
+}
+
+// failed takes in that there is no new token.
+func (r *renewal) failed(f *Fault) {
+	due := r.now.Add(askWait(f, r.failures.nth(f), r.entry.expiry().Sub(r.now)))
+	r.failures.add(f, r.now)
+	r.schedule(due)
+	r.logFailure("token not renewed", "token still not renewed")
+}
+
+// issued takes in a new token, and hands it to the sinks if it is better than what they have.
+func (r *renewal) issued(t Token) {
+	e := r.entry
+	switch {
+	case e.copies() && t.Secret.Equal(e.token.Secret): // it has not changed
+		r.schedule(e.atMost(e.Schedule.Next(t), r.now))
+		r.recovered(logrus.Fields{"renew_at": stamp(r.Due)})
+	case !r.forced && e.expiry().After(r.now) && sooner(t, e.token, r.now):
+		r.schedule(e.atMost(r.now.Add(e.token.Expires.Sub(r.now)/2), r.now))
+		r.recovered(logrus.Fields{"renew_at": stamp(r.Due)})
+	default:
+		e.token, e.unheard = t, 0
+		r.schedule(e.atMost(e.Schedule.Next(t), r.now))
+		r.recovered(logrus.Fields{"renew_at": stamp(r.Due)})
+		r.sayShortLife()
+		r.sayNote()
+		for _, p := range e.sinks {
+			p.accept()
+		}
+	}
+}
+
+// bringForward makes the renewal due now, since readers have lost the token. One that
+// waits, after a failure or for its issuer, waits no longer than they can.
+func (r *renewal) bringForward() {
+	switch {
+	case r.Running():
+	case !r.failures.any():
+		r.schedule(r.now)
+	case r.failures.kind == Transient:
+		r.schedule(earlier(r.Due, r.now.Add(queue.LongestWait(r.entry.expiry().Sub(r.now)))))
+	}
+}
+
+// want makes the renewal due because a person wants it. The channel is closed when that
+// has come to an end, good or bad.
+func (r *renewal) want() chan struct{} {
+	w := make(chan struct{})
+	r.entry.waiters = append(r.entry.waiters, w)
+	r.wanted = true
+	r.schedule(r.now)
+	if r.Stuck() {
+		r.entry.dismiss()
+	}
+	return w
+}
+
+// inherit goes on where the renewal of an older definition stood, so that the end of its
+// failures is noticed.
+func (r *renewal) inherit(old *renewal) {
+	r.Inherit(&old.Job)
+	r.failures = old.failures
+	r.failures.alike, r.failures.said = 0, time.Time{}
+}
