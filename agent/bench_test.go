@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"github.com/tokenagent/tokenagent/agent/hooks"
 )
 
 // instant is a source and a sink that take no time, so that what is measured
@@ -53,5 +55,21 @@ func BenchmarkScheduler(b *testing.B) {
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/token")
 		})
+	}
+}
+
+// BenchmarkHooks measures one renewal of so many tokens at once, without hooks and
+// with two: what each token costs must not grow with their number.
+func BenchmarkHooks(b *testing.B) {
+	for _, events := range [][]hooks.Event{nil, {hooks.OnFirst, hooks.OnChange}} {
+		for _, n := range []int{4_000, 8_000, 16_000} {
+			renewers := hooked(instants(n), &fakeCommand{}, events...)
+			b.Run(fmt.Sprintf("%d/%d", len(events), n), func(b *testing.B) {
+				for b.Loop() {
+					New(silent(), renewers).Once(b.Context())
+				}
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/token")
+			})
+		}
 	}
 }
