@@ -36,9 +36,9 @@ type Records interface {
 	Check() bool
 	// Warnings are what was found since the last call.
 	Warnings() []string
-	// Orphan is the sink of what no definition has any more; the zero Target when
+	// Leftover is the sink of what no definition has any more; the zero Target when
 	// nothing can be said of it.
-	Orphan(Record) Target
+	Leftover(Record) Target
 	// Begin has these on the disk beside what is kept, until Keep has kept as much: the
 	// Hooks of a file that is about to be written, or the Failures of a token that hooks
 	// are about to be told of. Its error says that they would not survive a power cut;
@@ -64,7 +64,7 @@ func (a *Agent) Remember(r Records) {
 		if a.paths[k.Path] != nil {
 			continue
 		}
-		if t := r.Orphan(k); t.Sink != nil {
+		if t := r.Leftover(k); t.Sink != nil {
 			a.recallLeftover(k, t)
 		}
 	}

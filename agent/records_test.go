@@ -89,7 +89,7 @@ type fakeRecords struct {
 
 	hangs chan struct{} // until it is closed nothing is kept
 
-	stubborn bool // orphans cannot be removed
+	stubborn bool // leftovers cannot be removed
 }
 
 func (r *fakeRecords) Recall() []Record {
@@ -159,7 +159,7 @@ func (r *fakeRecords) wait(ctx context.Context) error {
 		return ctx.Err()
 	}
 }
-func (r *fakeRecords) Orphan(k Record) Target {
+func (r *fakeRecords) Leftover(k Record) Target {
 	return targets(&diskSink{disk: r.disk, path: k.Path, stubborn: r.stubborn})[0]
 }
 

@@ -14,9 +14,9 @@ import (
 	"github.com/tokenagent/tokenagent/sinks/safefile"
 )
 
-// Orphan is the sink of a file that was put by a definition which is no more,
-// to look at it and to remove it; the zero Target when the record's Mark is none of ours.
-func Orphan(r agent.Record) agent.Target {
+// Leftover is the sink of a file whose definition was removed, to look at it and to
+// remove it; the zero Target when the record's Mark is not one of ours.
+func Leftover(r agent.Record) agent.Target {
 	var mark safefile.Record
 	if json.Unmarshal(r.Mark, &mark) != nil || !filepath.IsAbs(r.Path) || safefile.CheckName(filepath.Base(r.Path)) != "" {
 		return agent.Target{}

@@ -16,41 +16,41 @@ import (
 	"github.com/tokenagent/tokenagent/sinks/safefile"
 )
 
-func TestAnOrphanIsKnownAndRemoved(t *testing.T) {
+func TestALeftoverIsKnownAndRemoved(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "token")
 	s := fine(t, pathLine(path))
 	put(t, s, token("abc", time.Hour), true)
-	orphan := Orphan(agent.Record{Path: path, Mark: s.mark()}).Sink.(*file)
-	if d, err := orphan.Adopt(t.Context(), s.mark()); d != "" || err != nil {
+	leftover := Leftover(agent.Record{Path: path, Mark: s.mark()}).Sink.(*file)
+	if d, err := leftover.Adopt(t.Context(), s.mark()); d != "" || err != nil {
 		t.Fatalf("Adopt says %q, %v", d, err)
 	}
-	must(t, orphan.Remove(t.Context()))
+	must(t, leftover.Remove(t.Context()))
 	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the file is still there: %v", err)
 	}
 }
 
-func TestAnOrphanOfAnotherUserIsKnownAndRemoved(t *testing.T) {
+func TestALeftoverOfAnotherUserIsKnownAndRemoved(t *testing.T) {
 	path := filepath.Join(home(t, 54321), "token")
 	s := fine(t, pathLine(path)+"owner = \"54321\"\ngroup = \"54321\"")
 	put(t, s, token("abc", time.Hour), true)
-	orphan := Orphan(agent.Record{Path: path, Mark: s.mark()}).Sink.(*file)
-	if d, err := orphan.Adopt(t.Context(), s.mark()); d != "" || err != nil {
+	leftover := Leftover(agent.Record{Path: path, Mark: s.mark()}).Sink.(*file)
+	if d, err := leftover.Adopt(t.Context(), s.mark()); d != "" || err != nil {
 		t.Fatalf("Adopt says %q, %v", d, err)
 	}
-	must(t, orphan.Remove(t.Context()))
+	must(t, leftover.Remove(t.Context()))
 	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the file is still there: %v", err)
 	}
 }
 
-func TestForeignRecordsMakeNoOrphan(t *testing.T) {
+func TestForeignRecordsMakeNoLeftover(t *testing.T) {
 	for _, r := range []agent.Record{
 		{Path: "/x/token", Mark: json.RawMessage(`"text"`)},
 		{Path: "relative", Mark: json.RawMessage(`{}`)},
 		{Path: "/", Mark: json.RawMessage(`{}`)},
 	} {
-		if s := Orphan(r); s.Sink != nil {
+		if s := Leftover(r); s.Sink != nil {
 			t.Errorf("of %+v comes %+v", r, s)
 		}
 	}

@@ -37,9 +37,9 @@ const (
 
 // A State is an open state folder. Its methods may be called from any goroutine.
 type State struct {
-	// Orphans makes the sink of a file that no definition has any more; see
+	// LeftoverSink makes the sink of a file that no definition has any more; see
 	// [agent.Records]. It may be nil.
-	Orphans func(agent.Record) agent.Target
+	LeftoverSink func(agent.Record) agent.Target
 
 	dir      string
 	home     *Home // whose folder it is, by Claim; nil: not known
@@ -209,12 +209,12 @@ func (s *State) DigestKey() []byte { return s.key }
 // Recall returns the records that lay in the folder when it was opened.
 func (s *State) Recall() []agent.Record { return s.records }
 
-// Orphan is what Orphans makes of the record.
-func (s *State) Orphan(r agent.Record) agent.Target {
-	if s.Orphans == nil {
+// Leftover is what LeftoverSink makes of the record.
+func (s *State) Leftover(r agent.Record) agent.Target {
+	if s.LeftoverSink == nil {
 		return agent.Target{}
 	}
-	return s.Orphans(r)
+	return s.LeftoverSink(r)
 }
 
 // Keep has these records, all that has begun, the key and the owner on the disk
@@ -296,7 +296,7 @@ func takeLock(dir string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("state folder: %w; let the agent write there, or set another state_dir in the agent block", err)
 	}
-	for end := time.Now().Add(orphanPatience); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(lockPatience); ; time.Sleep(10 * time.Millisecond) {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
 			break
@@ -316,10 +316,10 @@ func takeLock(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// orphanPatience is how long the lock of an agent that was killed is waited for. A
+// lockPatience is how long the lock of an agent that was killed is waited for. A
 // program that it was about to start has the lock until it begins, which on a busy
 // machine takes a while.
-const orphanPatience = 10 * time.Second
+const lockPatience = 10 * time.Second
 
 // holder is the process that wrote its number into the lock; zero: not known.
 func holder(lock *os.File) int {

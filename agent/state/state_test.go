@@ -362,7 +362,7 @@ func TestTheLockOfAKilledAgentIsWaitedFor(t *testing.T) {
 		locked bool
 	}{
 		"a child of it begins its program": {gone.Process.Pid, time.Second, time.Second, false},
-		"a child of it never does":         {gone.Process.Pid, time.Hour, orphanPatience, true},
+		"a child of it never does":         {gone.Process.Pid, time.Hour, lockPatience, true},
 		"an agent runs":                    {os.Getpid(), time.Hour, 0, true},
 		"one has not written its number":   {0, time.Hour, 0, true},
 	} {

@@ -55,7 +55,7 @@ func openState(home state.Home) (*state.State, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.Orphans = sinks.Orphan
+	s.LeftoverSink = sinks.Leftover
 	return s, nil
 }
 
@@ -143,7 +143,7 @@ func (m *memory) recorded() (all []agent.Target) {
 		return nil
 	}
 	for _, r := range m.state.Recall() {
-		if t := m.state.Orphan(r); t.Sink != nil {
+		if t := m.state.Leftover(r); t.Sink != nil {
 			all = append(all, t)
 		}
 	}
@@ -225,7 +225,7 @@ func (r recalled) leftovers(ctx context.Context, renewers []agent.Renewer) (all 
 		if known[path] {
 			continue
 		}
-		if liesThere(ctx, sinks.Orphan(record), record) {
+		if liesThere(ctx, sinks.Leftover(record), record) {
 			all = append(all, agent.Leftover{Token: record.Token, Path: path})
 		}
 	}
