@@ -21,7 +21,6 @@ const (
 	lookRound       = 100 * time.Millisecond // at whose ends they are begun
 	betweenLogLines = time.Hour              // about one failure that lasts
 	leastUse        = 10 * time.Second
-	mostLife        = 10 * 366 * 24 * time.Hour
 )
 
 // askWait is how long to wait after the nth failure in a row (from 1) to get a

@@ -71,15 +71,8 @@ func parseJSON(content string) string {
 // token finds the one token in content. The error shows nothing of it.
 func (f format) token(content []byte) (string, error) {
 	text := f.parse(strings.TrimSpace(string(content)))
-	if text == "" || strings.ContainsFunc(text, unfit) {
+	if agent.CheckText(text) != nil {
 		return "", errors.New("it holds no token in the format of its sink")
 	}
 	return text, nil
-}
-
-// unfit reports whether r is none of the characters of a bearer token (RFC 6750).
-func unfit(r rune) bool {
-	letter := r|0x20 >= 'a' && r|0x20 <= 'z'
-	digit := r >= '0' && r <= '9'
-	return !letter && !digit && !strings.ContainsRune("-._~+/=", r)
 }

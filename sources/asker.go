@@ -197,7 +197,7 @@ func (a *asker) expiry(answer issuer.Answer, claims map[string]any) (time.Time, 
 	}
 	if len(known) > 0 {
 		expires := slices.MinFunc(known, time.Time.Compare)
-		if expires.Sub(answer.Sent) > mostLife {
+		if expires.Sub(answer.Sent) > agent.MaxLife {
 			return time.Time{}, fmt.Errorf("the token expires in the year %d, more than ten years ahead, which is taken for an error (milliseconds?); have the issuer mend it", expires.Year())
 		}
 		return expires, nil

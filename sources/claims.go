@@ -71,8 +71,8 @@ func unwritable(t profile.Token, signature int) []profile.Problem {
 	for _, part := range []int{len(header), len(payload), signature} {
 		size += base64.RawURLEncoding.EncodedLen(part)
 	}
-	if size > profile.MaxSize {
-		text := fmt.Sprintf("the token would have %d bytes; readers take at most %d", size, profile.MaxSize)
+	if size > agent.MaxText {
+		text := fmt.Sprintf("the token would have %d bytes; readers take at most %d", size, agent.MaxText)
 		return []profile.Problem{{Text: text}}
 	}
 	return nil

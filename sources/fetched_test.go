@@ -111,7 +111,7 @@ func TestTokenExchangeWithoutItsSubjectAsksNobody(t *testing.T) {
 	wantFault(t, err, agent.Transient, "subject token "+subject+": no such file or directory")
 	write(t, subject, "a secret that is no token", 0o600)
 	_, err = r.Source.Issue(t.Context(), r.Request)
-	wantFault(t, err, agent.Transient, "subject token "+subject+": it is no token", "see to what keeps the file")
+	wantFault(t, err, agent.Transient, "subject token "+subject+": it is not a token", "see to what keeps the file")
 	if strings.Contains(err.Error(), "a secret") {
 		t.Errorf("%q quotes the file", err)
 	}

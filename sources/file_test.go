@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tokenagent/tokenagent/agent"
-	"github.com/tokenagent/tokenagent/agent/profile"
 	"github.com/tokenagent/tokenagent/sources/keys"
 )
 
@@ -66,7 +65,7 @@ func TestFileIsCopiedInWhateverFormItLies(t *testing.T) {
 		"in JSON of several lines":   {"{\n  \"access_token\": \"" + jwt + "\"\n}\n", jwt},
 		"opaque":                     {"hvs.CAESIabc_-~+/==\n", "hvs.CAESIabc_-~+/=="},
 		"encrypted":                  {"eyJh.b.c.d.e\n", "eyJh.b.c.d.e"},
-		"opaque, as long as may be":  {strings.Repeat("a", profile.MaxSize), strings.Repeat("a", profile.MaxSize)},
+		"opaque, as long as may be":  {strings.Repeat("a", agent.MaxText), strings.Repeat("a", agent.MaxText)},
 		"in JSON, with escapes":      {`{"access_token":"\u0061b"}`, "ab"},
 		"in JSON, among other names": {`{"refresh_token":"no","access_token":"yes","scope":["a"]}`, "yes"},
 	} {
@@ -161,21 +160,21 @@ func TestFilesThatHoldNoTokenAreRefused(t *testing.T) {
 		"left by a crash":        {strings.Repeat("\x00", 100), agent.Transient, "there is a NUL byte in it, as in files that a crash leaves behind"},
 		"a NUL byte behind":      {"token\n\x00", agent.Transient, "there is a NUL byte in it"},
 		"null":                   {"null\n", agent.Transient, "there is no token"},
-		"an error page":          {"<html>503</html>\n", agent.Transient, "it is no token: only the characters of RFC 6750"},
-		"a header":               {"Bearer token\n", agent.Transient, "it is no token"},
-		"quotes":                 {`"token"` + "\n", agent.Transient, "it is no token"},
-		"a mark of byte order":   {"\ufefftoken\n", agent.Transient, "it is no token"},
+		"an error page":          {"<html>503</html>\n", agent.Transient, "it is not a token: only the characters of RFC 6750"},
+		"a header":               {"Bearer token\n", agent.Transient, "it is not a token"},
+		"quotes":                 {`"token"` + "\n", agent.Transient, "it is not a token"},
+		"a mark of byte order":   {"\ufefftoken\n", agent.Transient, "it is not a token"},
 		"half a JWT":             {half, agent.Transient, "it begins like a JWT, but a part is missing"},
-		"another variable":       {"TOKEN=abc\n", agent.Transient, "it is no token"},
+		"another variable":       {"TOKEN=abc\n", agent.Transient, "it is not a token"},
 		"a variable of nothing":  {"BEARER_TOKEN=\n", agent.Transient, "there is no token"},
 		"JSON without a token":   {`{"token":"x"}`, agent.Transient, "has no text under access_token"},
 		"JSON with another type": {`{"access_token":7}`, agent.Transient, "has no text under access_token"},
 		"JSON with null":         {`{"access_token":null}`, agent.Transient, "has no text under access_token"},
 		"JSON with nothing":      {`{"access_token":""}`, agent.Transient, "there is no token"},
 		"JSON with two":          {`{"access_token":"a","access_token":"b"}`, agent.Transient, "a name occurs twice in an object"},
-		"JSON with a line end":   {`{"access_token":"a\nb"}`, agent.Transient, "it is no token"},
+		"JSON with a line end":   {`{"access_token":"a\nb"}`, agent.Transient, "it is not a token"},
 		"half a JSON":            {`{"access_token":"a`, agent.Transient, "it is no valid JSON"},
-		"too long for a token":   {strings.Repeat("a", profile.MaxSize+1), agent.Transient, "it has 16383 bytes; readers take at most 16382 of a token"},
+		"too long for a token":   {strings.Repeat("a", agent.MaxText+1), agent.Transient, "it has 16383 bytes; readers take at most 16382"},
 		"too long for a file":    {strings.Repeat("a\n", 40_000), agent.Transient, "it is larger than 65536 bytes"},
 		"expired":                {signed(t, map[string]any{"exp": time.Now().Add(-time.Minute).Unix()}), agent.Transient, "the token in it expired at "},
 		"not valid yet":          {signed(t, map[string]any{"exp": time.Now().Add(2 * time.Hour).Unix(), "nbf": time.Now().Add(time.Hour).Unix()}), agent.Transient, "the token is not valid before "},
@@ -304,7 +303,7 @@ func FuzzTokenIn(f *testing.F) {
 		switch {
 		case err != nil && len(data) > 12 && strings.Contains(err.Error(), string(data)):
 			t.Errorf("%q quotes the file", err)
-		case err == nil && (!bearer.MatchString(text.Reveal()) || len(text.Reveal()) > profile.MaxSize):
+		case err == nil && agent.CheckText(text.Reveal()) != nil:
 			t.Errorf("got %q", text.Reveal())
 		}
 	})

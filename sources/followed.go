@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"github.com/tokenagent/tokenagent/agent"
@@ -111,20 +110,16 @@ func tokenInJSON(text string) (agent.Secret, error) {
 	return oneToken(token)
 }
 
-// bearer is the b64token of RFC 6750 section 2.1.
-var bearer = regexp.MustCompile(`^[A-Za-z0-9._~+/-]+=*$`)
-
-// oneToken is the text as a Secret when it can be a token: the characters of one,
-// no more than readers take, and no JWT that was cut off while it was written.
+// oneToken is the text as a Secret if a token may have it, and if it is not a JWT that
+// was cut off while it was written.
 func oneToken(text string) (agent.Secret, error) {
-	switch dots := strings.Count(text, "."); {
-	case text == "" || text == "null":
+	if text == "" || text == "null" {
 		return agent.Secret{}, errors.New("there is no token")
-	case len(text) > profile.MaxSize:
-		return agent.Secret{}, fmt.Errorf("it has %d bytes; readers take at most %d of a token", len(text), profile.MaxSize)
-	case !bearer.MatchString(text):
-		return agent.Secret{}, errors.New("it is no token: only the characters of RFC 6750 (A-Z a-z 0-9 - . _ ~ + / =) may stand in one")
-	case strings.HasPrefix(text, "eyJ") && dots != 2 && dots != 4: // neither JWS nor JWE
+	}
+	if err := agent.CheckText(text); err != nil {
+		return agent.Secret{}, err
+	}
+	if dots := strings.Count(text, "."); strings.HasPrefix(text, "eyJ") && dots != 2 && dots != 4 { // neither JWS nor JWE
 		return agent.Secret{}, errors.New("it begins like a JWT, but a part is missing")
 	}
 	return agent.NewSecret(text), nil

@@ -333,10 +333,10 @@ func TestCheckCountsEveryByteOfTheToken(t *testing.T) {
 			req.Profile, req.Claims = "", map[string]any{"x": strings.Repeat("x", n)}
 			return req
 		}
-		tooMuch := sort.Search(profile.MaxSize, func(n int) bool { return faults(s.check(padded(n))) != "" })
+		tooMuch := sort.Search(agent.MaxText, func(n int) bool { return faults(s.check(padded(n))) != "" })
 		text := issue(t, s, padded(tooMuch-1)).Secret.Reveal()
-		if len(text) != profile.MaxSize && len(text) != profile.MaxSize-1 { // a byte of text makes one or two
-			t.Errorf("%s: the largest has %d bytes, not %d", name, len(text), profile.MaxSize)
+		if len(text) != agent.MaxText && len(text) != agent.MaxText-1 { // a byte of text makes one or two
+			t.Errorf("%s: the largest has %d bytes, not %d", name, len(text), agent.MaxText)
 		}
 		if got := faults(s.check(padded(tooMuch))); !strings.Contains(got, "readers take at most 16382") {
 			t.Errorf("%s: one more: %s", name, got)

@@ -14,7 +14,6 @@ import (
 
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/config"
-	"github.com/tokenagent/tokenagent/agent/profile"
 	"github.com/tokenagent/tokenagent/sources/issuer"
 	"github.com/tokenagent/tokenagent/sources/keys"
 	"github.com/tokenagent/tokenagent/sources/refresh"
@@ -294,8 +293,8 @@ func readRefreshToken(path string) (string, error) {
 		return "", fmt.Errorf("refresh token %w", err)
 	}
 	text := strings.TrimRight(string(data), "\r\n")
-	if text == "" || len(text) > profile.MaxSize || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
-		return "", fmt.Errorf("refresh token %s: one line of printable ASCII characters is wanted, at most %d (RFC 6749 appendix A.17)", path, profile.MaxSize)
+	if text == "" || len(text) > agent.MaxText || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return "", fmt.Errorf("refresh token %s: one line of printable ASCII characters is wanted, at most %d (RFC 6749 appendix A.17)", path, agent.MaxText)
 	}
 	return text, nil
 }

@@ -21,14 +21,11 @@ type taking struct {
 // takingDefaults are the values of what a block leaves out.
 func takingDefaults() taking { return taking{OnWidened: "refuse"} }
 
-const (
-	leastAssumed = 30 * time.Second
-	mostLife     = 10 * 365 * 24 * time.Hour // of any token
-)
+const leastAssumed = 30 * time.Second
 
 // validate reports values that are not allowed.
 func (w taking) validate(b *config.Block) {
-	if b.Has("assume_lifetime") && (w.AssumeLifetime < leastAssumed || w.AssumeLifetime > mostLife) {
+	if b.Has("assume_lifetime") && (w.AssumeLifetime < leastAssumed || w.AssumeLifetime > agent.MaxLife) {
 		b.Fault("assume_lifetime", "assume_lifetime is out of range", `it is at least "30s" and at most ten years`)
 	}
 	refuseOrWarn(b, "on_widened", w.OnWidened)

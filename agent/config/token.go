@@ -16,10 +16,7 @@ import (
 	"github.com/tokenagent/tokenagent/agent/profile"
 )
 
-const (
-	leastLifetime = 30 * time.Second
-	mostLifetime  = 10 * 365 * 24 * time.Hour
-)
+const leastLifetime = 30 * time.Second
 
 // A tokenText is a token block as it is written.
 type tokenText struct {
@@ -124,7 +121,7 @@ func (b *Block) request(text tokenText, from *source) agent.Request {
 	case text.Lifetime < leastLifetime:
 		b.Fault("lifetime", "the lifetime is too short", `it is at least "30s"`)
 		text.Lifetime = 0 // nothing is compared with it
-	case text.Lifetime > mostLifetime:
+	case text.Lifetime > agent.MaxLife:
 		b.Fault("lifetime", "the lifetime is too long", "it is at most ten years")
 	}
 	return agent.Request{

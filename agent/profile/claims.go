@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/tokenagent/tokenagent/agent"
 )
 
 // maxSubject is how many bytes sub may have (OpenID Connect Core section 2).
@@ -194,14 +196,13 @@ const FarAhead = "more than ten years ahead (milliseconds?)"
 // years may be meant under no profile: say is how grave that is. One that is
 // [Distant] is always an error.
 func (c *checker) expiry(say func(claim, format string, args ...any)) {
-	const tenYears = 3653 * 24 * 60 * 60 // with three leap days
 	exp, hasExp := float(c.Claims["exp"])
 	iat, hasIat := float(c.Claims["iat"])
 	switch {
 	case !hasExp || c.faulty("exp"):
 	case Distant(c.Claims["exp"]):
 		c.fault("exp", "it is %s; seconds since 1970 are wanted", FarAhead)
-	case hasIat && exp-iat > tenYears:
+	case hasIat && exp-iat > agent.MaxLife.Seconds():
 		say("exp", "it is %s; seconds since 1970 are wanted", FarAhead)
 	}
 }

@@ -11,11 +11,9 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
-)
 
-// MaxSize is how many bytes the text of a token may have: readers take a file of
-// fewer than 16384, line end included.
-const MaxSize = 16382
+	"github.com/tokenagent/tokenagent/agent"
+)
 
 // ErrNoJWT says that a text is not of the form header.claims.signature: it may
 // still be an opaque token (RFC 6750), of which nothing can be read.
@@ -23,12 +21,12 @@ var ErrNoJWT = errors.New("it is no JWT; that is three parts of base64url with d
 
 // Decode reads a signed JWT in compact form (RFC 7519, RFC 7515 section 7.1)
 // without verifying it. It is strict: three parts in base64url without padding,
-// two JSON objects in UTF-8 in which no name occurs twice, and at most MaxSize
+// two JSON objects in UTF-8 in which no name occurs twice, and at most agent.MaxText
 // bytes. Blanks around the text are an error too: the text is what readers
 // present. No error quotes the text.
 func Decode(text string) (Token, error) {
-	if len(text) > MaxSize {
-		return Token{}, fmt.Errorf("it has %d bytes; readers take at most %d", len(text), MaxSize)
+	if len(text) > agent.MaxText {
+		return Token{}, fmt.Errorf("it has %d bytes; readers take at most %d", len(text), agent.MaxText)
 	}
 	parts := strings.Split(text, ".")
 	if len(parts) != 3 {

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/tokenagent/tokenagent/agent"
 )
 
 func encode(text string) string { return base64.RawURLEncoding.EncodeToString([]byte(text)) }
@@ -54,7 +56,7 @@ var undecodable = map[string]struct{ text, want string }{
 	"very deep":            {jwt(`{}`, `{"x":`+strings.Repeat("[", deepest)+strings.Repeat("]", deepest)+"}"), "claims: its values lie more than 100 deep within each other"},
 	"not UTF-8":            {jwt(`{}`, "{\"a\":\"\xff\"}"), "claims: it is not UTF-8"},
 	"nothing in it":        {"..", "header: it is no valid JSON"},
-	"too large":            {strings.Repeat("a", MaxSize+1), "it has 16383 bytes; readers take at most 16382"},
+	"too large":            {strings.Repeat("a", agent.MaxText+1), "it has 16383 bytes; readers take at most 16382"},
 }
 
 func TestDecodeIsStrict(t *testing.T) {

@@ -136,7 +136,7 @@ func TestNoSecretTurnsUpWhereSomebodyLooks(t *testing.T) {
 	}
 	s.stop(t)
 	places.WriteString(s.log(t) + keptOf(t, s) + readFile(t, s.path("told")))
-	for _, said := range []string{"invalid_scope", "password=[secret]", "it is no token", "TOKENAGENT_EVENT", "tokenagent\x00run"} {
+	for _, said := range []string{"invalid_scope", "password=[secret]", "it is not a token", "TOKENAGENT_EVENT", "tokenagent\x00run"} {
 		if !strings.Contains(places.String(), said) {
 			t.Errorf("nobody says %q, so that little was looked at", said)
 		}

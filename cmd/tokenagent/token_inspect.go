@@ -26,7 +26,7 @@ token is read from a file or from standard input, never from an argument, which
 others could see. Files in the formats json and env are understood too. The
 signature is neither verified nor printed.
 
-Exit codes: 0 it was read, whatever there is to say of it, 1 it is no token.`,
+Exit codes: 0 it was read, whatever there is to say of it, 1 it is not a token.`,
 		Example: `  tokenagent token inspect .quickstart/token
   tokenagent token create --config /etc/tokenagent pilot/ce1.example.org | tokenagent token inspect`,
 		Args: arguments(0, 1, "one FILE"),
@@ -87,7 +87,7 @@ func readTokenText(c *cobra.Command, args []string) (text agent.Secret, name str
 	if isTerminal(from) {
 		fmt.Fprintln(c.ErrOrStderr(), "tokenagent: reading the token from the terminal; Ctrl-D ends it")
 	}
-	read, err := readAll(from, name, 4*profile.MaxSize)
+	read, err := readAll(from, name, 4*agent.MaxText)
 	if err != nil {
 		return text, "", err
 	}

@@ -10,15 +10,14 @@ import (
 	"time"
 
 	"github.com/tokenagent/tokenagent/agent"
-	"github.com/tokenagent/tokenagent/agent/profile"
 )
 
 // token reads a token response (RFC 6749 section 5.1, RFC 8693 section 2.2.1) to
 // a request for that grant.
 func (r *reply) token(grant string) (Answer, error) {
 	m := reader{object: r.object}
-	access := m.token("access_token", isToken)
-	refresh := m.token("refresh_token", isVisible)
+	access := m.access("access_token")
+	refresh := m.visible("refresh_token")
 	scope := m.text("scope")
 	a := Answer{
 		Access:          agent.NewSecret(access),
@@ -71,7 +70,7 @@ type reader struct {
 }
 
 func (m *reader) fault(name string, err error) {
-	if m.err == nil {
+	if m.err == nil && err != nil {
 		m.err = at(name, err)
 	}
 }
@@ -117,30 +116,27 @@ func (m *reader) texts(name string) []string {
 	return texts
 }
 
-// token is a text of the allowed characters, of a length that readers take.
-func (m *reader) token(name string, allowed func(byte) bool) string {
+// access is the text of a token; "" where it is null or not there.
+func (m *reader) access(name string) string {
 	text := m.text(name)
-	if len(text) > profile.MaxSize {
-		m.fault(name, fmt.Errorf("it has %d bytes; readers take at most %d", len(text), profile.MaxSize))
-	}
-	for i := range len(text) {
-		if !allowed(text[i]) {
-			m.fault(name, errors.New("it holds a line end, a blank or another character that no token may have"))
-		}
+	if text != "" {
+		m.fault(name, agent.CheckText(text))
 	}
 	return text
 }
 
-// isToken reports whether RFC 6750 section 2.1 allows the character in a token.
-func isToken(c byte) bool {
-	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("-._~+/=", c) >= 0
+// visible is a secret that is only sent back, as a refresh token: visible ASCII (RFC
+// 6749 appendix A.17), of a length that is kept; "" where it is null or not there.
+func (m *reader) visible(name string) string {
+	text := m.text(name)
+	switch {
+	case len(text) > agent.MaxText:
+		m.fault(name, fmt.Errorf("it has %d bytes; at most %d are kept", len(text), agent.MaxText))
+	case strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }):
+		m.fault(name, errors.New("it holds a line end, a blank or another character that no token may have"))
+	}
+	return text
 }
-
-// isVisible reports whether RFC 6749 appendix A.17 allows it in a refresh token.
-func isVisible(c byte) bool { return c > ' ' && c < 0x7f }
-
-// mostLife is how long a token may live: more is most likely milliseconds.
-const mostLife = 10 * 366 * 24 * time.Hour
 
 // seconds is a time: a number, or, as some issuers have it, a string of digits; 0
 // where it is 0 or not there.
@@ -173,7 +169,7 @@ func parseSeconds(digits string) (time.Duration, error) {
 	switch {
 	case seconds < 0:
 		return 0, errors.New("it is negative, so it is over before it came")
-	case err != nil || seconds > mostLife.Seconds():
+	case err != nil || seconds > agent.MaxLife.Seconds():
 		return 0, errors.New("it is more than ten years; is it in milliseconds? It must be in seconds")
 	case seconds != math.Trunc(seconds):
 		return 0, errors.New("it is not a whole number of seconds")

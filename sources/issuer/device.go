@@ -136,7 +136,7 @@ func (r *reply) device(asked demand) (Device, error) {
 		URI:         m.address("verification_uri"),
 		URIComplete: m.address("verification_uri_complete"),
 		Expires:     r.sent.Add(m.seconds("expires_in")),
-		code:        m.token("device_code", isVisible),
+		code:        m.visible("device_code"),
 		interval:    min(m.seconds("interval"), mostPoll),
 	}
 	if d.URI == "" {

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tokenagent/tokenagent/agent/profile"
+	"github.com/tokenagent/tokenagent/agent"
 )
 
 func FuzzTokenResponse(f *testing.F) {
@@ -34,10 +34,10 @@ func FuzzTokenResponse(f *testing.F) {
 			return
 		}
 		access := a.Access.Reveal()
-		if access == "" || len(access) > profile.MaxSize || strings.ContainsAny(access, "\r\n\t \x00\"") {
+		if access == "" || len(access) > agent.MaxText || strings.ContainsAny(access, "\r\n\t \x00\"") {
 			t.Errorf("the token is %q", access)
 		}
-		if a.ExpiresIn < 0 || a.ExpiresIn > mostLife {
+		if a.ExpiresIn < 0 || a.ExpiresIn > agent.MaxLife {
 			t.Errorf("it lives %v", a.ExpiresIn)
 		}
 	})

@@ -27,7 +27,7 @@ type Grant struct {
 
 // An Answer is what the issuer gave.
 type Answer struct {
-	Access          agent.Secret  // one line of the characters that RFC 6750 allows, of at most profile.MaxSize bytes
+	Access          agent.Secret  // one line of the characters that RFC 6750 allows, of at most agent.MaxText bytes
 	Sent            time.Time     // when it was asked for, by our clock
 	ExpiresIn       time.Duration // counted from Sent, at most ten years; 0: it did not say
 	Refresh         agent.Secret  // zero: none came

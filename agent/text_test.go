@@ -1,0 +1,32 @@
+package agent
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestTextOfAToken(t *testing.T) {
+	for text, want := range map[string]string{
+		"a":                             "",
+		"eyJhbGciOiJFUzI1NiJ9.e30.c2ln": "",
+		"AZaz09-._~+/==":                "",
+		strings.Repeat("a", MaxText):    "",
+		"":                              "it is empty",
+		strings.Repeat("a", MaxText+1):  "it has 16383 bytes; readers take at most 16382",
+		"a=b":                           "= at its end",
+		"=":                             "not a token",
+		"secret secret":                 "not a token",
+		"secret\n":                      "not a token",
+		"secret\x00":                    "not a token",
+		"sécret":                        "not a token",
+		`"secret"`:                      "not a token",
+	} {
+		err := CheckText(text)
+		switch {
+		case (err == nil) != (want == ""), err != nil && !strings.Contains(err.Error(), want):
+			t.Errorf("%.30q: %v, want %q", text, err, want)
+		case err != nil && strings.Contains(err.Error(), "cret"):
+			t.Errorf("the error quotes the text: %v", err)
+		}
+	}
+}
