@@ -9,10 +9,12 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// An Agent keeps a set of Renewers going. One loop owns everything it knows;
-// whoever wants something of it hands the loop a function. All of its methods
-// may be called from any goroutine, and those that ask the loop wait until
-// Run or Once has begun.
+// An Agent keeps a set of Renewers going. One loop owns all that it knows; the
+// methods hand the loop a function to run.
+//
+// Built, Remember, Only, Force and EachRound prepare an Agent: call them before Run
+// or Once, in one goroutine. All other methods may be called from any goroutine. Those
+// that need the loop wait until it has begun, and end with [ErrStopped] after it.
 type Agent struct {
 	*core
 	calls chan func()
@@ -20,8 +22,8 @@ type Agent struct {
 	round func()                    // see EachRound
 }
 
-// New returns an Agent for the renewers. Those without a sink are left aside:
-// there is nothing to keep fresh.
+// New returns an Agent for the renewers. It leaves out those without a sink: they
+// have nothing to keep fresh.
 func New(log logrus.FieldLogger, renewers []Renewer) *Agent {
 	return NewAt(hostClock, log, renewers)
 }
@@ -47,8 +49,8 @@ func (a *Agent) Run(ctx context.Context) {
 	a.loop(ctx, func() bool { return false })
 }
 
-// Once does the first pass of Run: it returns when each token is in its sinks,
-// or has failed for a reason that waiting does not mend, or when ctx is done.
+// Once does the first pass of Run. It returns when each token is in its sinks, or
+// has failed for a reason that waiting does not remove, or when ctx is done.
 func (a *Agent) Once(ctx context.Context) []Status {
 	a.loop(ctx, a.allFinal)
 	a.now = a.wall()
@@ -106,7 +108,7 @@ func (a *Agent) stop() {
 	}
 }
 
-// sleep is how long nothing falls due, as far as can be known.
+// sleep is how long nothing is due, as far as the loop can know.
 func (a *Agent) sleep() time.Duration {
 	wait := a.pool.Wait(longestSleep)
 	if due, any := a.records.due(); any {
@@ -119,12 +121,12 @@ func (a *Agent) sleep() time.Duration {
 }
 
 // EachRound has the loop itself call f whenever it goes round, which is at least
-// every 30 s: a watchdog that f feeds sees when the loop does not. f must not
-// wait for anything. It is to be called before Run.
+// every 30 s: a watchdog that f feeds notices when the loop stops. f must not
+// wait for anything. Call EachRound before Run.
 func (a *Agent) EachRound(f func()) { a.round = f }
 
-// Heartbeat is when the loop last went round, by the clock as it is now; it does so
-// at least every 30 s. The zero time before the first round.
+// Heartbeat is when the loop last went round, by the clock as it is now. It goes round
+// at least every 30 s. Before the first round it is the zero time.
 func (a *Agent) Heartbeat() time.Time {
 	if beat := a.beat.Load(); beat != nil {
 		return a.wall().Add(-time.Since(*beat))

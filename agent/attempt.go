@@ -22,7 +22,7 @@ type result struct {
 	token      Token // what was put
 	written    Written
 	difference string       // what a look found
-	lost       bool         // and that readers no longer find the token
+	lost       bool         // a look found that readers no longer find the token
 	first      bool         // no acceptable token lay in the sink before
 	level      *hooks.Level // what hooks hear of when the file was written; nil: no hook is for it
 	unkept     error        // why they would not survive a power cut
@@ -31,7 +31,7 @@ type result struct {
 
 const sinkLimit = time.Minute // for one attempt
 
-// begin starts one attempt, to do what is most needed. What the goroutine needs is copied,
+// begin starts one attempt to do what the sink needs most. The goroutine gets copies,
 // because a reload may change the entry meanwhile.
 func (p *placement) begin() {
 	p.doing = p.next()
@@ -72,8 +72,8 @@ func (p *placement) next() doing {
 	}
 }
 
-// hasExpired reports whether what lies in the sink has expired, and is to be
-// taken away for it.
+// hasExpired reports whether what lies in the sink has expired and has to be removed
+// for that.
 func (p *placement) hasExpired() bool {
 	return p.removesExpired() && !p.inPlace.IsZero() && p.inPlace.Expired(p.now)
 }
@@ -127,7 +127,7 @@ func (p *placement) readers() readers {
 	return r
 }
 
-// find reports whether they find it, whoever put it there.
+// find reports whether they find it. It does not matter who put it there.
 func (r readers) find(ctx context.Context) bool {
 	if r.store == nil {
 		return false

@@ -26,8 +26,8 @@ func (a *Agent) call(ctx context.Context, f func()) error {
 }
 
 // Status tells the state of the tokens that the selectors name (see
-// Renewer.Selects), sorted by name; of all without one. A selector that names
-// none is an error.
+// [Renewer.Selects]), sorted by name; without a selector, of all tokens. A selector
+// that names none is an [*Unknown].
 func (a *Agent) Status(ctx context.Context, selectors ...string) (all []Status, err error) {
 	callErr := a.call(ctx, func() {
 		if err = a.known(selectors); err == nil {
@@ -37,8 +37,8 @@ func (a *Agent) Status(ctx context.Context, selectors ...string) (all []Status, 
 	return all, errors.Join(callErr, err)
 }
 
-// Refresh asks the sources of the selected tokens now, however fresh what lies
-// there is, and waits until each was written or failed; the Status tells which.
+// Refresh asks the sources of the selected tokens now, even if the tokens are fresh,
+// and waits until each was written or failed. The Status tells which.
 func (a *Agent) Refresh(ctx context.Context, selectors ...string) (all []Status, err error) {
 	var waits []chan struct{}
 	callErr := a.call(ctx, func() {
@@ -59,8 +59,8 @@ func (a *Agent) Refresh(ctx context.Context, selectors ...string) (all []Status,
 	return all, err
 }
 
-// Settled waits until each token is in its sinks or has failed once, or ctx is
-// done: after the start, the first pass.
+// Settled waits until each token is in its sinks or has failed once, or until ctx is
+// done. After the start that is the first pass.
 func (a *Agent) Settled(ctx context.Context) error {
 	var waits []chan struct{}
 	err := a.call(ctx, func() {
@@ -90,8 +90,8 @@ func (a *Agent) await(ctx context.Context, waits []chan struct{}) error {
 	return nil
 }
 
-// Only leaves the tokens alone that the selectors do not name, for a following
-// Once. Without a selector it does nothing; one that names no token is an error.
+// Only has the Once that follows leave alone all tokens that the selectors do not name.
+// Without a selector it does nothing. A selector that names no token is an error.
 func (a *Agent) Only(selectors ...string) error {
 	if err := a.known(selectors); err != nil || len(selectors) == 0 {
 		return err
@@ -111,7 +111,7 @@ func (a *Agent) Only(selectors ...string) error {
 	return nil
 }
 
-// Force makes all tokens due, however fresh they are, for a following Once.
+// Force makes all tokens due for the Once that follows, even if they are fresh.
 func (a *Agent) Force() {
 	for _, e := range a.entries {
 		e.renewal.wanted = true
@@ -136,9 +136,9 @@ func (a *Agent) allFinal() bool {
 	return true
 }
 
-// Touched tells the agent that something happened to the file at path, so that
-// it looks at it now if it is a sink's, though not more than once a second, and
-// has the sources that follow it read it again (see [Follower]).
+// Touched tells the agent that something happened to the file at path. If it is the
+// file of a sink, the agent looks at it, at most once a second. The sources that follow
+// it read it again (see [Follower]).
 func (a *Agent) Touched(ctx context.Context, path string) {
 	a.call(ctx, func() {
 		for _, e := range a.follow[path] {

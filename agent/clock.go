@@ -13,14 +13,14 @@ func hostClock() time.Time { return time.Now().Round(0) }
 
 type clockKey struct{}
 
-// WithClock returns ctx with another time of day than that of the host, in wall. It is
-// for tests that step the clock of a whole program.
+// WithClock returns ctx with wall as the time of day, in place of that of the host. It
+// is for tests that step the clock of a whole program.
 func WithClock(ctx context.Context, wall func() time.Time) context.Context {
 	return context.WithValue(ctx, clockKey{}, wall)
 }
 
-// Now is the time of day for whoever works with ctx. Sources and Sinks ask it in place
-// of time.Now where they count in what others read, such as the expiry of a token.
+// Now is the time of day for work with ctx. Sources and Sinks call it in place of
+// time.Now for times that others read, such as the expiry of a token.
 func Now(ctx context.Context) time.Time { return ClockOf(ctx)() }
 
 // ClockOf is the clock that Now reads. It has no monotonic part.
@@ -68,10 +68,10 @@ func (c *clock) instant() queue.Instant { return queue.Instant{Wall: c.now, Mono
 // isWrong reports whether the clock shows a time before the program was made.
 func (c *clock) isWrong() bool { return c.now.Before(c.built) }
 
-// Built tells the Agent when the program was made: a clock before that is wrong, as
-// that of a host without a battery is until it has asked for the time. Then a token
-// that is issued in the future is left in its place, since it is good for everybody
-// whose clock is right. It is to be called before Remember.
+// Built tells the Agent when the program was made. A clock that shows an earlier time is
+// wrong: a host without a battery has such a clock until it has asked for the time. While
+// the clock is wrong, a token that was issued in the future stays in its place, since it
+// is good for all hosts whose clock is right. Call Built before Remember.
 func (a *Agent) Built(at time.Time) { a.built = at }
 
 // readClock reads the clock, and puts right what was counted by it when it was set.

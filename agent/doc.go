@@ -1,5 +1,5 @@
-// Package agent keeps tokens fresh. It is the whole of the idea and none of
-// the world: it touches no file, no socket and no syntax.
+// Package agent keeps tokens fresh. It decides and waits, and touches no file, no
+// socket and no syntax.
 //
 // A [Source] issues a [Token] for a [Request]; a [Sink] puts it where its
 // readers look; a [Schedule] says when the next is due; a [Renewer] ties them

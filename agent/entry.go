@@ -14,7 +14,7 @@ type entry struct {
 	sinks   []*placement
 	token   Token // the newest one, on its way to the sinks or in them
 	unheard int   // sinks that have yet to say whether they can be adopted
-	gone    bool  // no longer in the configuration: what still runs for it ends unheard
+	gone    bool  // no longer in the configuration: what still runs for it changes nothing
 	waiters []chan struct{}
 	hooked  *hooks.Subject // what hooks hear of its failures; nil: it has no hooks
 	idle    bool           // see Agent.Only
@@ -100,8 +100,8 @@ func (e *entry) failingPath() string {
 	return e.sinks[0].Path
 }
 
-// settle tells whoever waits for the entry when nothing more can be said of it
-// for now, and notes for Once when waiting longer would not help.
+// settle tells those who wait for the entry when nothing more will happen to it for
+// now, and notes for Once when waiting longer would not help.
 func (e *entry) settle() {
 	r := e.renewal
 	failed := r.failures.any()

@@ -20,7 +20,7 @@ func (e *entry) copies() bool {
 	return ok && f.Follows().Copied
 }
 
-// atMost is due, or when a file that is copied is to be read again at the latest.
+// atMost is due, but not later than a file that is copied has to be read again.
 func (e *entry) atMost(due, now time.Time) time.Time {
 	if e.copies() {
 		return earlier(due, now.Add(rereadUnknown))

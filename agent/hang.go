@@ -10,7 +10,7 @@ import (
 // kernel, and a source may ignore its context. The agent waits for it, since nothing else
 // may write there meanwhile; but it fails for all to see, and so does what waits behind it.
 
-const hangGrace = 5 * time.Second // after the limit of an attempt, for those that heed it
+const hangGrace = 5 * time.Second // after the limit of an attempt, for those that return when their context ends
 
 // noteHanging has fail what hangs.
 func (c *core) noteHanging() {
@@ -94,8 +94,8 @@ func (p *placement) hangsStill() {
 	}
 }
 
-// sayHang says what cannot be done. What was not looked at is said only of the file that
-// hangs, not of those that wait behind it.
+// sayHang logs what cannot be done. Of the looks it logs only the one that hangs, not
+// those that wait behind it.
 func (p *placement) sayHang(still string) {
 	if p.Blocked() && !p.pending {
 		p.failures.quiet = true

@@ -74,7 +74,7 @@ func (p *placement) ended(r result) {
 		p.records.notKept(r.unkept)
 	}
 	if p.entry.gone {
-		p.bequeath(r)
+		p.handOn(r)
 	}
 	switch {
 	case p.leftover:
@@ -137,8 +137,8 @@ func (p *placement) failed(err error, first, again string) {
 	p.logFailure(first, again)
 }
 
-// lookedAt takes in what a look found. When nothing could be seen the sink is left as
-// it is: to write without cause is no help.
+// lookedAt takes in what a look found. If the look failed, the sink stays as it is:
+// a write without a reason would not help.
 func (p *placement) lookedAt(r result) {
 	if r.err != nil || p.pending {
 		p.lookLater()

@@ -51,8 +51,8 @@ func (r *renewal) urgency() queue.Urgency {
 	return queue.Urgency{Deadline: r.entry.expiry(), Awaited: len(r.entry.waiters) > 0, Wanted: r.wanted}
 }
 
-// begin asks the source. What the goroutine needs is copied, because a reload may change
-// the entry meanwhile.
+// begin asks the source. The goroutine gets copies, because a reload may change the entry
+// meanwhile.
 func (r *renewal) begin() {
 	r.forced = r.wanted || r.forced && r.failures.any() || r.entry.fromTheFuture(r.now)
 	r.wanted = false
@@ -101,7 +101,7 @@ func (r *renewal) answered(t Token, err error) {
 	r.entry.settle()
 }
 
-// failed takes in that there is no new token.
+// failed takes in that no new token came.
 func (r *renewal) failed(f *Fault) {
 	due := r.now.Add(askWait(f, r.failures.nth(f), r.entry.expiry().Sub(r.now)))
 	r.failures.add(f, r.now)

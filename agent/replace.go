@@ -10,11 +10,11 @@ type Replaced struct {
 	Removed   int `json:"removed"`
 }
 
-// Replace swaps the set of Renewers. One whose Digest is that of the Renewer of
-// the same name is left alone: it keeps its Source, its Sinks and its token,
-// and takes over only what does not touch the token (such as Schedule and
-// Hooks); what fails is tried again now. One with another Digest is renewed at
-// once. The files of removed ones stay, unless DeleteRemoved says otherwise.
+// Replace swaps the set of Renewers. A Renewer with the Digest of the old one of
+// that name is not restarted: the old one keeps its Source, its Sinks and its token,
+// and takes over only what does not affect the token, such as Schedule and Hooks. What
+// fails is tried again now. A Renewer with another Digest is renewed at once. The files
+// of removed Renewers stay, unless DeleteRemoved says otherwise.
 func (a *Agent) Replace(ctx context.Context, renewers []Renewer) (r Replaced, err error) {
 	err = a.call(ctx, func() { r = a.replace(renewers) })
 	return r, err
@@ -114,9 +114,9 @@ func (p *placement) succeed(was *placement) {
 	}
 }
 
-// bequeath leaves what is known of the sink of an entry that is gone to what has come
-// in its place.
-func (p *placement) bequeath(r result) {
+// handOn passes what is known of the sink of an entry that is gone to the placement that
+// has come in its place.
+func (p *placement) handOn(r result) {
 	next := p.paths[p.Path]
 	switch {
 	case p.doing != putting || next == nil || next.entry.Name != p.entry.Name:
@@ -142,9 +142,9 @@ func (e *entry) sinkAt(path string) *placement {
 	return nil
 }
 
-// letGo ends the entries that are not kept. What runs for them is not heard any
-// more, but for the hooks that it makes due. Who waits for one waits for what has
-// come in its place. The files that no definition has now are leftovers.
+// letGo ends the entries that are not kept. What still runs for them has no effect,
+// except on the hooks that it makes due. The files that no definition has now are
+// leftovers.
 func (c *core) letGo(gone map[string]*entry) {
 	for _, e := range gone {
 		e.gone = true

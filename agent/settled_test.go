@@ -40,3 +40,26 @@ func TestEachRoundOfTheLoopIsTold(t *testing.T) {
 		}
 	})
 }
+
+func TestAnAgentThatRunsMayBeAskedByManyAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		set := []Renewer{{Name: "a", Source: &fakeSource{life: time.Hour}, Sinks: targets(&fakeSink{path: "/t/a"})}}
+		a := started(t, silent(), set...)
+		for _, ask := range []func(){
+			func() { must(a.Status(t.Context())) },
+			func() { must(a.Refresh(t.Context(), "a")) },
+			func() { must(a.Replace(t.Context(), set)) },
+			func() { must(a.Leftovers(t.Context())) },
+			func() { must(0, a.Settled(t.Context())) },
+			func() { a.Touched(t.Context(), "/t/a") },
+			func() { a.Heartbeat() },
+		} {
+			go func() {
+				for range 10 {
+					ask()
+				}
+			}()
+		}
+		time.Sleep(time.Minute)
+	})
+}

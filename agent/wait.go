@@ -8,7 +8,7 @@ import (
 
 // How long a token waits after a failure.
 const (
-	quickTries      = 3 // of a fault that only a person can mend, before the slow ones
+	quickTries      = 3 // of a fault that only a person can remove, before the slow ones
 	leastSlowWait   = 10 * time.Minute
 	mostSlowWait    = 30 * time.Minute
 	firstWriteWait  = time.Second

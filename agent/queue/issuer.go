@@ -24,8 +24,8 @@ func (i *issuer) silent() bool { return i.row >= fallsSilent }
 // that time. When that one fails again it is not because the issuer is down.
 func (i *issuer) gaveSince(failed time.Time) bool { return !failed.IsZero() && failed.Before(i.gave) }
 
-// admit sees to it that a job whose time has come waits no longer than its token can
-// bear, and not at all where somebody wants it.
+// admit opens the issuer early enough for a job whose time has come: before its token
+// suffers, and at once where somebody wants it.
 func (i *issuer) admit(u Urgency, now time.Time) {
 	if u.Wanted {
 		i.closed, i.probed = time.Time{}, time.Time{}
@@ -53,7 +53,7 @@ func (q *Queue) Opens() time.Time {
 	return time.Time{}
 }
 
-// Shut reports whether the issuer is to be left alone for longer than anybody waits.
+// Shut reports whether the issuer must be left alone for longer than anybody waits.
 func (q *Queue) Shut(now time.Time) bool {
 	return q.issuer != nil && (q.issuer.silent() || q.issuer.closed.Sub(now) > firstWait)
 }

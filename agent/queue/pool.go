@@ -12,7 +12,7 @@ type Pool struct {
 	queues  map[any]*Queue
 	timers  heapOf[*Job]      // by due time
 	open    heapOf[*Queue]    // those that could start a job, by its urgency
-	resting heapOf[*Queue]    // those of issuers that are to be left alone for a while, by its end
+	resting heapOf[*Queue]    // those of issuers that must be left alone for a while, by its end
 	young   []*Job            // running for less than stuckAfter, oldest first
 	running []*Job            // all that run, oldest first
 	busy    map[string]*Job   // those that run, by their Path
@@ -86,7 +86,7 @@ func (p *Pool) RetryNow() {
 	}
 }
 
-// Tell says what time it is. Whatever follows is at that time.
+// Tell says what time it is. The calls that follow count by that time.
 func (p *Pool) Tell(now Instant) { p.now = now }
 
 // Schedule sets when the job is due. While it runs that changes nothing else.

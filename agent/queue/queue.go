@@ -8,7 +8,7 @@ import (
 // A Queue stands before one thing that can be slow.
 type Queue struct {
 	pool    *Pool
-	issuer  *issuer // nil: it is no issuer's
+	issuer  *issuer // nil: it stands before something else
 	room    int     // how many jobs may run at a time
 	ready   heapOf[*Job]
 	running int       // how many jobs run
