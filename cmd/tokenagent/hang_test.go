@@ -150,6 +150,7 @@ token "hanging" {
 // A write that hangs must not be silent: the log and the status tell it, soon after the
 // minute that a write may take.
 func TestAWriteThatHangsIsToldByLogAndStatus(t *testing.T) {
+	requireLong(t)
 	t.Parallel()
 	s := newSite(t, goodToken+hangingToken)
 	hangingFolder(t, s, "hanging")

@@ -208,6 +208,7 @@ func TestAStateFolderThatIsDeletedUnderTheAgentIsMadeAgain(t *testing.T) {
 
 // A file system that is frozen hangs as one does whose server is gone.
 func TestAStateFolderThatHangsStopsNoToken(t *testing.T) {
+	requireLong(t)
 	t.Parallel()
 	var d *disk
 	s := newKeptSite(t, func(s *site) { d = newDisk(t, s, "state", fileSystems["ext4"]) })
@@ -243,6 +244,7 @@ func TestAStateFolderThatHangsStopsNoToken(t *testing.T) {
 }
 
 func TestAStateFolderThatHangsAtTheStartStopsNoToken(t *testing.T) {
+	requireLong(t)
 	t.Parallel()
 	s := newSite(t, goodToken)
 	hangingFolder(t, s, "state")
