@@ -116,8 +116,8 @@ func unset(tokendir.System, string) (string, bool) { return "", false }
 
 // judgeForCondor reports why HTCondor would not use the file of the block in its
 // directory d. Where only definitions are looked at, its owner is not known.
-func judgeForCondor(b *config.Block, block fileBlock, d tokendir.Directory, owner int) (ok, ownerOK bool) {
-	if b.DefinitionsOnly() {
+func judgeForCondor(b *config.Block, block fileBlock, d tokendir.Directory, owner int) (ownerOK bool) {
+	if b.DefinitionsOnly() || b.Wrong("owner") {
 		owner = d.Reader.UID
 	}
 	problems := d.Problems(tokendir.File{
@@ -136,7 +136,7 @@ func judgeForCondor(b *config.Block, block fileBlock, d tokendir.Directory, owne
 	warnOfDenied(b, d)
 	wrongOwner := slices.ContainsFunc(problems, func(p tokendir.Problem) bool { return p.About == "owner" })
 	judgeForDaemons(b, d, owner)
-	return len(problems) == 0, !wrongOwner
+	return !wrongOwner
 }
 
 // warnOfDenied warns of a directory that the user cannot read whose HTCondor is to

@@ -50,25 +50,22 @@ type file struct {
 
 func decodeFile(b *config.Block, req agent.Request) config.Sink {
 	block := fileBlock{Mode: 0o600, Format: "token"}
-	if !b.Decode(&block) || !judgeFile(b, block) {
-		return config.Sink{}
-	}
+	b.Decode(&block)
+	judgeFile(b, &block)
 	judgeForXRootD(b, block, req)
 	target := safefile.Target{Path: block.Path, Mode: block.Mode, CreateDir: block.CreateDir}
 	var unsure error
 	if !b.DefinitionsOnly() {
-		var ok bool
-		if unsure, ok = give(b, block, &target); !ok {
-			return config.Sink{}
-		}
+		unsure = give(b, block, &target)
 	}
 	s := &file{format: formats[block.Format], safe: safefile.New(target)}
 	s.forStorage = block.Format == "token" && opensStorage(req)
+	if block.Path == "" {
+		return config.Sink{} // there is nowhere to look
+	}
 	s.directory = tokenDirectory(b, block.Path, target.Owner.UID)
 	judgeIDToken(b, req, s.directory)
-	if !s.judge(b, block, unsure) {
-		return config.Sink{}
-	}
+	s.judge(b, block, unsure)
 	sink := config.Sink{Target: s.target()}
 	if s.directory != nil {
 		sink.Condor, sink.CondorUID = true, s.directory.Reader.UID
@@ -85,19 +82,17 @@ func (s *file) target() agent.Target {
 func (s *file) path() string { return s.safe.Target().Path }
 
 // judge reports what is wrong with where the file is to lie.
-func (s *file) judge(b *config.Block, block fileBlock, unsure error) bool {
-	ok, ownerOK := true, true
+func (s *file) judge(b *config.Block, block fileBlock, unsure error) {
+	ownerOK := true
 	if s.directory != nil {
-		ok, ownerOK = judgeForCondor(b, block, *s.directory, s.safe.Target().Owner.UID)
+		ownerOK = judgeForCondor(b, block, *s.directory, s.safe.Target().Owner.UID)
 	} else if block.Mode&0o027 != 0 {
 		b.Warn("mode", "the mode is wide open", `others could read the token, or the group write one; usual are "0600" and, for readers in a group, "0640"`)
 	}
-	if b.DefinitionsOnly() || !ownerOK { // the folder has the owner that is missed
-		return ok
+	if b.DefinitionsOnly() || !ownerOK || b.Wrong("owner") || b.Wrong("group") {
+		return // the folder may have the owner that is missed
 	}
-	safe, fine := visit(b, s.safe.Target(), unsure)
-	s.safe = safe
-	return ok && fine
+	s.safe = visit(b, s.safe.Target(), unsure)
 }
 
 // Put makes t the content of the file, in its format.
@@ -186,20 +181,18 @@ func (s *file) Remove(ctx context.Context) error {
 	return nil
 }
 
-// judgeFile reports what is wrong with a block on any machine.
-func judgeFile(b *config.Block, block fileBlock) bool {
-	ok := true
-	if problem := safefile.CheckName(filepath.Base(block.Path)); problem != "" {
+// judgeFile reports what is wrong with a block on any machine, and takes that out of it.
+func judgeFile(b *config.Block, block *fileBlock) {
+	if problem := safefile.CheckName(filepath.Base(block.Path)); block.Path != "" && problem != "" {
 		b.Fault("path", "the path names no file that can be written", problem)
-		ok = false
+		block.Path = ""
 	}
 	if _, known := formats[block.Format]; !known {
 		b.Fault("format", "unknown format", `it is "token" (the token and a newline), "json" or "env"`)
-		ok = false
+		block.Format = "token"
 	}
 	if block.Mode&0o400 == 0 {
 		b.Fault("mode", "the owner could not read the file", `usual are "0600" and, for readers in a group, "0640"`)
-		ok = false
+		block.Mode = 0o600
 	}
-	return ok
 }

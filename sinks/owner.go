@@ -17,18 +17,16 @@ func accountsOf(b *config.Block) *host.Database {
 	return b.Shared(key{}, func() any { return &host.Database{} }).(*host.Database)
 }
 
-// give sets who is to own the file, and reports whether that can be. The owner
+// give sets who is to own the file, unless a fault tells that nobody can. The owner
 // may be of more groups than it knows of if unsure says why.
-func give(b *config.Block, block fileBlock, target *safefile.Target) (unsure error, ok bool) {
+func give(b *config.Block, block fileBlock, target *safefile.Target) (unsure error) {
 	known := accountsOf(b)
-	owner, groups, ok := ownerOf(b, known, block.Owner)
-	if !ok {
-		return nil, false
+	owner, groups := ownerOf(b, known, block.Owner)
+	gid := groupOf(b, known, block, owner)
+	if b.Wrong("owner") || b.Wrong("group") {
+		return nil
 	}
-	target.Group, ok = groupOf(b, known, block, owner)
-	if !ok {
-		return nil, false
-	}
+	target.Group = gid
 	switch {
 	case owner.GID == host.NoGroup:
 		owner.GID = target.Group
@@ -36,51 +34,50 @@ func give(b *config.Block, block fileBlock, target *safefile.Target) (unsure err
 		groups, unsure = known.GroupsOf(owner)
 	}
 	target.Owner = safefile.User{UID: owner.UID, GID: owner.GID, Groups: groups}
-	return unsure, true
+	return unsure
 }
 
 // ownerOf is the user of that name; without a name the agent's own. Only the
 // agent's own groups are known at once.
-func ownerOf(b *config.Block, known *host.Database, name string) (owner host.User, groups []int, ok bool) {
+func ownerOf(b *config.Block, known *host.Database, name string) (owner host.User, groups []int) {
 	self := safefile.Self()
 	own := host.User{UID: self.UID, GID: self.GID}
 	if name == "" {
-		return own, self.Groups, true
+		return own, self.Groups
 	}
 	owner, err := known.User(name)
 	switch {
 	case err != nil:
 		b.Fault("owner", unknown("user", err), err.Error())
-		return owner, nil, false
+		return owner, nil
 	case owner.UID == self.UID:
 		own.Name = owner.Name
-		return own, self.Groups, true
+		return own, self.Groups
 	case self.UID != 0:
 		b.Fault("owner", "only root can give a file to another user",
 			fmt.Sprintf("the agent runs as %s; leave owner out, or run the agent as root", known.NameOf(self.UID)))
-		return owner, nil, false
+		return owner, nil
 	}
-	return owner, nil, true
+	return owner, nil
 }
 
 // groupOf is the number of the group that the block names, or of the owner's.
-func groupOf(b *config.Block, known *host.Database, block fileBlock, owner host.User) (gid int, ok bool) {
+func groupOf(b *config.Block, known *host.Database, block fileBlock, owner host.User) (gid int) {
 	if block.Group == "" {
-		if owner.GID == host.NoGroup {
+		if owner.GID == host.NoGroup && !b.Wrong("owner") {
 			b.Fault("owner", "the user's group is not known", fmt.Sprintf("there is no entry of user %s that names it%s; write group as well", block.Owner, because(owner.Unsure)))
 		}
-		return owner.GID, owner.GID != host.NoGroup
+		return owner.GID
 	}
 	gid, err := known.Group(block.Group)
 	if err != nil {
 		b.Fault("group", unknown("group", err), err.Error())
-		return gid, false
+		return gid
 	}
-	if self := safefile.Self(); self.UID != 0 && !self.In(gid) { // who is the owner then
-		b.Fault("group", "the agent is not of that group", fmt.Sprintf("add %s to the group %s, or run the agent as root", known.NameOf(owner.UID), block.Group))
-		return gid, false
+	if self := safefile.Self(); self.UID != 0 && !self.In(gid) {
+		b.Fault("group", "the agent is not of that group", fmt.Sprintf("add %s to the group %s, or run the agent as root", known.NameOf(self.UID), block.Group))
 	}
-	return gid, true
+	return gid
 }
 
 // unknown is the summary of a fault of a name that was not found. One that could
@@ -100,24 +97,27 @@ func because(err error) string {
 }
 
 // visit looks at the folder of the target and what lies at its path, and returns
-// the file there, unless the block is to blame for what it finds. What anybody
-// else may have done only warns: it must not keep the agent from starting.
-func visit(b *config.Block, target safefile.Target, unsure error) (*safefile.File, bool) {
+// the file there. What anybody else may have done only warns: it must not keep the
+// agent from starting.
+func visit(b *config.Block, target safefile.Target, unsure error) *safefile.File {
 	f := safefile.New(target)
 	var warnings []string
 	var err error
 	if !b.Look(filepath.Dir(target.Path), func() { warnings, err = f.Check() }) {
 		b.Warn("path", "the folder does not answer", "it is tried when written; is the server behind it gone?")
-		return safefile.New(target), true // the other one is still in use
+		return safefile.New(target) // the other one is still in use
 	}
 	for _, w := range warnings {
 		b.Warn("path", "others can change the folder", w)
 	}
-	return f, err == nil || judgeVisit(b, err, unsure)
+	if err != nil {
+		judgeVisit(b, err, unsure)
+	}
+	return f
 }
 
-// judgeVisit reports what a visit has found, and whether the block can stay.
-func judgeVisit(b *config.Block, err, unsure error) bool {
+// judgeVisit reports what a visit has found.
+func judgeVisit(b *config.Block, err, unsure error) {
 	foreign, isForeign := errors.AsType[*safefile.Foreign](err)
 	_, isStranger := errors.AsType[*safefile.Stranger](err)
 	refusal, isRefusal := errors.AsType[*safefile.Refusal](err)
@@ -133,13 +133,9 @@ func judgeVisit(b *config.Block, err, unsure error) bool {
 		b.Fault("path", "nothing can be written there", err.Error())
 	case isForeign:
 		b.Warn("owner", "the folder belongs to another user", err.Error())
-		return true
 	case errors.Is(err, fs.ErrNotExist):
 		b.Warn("path", "the folder does not exist yet", err.Error())
-		return true
 	default:
 		b.Warn("path", "nothing can be written there as it is", err.Error())
-		return true
 	}
-	return false
 }

@@ -29,10 +29,7 @@ type clientCredentials struct{ *asker }
 
 func decodeClientCredentials(b *config.Block) config.Source {
 	set := fetchingDefaults()
-	if !b.Decode(&set) {
-		set.partly(b)
-		return config.Source{}
-	}
+	b.Decode(&set)
 	if set.ClientAuth == "none" {
 		b.Warn("client_auth", "a client without authentication", "RFC 6749 section 4.4 has issuers refuse client credentials to it; does the client have a secret?")
 	}

@@ -43,9 +43,7 @@ func decodeCommand(b *config.Block) config.Source {
 		User    string        `hcl:"user,optional"`
 		taking
 	}{Timeout: commandTimeout, taking: takingDefaults()}
-	if !b.Decode(&set) {
-		return config.Source{}
-	}
+	b.Decode(&set)
 	set.taking.validate(b)
 	if set.Timeout < leastTimeout || set.Timeout > mostTimeout {
 		b.Fault("timeout", "the timeout is out of range", `it is at least "1s" and at most "100s"; run what takes longer by itself, and copy what it writes with source "file"`)

@@ -38,12 +38,13 @@ func fetchingDefaults() fetching {
 	return fetching{ClientAuth: "client_secret_basic", AudienceParameter: "audience", Verify: true, OnNarrowed: "refuse", taking: takingDefaults()}
 }
 
-// asker judges the attributes, which have been decoded, and returns what asks by
+// asker validates the attributes, which have been decoded, and returns what asks by
 // them, after a fault too: so the tokens of the source are checked in the same run.
 func (f *fetching) asker(b *config.Block) *asker {
 	f.judgeAddress(b)
 	f.judgeAnswer(b)
-	if f.judgeClient(b) && !b.DefinitionsOnly() {
+	f.judgeClient(b)
+	if !b.DefinitionsOnly() {
 		f.inspect(b)
 	}
 	address := f.address()
@@ -86,15 +87,6 @@ func (f *fetching) files() []string {
 	return present(f.ClientSecretFile, f.ClientKeyFile, f.ClientCertFile, f.CAFile)
 }
 
-// partly judges what could be read of a block with other faults, so that all are
-// shown in one run: the values, for what seems missing may be misspelt.
-func (f *fetching) partly(b *config.Block) {
-	f.judgeURLs(b)
-	f.judgeAnswer(b)
-	f.knowsAuth(b)
-	f.parameters(b)
-}
-
 func (f *fetching) judgeURLs(b *config.Block) {
 	judgeURL(b, "issuer", f.Issuer)
 	judgeURL(b, "token_endpoint", f.TokenEndpoint)
@@ -105,9 +97,9 @@ func (f *fetching) judgeURLs(b *config.Block) {
 func (f *fetching) judgeAddress(b *config.Block) {
 	f.judgeURLs(b)
 	switch {
-	case f.Issuer == "" && f.TokenEndpoint == "":
+	case !b.Has("issuer") && !b.Has("token_endpoint"):
 		b.Fault("", "missing attribute issuer", `write issuer = "https://…", whose metadata tells the rest, or where it has none token_endpoint`)
-	case f.Issuer == "" && f.JWKSURI == "" && f.Verify:
+	case !b.Has("issuer") && !b.Has("jwks_uri") && f.Verify && !b.Wrong("verify"):
 		b.Fault("token_endpoint", "nothing tells the issuer's keys",
 			"write issuer, whose metadata names them, or jwks_uri, or verify = false")
 	case !f.Verify && f.JWKSURI != "":
@@ -152,26 +144,23 @@ func (f *fetching) knowsAuth(b *config.Block) bool {
 }
 
 // judgeClient reports a client that is not what client_auth wants.
-func (f *fetching) judgeClient(b *config.Block) bool {
-	if !f.knowsAuth(b) {
-		return false
+func (f *fetching) judgeClient(b *config.Block) {
+	if !f.knowsAuth(b) || b.Wrong("client_auth") {
+		return // nobody knows what it wants
 	}
-	wanted, ok := clientFiles[f.ClientAuth], true
-	if f.ClientID == "" && f.ClientAuth != "none" {
+	wanted := clientFiles[f.ClientAuth]
+	if !b.Has("client_id") && f.ClientAuth != "none" {
 		b.Fault("", "missing attribute client_id", `write client_id = "…", as the issuer registered it`)
-		ok = false
 	}
 	for _, attr := range []string{"client_secret_file", "client_key_file", "client_cert_file"} {
 		switch needed := slices.Contains(wanted, attr); {
+		case needed && !b.Has(attr) && b.HasUnknown(): // it may be meant
 		case needed && !b.Has(attr):
 			b.Fault("", "missing attribute "+attr, fmt.Sprintf("client_auth %q needs it%s", f.ClientAuth, otherAuth(b)))
-			ok = false
 		case !needed && b.Has(attr):
 			b.Fault(attr, attr+" is not used", fmt.Sprintf("client_auth %q has no use for it; it is for %s", f.ClientAuth, quotedList(authsWith(attr))))
-			ok = false
 		}
 	}
-	return ok
 }
 
 // otherAuth offers another client_auth where a block that names none has the
@@ -269,17 +258,21 @@ func parameterTexts(v any) (texts []string, ok bool) {
 	return texts, true
 }
 
-// inspect reports files of the client and a ca_file that cannot be used.
+// inspect reports files of the client and a ca_file that cannot be used. A file that is
+// not named has been reported.
 func (f *fetching) inspect(b *config.Block) {
-	if err := f.client().Check(); err != nil {
-		b.Fault(f.fileIn(err.Error()), "no usable client", err.Error())
+	for _, err := range f.client().Check() {
+		if attr := f.fileIn(err.Error()); attr != "" {
+			b.Fault(attr, "no usable client", err.Error())
+		}
 	}
 	if err := f.address().Check(); err != nil {
 		b.Fault("ca_file", "no usable CA", err.Error())
 	}
 }
 
-// fileIn is the attribute of the client's file that the text names first; "" for none.
+// fileIn is the attribute of the client's file that the text names first; "" where that
+// is not named.
 func (f *fetching) fileIn(text string) string {
 	attr, first, longest := "", len(text), 0
 	for name, path := range map[string]string{

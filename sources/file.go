@@ -30,9 +30,7 @@ type fileCopy struct {
 
 func decodeFile(b *config.Block) config.Source {
 	s := fileCopy{taking: takingDefaults()}
-	if !b.Decode(&s) {
-		return config.Source{}
-	}
+	b.Decode(&s)
 	s.taking.validate(b)
 	inspectFollowed(b, "path", s.Path)
 	return config.Source{Source: s, Check: unattainableOfAny}

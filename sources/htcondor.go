@@ -64,9 +64,7 @@ func decodeHTCondor(b *config.Block) config.Source {
 		KeyID       string `hcl:"key_id,optional"`
 		TrustDomain string `hcl:"trust_domain,optional"`
 	}
-	if !b.Decode(&set) {
-		return config.Source{}
-	}
+	b.Decode(&set)
 	complete := set.KeyFile != "" && set.KeyID != "" && set.TrustDomain != ""
 	s := &htcondor{
 		trustDomain: orKnob(b, "trust_domain", set.TrustDomain, trustDomainKnob),

@@ -61,9 +61,7 @@ func decodeHTCondorFetch(b *config.Block) config.Source {
 		Type     string `hcl:"type,optional"`
 		KeyID    string `hcl:"key_id,optional"`
 	}{Type: "SCHEDD"}
-	if !b.Decode(&set) {
-		return config.Source{}
-	}
+	b.Decode(&set)
 	s := &htcondorFetch{dir: filepath.Clean(set.TokenDir), keyID: set.KeyID, login: b.Command("login", b.Name())}
 	s.target = s.targetOf(b, set.Type, set.Pool, set.Name)
 	if filepath.Base(s.dir) == "tokens.d" {

@@ -36,8 +36,6 @@ type localKey struct {
 // A header is the JOSE header of a token (RFC 7515 section 4).
 type header struct{ algorithm, keyID string }
 
-// decodeLocalKey decodes a source "local_key". Without a key that can be used it
-// still returns the source, so that the tokens of it are checked in the same run.
 func decodeLocalKey(b *config.Block) config.Source {
 	var set struct {
 		Issuer    string `hcl:"issuer,optional"`
@@ -45,38 +43,41 @@ func decodeLocalKey(b *config.Block) config.Source {
 		KeyID     string `hcl:"key_id,optional"`
 		Algorithm string `hcl:"algorithm,optional"`
 	}
-	if !b.Decode(&set) {
-		return config.Source{}
-	}
+	b.Decode(&set)
 	if set.Algorithm != "" && !slices.Contains(keys.Algorithms(), set.Algorithm) {
 		b.Fault("algorithm", fmt.Sprintf("unknown algorithm %q", set.Algorithm), "allowed are "+strings.Join(keys.Algorithms(), ", "))
-		return config.Source{}
+		set.Algorithm = ""
 	}
 	if err := keys.CheckID(set.KeyID); err != nil {
 		b.Fault("key_id", "no usable key_id", err.Error())
-		return config.Source{}
+		set.KeyID = ""
 	}
-	unread := &localKey{issuer: set.Issuer, file: set.KeyFile, header: header{set.Algorithm, set.KeyID}}
-	if b.DefinitionsOnly() {
-		return unread.facts()
+	s := &localKey{issuer: set.Issuer, file: set.KeyFile, header: header{set.Algorithm, set.KeyID}}
+	if s.file != "" && !b.DefinitionsOnly() {
+		s.read(b)
 	}
-	key, err := keys.Read(set.KeyFile)
-	if err != nil {
-		b.Fault("key_file", "no usable key", err.Error())
-		return unread.facts()
-	}
-	if key, err = key.WithAlgorithm(set.Algorithm); err != nil {
-		b.Fault("algorithm", "wrong algorithm for the key", err.Error())
-		return unread.facts()
-	}
-	s, err := newLocalKey(key.WithID(set.KeyID), set.Issuer)
-	if err != nil {
-		b.Fault("key_file", "no usable key", err.Error())
-		return unread.facts()
-	}
-	s.file = set.KeyFile
-	warnOfKeyFile(b, "key_file", s.file)
 	return s.facts()
+}
+
+// read makes the source sign with the key in its file. After a fault it has none, and
+// the tokens of the source are checked without it.
+func (s *localKey) read(b *config.Block) {
+	key, err := keys.Read(s.file)
+	if err != nil {
+		b.Fault("key_file", "no usable key", err.Error())
+		return
+	}
+	if key, err = key.WithAlgorithm(s.header.algorithm); err != nil {
+		b.Fault("algorithm", "wrong algorithm for the key", err.Error())
+		return
+	}
+	signing, err := newLocalKey(key.WithID(s.header.keyID), s.issuer)
+	if err != nil {
+		b.Fault("key_file", "no usable key", err.Error())
+		return
+	}
+	s.key, s.header, s.signer = signing.key, signing.header, signing.signer
+	warnOfKeyFile(b, "key_file", s.file)
 }
 
 // facts are those of the source, as far as they are known.

@@ -84,10 +84,7 @@ func decodeRefreshToken(b *config.Block) config.Source {
 		fetching
 		RefreshTokenFile string `hcl:"refresh_token_file,optional,path"`
 	}{fetching: fetchingDefaults()}
-	if !b.Decode(&set) {
-		set.partly(b)
-		return config.Source{}
-	}
+	b.Decode(&set)
 	s := &refreshToken{asker: set.asker(b), file: set.RefreshTokenFile, login: b.Command("login", b.Name()), others: b.OtherStateDirs, turn: make(chan struct{}, 1)}
 	if dir := b.StateDir(); dir != "" {
 		s.store = refresh.NewStore(dir, b.Name())
@@ -97,13 +94,16 @@ func decodeRefreshToken(b *config.Block) config.Source {
 	if s.file != "" { // the stored refresh token changes with each use
 		facts.Files = append(slices.Clone(s.files), s.file)
 	}
+	s.judgeFile(b)
 	if problem := refresh.CheckName(b.Name()); problem != "" {
 		b.Fault("", "no file can have the name of this source", "its refresh token is kept in a file of that name; "+problem)
-		return facts
 	}
-	s.judgeFile(b)
-	if !b.DefinitionsOnly() {
+	switch {
+	case b.DefinitionsOnly():
+	case !b.Faulty():
 		s.inspect(b)
+	case s.file != "":
+		s.inspectFile(b)
 	}
 	return facts
 }
@@ -120,6 +120,14 @@ func (s *refreshToken) judgeFile(b *config.Block) {
 	if first != b.Name() {
 		b.Warn("refresh_token_file", "two sources begin with one refresh token",
 			fmt.Sprintf("source.refresh_token.%s begins with it too, and an issuer that rotates them takes the second use for theft and ends both; let one source serve the tokens of both, or log in for each", first))
+	}
+}
+
+// inspectFile reports a refresh_token_file that cannot be used, where nothing else of
+// the source can be looked at. One that is missing may be stored already.
+func (s *refreshToken) inspectFile(b *config.Block) {
+	if _, err := readRefreshToken(s.file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		b.Fault("refresh_token_file", "no usable refresh token", err.Error())
 	}
 }
 

@@ -43,10 +43,7 @@ func decodeTokenExchange(b *config.Block) config.Source {
 		SubjectTokenType   string `hcl:"subject_token_type,optional"`
 		RequestedTokenType string `hcl:"requested_token_type,optional"`
 	}{fetching: fetchingDefaults(), SubjectTokenType: accessTokenType}
-	if !b.Decode(&set) {
-		set.partly(b)
-		return config.Source{}
-	}
+	b.Decode(&set)
 	judgeTokenType(b, "subject_token_type", set.SubjectTokenType)
 	judgeTokenType(b, "requested_token_type", set.RequestedTokenType)
 	inspectFollowed(b, "subject_token_file", set.SubjectTokenFile)

@@ -53,7 +53,7 @@ func (l *loading) declareBlock(s *stanza) {
 			hint = "did you mean " + near + "?"
 		}
 		l.fault(s.header, "unknown block "+s.kind, hint)
-		if near == "" {
+		if profile.Meant(s.kind, blockKinds) == "" {
 			return
 		}
 		s.kind, labels = near, topLevel[near] // so that what else is wrong with it is found

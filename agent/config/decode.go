@@ -41,7 +41,9 @@ func (b *Block) decode(into any, blocks ...string) bool {
 	target := reflect.ValueOf(into).Elem()
 	fields := b.load.fieldsOf(target.Type())
 	meant, ok := b.load.correct(b.stanza, fieldNames(fields), blocks)
-	b.strange = !ok
+	b.unknown = slices.ContainsFunc(b.stanza.attributes, func(a *attribute) bool {
+		return !slices.ContainsFunc(fields, func(f field) bool { return f.name == a.name })
+	})
 	b.faulty = b.faulty || !ok
 	b.unread = append(b.unread, meant...)
 	for _, f := range fields {
@@ -79,10 +81,10 @@ func (l *loading) fieldsOf(t reflect.Type) []field {
 	return fields
 }
 
-// correct reports attributes and blocks that nobody asks for. One that is like
-// another is read as that from then on, so that what else is wrong with it is found
-// in the same run. meant are the attributes that are written as blocks, which so
-// need not be called missing.
+// correct reports attributes and blocks that nobody asks for. One that is surely meant
+// for another is read as that from then on, so that what else is wrong with it is found
+// in the same run. meant are the attributes that others are probably meant for, which
+// so need not be called missing.
 func (l *loading) correct(s *stanza, attrs, blocks []string) (meant []string, ok bool) {
 	ok = true
 	refuse := func(at hcl.Range, what, name string) (near string) {
@@ -96,24 +98,25 @@ func (l *loading) correct(s *stanza, attrs, blocks []string) (meant []string, ok
 			continue
 		}
 		near := refuse(a.nameRange, "attribute", a.name)
-		if slices.Contains(attrs, near) && s.attribute(near) == nil {
+		if near != "" && s.attribute(near) == nil && profile.Meant(a.name, attrs) == near {
 			a.name = near
-		} else {
-			l.forget(a.expr.Range())
+			continue
 		}
+		meant = append(meant, near)
+		l.forget(a.expr.Range())
 	}
 	for _, inner := range s.blocks {
 		if slices.Contains(blocks, inner.kind) {
 			continue
 		}
 		near := refuse(inner.header, "block", inner.kind)
-		if slices.Contains(blocks, near) {
+		if near != "" && profile.Meant(inner.kind, blocks) == near {
 			inner.kind = near
-		} else if s.attribute(near) == nil {
-			meant = append(meant, near)
+			continue
 		}
+		meant = append(meant, near)
 	}
-	return meant, ok
+	return slices.DeleteFunc(meant, func(name string) bool { return s.attribute(name) != nil }), ok
 }
 
 // unknownHint says what stands in the block that the unknown name stands in,

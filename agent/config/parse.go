@@ -67,7 +67,7 @@ func partsOf(text []byte) []part {
 	parts := []part{{start: at}}
 	for line := range bytes.Lines(text) {
 		if header := headerForm.FindSubmatch(line); header != nil {
-			if kind := profile.Nearest(string(header[1]), blockKinds); kind != "" {
+			if kind := profile.Meant(string(header[1]), blockKinds); kind != "" {
 				parts = append(parts, part{kind: kind, labels: labelsIn(string(header[2])), start: at})
 			}
 		}

@@ -106,7 +106,7 @@ func (l *loading) sourceKind(s *stanza) string {
 	}
 	known := slices.Sorted(maps.Keys(l.kinds.Sources))
 	l.fault(s.labelAt[0], fmt.Sprintf("unknown kind of source %q", kind), kindHint(kind, known))
-	return cmp.Or(profile.Nearest(kind, known), kind)
+	return cmp.Or(profile.Meant(kind, known), kind)
 }
 
 // decodeSource gives the value of source.KIND.NAME; an unknown one where nothing could
@@ -140,7 +140,7 @@ var origins = map[string][]string{
 // of the source, which has been reported.
 func (s *source) explains(claim string) bool {
 	return slices.ContainsFunc(origins[claim], func(attr string) bool {
-		return s.block.Wrong(attr) || s.block.strange && !s.block.Has(attr)
+		return s.block.Wrong(attr) || s.block.unknown && !s.block.Has(attr)
 	})
 }
 

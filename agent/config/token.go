@@ -139,7 +139,7 @@ func (b *Block) request(text tokenText, from *source) agent.Request {
 func (b *Block) profile(named string, from *source) string {
 	b.OneOf("profile", named, profile.Names()...)
 	if b.Wrong("profile") {
-		named = profile.Nearest(named, profile.Names())
+		named = profile.Meant(named, profile.Names())
 	}
 	if from == nil || from.Profile == "" {
 		return named
@@ -205,7 +205,7 @@ func (b *Block) sinkKind(s *stanza) string {
 	case b.load.kinds.Sinks[kind] != nil:
 	case proper:
 		b.load.fault(s.labelAt[0], fmt.Sprintf("unknown kind of sink %q", kind), kindHint(kind, known))
-		s.labels[0] = cmp.Or(profile.Nearest(kind, known), kind) // so that what else is wrong with it is found
+		s.labels[0] = cmp.Or(profile.Meant(kind, known), kind) // so that what else is wrong with it is found
 	case len(known) == 1:
 		s.labels[0] = known[0]
 	}

@@ -15,10 +15,22 @@ const (
 // from which it differs least. It is "" when more than two letters, or more than a
 // third of them and one, differ from each.
 func Nearest(given string, names []string) string {
+	return nearest(given, names, max(2, len(given)/3+1))
+}
+
+// Meant is Nearest of a name that the given one can be read as without asking: at most
+// two letters differ, or a third of them.
+func Meant(given string, names []string) string {
+	return nearest(given, names, max(2, len(given)/3))
+}
+
+// nearest is the first of the names from which the given one differs least, and in no
+// more than so many letters.
+func nearest(given string, names []string, most int) string {
 	if len(names) > mostNames || len(given) > longestName {
 		return ""
 	}
-	best, least := "", max(2, len(given)/3+1)+1
+	best, least := "", most+1
 	for _, name := range names {
 		if d := levenshtein.Distance(strings.ToLower(given), strings.ToLower(name), nil); d < least {
 			best, least = name, d

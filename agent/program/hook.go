@@ -37,9 +37,7 @@ type hookBlock struct {
 // DecodeHook decodes a hook block for the event; false after a fault.
 func DecodeHook(b *config.Block, event hooks.Event) (hooks.Hook, bool) {
 	block := hookBlock{Timeout: defaultTimeout}
-	if !b.Decode(&block) {
-		return hooks.Hook{}, false
-	}
+	b.Decode(&block)
 	p, ok := New(b, block.Command, block.Timeout, block.User)
 	return hooks.Hook{Event: event, Key: key(block.Command, block.User), Command: hook{p}}, ok
 }
@@ -50,11 +48,9 @@ func DecodeHook(b *config.Block, event hooks.Event) (hooks.Hook, bool) {
 // that somebody else than root and the user could change.
 func New(b *config.Block, command []string, timeout time.Duration, user string) (Program, bool) {
 	p := Program{Args: command, Timeout: timeout}
-	if !judge(b, p) {
-		return p, false
-	}
+	ok := judge(b, p)
 	if b.DefinitionsOnly() {
-		return p, true
+		return p, ok
 	}
 	if user != "" {
 		u, err := LookupUser(user)
@@ -66,8 +62,10 @@ func New(b *config.Block, command []string, timeout time.Duration, user string) 
 			p.User = u
 		}
 	}
-	inspect(b, p)
-	return p, true
+	if ok {
+		inspect(b, p)
+	}
+	return p, ok
 }
 
 // inspect warns of what lies at the path of the program.
@@ -86,25 +84,31 @@ func inspect(b *config.Block, p Program) {
 }
 
 // judge reports what is wrong on any machine.
-func judge(b *config.Block, p Program) bool {
+func judge(b *config.Block, p Program) (ok bool) {
 	const form = `it is a list of the program's absolute path and its arguments: ["/usr/sbin/condor_reconfig", "-daemon", "schedd"]`
+	ok = true
+	fault := func(attr, summary, detail string) {
+		b.Fault(attr, summary, detail)
+		ok = false
+	}
 	switch {
 	case len(p.Args) == 0:
-		b.Fault("command", "command is empty", form)
+		fault("command", "command is empty", form)
 	case !filepath.IsAbs(p.Args[0]) && len(strings.Fields(p.Args[0])) > 1:
-		b.Fault("command", "no shell runs the command", form)
+		fault("command", "no shell runs the command", form)
 	case !filepath.IsAbs(p.Args[0]):
-		b.Fault("command", "the program has no absolute path", form)
-	case strings.Contains(strings.Join(p.Args, ""), "\x00"):
-		b.Fault("command", "command has a NUL byte", "no program can be given one")
-	case slices.ContainsFunc(p.Args, jwtStart.MatchString):
-		b.Fault("command", "there is a token in the command", "everybody on this machine can see it there; put it into a file")
-	case p.Timeout < leastTimeout || p.Timeout > mostTimeout:
-		b.Fault("timeout", "the timeout is out of range", `it is at least "1s" and at most "1h"`)
-	default:
-		return true
+		fault("command", "the program has no absolute path", form)
 	}
-	return false
+	if strings.Contains(strings.Join(p.Args, ""), "\x00") {
+		fault("command", "command has a NUL byte", "no program can be given one")
+	}
+	if slices.ContainsFunc(p.Args, jwtStart.MatchString) {
+		fault("command", "there is a token in the command", "everybody on this machine can see it there; put it into a file")
+	}
+	if p.Timeout < leastTimeout || p.Timeout > mostTimeout {
+		fault("timeout", "the timeout is out of range", `it is at least "1s" and at most "1h"`)
+	}
+	return ok
 }
 
 // missing says why there is no such program; "" when there is, or when it lies

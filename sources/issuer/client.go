@@ -33,14 +33,16 @@ func Auths() []string {
 	return []string{"client_secret_basic", "client_secret_post", "private_key_jwt", "tls_client_auth", "none"}
 }
 
-// Check is an error unless Auth is one of Auths and its files are there, well kept
-// and readable. The error names the file.
-func (c Client) Check() error {
-	_, err := c.prove("https://issuer.invalid", time.Now())
-	if err == nil && c.Auth == "tls_client_auth" {
-		_, _, err = c.certificate().load()
+// Check says what is wrong unless Auth is one of Auths and its files are there, well
+// kept and readable. Each error names its file.
+func (c Client) Check() []error {
+	if c.Auth == "tls_client_auth" {
+		return c.certificate().check()
 	}
-	return err
+	if _, err := c.prove("https://issuer.invalid", time.Now()); err != nil {
+		return []error{err}
+	}
+	return nil
 }
 
 // A proof is what one request shows of its client.

@@ -140,19 +140,38 @@ func readAuthorities(path string) (authorities *x509.CertPool, data []byte, err 
 
 // load reads the certificate and its key; data is what both files hold.
 func (c certificate) load() (pair tls.Certificate, data []byte, err error) {
-	chain, err := readPublic(c.certFile)
-	if err != nil {
-		return pair, nil, at(c.certFile, err)
-	}
-	key, err := keys.ReadSecretFile(c.keyFile)
-	if err != nil {
-		return pair, nil, err
+	chain, key, errs := c.read()
+	if len(errs) > 0 {
+		return pair, nil, errs[0]
 	}
 	pair, err = tls.X509KeyPair(chain, key)
 	if err != nil { // whose words may quote what they met
 		return pair, nil, at(c.certFile, fmt.Errorf("it is no certificate in PEM that belongs to the private key in %s", c.keyFile))
 	}
 	return pair, append(chain, key...), nil
+}
+
+// read reads both files.
+func (c certificate) read() (chain, key []byte, errs []error) {
+	chain, err := readPublic(c.certFile)
+	if err != nil {
+		errs = append(errs, at(c.certFile, err))
+	}
+	if key, err = keys.ReadSecretFile(c.keyFile); err != nil {
+		errs = append(errs, err)
+	}
+	return chain, key, errs
+}
+
+// check is what is wrong with the files.
+func (c certificate) check() []error {
+	if _, _, errs := c.read(); len(errs) > 0 {
+		return errs
+	}
+	if _, _, err := c.load(); err != nil {
+		return []error{err}
+	}
+	return nil
 }
 
 // mostPublic is how many bytes a file of certificates may have: those of all

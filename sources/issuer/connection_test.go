@@ -3,6 +3,7 @@ package issuer
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"net/http/httptrace"
 	"net/url"
 	"os"
@@ -117,7 +118,7 @@ func TestFilesOfAClientThatCannotBeUsed(t *testing.T) {
 		"key of a cert":   {Client{Auth: "tls_client_auth", CertFile: cert, KeyFile: "/nowhere"}, "KEY", "no such file or directory"},
 		"unknown auth":    {Client{Auth: "password"}, "client_auth", `there is no "password"; allowed are client_secret_basic, client_secret_post, private_key_jwt, tls_client_auth, none`},
 	} {
-		err := c.client.Check()
+		err := errors.Join(c.client.Check()...)
 		if err == nil {
 			t.Errorf("%s: no error", name)
 			continue
