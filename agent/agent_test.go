@@ -153,7 +153,7 @@ func started(t *testing.T, log logrus.FieldLogger, renewers ...Renewer) *Agent {
 func begun(t *testing.T, a *Agent) *Agent {
 	ctx, cancel := context.WithCancel(t.Context())
 	ran := make(chan struct{})
-	go func() { a.Run(ctx); close(ran) }()
+	go func() { watched(a).Run(ctx); close(ran) }()
 	t.Cleanup(func() { cancel(); <-ran })
 	synctest.Wait()
 	return a

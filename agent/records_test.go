@@ -172,7 +172,7 @@ func runFor(t *testing.T, d time.Duration, r *fakeRecords, renewers ...Renewer) 
 	a.Remember(r)
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()
-	a.Run(ctx)
+	watched(a).Run(ctx)
 	synctest.Wait()
 	return out.String()
 }

@@ -1,27 +1,36 @@
 package agent
 
 import (
+	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
-// roundsOf counts how often the loop of the agent goes round. One that never sleeps would
-// stop the test's clock for ever, so that it panics.
-func roundsOf(a *Agent) (since func() int) {
-	var rounds, atOnce int
+// roundsOf counts how often the loop of the agent goes round.
+func roundsOf(a *Agent) (since func() int64) {
+	var rounds atomic.Int64
+	a.EachRound(func() { rounds.Add(1) })
+	return func() int64 { synctest.Wait(); return rounds.Swap(0) }
+}
+
+// watched has an agent panic whose loop does not sleep, since that would stop the clock of
+// its test for ever.
+func watched(a *Agent) *Agent {
+	var atOnce int
 	var last time.Time
+	round := a.round
 	a.EachRound(func() {
-		rounds++
+		round()
 		if atOnce++; !time.Now().Equal(last) {
 			atOnce = 0
 		}
-		if last = time.Now(); atOnce > 10_000 {
+		if last = time.Now(); atOnce > 100_000 {
 			panic("the loop does not sleep")
 		}
 	})
-	before := 0
-	return func() int { synctest.Wait(); n := rounds - before; before = rounds; return n }
+	return a
 }
 
 func TestTheLoopSleepsWhileAFolderHangs(t *testing.T) {
@@ -58,7 +67,7 @@ func TestTheLoopSleepsWhileAFolderHangs(t *testing.T) {
 
 func TestTheLoopSleepsWhileAnExpiredTokenLiesWhereNobodyTakesItAway(t *testing.T) {
 	for name, do := range map[string]func(*Agent){
-		"its definition went":       func(a *Agent) { go a.Replace(a.ctx, nil) },
+		"its definition went":       func(a *Agent) { a.Replace(context.Background(), nil) },
 		"only another is asked for": nil,
 	} {
 		t.Run(name, func(t *testing.T) {
