@@ -24,22 +24,25 @@ type hookFailures struct {
 // fitHooks gives the token and its files the hooks of its definition. What they
 // have heard of before stays known.
 func (e *entry) fitHooks() {
-	e.hooked = e.fitted(e.hooked, hooks.Token, hooks.Notice{Path: e.sinks[0].Path})
+	if len(e.Hooks) == 0 {
+		e.dropHooks()
+		return
+	}
+	if e.hooked == nil {
+		e.hooked = hooks.Token(hooks.Notice{Token: e.Name, Path: e.sinks[0].Path}, e.Hooks, nil)
+	}
+	e.hooked = fitted(e.hooked, e.Hooks)
 	for _, p := range e.sinks {
-		p.hooked = e.fitted(p.hooked, hooks.File, hooks.Notice{Path: p.Path, Expires: p.inPlace.Expires})
+		if p.hooked == nil {
+			p.hooked = hooks.File(hooks.Notice{Token: e.Name, Path: p.Path, Expires: p.inPlace.Expires}, e.Hooks, nil)
+		}
+		p.hooked = fitted(p.hooked, e.Hooks)
 	}
 }
 
-// fitted is the subject with the hooks of the entry, or a new one; nil without hooks.
-func (e *entry) fitted(s *hooks.Subject, make func(hooks.Notice, []hooks.Hook, *hooks.Level) *hooks.Subject, n hooks.Notice) *hooks.Subject {
-	n.Token = e.Name
-	switch {
-	case s != nil:
-		s.SetHooks(e.Hooks)
-	case len(e.Hooks) > 0:
-		s = make(n, e.Hooks, nil)
-	}
-	if len(e.Hooks) == 0 {
+// fitted is the subject with these hooks; nil where none is for it.
+func fitted(s *hooks.Subject, all []hooks.Hook) *hooks.Subject {
+	if s.SetHooks(all); s.Level() == nil {
 		return nil
 	}
 	return s
@@ -56,7 +59,8 @@ func (e *entry) recallHooks(recalled map[string]Record) {
 		failures = hooks.Merge(failures, k.Failures)
 		p.hooked = hooks.File(hooks.Notice{Token: e.Name, Path: p.Path, Expires: k.Expires}, e.Hooks, k.Hooks)
 	}
-	e.hooked = hooks.Token(e.hooked.Notice, e.Hooks, failures)
+	e.hooked = hooks.Token(hooks.Notice{Token: e.Name, Path: e.sinks[0].Path}, e.Hooks, failures)
+	e.fitHooks()
 }
 
 // subjects are what the entry's hooks hear of.
@@ -74,6 +78,10 @@ func (e *entry) dropHooks() {
 		if s != nil {
 			s.SetHooks(nil)
 		}
+	}
+	e.hooked = nil
+	for _, p := range e.sinks {
+		p.hooked = nil
 	}
 }
 

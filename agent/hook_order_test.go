@@ -90,7 +90,7 @@ func TestOnFirstIsRunAgainWhenTheFileWasGone(t *testing.T) {
 	})
 }
 
-func TestNothingIsOwedWhenAHookHasSucceededAtLast(t *testing.T) {
+func TestNothingIsPendingWhenAHookHasSucceededAtLast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk, source := &fakeDisk{}, &fakeSource{life: time.Hour}
 		records, c := &fakeRecords{disk: disk}, &fakeCommand{fail: errors.New("exit status 1")}
@@ -108,7 +108,7 @@ func TestNothingIsOwedWhenAHookHasSucceededAtLast(t *testing.T) {
 	})
 }
 
-func TestFailuresThatNoHookIsForAreNotOwed(t *testing.T) {
+func TestFailuresThatNoHookIsForAreNotPending(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk, begin := &fakeDisk{}, time.Now()
 		source := &fakeSource{life: time.Hour, fail: func(now time.Time) error {
@@ -125,7 +125,7 @@ func TestFailuresThatNoHookIsForAreNotOwed(t *testing.T) {
 	})
 }
 
-func TestTokensThatComeInQuickSuccessionAreOneRunAndNoDebt(t *testing.T) {
+func TestTokensThatComeInQuickSuccessionAreOneRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk, c := &fakeDisk{}, &fakeCommand{}
 		records := &fakeRecords{disk: disk}
@@ -139,7 +139,7 @@ func TestTokensThatComeInQuickSuccessionAreOneRunAndNoDebt(t *testing.T) {
 	})
 }
 
-func TestHooksOfADefinitionThatGoesDuringAWriteAreNotOwed(t *testing.T) {
+func TestHooksOfADefinitionThatGoesDuringAWriteAreNotPending(t *testing.T) {
 	for _, failures := range []int{0, 1} {
 		synctest.Test(t, func(t *testing.T) {
 			disk, c := &fakeDisk{}, &fakeCommand{}
@@ -228,7 +228,7 @@ func (c *deafCommand) Run(_ context.Context, e hooks.Event, about []hooks.Notice
 	return c.fakeCommand.Run(context.Background(), e, about)
 }
 
-func TestHookThatSucceedsWhileTheAgentStopsIsNotOwed(t *testing.T) {
+func TestHookThatSucceedsWhileTheAgentStopsIsNotPending(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk, source := &fakeDisk{}, &fakeSource{life: time.Hour}
 		records, c := &fakeRecords{disk: disk}, &deafCommand{fakeCommand{takes: 3 * time.Second}}

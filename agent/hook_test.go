@@ -170,7 +170,7 @@ func TestAHookThatIsTooEarlyIsTriedAgainQuietly(t *testing.T) {
 	})
 }
 
-func TestOwedHookRunsAfterARestart(t *testing.T) {
+func TestPendingHookRunsAfterARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk, source := &fakeDisk{}, &fakeSource{life: time.Hour}
 		records, c := &fakeRecords{disk: disk}, &fakeCommand{}
@@ -189,7 +189,7 @@ func TestOwedHookRunsAfterARestart(t *testing.T) {
 	})
 }
 
-func TestHookThatIsInterruptedByTheEndIsOwedStill(t *testing.T) {
+func TestHookThatIsInterruptedByTheEndStaysPending(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk, source := &fakeDisk{}, &fakeSource{life: time.Hour}
 		records, c := &fakeRecords{disk: disk}, &fakeCommand{takes: time.Hour}

@@ -86,6 +86,7 @@ type fakeRecords struct {
 	kept  int
 	fail  error
 	gone  bool // Check finds nothing, once
+	cut   bool // the power is off: nothing is kept any more
 
 	hangs chan struct{} // until it is closed nothing is kept
 
@@ -113,7 +114,7 @@ func (r *fakeRecords) Keep(all []Record) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.kept++
-	if r.fail == nil {
+	if r.fail == nil && !r.cut {
 		r.all = all
 		r.begun = slices.DeleteFunc(r.begun, func(b Record) bool {
 			i := slices.IndexFunc(all, func(k Record) bool { return k.Path == b.Path })
@@ -133,7 +134,9 @@ func (r *fakeRecords) Warnings() []string { return nil }
 func (r *fakeRecords) times() int         { r.mu.Lock(); defer r.mu.Unlock(); return r.kept }
 func (r *fakeRecords) Begin(ctx context.Context, all ...Record) error {
 	r.mu.Lock()
-	r.begun = append(r.begun, all...)
+	if !r.cut {
+		r.begun = append(r.begun, all...)
+	}
 	r.mu.Unlock()
 	return r.wait(ctx)
 }
