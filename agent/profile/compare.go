@@ -21,7 +21,8 @@ type Difference struct {
 
 // CompareScope compares the words of two scopes. A word grants something if it
 // begins with storage., compute. or condor:, or is read, write, queue or execute,
-// with a path or without.
+// with a path or without. So does read:org of an issuer that knows no paths: it allows
+// something, and a reader of SciTokens takes it for the path /org.
 //
 // The words of the WLCG profile 1.3 (section 2.2.1) and of SciTokens 2.0 mean what
 // their documents say, and HTCondor's levels imply each other as its

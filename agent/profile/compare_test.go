@@ -61,6 +61,8 @@ func TestScopesAreComparedByWhatTheyAllow(t *testing.T) {
 		"words of others":           {"read", "read write", "", "write", ""},
 		"a part of such a word":     {"read", "read read:statuses", "", "", ""},
 		"the whole of such a word":  {"read:statuses", "read:statuses read", "", "read", ""},
+		"a word without a path":     {"repo read:org", "repo read:org read:user", "", "read:user", ""},
+		"another right to the same": {"read:packages", "read:packages write:packages", "", "write:packages", ""},
 		"jobs":                      {"compute.read", "compute.read compute.create", "", "compute.create", ""},
 		"jobs with a path":          {"compute.create:/x", "compute.create", "", "compute.create", ""},
 		"an unknown compute word":   {"compute.read", "compute.read compute.admin", "", "compute.admin", ""},
