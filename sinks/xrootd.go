@@ -8,9 +8,9 @@ import (
 	"github.com/tokenagent/tokenagent/agent/config"
 )
 
-// xrootdLargest is the size in bytes of the largest file from which XRootD's
-// client takes a token.
-const xrootdLargest = 8 << 10
+// xrootdLargest is the size in bytes of the largest file from which XRootD's client
+// takes a token, if its server does not say otherwise.
+const xrootdLargest = 4096
 
 // judgeForXRootD warns of a mode with which XRootD's client would skip the file
 // without a word, if the token is one for it.
@@ -42,6 +42,6 @@ func (s *file) tooLarge(content []byte) []string {
 		return nil
 	}
 	s.saidTooLarge = true
-	return []string{fmt.Sprintf("%s: the token has %d bytes; XRootD's client refuses files of more than %d; ask for less scope, or fewer groups",
+	return []string{fmt.Sprintf("%s: the token has %d bytes; XRootD's client refuses files of more than %d, unless its server allows them (sec.protocol ztn -maxsz); ask for less scope, or fewer groups",
 		s.path(), len(content), xrootdLargest)}
 }

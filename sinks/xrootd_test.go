@@ -35,10 +35,10 @@ func TestATokenTooLargeForXRootDIsToldOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "token")
 	s := fine(t, pathLine(path))
 	s.forStorage = true
-	for _, c := range []struct{ size, told int }{{8191, 0}, {8192, 1}, {8193, 0}} {
+	for _, c := range []struct{ size, told int }{{4095, 0}, {4096, 1}, {4097, 0}} {
 		written, err := s.Put(t.Context(), token(strings.Repeat("x", c.size), time.Hour))
 		must(t, err)
-		if w := written.Warnings; len(w) != c.told || c.told > 0 && !strings.Contains(w[0], path+": the token has 8193 bytes") {
+		if w := written.Warnings; len(w) != c.told || c.told > 0 && !strings.Contains(w[0], path+": the token has 4097 bytes") {
 			t.Errorf("a token of %d bytes gives the warnings %q", c.size, w)
 		}
 	}

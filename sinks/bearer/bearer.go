@@ -1,9 +1,9 @@
 // Package bearer replays how clients find a bearer token: WLCG Bearer Token
 // Discovery, as XRootD's client, HTCondor (SCITOKENS) and Pelican's do it. All
 // look at BEARER_TOKEN, the file of BEARER_TOKEN_FILE, $XDG_RUNTIME_DIR/bt_u<uid>
-// and /tmp/bt_u<uid> in turn, and differ in what makes them go on. The rules were
-// read in the clients' sources (XrdSecztn, condor_scitokens.cpp, Pelican's
-// token_generator). No text that this package returns holds any part of a token
+// and /tmp/bt_u<uid> in turn, and differ in what makes them go on. A test
+// holds XRootD's rules against xrdcp 5.5.3; the others were read in the sources
+// (condor_scitokens.cpp, Pelican's token_generator). No text that this package returns holds any part of a token
 // but its claims.
 package bearer
 
@@ -33,13 +33,16 @@ const (
 	Pelican  Client = "pelican"
 )
 
-// The largest content that a client takes. XRootD's client goes by its server,
-// which says 4096 or more; files beyond 8 KiB were refused by XRootD 5.5.3.
+// The largest content that a client takes. XRootD's client goes by its server's
+// sec.protocol ztn -maxsz, by default this: the file has no more bytes, and the token
+// in it less (seen with 5.5.3).
 const (
-	mostXRootD   = 8 << 10
+	mostXRootD   = 4096
 	mostHTCondor = 16<<10 - 1
 	mostRead     = 64 << 10
 )
+
+const tooLargeForXRootD = "XRootD's client refuses tokens from 4096 on, unless its server allows more (sec.protocol ztn -maxsz)"
 
 // A Verdict says what a client does with a place.
 type Verdict string
@@ -137,6 +140,8 @@ func (s Surroundings) look(c Client, step *Step) {
 		step.Verdict, step.Reason = Passed, "it is empty"
 	case c == HTCondor && strings.Contains(text, "\r\n"):
 		step.Verdict, step.Reason = Stops, "there is a line end (CR LF) within it"
+	case c == XRootD && len(text) >= mostXRootD:
+		step.Verdict, step.Reason = Stops, fmt.Sprintf("the token has %d bytes; %s", len(text), tooLargeForXRootD)
 	case c == Pelican && step.invalid:
 		step.Verdict, step.Reason = Passed, strings.Join(step.Faults, "; ")
 	default:
@@ -166,7 +171,7 @@ func (s Surroundings) read(c Client, step *Step) (text string, why Verdict, reas
 	info := f.Info
 	switch {
 	case c == XRootD && info.Size() > mostXRootD:
-		return "", Stops, fmt.Sprintf("it has %d bytes; XRootD's client refuses more than %d", info.Size(), mostXRootD)
+		return "", Stops, fmt.Sprintf("it has %d bytes; %s", info.Size(), tooLargeForXRootD)
 	case c == HTCondor && info.Size() > mostHTCondor:
 		return "", Stops, fmt.Sprintf("it has %d bytes; HTCondor refuses more than %d", info.Size(), mostHTCondor)
 	}
