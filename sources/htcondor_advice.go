@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/agent/host"
 	"github.com/tokenagent/tokenagent/sources/keys"
 )
 
@@ -48,17 +49,18 @@ func (s *htcondor) warnOfCondorsKey(b *config.Block) {
 	const why = "The tools and daemons of root here then need no token: they can make themselves condor@password with every right, whatever the scope of the token says. This host runs no COLLECTOR, so only tokenagent needs the key."
 	switch {
 	case sameFile(s.file, theirs) || sameFile(filepath.Dir(s.file), folder):
-		b.Warn("key_file", summary, fmt.Sprintf("it lies where HTCondor looks for keys: %s. %s %s", s.file, why, move(s.file, s.keyID)))
+		b.Warn("key_file", summary, fmt.Sprintf("it lies where HTCondor looks for keys: %s. %s %s", s.file, why, move(s.file, s.keyID, b.Command("reload"))))
 	case exists(theirs):
-		b.Warn("key_file", summary, fmt.Sprintf("a key of the same name lies where HTCondor looks for keys: %s. %s If it is the same key, type\n  rm %[1]s", theirs, why))
+		b.Warn("key_file", summary, fmt.Sprintf("a key of the same name lies where HTCondor looks for keys: %s. %s If it is the same key, type\n  rm %s", theirs, why, host.ShellWord(theirs)))
 	}
 }
 
 // move is what to type so that the key lies in our folder, with the same bytes and
 // the same name.
-func move(file, keyID string) string {
+func move(file, keyID, reload string) string {
 	own := filepath.Join(ownKeys, keyID)
-	return fmt.Sprintf("Move it: type\n  install -D -m 0600 %s %s\nwrite in this block\n  key_file = %q\n  key_id   = %q\nand type\n  tokenagent reload && rm %[1]s", file, own, own, keyID)
+	from := host.ShellWord(file)
+	return fmt.Sprintf("Move it: type\n  install -D -m 0600 %s %s\nwrite in this block\n  key_file = %q\n  key_id   = %q\nand type\n  %s && rm %[1]s", from, host.ShellWord(own), own, keyID, reload)
 }
 
 // runsCollector reports whether this host's HTCondor runs a collector.

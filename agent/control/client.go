@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/host"
 )
 
 const (
@@ -114,7 +115,10 @@ func (c *Client) read(resp *http.Response, found any) error {
 		if err := answer.Decode(refusal); err != nil || refusal.Text == "" {
 			return fmt.Errorf("control socket %s: it answers %s, which is no tokenagent of this version", c.path, resp.Status)
 		}
-		if refusal.Reason == "" {
+		switch {
+		case resp.StatusCode == http.StatusServiceUnavailable: // see timeoutBody
+			return fmt.Errorf("%s; see %s", refusal.Text, c.status())
+		case refusal.Reason == "":
 			return errors.New(refusal.Text)
 		}
 		return refusal
@@ -125,6 +129,9 @@ func (c *Client) read(resp *http.Response, found any) error {
 	return nil
 }
 
+// status is the command that shows what the agent does.
+func (c *Client) status() string { return "tokenagent status --control " + host.ShellWord(c.path) }
+
 // explain tells a socket that nobody serves from one that we may not open.
 func (c *Client) explain(err error) error {
 	switch {
@@ -133,7 +140,7 @@ func (c *Client) explain(err error) error {
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("control socket %s: permission denied; run this as the agent's user or root, or set control_group in the agent block", c.path)
 	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("control socket %s: no answer in time; the agent may still be at it, see tokenagent status", c.path)
+		return fmt.Errorf("control socket %s: no answer in time; the agent may still be working on it; see %s", c.path, c.status())
 	}
 	if u, ok := errors.AsType[*url.Error](err); ok { // its text repeats a URL that nobody typed
 		err = u.Err

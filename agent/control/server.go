@@ -82,7 +82,7 @@ func routes(answers Answers) http.Handler {
 func names(r *http.Request) []string { return r.URL.Query()["name"] }
 
 // timeoutBody is what http.TimeoutHandler says with its 503.
-const timeoutBody = `{"text":"the agent gave no verdict within two minutes; it goes on trying: see tokenagent status"}`
+const timeoutBody = `{"text":"the agent gave no verdict within two minutes; it goes on trying"}`
 
 // answer writes what was found, or a Refusal with the status that fits it.
 func answer(w http.ResponseWriter, found any, err error) {

@@ -61,7 +61,7 @@ var wantsTerminal = regexp.MustCompile(`(?i)/dev/tty|\b(not a|no|without a) (tty
 // adviceOn is what to do about the words of a program; "" when nobody can know.
 func adviceOn(words string) string {
 	if wantsTerminal.MatchString(words) {
-		return "; it has no terminal here and nobody to ask: give it what it needs in a file, or use source \"refresh_token\", for which `tokenagent login` asks a person once"
+		return "; it has no terminal here and nobody to ask: give it what it needs in a file, or use source \"refresh_token\", to which a person logs in once"
 	}
 	return ""
 }

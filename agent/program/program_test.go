@@ -400,7 +400,7 @@ func TestProgramsHaveNoTerminal(t *testing.T) {
 
 func TestProgramsThatWantATerminalAreToldOfLogin(t *testing.T) {
 	const advice = "it has no terminal here and nobody to ask"
-	wantFault(t, shell(`read -r password </dev/tty`).Run(t.Context(), Input{}), agent.Transient, advice, "tokenagent login")
+	wantFault(t, shell(`read -r password </dev/tty`).Run(t.Context(), Input{}), agent.Transient, advice, "a person logs in once")
 	for words, advised := range map[string]bool{
 		"stty: 'standard input': Inappropriate ioctl for device":       true,
 		"sudo: a terminal is required to read the password":            true,

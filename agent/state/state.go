@@ -72,7 +72,7 @@ func (l *Locked) Error() string {
 	if l.PID > 0 {
 		who = fmt.Sprintf("another agent (process %d)", l.PID)
 	}
-	return fmt.Sprintf("state folder %s: %s runs with it; `tokenagent refresh` asks that one for new tokens; for a configuration of its own write another name or state_dir in the agent block", l.Dir, who)
+	return fmt.Sprintf("state folder %s: %s runs with it; for a configuration of its own write another name or state_dir in the agent block", l.Dir, who)
 }
 
 // Open makes the folder if it is missing, locks it until Close, and reads what

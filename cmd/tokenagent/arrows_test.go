@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,7 +26,7 @@ var arrows = map[string][]string{
 	"agent":           {"agent/hooks", "agent/queue"},
 	"agent/config":    {"agent", "agent/hooks", "agent/host", "agent/profile"},
 	"agent/profile":   {"agent"},
-	"agent/control":   {"agent"},
+	"agent/control":   {"agent", "agent/host"},
 	"agent/program":   {"agent", "agent/hooks", "agent/host", "agent/config"},
 	"agent/state":     {"agent", "agent/hooks", "agent/host"},
 	"agent/watch":     {"agent/host"},
@@ -136,6 +137,30 @@ func TestEveryProgramIsStartedByLaunch(t *testing.T) {
 					t.Errorf("%s uses %s without host.Launch and host.Alone: the program inherits a terminal or descriptors", pkg, start)
 				}
 			}
+		}
+	}
+}
+
+// A command to type is built by place.command, which knows the configuration and the
+// socket. The help of the commands, which has neither, is left out here.
+func TestEveryCommandThatIsNamedHasItsConfiguration(t *testing.T) {
+	bare := regexp.MustCompile("tokenagent (run|once|status|refresh|reload|check|login)\\b( --(config|control))?")
+	for pkg, files := range packages(t) {
+		for _, file := range files {
+			ast.Inspect(file, func(n ast.Node) bool {
+				if field, ok := n.(*ast.KeyValueExpr); ok {
+					name, _ := field.Key.(*ast.Ident)
+					return name == nil || !slices.Contains([]string{"Use", "Short", "Long", "Example"}, name.Name)
+				}
+				if text, ok := n.(*ast.BasicLit); ok && text.Kind == token.STRING {
+					for _, found := range bare.FindAllStringSubmatch(text.Value, -1) {
+						if found[2] == "" {
+							t.Errorf("%s tells people to type %q without --config", pkg, found[0])
+						}
+					}
+				}
+				return true
+			})
 		}
 	}
 }

@@ -143,7 +143,7 @@ func (h *hearing) remedyNothing() string {
 	case len(h.PassedBy) > 0:
 		return "sign the token with a key that the server has: key_id must be one of its names, with the same bytes"
 	}
-	return "see with `tokenagent doctor` what lies there, and with `tokenagent status` why the token is missing"
+	return "see with `tokenagent doctor` what lies there, and in the status of the agent why the token is missing"
 }
 
 func (h *hearing) remedyRefused(sent *tokendir.Entry) string {

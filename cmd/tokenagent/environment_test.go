@@ -70,7 +70,7 @@ func TestDigestKeyStaysInTheStateFolder(t *testing.T) {
 	if len(key) != 32 || string(key) != string(one.digestKey(folder)) {
 		t.Error("a reload would find every definition changed")
 	}
-	if other.digestKey(folder); other.taken() == nil {
+	if other.digestKey(folder); other.taken(config.Settings{}) == nil {
 		t.Error("two have the folder")
 	}
 	one.close()
@@ -84,7 +84,7 @@ func TestDigestKeyStaysInTheStateFolder(t *testing.T) {
 func TestWithoutAStateFolderTheKeyIsOneForTheProcess(t *testing.T) {
 	folder := config.Settings{StateDir: "/proc/nowhere"}
 	m := memory{from: new(place)}
-	if key := m.digestKey(folder); len(key) != 32 || string(key) != string(m.digestKey(folder)) || m.err == nil || m.taken() != nil {
+	if key := m.digestKey(folder); len(key) != 32 || string(key) != string(m.digestKey(folder)) || m.err == nil || m.taken(config.Settings{}) != nil {
 		t.Errorf("key of %d bytes, %v", len(key), m.err)
 	}
 }

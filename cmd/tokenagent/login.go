@@ -234,7 +234,7 @@ func (l *login) tell(ctx context.Context, s config.Settings, tokens []agent.Rene
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("the running agent was not told, and tries again by itself; tokenagent refresh tells it: %w", err)
+		return fmt.Errorf("the running agent was not told, and tries again by itself; %s tells it: %w", l.from.command(s, "refresh"), err)
 	}
 	return errors.Join(survey{Agent: true, Tokens: found}.print(l.out, false), failed(found))
 }

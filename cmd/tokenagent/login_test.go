@@ -150,6 +150,13 @@ func TestACommandThatIsNamedCanBeTyped(t *testing.T) {
 	t.Chdir(dir)
 	quoted := "'" + strings.ReplaceAll(dir, "'", `'\''`)
 	t.Setenv("STATE_DIRECTORY", "")
+	withSocket := place{configs: []string{"/etc/b"}, socket: "/run/a b"}
+	if got, want := withSocket.command(config.Settings{}, "refresh"), "tokenagent refresh --config /etc/b --control '/run/a b'"; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	if got, want := withSocket.command(config.Settings{}, "check"), "tokenagent check --config /etc/b"; got != want { // which takes no --control
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
 	for _, c := range []struct {
 		state, set string
 		configs    []string

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -115,9 +116,9 @@ func namesRefresh(cfg *config.Config, name string, t refresh.Token) bool {
 }
 
 // taken is the error of a folder that another agent works with.
-func (m *memory) taken() error {
+func (m *memory) taken(s config.Settings) error {
 	if locked, ok := errors.AsType[*state.Locked](m.err); ok {
-		return locked
+		return fmt.Errorf("%w; the running one is asked for new tokens with %s", locked, m.from.command(s, "refresh"))
 	}
 	return nil
 }

@@ -58,11 +58,12 @@ func (d *daemon) statusLine(ctx context.Context) (line string, known bool) {
 	}
 	now := wall()
 	next := nextRenewal(tokens)
-	return statusLine(tokens, !d.refusedSince().IsZero(), now), next.IsZero() || next.After(now)
+	return statusLine(tokens, d.refusal(), now), next.IsZero() || next.After(now)
 }
 
 // statusLine says how the tokens are: "12 tokens valid, 1 failing; next renewal 14:05".
-func statusLine(tokens []agent.Status, refused bool, now time.Time) string {
+// The refusal is that of the configuration on disk; "" for none.
+func statusLine(tokens []agent.Status, refusal string, now time.Time) string {
 	var valid, expired, missing, failing, hooks int
 	for _, t := range tokens {
 		switch t.State {
@@ -93,10 +94,18 @@ func statusLine(tokens []agent.Status, refused bool, now time.Time) string {
 	if next := nextRenewal(tokens); !next.IsZero() {
 		line += "; next renewal " + clockTime(next, now)
 	}
-	if refused {
-		line += "; the configuration on disk is refused, tokenagent check says why"
+	if refusal != "" {
+		line += "; " + refusal
 	}
 	return line
+}
+
+// refusal says that the configuration on disk is refused; "" where it is in use.
+func (d *daemon) refusal() string {
+	if d.refusedSince().IsZero() {
+		return ""
+	}
+	return "the configuration on disk is refused, " + d.from.command(d.began, "check") + " says why"
 }
 
 // nextRenewal is when the first of the tokens is due; zero for none.

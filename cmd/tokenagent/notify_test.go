@@ -125,7 +125,7 @@ func TestTheServiceManagerHearsOfStartReloadsAndEnd(t *testing.T) {
 			}
 			m.until(t, reloadBegins)
 			m.until(t, "READY=1")
-			m.until(t, oneValid+"; the configuration on disk is refused, tokenagent check says why")
+			m.until(t, oneValid+"; the configuration on disk is refused, tokenagent check --config "+s.path("site.hcl")+" says why")
 
 			s.stop(t)
 			m.until(t, "STOPPING=1\nSTATUS=stopping")
@@ -273,12 +273,12 @@ func TestStatusLine(t *testing.T) {
 		"1 token valid; next renewal 2026-11-23 01:00":      {token(agent.Valid, 12*time.Hour, false)},
 		"1 token valid, 1 hook failing; next renewal 14:05": {hooked},
 	} {
-		if diff := cmp.Diff(want, statusLine(tokens, false, now)); diff != "" {
+		if diff := cmp.Diff(want, statusLine(tokens, "", now)); diff != "" {
 			t.Error(diff)
 		}
 	}
-	want := "1 token valid; next renewal 14:05; the configuration on disk is refused, tokenagent check says why"
-	if diff := cmp.Diff(want, statusLine([]agent.Status{valid}, true, now)); diff != "" {
+	want := "1 token valid; next renewal 14:05; refused"
+	if diff := cmp.Diff(want, statusLine([]agent.Status{valid}, "refused", now)); diff != "" {
 		t.Error(diff)
 	}
 }

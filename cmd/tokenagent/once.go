@@ -67,7 +67,7 @@ func pass(ctx context.Context, from *place, names []string, force bool, stderr i
 	if err := from.alone(ctx, cfg.Settings); err != nil {
 		return nil, err
 	}
-	if err := m.taken(); err != nil {
+	if err := m.taken(cfg.Settings); err != nil {
 		return nil, err
 	}
 	log := newLogger(stderr, cfg.Settings)
@@ -126,5 +126,5 @@ func (p *place) alone(ctx context.Context, s config.Settings) error {
 	if err != nil {
 		return err
 	}
-	return fmt.Errorf("an agent runs already, and answers at %s; have it issue new tokens with tokenagent refresh", client.Path())
+	return fmt.Errorf("an agent runs already, and answers at %s; have it issue new tokens: %s", client.Path(), p.command(s, "refresh"))
 }

@@ -90,8 +90,12 @@ func (p *place) readAs(ctx context.Context, kinds config.Kinds, definitions bool
 	return cfg, faults
 }
 
+// askAgent are the commands that take --control.
+var askAgent = []string{"run", "once", "status", "refresh", "reload", "login"}
+
 // command is what a person types into a shell to run this program with the
-// arguments, on this configuration and what its agent keeps.
+// arguments, the first of which is the command, on this configuration and with its
+// agent. Every advice to type one is built here.
 func (p *place) command(s config.Settings, args ...string) string {
 	words := append([]string{"tokenagent"}, args...)
 	for _, path := range p.configs {
@@ -99,6 +103,9 @@ func (p *place) command(s config.Settings, args ...string) string {
 			path = abs
 		}
 		words = append(words, "--config", path)
+	}
+	if p.socket != "" && slices.Contains(askAgent, args[0]) {
+		words = append(words, "--control", p.socket)
 	}
 	for i, word := range words {
 		words[i] = host.ShellWord(word)

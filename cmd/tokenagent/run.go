@@ -63,7 +63,7 @@ func serve(ctx context.Context, from *place, stderr io.Writer) error {
 	if faults.HasErrors() {
 		return from.refuse(faults)
 	}
-	if err := m.taken(); err != nil {
+	if err := m.taken(cfg.Settings); err != nil {
 		return err
 	}
 	if len(from.socketPaths(cfg.Settings)) > 1 { // an agent of an older version would have the socket of the base
@@ -166,7 +166,8 @@ func (d *daemon) listen() (net.Listener, error) {
 	listener, err := listenControl(path, group)
 	warnOfSocket(d.log, path)
 	if errors.Is(err, control.ErrInUse) {
-		return nil, fmt.Errorf("%w; tokenagent refresh asks it for new tokens, tokenagent reload has it read its configuration", err)
+		return nil, fmt.Errorf("%w; %s asks it for new tokens, %s has it read its configuration",
+			err, d.from.command(d.began, "refresh"), d.from.command(d.began, "reload"))
 	}
 	if err != nil {
 		d.log.WithError(err).Warn(noSocket)

@@ -98,7 +98,7 @@ func (d *daemon) sayFaults(faults config.Faults) {
 	d.said = text
 	for i, f := range faults {
 		if i == mostLines {
-			d.log.Warnf("and %d more; tokenagent check shows all", len(faults)-mostLines)
+			d.log.Warnf("and %d more; %s shows all", len(faults)-mostLines, d.from.command(d.began, "check"))
 			break
 		}
 		if f.IsWarning() {

@@ -134,7 +134,9 @@ func (p *place) survey(ctx context.Context, names []string) (survey, error) {
 	if err == nil {
 		found.Refused, err = client.Refused(ctx)
 	}
-	if cfg, faults := p.read(ctx, true); len(names) == 0 && !faults.HasErrors() {
+	cfg, faults := p.read(ctx, true)
+	found.check = p.command(cfg.Settings, "check")
+	if len(names) == 0 && !faults.HasErrors() {
 		found.Sources = sourcesOf(cfg)
 	}
 	return found, err

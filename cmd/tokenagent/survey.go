@@ -24,6 +24,8 @@ type survey struct {
 	Leftovers []agent.Leftover `json:"leftovers,omitempty"`                  // files of ours that no definition has any more
 	Unknown   []agent.Leftover `json:"unknown,omitempty"`                    // files of an unknown configuration, which the agent leaves alone; see state.View
 	Sources   []sourceStatus   `json:"sources,omitempty"`                    // those that ask with a token which itself ends
+
+	check string // the command that says why the configuration is refused
 }
 
 // A sourceStatus is what can be said of a source that asks with a token.
@@ -68,7 +70,7 @@ func (s survey) print(w io.Writer, asJSON bool) error {
 		return err
 	}
 	if !s.Refused.IsZero() {
-		fmt.Fprintf(w, "the configuration on disk is refused since %s, and the one before is in use; tokenagent check says why\n", s.Refused.Local().Format(time.DateTime))
+		fmt.Fprintf(w, "the configuration on disk is refused since %s, and the one before is in use; %s says why\n", s.Refused.Local().Format(time.DateTime), s.check)
 	}
 	for _, t := range s.Tokens {
 		for _, h := range t.Hooks {

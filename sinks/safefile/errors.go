@@ -99,7 +99,7 @@ func mend(err error, doing deed, folder string) string {
 	case unix.EDQUOT:
 		return "; raise the quota in " + folder + ", or free some of it"
 	case unix.EROFS:
-		return fmt.Sprintf("; mount it writable, or, under systemd, open it to the service: ReadWritePaths=%s in a drop-in, as tokenagent systemd-dropin prints it", folder)
+		return fmt.Sprintf("; mount it writable, or, under systemd, open it to the service: ReadWritePaths=%s in a drop-in, which the command systemd-dropin prints for this configuration", folder)
 	case unix.EBUSY:
 		return "; the file is a mount of its own, which cannot be replaced: mount the directory instead"
 	case unix.EIO:

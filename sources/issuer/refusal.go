@@ -137,7 +137,7 @@ func (d demand) precise(code string, e oauthError) oauthError {
 	case "invalid_grant":
 		switch d.grant.Type {
 		case "refresh_token":
-			e.what, e.next = "the refresh token has expired, was revoked or used before, or is another client's", "get a new one with tokenagent login"
+			e.what, e.next = "the refresh token has expired, was revoked or used before, or is another client's", "log in again for a new one"
 		case GrantTokenExchange:
 			e.what, e.next = "the issuer does not accept the subject token", "check that subject_token_file is kept fresh, and is for this issuer"
 		}

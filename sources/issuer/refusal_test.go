@@ -115,7 +115,7 @@ func TestWordsOfARefusal(t *testing.T) {
 		{401, "invalid_client", Client{Auth: "private_key_jwt"}, "client_credentials", "invalid_client: the issuer does not accept the client id or what its key signed; check client_id, whether the public half of client_key_file is registered for it, and this host's clock"},
 		{401, "invalid_client", Client{Auth: "tls_client_auth"}, "client_credentials", "invalid_client: the issuer does not accept the client id or certificate; check client_id, and whether the certificate in client_cert_file is registered for it"},
 		{401, "invalid_client", Client{Auth: "none"}, "client_credentials", "invalid_client: the issuer does not know the client id, or wants more than that; check client_id and client_auth"},
-		{400, "invalid_grant", basic, "refresh_token", "invalid_grant: the refresh token has expired, was revoked or used before, or is another client's; get a new one with tokenagent login"},
+		{400, "invalid_grant", basic, "refresh_token", "invalid_grant: the refresh token has expired, was revoked or used before, or is another client's; log in again for a new one"},
 		{400, "invalid_grant", basic, GrantTokenExchange, "invalid_grant: the issuer does not accept the subject token; check that subject_token_file is kept fresh, and is for this issuer"},
 		{400, "invalid_grant", basic, "client_credentials", "invalid_grant: the issuer does not accept what was presented for the token; check that it has not expired, and is for this client"},
 		{400, "unauthorized_client", basic, "client_credentials", "unauthorized_client: the client may not use this grant (client_credentials); have it allowed for the client at the issuer"},
