@@ -55,6 +55,22 @@ func TestFilesThatHTCondorWouldNotUse(t *testing.T) {
 	}
 }
 
+func TestATokenThatAnotherHidesFromHTCondorIsTold(t *testing.T) {
+	dir := t.TempDir()
+	one := func(name string) string {
+		return fmt.Sprintf("token %q {\n  source = source.pool.s\n%s  sink \"file\" {\n%s  }\n}\n", name, idtoken, pathLine(filepath.Join(dir, name)))
+	}
+	path := filepath.Join(t.TempDir(), "tokenagent.hcl")
+	must(t, os.WriteFile(path, []byte("source \"pool\" \"s\" {\n}\n"+one("10")+one("20")), 0o600))
+	kinds := config.Kinds{Sinks: Kinds, Sources: map[string]config.SourceDecoder{"pool": func(*config.Block) config.Source {
+		return config.Source{Source: silent{}, Key: config.SigningKey{Issuer: "cm.example.org", ID: "POOL"}}
+	}}}
+	_, faults := config.Load(t.Context(), []string{path}, kinds, condor("SEC_TOKEN_DIRECTORY", dir))
+	if got := text(t, faults); !strings.Contains(got, "HTCondor would never use this token") {
+		t.Errorf("got %s", got)
+	}
+}
+
 func TestAllThatKeepsHTCondorFromAFileIsTold(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "none") // which visit warns of
 	_, faults := loadToken(t, condor("SEC_TOKEN_DIRECTORY", dir), idtoken, pathLine(dir+"/a~")+"mode = \"0644\"\nformat = \"json\"")

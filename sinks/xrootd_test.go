@@ -31,6 +31,28 @@ func TestXRootDsClientMayNotSkipAStorageToken(t *testing.T) {
 	}
 }
 
+func TestAFileIsForStorageByWhatItsTokenAsksFor(t *testing.T) {
+	const storage, other = "  profile = \"wlcg\"\n  scope = [\"storage.read:/\"]\n", "  profile = \"wlcg\"\n  scope = [\"compute.read\"]\n"
+	for name, c := range map[string]struct {
+		token, lines string
+		want         bool
+	}{
+		"storage":          {storage, "", true},
+		"storage, as JSON": {storage, `format = "json"`, false},
+		"computing":        {other, "", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, faults := loadToken(t, config.Environment{}, c.token, pathLine(filepath.Join(t.TempDir(), "token"))+"mode = \"0640\"\n"+c.lines)
+			if faults.HasErrors() {
+				t.Fatal(faults)
+			}
+			if warned := strings.Contains(text(t, faults), "XRootD's client would skip"); warned != c.want || s.forStorage != c.want {
+				t.Errorf("for storage %v, warned %v", s.forStorage, warned)
+			}
+		})
+	}
+}
+
 func TestATokenTooLargeForXRootDIsToldOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "token")
 	s := fine(t, pathLine(path))
