@@ -160,7 +160,7 @@ func (s *file) readAs(uid int) ([]byte, error) {
 		owner.GID = overflowGID
 	}
 	target := s.safe.Target()
-	target.Owner, target.Group = safefile.User{UID: owner.UID, GID: owner.GID}, owner.GID
+	target.Owner, target.Group = host.Identity{UID: owner.UID, GID: owner.GID}, owner.GID
 	return safefile.New(target).Read()
 }
 

@@ -21,9 +21,9 @@ func Leftover(r agent.Record) agent.Target {
 	if json.Unmarshal(r.Mark, &mark) != nil || !filepath.IsAbs(r.Path) || safefile.CheckName(filepath.Base(r.Path)) != "" {
 		return agent.Target{}
 	}
-	owner := safefile.Self()
+	owner := host.Self()
 	if mark.UID != owner.UID {
-		owner = safefile.User{UID: mark.UID, GID: mark.GID}
+		owner = host.Identity{UID: mark.UID, GID: mark.GID}
 	}
 	target := safefile.Target{Path: filepath.Clean(r.Path), Owner: owner, Group: mark.GID, Mode: mark.Mode}
 	return (&file{safe: safefile.New(target), format: formats["token"]}).target()

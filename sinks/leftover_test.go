@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/host"
 	"github.com/tokenagent/tokenagent/sinks/safefile"
 )
 
@@ -88,7 +89,7 @@ func TestAFolderThatHangsKeepsNoOtherFromBeingSwept(t *testing.T) {
 	hung, healthy := hang(t), t.TempDir()
 	var all []agent.Target
 	for _, dir := range []string{hung, healthy} {
-		all = append(all, (&file{safe: safefile.New(safefile.Target{Path: dir + "/token", Owner: safefile.Self()})}).target())
+		all = append(all, (&file{safe: safefile.New(safefile.Target{Path: dir + "/token", Owner: host.Self()})}).target())
 	}
 	for _, want := range []string{"it does not answer", "it still does not answer"} {
 		left := healthy + "/.tokenagent.token.0123456789abcdef.tmp"

@@ -33,14 +33,14 @@ func give(b *config.Block, block fileBlock, target *safefile.Target) (unsure err
 	case target.Group != owner.GID && groups == nil:
 		groups, unsure = known.GroupsOf(owner)
 	}
-	target.Owner = safefile.User{UID: owner.UID, GID: owner.GID, Groups: groups}
+	target.Owner = host.Identity{UID: owner.UID, GID: owner.GID, Groups: groups}
 	return unsure
 }
 
 // ownerOf is the user of that name; without a name the agent's own. Only the
 // agent's own groups are known at once.
 func ownerOf(b *config.Block, known *host.Database, name string) (owner host.User, groups []int) {
-	self := safefile.Self()
+	self := host.Self()
 	own := host.User{UID: self.UID, GID: self.GID}
 	if name == "" {
 		return own, self.Groups
@@ -74,7 +74,7 @@ func groupOf(b *config.Block, known *host.Database, block fileBlock, owner host.
 		b.Fault("group", unknown("group", err), err.Error())
 		return gid
 	}
-	if self := safefile.Self(); self.UID != 0 && !self.In(gid) {
+	if self := host.Self(); self.UID != 0 && !self.In(gid) {
 		b.Fault("group", "the agent is not of that group", fmt.Sprintf("add %s to the group %s, or run the agent as root", known.NameOf(self.UID), block.Group))
 	}
 	return gid
@@ -122,7 +122,7 @@ func judgeVisit(b *config.Block, err, unsure error) {
 	_, isStranger := errors.AsType[*safefile.Stranger](err)
 	refusal, isRefusal := errors.AsType[*safefile.Refusal](err)
 	switch {
-	case isForeign && foreign.Owner == safefile.Self().UID && !foreign.Others:
+	case isForeign && foreign.Owner == host.Self().UID && !foreign.Others:
 		b.Fault("path", "the folder belongs to another user",
 			fmt.Sprintf("%v; write owner = %q", err, accountsOf(b).NameOf(foreign.UID)))
 	case isStranger && unsure != nil:

@@ -36,7 +36,7 @@ func (s *htcondorFetch) Login(ctx context.Context, req agent.Request, show func(
 	case len(req.Scope) == 0:
 		return "", errors.New("the scope is missing, and a token without it may do everything; write scope in the token block, as [\"condor:/READ\"]")
 	}
-	target := safefile.New(safefile.Target{Path: s.heldPath(), Owner: safefile.Self(), Group: os.Getegid(), Mode: 0o600, CreateDir: true, CreateParents: true})
+	target := safefile.New(safefile.Target{Path: s.heldPath(), Owner: host.Self(), Group: os.Getegid(), Mode: 0o600, CreateDir: true, CreateParents: true})
 	if _, err := target.Check(); err != nil {
 		return "", err // before an administrator is asked
 	}

@@ -336,7 +336,7 @@ func TestAStoredTokenThatCannotBeReadNamesTheLogin(t *testing.T) {
 	r := newRobot(t)
 	r.mustIssue(t)
 	writeSecret(t, r.store.Path(), "refresh-torn")
-	r.refuses(t, agent.Configuration, r.store.Path(), "no stored refresh token", "HERE login cilogon")
+	r.refuses(t, agent.Configuration, r.store.Path(), "not a stored refresh token", "HERE login cilogon")
 	r.wantUses(t, 1)
 }
 

@@ -4,10 +4,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
-	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
 // ReadFile returns what is in a file that Open opens, if it has no more than most
@@ -33,36 +29,4 @@ func ReadAtMost(r io.Reader, most int64) ([]byte, error) {
 		return nil, fmt.Errorf("it is larger than %d bytes", most)
 	}
 	return content, nil
-}
-
-// OpenPlain opens the regular file at the path as any program does: as this process,
-// along every link. Like Open it never waits and opens no device, and its errors do
-// not begin with the path.
-func OpenPlain(path string) (*File, error) {
-	info, err := os.Stat(path)
-	if err == nil {
-		err = regular(info)
-	}
-	if err != nil {
-		return nil, WithoutPath(err)
-	}
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, WithoutPath(err)
-	}
-	if info, err = f.Stat(); err == nil {
-		err = regular(info) // another may lie there by now
-	}
-	if err != nil {
-		f.Close()
-		return nil, WithoutPath(err)
-	}
-	return &File{File: f, Info: info, Keeper: Self()}, nil
-}
-
-func regular(info fs.FileInfo) error {
-	if info.Mode().IsRegular() {
-		return nil
-	}
-	return &Irregular{KindOf(info.Sys().(*syscall.Stat_t).Mode)}
 }

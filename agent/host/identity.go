@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -42,28 +41,17 @@ func (i Identity) With(group int) Identity {
 // powers over files. Only root can, with the capabilities CAP_SETUID and
 // CAP_SETGID; without them the error is a *Powerless. A panic of do is the caller's.
 //
-// The thread never takes the identity off again: it ends with the goroutine that
-// is locked to it. Only the main thread would stay (the runtime parks it, with the
-// foreign identity), so it is passed over.
+// The thread never takes the identity off again: it ends with do, see OnThread.
 func (i Identity) Do(do func() error) error {
-	done := make(chan end)
-	go func() {
-		runtime.LockOSThread()
-		if unix.Gettid() == unix.Getpid() {
-			e := endOf(func() error { return i.Do(do) }) // on another thread, as this one is taken
-			runtime.UnlockOSThread()
-			done <- e
-			return
-		}
-		done <- endOf(func() error {
-			err := i.takeOn()
-			if err = errors.Join(err, Undumpable()); err != nil {
+	var e end
+	OnThread(func() {
+		e = endOf(func() error {
+			if err := errors.Join(i.takeOn(), Undumpable()); err != nil {
 				return err
 			}
 			return do()
 		})
-	}()
-	e := <-done
+	})
 	if e.thrown != nil {
 		panic(e.thrown) // where somebody may catch it
 	}

@@ -19,18 +19,18 @@ type File struct {
 	Keeper Identity // the user whose folder it lies in, by the rule of Open; else this process
 }
 
-// Open opens the regular file at the path for reading. It never
-// waits, not even at a FIFO, and opens no device. Its errors do not begin with the path.
+// Open opens the regular file at the path for reading. It never waits, not even at a
+// FIFO, and opens no device. Its errors do not begin with the path.
 //
-// An ordinary process opens it as itself. Root has powers that the users whose
+// An ordinary process opens it as OpenPlain does. Root has powers that the users whose
 // folders it goes through do not have, and they could lead it astray, so:
 //
 //   - Below a folder that root does not own, and along a symbolic link that root does
 //     not own, the file must be readable for that user, with all groups of that user:
 //     it is opened with that identity. Where several users decide, for each of them.
 //   - In a folder of root's that others can write in, as /tmp, no symbolic link is
-//     followed and no file with a second hard link is read. A file of another user's
-//     is opened as that user. In a sticky one, a link stops the walk whoever owns it.
+//     followed and no file with a second hard link is read. Another user's file is
+//     opened as that user. In a sticky folder not even that user's own link is followed.
 //   - A symbolic link on a file system that another host serves leads only to files on
 //     that file system. What lies on one that is served by FUSE is of the user who mounted it.
 //
@@ -38,7 +38,7 @@ type File struct {
 // Otherwise the error is a *Powerless.
 func Open(path string) (*File, error) {
 	if os.Geteuid() != 0 {
-		return openAsSelf(path)
+		return OpenPlain(path)
 	}
 	path, err := absolute(path)
 	if err != nil {
@@ -52,8 +52,10 @@ func Open(path string) (*File, error) {
 	return r.run()
 }
 
-// openAsSelf is Open for an ordinary process.
-func openAsSelf(path string) (*File, error) {
+// OpenPlain opens the regular file at the path as any program does: as this process,
+// along every link. Like Open it never waits and opens no device, and its errors do not
+// begin with the path.
+func OpenPlain(path string) (*File, error) {
 	p := Place{Path: path}
 	err := Again(func() (err error) {
 		p.FD, err = unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
@@ -105,7 +107,7 @@ type reading struct {
 	groups    Identity // with uid, while it does
 	whose     string   // the folder or link for which it goes on as uid
 	folder    bool     // it is a folder
-	owners    []int    // all users, beside root, who decide where it leads
+	owners    []int    // all users but root who decide where it leads
 	held      *Place   // the file, once it is found
 	captive   bool     // it followed a link on the file system that prison is
 	prison    uint64
@@ -114,7 +116,8 @@ type reading struct {
 
 const mostOwners = 4 // users who decide on one path; each doubles the ways that are walked
 
-// A crossing tells that another user decides from here on. The walk can go on.
+// A crossing is the error of a walk that comes to where another user decides. The walk
+// can go on.
 type crossing struct {
 	uid    int
 	path   string // of what is that user's

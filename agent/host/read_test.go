@@ -269,7 +269,7 @@ func TestAnOrdinaryUserReadsAsEver(t *testing.T) {
 	if err := errors.Join(os.WriteFile(path, []byte("content"), 0o600), os.Symlink("file", path+"-link"), unix.Mkfifo(path+"-fifo", 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	f, err := openAsSelf(path + "-link")
+	f, err := OpenPlain(path + "-link")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -277,10 +277,10 @@ func TestAnOrdinaryUserReadsAsEver(t *testing.T) {
 	if content, err := io.ReadAll(f); string(content) != "content" || err != nil || f.Keeper.UID != os.Geteuid() {
 		t.Errorf("it is %q, %v, of %v", content, err, f.Keeper)
 	}
-	if _, err := openAsSelf(path + "-fifo"); !errors.As(err, new(*Irregular)) {
+	if _, err := OpenPlain(path + "-fifo"); !errors.As(err, new(*Irregular)) {
 		t.Errorf("of a FIFO it says %v", err)
 	}
-	if _, err := openAsSelf(path + "-none"); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := OpenPlain(path + "-none"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("of nothing it says %v", err)
 	}
 }

@@ -26,7 +26,7 @@ type Text struct {
 // Say is the Text of that format; see fmt.Sprintf.
 func Say(format string, args ...any) Text { return Text{format, args} }
 
-// IsZero reports whether nothing is said.
+// IsZero reports whether t is empty.
 func (t Text) IsZero() bool { return t.format == "" }
 
 // String is the whole text.

@@ -12,12 +12,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Trust says who may change what lies at a path: root, and whom it names. The
-// zero Trust is for what root alone may change.
+// A Trust says who may change what lies at a path: root, and those it names. The zero
+// Trust is for what only root may change.
 type Trust struct {
 	Users  []int     // by uid
 	Groups []int     // by gid
-	Sudo   *Identity // the user who called sudo, of whom a Weakness is only told; nil: none
+	Sudo   *Identity // the user who called sudo, who is no danger but still named; nil: none
 
 	// ReadOnly lets a mount count that cannot be written: nobody can change what is
 	// on it, as the folder of a ConfigMap, whose mode is 0777. See ReadOnlyForAll.
@@ -25,7 +25,7 @@ type Trust struct {
 }
 
 // A Weakness is a folder, file or link by which somebody else could change what a
-// path stands for. Its text names it with owner and mode, and the command that mends it.
+// path stands for. Its text names it with owner and mode, and the command to type.
 type Weakness struct {
 	Path string
 	Sudo bool // only the user who called sudo could
@@ -97,7 +97,7 @@ func (w *trusting) run(t Trust, path string) error {
 	return nil
 }
 
-// absolute is the path from /, with every link and .. that it has.
+// absolute is the path from /, with its links and its .. as they are.
 func absolute(path string) (string, error) {
 	if filepath.IsAbs(path) {
 		return path, nil
@@ -131,12 +131,12 @@ func (w *trusting) step() error {
 
 // look notes what is weak about a folder or file.
 func (w *trusting) look(p Place, last bool) {
-	problem, mends := w.trust.weak(p, last)
+	problem, remedies := w.trust.weak(p, last)
 	if problem == "" {
 		return
 	}
 	more, _ := w.trust.withSudo().weak(p, last)
-	w.note(p, more == "", problem, mends)
+	w.note(p, more == "", problem, remedies)
 }
 
 // lookAtName notes who else could put another in the place of p: in a sticky folder
@@ -144,21 +144,21 @@ func (w *trusting) look(p Place, last bool) {
 func (w *trusting) lookAtName(p Place) {
 	at := w.At
 	if p.Kind() != unix.S_IFLNK || !at.Sticky() || w.trust.user(int(p.Stat.Uid)) || len(at.writers(&w.trust)) == 0 || w.trust.still(at) {
-		return // of a folder or file the owner is looked at anyhow
+		return // the owner of a folder or file is looked at in any case
 	}
 	w.note(p, w.trust.withSudo().user(int(p.Stat.Uid)), "its owner can replace it", []string{"chown -h root " + ShellWord(p.Path)})
 }
 
-func (w *trusting) note(p Place, sudo bool, problem string, mends []string) {
+func (w *trusting) note(p Place, sudo bool, problem string, remedies []string) {
 	if slices.ContainsFunc(w.found, func(o *Weakness) bool { return o.Path == p.Path }) {
 		return
 	}
-	w.found = append(w.found, &Weakness{p.Path, sudo, fmt.Sprintf("%v: %s; %s", p, problem, strings.Join(mends, " && "))})
+	w.found = append(w.found, &Weakness{p.Path, sudo, fmt.Sprintf("%v: %s; %s", p, problem, strings.Join(remedies, " && "))})
 }
 
-// weak says who else can change the folder or file, and what mends it; "" when
-// nobody can.
-func (t Trust) weak(p Place, last bool) (problem string, mends []string) {
+// weak says who else can change the folder or file, and the commands against it; ""
+// when nobody can.
+func (t Trust) weak(p Place, last bool) (problem string, remedies []string) {
 	var who []string
 	owner := p.Owner()
 	switch {
@@ -168,20 +168,20 @@ func (t Trust) weak(p Place, last bool) (problem string, mends []string) {
 		return fmt.Sprintf("%v has mounted it and decides what lies there", UserID(owner)), []string{"keep it on another file system"}
 	case !t.user(owner):
 		who = append(who, "its owner")
-		mends = append(mends, fmt.Sprintf("chown %s %s", t.name(), ShellWord(p.Path)))
+		remedies = append(remedies, fmt.Sprintf("chown %s %s", t.name(), ShellWord(p.Path)))
 	}
 	if last || !p.Sticky() || p.Kind() != unix.S_IFDIR {
 		if writers := p.writers(&t); len(writers) > 0 {
 			for _, w := range writers {
 				who = append(who, w.String())
 			}
-			mends = append(mends, p.closing())
+			remedies = append(remedies, p.closing())
 		}
 	}
 	if len(who) == 0 {
 		return "", nil
 	}
-	return strings.Join(who, " and ") + " can change it", mends
+	return strings.Join(who, " and ") + " can change it", remedies
 }
 
 // still reports whether nobody can write to the mount that the place lies in.
@@ -216,8 +216,8 @@ func (p Place) closing() string {
 	return "chmod go-w " + ShellWord(p.Path)
 }
 
-// writers are those, beside the owner, who may write to the folder or file. They
-// are named when they are shown, as in a Text.
+// writers are those who may write to the folder or file, without its owner. Each is
+// named only when it is shown, as in a Text.
 func (p Place) writers(t *Trust) (who []fmt.Stringer) {
 	if t == nil {
 		t = &Trust{}

@@ -95,7 +95,7 @@ func readableLater(folder string) error {
 	if err != nil || os.Geteuid() != 0 {
 		return err
 	}
-	_, err = safefile.New(safefile.Target{Path: path, Owner: safefile.Self(), Mode: 0o600}).Check()
+	_, err = safefile.New(safefile.Target{Path: path, Owner: host.Self(), Mode: 0o600}).Check()
 	if foreign, ok := errors.AsType[*safefile.Foreign](err); ok {
 		return fmt.Errorf("%s: %w; an agent of root could not read the key there; run this as that user, or name a folder of root's, such as /etc/tokenagent", folder, foreign)
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/agent/host"
 	"github.com/tokenagent/tokenagent/agent/state"
 	"github.com/tokenagent/tokenagent/sinks/safefile"
 	"github.com/tokenagent/tokenagent/sources/refresh"
@@ -29,7 +30,7 @@ func newSwept(t *testing.T) (m *memory, left string) {
 	dir, folder := t.TempDir(), t.TempDir()
 	s, err := openState(state.Home{Base: dir})
 	check(t, err)
-	self := safefile.Self()
+	self := host.Self()
 	mark, err := json.Marshal(safefile.Record{UID: self.UID, GID: self.GID, Mode: 0o600})
 	check(t, err)
 	check(t, s.Keep([]agent.Record{{Token: "gone", Path: folder + "/token", Mark: mark}}))

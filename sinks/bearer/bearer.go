@@ -202,7 +202,7 @@ func accessToken(text string) string {
 	return text
 }
 
-// describe says what can be told of the token.
+// describe notes what can be read in the token.
 func (s Surroundings) describe(step *Step, text string) {
 	if text == "" {
 		return

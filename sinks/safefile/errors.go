@@ -50,7 +50,7 @@ func (s *Stranger) Error() string {
 // ErrChanged is the error of a target that is not removed, as somebody changed it.
 var ErrChanged = errors.New("somebody changed it")
 
-// unopened explains why a component of the path cannot be gone into.
+// unopened explains why a component of the path cannot be entered.
 func (w *walk) unopened(path string, err error) error {
 	switch {
 	case errors.Is(err, unix.ENOENT):
@@ -58,7 +58,7 @@ func (w *walk) unopened(path string, err error) error {
 	case errors.Is(err, unix.EACCES):
 		return host.Explain(err, "%s: %v for %v in %v; let that user pass", path, err, w.as, w.At)
 	}
-	return host.Explain(err, "%s: %v%s", path, err, mend(err, toOpen, path))
+	return host.Explain(err, "%s: %v%s", path, err, remedy(err, toOpen, path))
 }
 
 // explain says what could not be done to the target, and what to do about it.
@@ -66,7 +66,7 @@ func (d *folder) explain(doing deed, err error) error {
 	if errors.Is(err, unix.EACCES) {
 		return host.Explain(err, "%s: %v for %v in %v; let that user write there", doing, err, d.as, d.Place)
 	}
-	return host.Explain(err, "%s: %v%s", doing, err, mend(err, doing, d.Path))
+	return host.Explain(err, "%s: %v%s", doing, err, remedy(err, doing, d.Path))
 }
 
 // A deed is what a step does, in words for its error.
@@ -89,9 +89,9 @@ const (
 	toList     deed = "list the folder"
 )
 
-// mend is what to do about an error in a folder, behind a semicolon; "" when
+// remedy is what to do about an error in a folder, behind a semicolon; "" when
 // nobody can know.
-func mend(err error, doing deed, folder string) string {
+func remedy(err error, doing deed, folder string) string {
 	errno, _ := errors.AsType[unix.Errno](err)
 	switch errno {
 	case unix.ENOSPC:

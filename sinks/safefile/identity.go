@@ -6,16 +6,6 @@ import (
 	"github.com/tokenagent/tokenagent/agent/host"
 )
 
-// A User is an identity to write under.
-type User = host.Identity
-
-// Self is the identity of this process.
-func Self() User { return host.Self() }
-
-// as calls do under the identity of u, with group as its only further group if
-// u belongs to it, and with none of root's powers over files.
-func as(u User, group int, do func() error) error { return u.With(group).Do(do) }
-
 // privileged reports whether the process may take on other identities at all.
 func privileged() bool { return os.Geteuid() == 0 }
 
@@ -39,7 +29,7 @@ func (i identity) String() string {
 }
 
 // identityOf is what as makes of a thread.
-func identityOf(u User, group int) identity {
+func identityOf(u host.Identity, group int) identity {
 	u = u.With(group)
 	return identity{u.UID, append([]int{u.GID}, u.Groups...)}
 }

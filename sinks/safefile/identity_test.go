@@ -44,7 +44,7 @@ func TestRootWritesInItsOwnFolderAsRootAndGivesTheFileAway(t *testing.T) {
 	target := theirs(filepath.Join(openTempDir(t), "token"))
 	target.Mode = 0o640
 	f := New(target)
-	f.passed = func(step int) error { return wantIdentity(User{}) }
+	f.passed = func(step int) error { return wantIdentity(host.Identity{}) }
 	mustWrite(t, f, "first")
 	wantFile(t, target, "first")
 	mustWrite(t, f, "second")
@@ -94,7 +94,7 @@ func TestAPanicUnderAnotherIdentityIsTheCallers(t *testing.T) {
 			t.Errorf("the caller caught %v", thrown)
 		}
 	}()
-	_ = as(somebody, somebody.GID, func() error { panic("thrown") })
+	_ = somebody.With(somebody.GID).Do(func() error { panic("thrown") })
 }
 
 func TestErrorsNameTheGroupsThatAreTakenOn(t *testing.T) {
@@ -111,7 +111,7 @@ func TestErrorsNameTheGroupsThatAreTakenOn(t *testing.T) {
 }
 
 // wantIdentity demands that the calling thread touches files as u.
-func wantIdentity(u User) error {
+func wantIdentity(u host.Identity) error {
 	uid, _ := unix.SetfsuidRetUid(-1)
 	gid, _ := unix.SetfsgidRetGid(-1)
 	if uid != u.UID || gid != u.GID {
@@ -146,7 +146,7 @@ func drop1000(t *testing.T) {
 		all.Go(func() {
 			room <- struct{}{}
 			defer func() { <-room }()
-			errs <- as(somebody, somebody.Groups[0], func() error {
+			errs <- somebody.With(somebody.Groups[0]).Do(func() error {
 				_, err := os.ReadFile("/etc/hostname") // gives the runtime a reason to make threads
 				return errors.Join(ignoreMissing(err), wantIdentity(somebody))
 			})

@@ -19,7 +19,7 @@ func (f *File) Read() (content []byte, err error) {
 	err = f.inFolder(walk{dry: true}, func(d *folder) error {
 		content, err = d.read()
 		if errors.Is(err, unix.EACCES) && privileged() && d.as.uid != f.target.Owner.UID {
-			err = as(f.target.Owner, f.target.Group, func() error {
+			err = f.target.Owner.With(f.target.Group).Do(func() error {
 				content, err = d.read() // root without CAP_DAC_READ_SEARCH
 				return err
 			})

@@ -40,12 +40,12 @@
 //
 // # Who is believed
 //
-// What a file system says of root is taken for true only where this host's kernel
-// says it. Where another host does (NFS, SMB, Lustre …), a privileged process
-// follows no symbolic link. On FUSE, which is served by a process of whoever
-// mounted it, it also takes no folder for one of root's: it goes on as the owner
-// of the file, and writes nothing for root. The file system that / lies in is
-// believed whatever it is: it serves this program too.
+// What a file system says of root is believed only where this host's kernel says it.
+// Where another host does (NFS, SMB, Lustre …), a privileged process follows no
+// symbolic link. FUSE is served by a process of the user who mounted it: there no folder
+// counts as root's, the write goes on as the owner of the file, and nothing is written
+// for root. The file system that / lies in is always believed: it serves this program
+// too.
 package safefile
 
 import (
@@ -64,11 +64,11 @@ const MaxName = 200
 
 // A Target is a file as it is wanted.
 type Target struct {
-	Path      string      // absolute and clean
-	Owner     User        // who owns it; without privileges the process's own user
-	Group     int         // the gid it belongs to; below a folder of Owner one of Owner's groups
-	Mode      fs.FileMode // its permission bits
-	CreateDir bool        // make the last folder, 0700 and Owner's, when it is missing
+	Path      string        // absolute and clean
+	Owner     host.Identity // who owns it; without privileges the process's own user
+	Group     int           // the gid it belongs to; below a folder of Owner one of Owner's groups
+	Mode      fs.FileMode   // its permission bits
+	CreateDir bool          // make the last folder, 0700 and Owner's, when it is missing
 
 	CreateParents bool // with CreateDir, make every missing folder of the path so
 }
@@ -92,7 +92,7 @@ func New(t Target) *File {
 // Target is the target of f.
 func (f *File) Target() Target { return f.target }
 
-// A Result tells what a write did.
+// A Result is what a write did.
 type Result struct {
 	Changed  bool     // false: it already lay there as recorded and wanted
 	Warnings []string // what is not as it should be, each said once in the life of a File
@@ -118,7 +118,7 @@ func (f *File) write(ctx context.Context, content []byte) (Result, error) {
 	return Result{Changed: err == nil && !w.unchanged, Warnings: f.unsaid(w.warnings)}, err
 }
 
-// Check goes as far as a write can without changing anything: it judges the
+// Check goes as far as a write can without changing anything: it validates the
 // folder and the kind of the target. Where the folder is missing the error is
 // fs.ErrNotExist, unless the write would make it.
 func (f *File) Check() (warnings []string, err error) {

@@ -16,14 +16,16 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tokenagent/tokenagent/agent/host"
 )
 
 // somebody is an account that needs no entry in /etc/passwd.
-var somebody = User{UID: 54321, GID: 54321, Groups: []int{54322}}
+var somebody = host.Identity{UID: 54321, GID: 54321, Groups: []int{54322}}
 
 // mine is a target of the test's own user.
 func mine(path string) Target {
-	return Target{Path: path, Owner: Self(), Group: Self().GID, Mode: 0o600}
+	return Target{Path: path, Owner: host.Self(), Group: host.Self().GID, Mode: 0o600}
 }
 
 // theirs is a target of somebody else, for tests that root runs.

@@ -40,7 +40,7 @@ func (d *folder) replaced() (st unix.Stat_t, foreign bool, err error) {
 		host.KindOf(st.Mode), host.UserID(st.Uid), d.Path)
 }
 
-// warnOfForeign tells what the write replaces, or has replaced.
+// warnOfForeign warns of what the write replaces, or has replaced.
 func (d *folder) warnOfForeign(st unix.Stat_t, does string) {
 	d.warnings = append(d.warnings, d.refusal("%s of %v in the place of the token %s; others can put there what they like, so name a path in a folder that they cannot write",
 		host.KindOf(st.Mode), host.UserID(st.Uid), does))

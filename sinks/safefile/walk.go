@@ -17,11 +17,11 @@ const (
 	directoryMode = 0o700 // of a folder made by CreateDir
 )
 
-// errWouldCreate tells that a dry walk ended where the last folder would be made.
+// errWouldCreate is the error of a dry walk that ends where the last folder would be made.
 var errWouldCreate = fmt.Errorf("the folder is not there yet: %w", fs.ErrNotExist)
 
-// errOwners tells that a walk as root came to a folder of the target's owner,
-// from where only the owner's own identity may go on.
+// errOwners is the error of a walk as root that came to a folder of the target's
+// owner, from where only that user may go on.
 var errOwners = errors.New("the folder is its owner's")
 
 // A folder is the open folder of a target.
@@ -59,7 +59,7 @@ func (t Target) asOwner(do func() error) error {
 	if !t.Owner.In(t.Group) {
 		return &Stranger{t.Group, t.Owner.UID}
 	}
-	return as(t.Owner, t.Group, do)
+	return t.Owner.With(t.Group).Do(do)
 }
 
 // A walk goes from the root to the folder of a target, never through a name
@@ -198,7 +198,7 @@ func (w *walk) validateOwner() error {
 			return w.refusal(w.here(), "a folder on FUSE, where a process of whoever mounted it says what is root's; write to another file system, or for another owner")
 		}
 		if owner == 0 {
-			owner = wanted // or whose else; it is gone into with no more than the owner's powers
+			owner = wanted // or somebody else's; it is entered only with the owner's powers
 		}
 	}
 	switch {
@@ -272,7 +272,7 @@ func (w *walk) suspect(link place) any {
 }
 
 // create makes a missing folder of the path and gives it to the target's owner.
-// Nobody else can have put another in its place: the folder it lies in was judged.
+// Nobody else can have put another in its place: the folder it lies in was validated.
 func (w *walk) create(name string) (err error) {
 	if w.dry {
 		return errWouldCreate

@@ -164,7 +164,7 @@ func (w *writing) setGroup() error {
 		return err
 	}
 	if err := unix.Fchown(w.fd, -1, w.file.target.Group); err != nil {
-		return host.Explain(err, "give it the group %v: %v%s", host.GroupID(w.file.target.Group), err, mend(err, toGive, w.Path))
+		return host.Explain(err, "give it the group %v: %v%s", host.GroupID(w.file.target.Group), err, remedy(err, toGive, w.Path))
 	}
 	return nil
 }
@@ -185,7 +185,7 @@ func (w *writing) setOwner() error {
 	}
 	if owner := w.file.target.Owner.UID; int(st.Uid) != owner {
 		if err := unix.Fchown(w.fd, owner, -1); err != nil {
-			return host.Explain(err, "give it to %v: %v%s", host.UserID(owner), err, mend(err, toGive, w.Path))
+			return host.Explain(err, "give it to %v: %v%s", host.UserID(owner), err, remedy(err, toGive, w.Path))
 		}
 		if st, err = w.statTemp(); err != nil {
 			return err

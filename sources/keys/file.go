@@ -36,7 +36,7 @@ func Read(path string) (Key, error) {
 // control list for anybody else. A symlink is followed, as secrets in a pod are.
 // Root reads as [host.Open] says: what lies below the folder of another user must be
 // kept as that user's secret. It never waits, not even at a FIFO. Its errors begin
-// with the path, and name the command that mends.
+// with the path, and name the command to type.
 func ReadSecretFile(path string) ([]byte, error) {
 	return readKept(path, keeper.refuses)
 }
@@ -63,8 +63,8 @@ func readKept(path string, refuses func(me keeper, path string, info fs.FileInfo
 }
 
 // refusesList says why an access control list (acl(5)) lets more users at the open
-// file than its mode tells: what the mode shows for the group is then the most
-// that the list gives to anybody.
+// file than its mode shows: what it shows for the group is then the most that the
+// list gives to anybody.
 func refusesList(f *os.File, path string, mode fs.FileMode) error {
 	if mode&0o070 == 0 {
 		return nil

@@ -56,7 +56,7 @@ func (s *Store) Lock(ctx context.Context) (*Lock, error) {
 	return l, nil
 }
 
-// folder judges the folder, as who could put another file in the place of ours
+// folder validates the folder, as who could put another file in the place of ours
 // would have root follow it, and makes it if it is missing, but not among the files
 // of somebody else, who could not write into it.
 func (s *Store) folder() error {

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/host"
 	"github.com/tokenagent/tokenagent/sinks/safefile"
 )
 
@@ -122,7 +123,7 @@ func (s *Store) Read() (Token, error) {
 
 // file is that of the token, as it is written. It is not for several goroutines.
 func (s *Store) file() *safefile.File {
-	self := safefile.Self()
+	self := host.Self()
 	return safefile.New(safefile.Target{Path: s.path, Owner: self, Group: self.GID, Mode: 0o600})
 }
 
@@ -140,7 +141,7 @@ type document struct {
 func parse(content []byte) (Token, error) {
 	var d document
 	if err := json.Unmarshal(content, &d); err != nil { // whose error may hold a part of the content
-		return Token{}, errors.New("it is no stored refresh token")
+		return Token{}, errors.New("it is not a stored refresh token")
 	}
 	switch {
 	case d.Version != version:

@@ -124,9 +124,9 @@ func TestAFileThatIsNoneOfOursIsRefusedWithoutShowingIt(t *testing.T) {
 	s := NewStore(t.TempDir(), "cilogon")
 	l := hold(t, s)
 	for content, word := range map[string]string{
-		"secret":                                    "no stored refresh token",
-		`{"refresh_token": "secret"`:                "no stored refresh token",
-		`{"refresh_token": {"secret": "se"}}`:       "no stored refresh token",
+		"secret":                                    "not a stored refresh token",
+		`{"refresh_token": "secret"`:                "not a stored refresh token",
+		`{"refresh_token": {"secret": "se"}}`:       "not a stored refresh token",
 		`{"version": 2, "refresh_token": "secret"}`: "version 2",
 		`{"version": 1}`:                            "no refresh token",
 		strings.Repeat("x", 1<<17):                  "larger than",
