@@ -80,7 +80,7 @@ type Sink interface {
 type Written struct {
 	Changed  bool            // what lies there is not what lay there before
 	Warnings []string        // what is not as it should be, but did not stop it; each is told once
-	Mark     json.RawMessage // for [Store.Adopt], to know after a restart what was put; without a secret; nil: nothing is remembered
+	Mark     json.RawMessage // by which [Store.Adopt] knows after a restart what was put; it holds no secret; nil: nothing is remembered
 }
 
 // A Target is a sink and what people and the Agent know it by. For a file Name and
@@ -88,13 +88,13 @@ type Written struct {
 type Target struct {
 	Sink
 	Name  string // in the status, the log and the records; "": nothing is remembered of it
-	Queue string // equal for sinks that hang together, so that they delay no other; "": it shares none
-	Path  string // of the file, for who watches it; "": it is no file
+	Queue string // equal for sinks that hang when one of them does: they wait in one queue, and delay no other; "": a queue of its own
+	Path  string // of the file, to watch it; "": it is not a file
 }
 
-// A Store is a sink that what was put stays in, where it can be looked at. The
-// Agent puts the token there again when somebody has changed it, goes on with what
-// an earlier process has put there, and can take it away.
+// A Store is a sink whose token stays where it was put and can be looked at. The
+// Agent puts it there again when somebody has changed it, goes on after a restart
+// with what lies there, and can take it away.
 type Store interface {
 	Sink
 	// Look tells cheaply, without reading, in a few words what differs from what

@@ -95,6 +95,14 @@ func TestDigestHidesTheKey(t *testing.T) {
 	}
 }
 
+func TestNothingOfTheKeyIsLeftAfterALoad(t *testing.T) {
+	for _, s := range load(t, digested).Sources {
+		if s.Key.Issuer == "" || s.Key.Mark != (agent.Secret{}) {
+			t.Errorf("%s has %+v", s.Name, s.Key)
+		}
+	}
+}
+
 func TestUnchangedDefinitionsAreEqualAcrossLoads(t *testing.T) {
 	var last agent.Renewer
 	for i := range 10 {
