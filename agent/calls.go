@@ -8,8 +8,13 @@ import (
 	"strings"
 )
 
-// ErrStopped is the error of a call to an Agent whose loop has ended.
-var ErrStopped = errors.New("the agent has stopped")
+var (
+	// ErrStopped is the error of a call to an Agent whose loop has ended.
+	ErrStopped = errors.New("the agent has stopped")
+	// ErrUnknown is in the error of a selector that names no token. The error also says
+	// which tokens there are.
+	ErrUnknown = errors.New("no token")
+)
 
 // call has the loop run f, and waits until it has.
 func (a *Agent) call(ctx context.Context, f func()) error {
@@ -27,7 +32,7 @@ func (a *Agent) call(ctx context.Context, f func()) error {
 
 // Status tells the state of the tokens that the selectors name (see
 // [Renewer.Selects]), sorted by name; without a selector, of all tokens. A selector
-// that names none is an [*Unknown].
+// that names none is an [ErrUnknown].
 func (a *Agent) Status(ctx context.Context, selectors ...string) (all []Status, err error) {
 	callErr := a.call(ctx, func() {
 		if err = a.known(selectors); err == nil {
@@ -150,22 +155,11 @@ func (a *Agent) Touched(ctx context.Context, path string) {
 	})
 }
 
-// An Unknown is the error of a selector that names no token.
-type Unknown struct {
-	Selector string
-	Names    string // of the tokens that there are, for people
-}
-
-// Error names the selector and what there is.
-func (u *Unknown) Error() string {
-	return fmt.Sprintf("no token %q; there are: %s", u.Selector, u.Names)
-}
-
 // known says which selector names nothing, and what there is.
 func (s *set) known(selectors []string) error {
 	for _, selector := range selectors {
 		if len(s.selected([]string{selector})) == 0 {
-			return &Unknown{Selector: selector, Names: s.names()}
+			return fmt.Errorf("%w %q; there are: %s", ErrUnknown, selector, s.names())
 		}
 	}
 	return nil

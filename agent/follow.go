@@ -7,7 +7,7 @@ func (s *set) index() {
 	clear(s.follow)
 	for _, e := range s.entries {
 		if f, ok := e.Source.(Follower); ok {
-			path := f.Follows().Path
+			path, _ := f.Follows()
 			s.follow[path] = append(s.follow[path], e)
 		}
 	}
@@ -17,7 +17,11 @@ func (s *set) index() {
 // else keeps fresh.
 func (e *entry) copies() bool {
 	f, ok := e.Source.(Follower)
-	return ok && f.Follows().Copied
+	if !ok {
+		return false
+	}
+	_, copied := f.Follows()
+	return copied
 }
 
 // atMost is due, but not later than a file that is copied has to be read again.

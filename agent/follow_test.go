@@ -20,7 +20,7 @@ type fakeFollower struct {
 	asked  int
 }
 
-func (f *fakeFollower) Follows() Following { return Following{Path: "/run/upstream", Copied: f.copied} }
+func (f *fakeFollower) Follows() (string, bool) { return "/run/upstream", f.copied }
 
 func (f *fakeFollower) Issue(context.Context, Request) (Token, error) {
 	f.mu.Lock()

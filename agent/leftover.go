@@ -6,19 +6,9 @@ import (
 	"slices"
 )
 
-// A Leftover is a file of ours that no definition has any more.
-type Leftover struct {
-	Token string `json:"token"` // the name of the definition that it was of
-	Path  string `json:"path"`
-}
-
-// Leftovers are the files of ours that no definition has any more, by path.
-func (a *Agent) Leftovers(ctx context.Context) (all []Leftover, err error) {
-	err = a.call(ctx, func() {
-		for _, r := range a.leftoverRecords() {
-			all = append(all, Leftover{r.Token, r.Path})
-		}
-	})
+// Leftovers are the records of the files of ours that no definition has any more, by path.
+func (a *Agent) Leftovers(ctx context.Context) (all []Record, err error) {
+	err = a.call(ctx, func() { all = a.leftoverRecords() })
 	return all, err
 }
 

@@ -57,13 +57,10 @@ type Source interface {
 // such as a token that it copies or exchanges. See [Agent.Touched].
 type Follower interface {
 	Source
-	Follows() Following
-}
-
-// A Following says which file a source reads, and what its change means.
-type Following struct {
-	Path   string // absolute
-	Copied bool   // the tokens are what lies there: a change is asked for at once. Else a change only has failing attempts repeated
+	// Follows is the absolute path of the file. If the tokens are copies of what lies
+	// there, each change of the file makes them due; else a change only repeats an
+	// attempt that failed.
+	Follows() (path string, copied bool)
 }
 
 // A Sink puts a token where its readers look.

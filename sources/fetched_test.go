@@ -97,9 +97,8 @@ func TestTokenExchangeReadsItsSubjectAnew(t *testing.T) {
 	if diff := cmp.Diff([]url.Values{form("first"), form("second")}, forms); diff != "" {
 		t.Error(diff)
 	}
-	want := agent.Following{Path: subject}
-	if got := r.Source.(agent.Follower).Follows(); got != want {
-		t.Errorf("it follows %v", got)
+	if path, copied := r.Source.(agent.Follower).Follows(); path != subject || copied {
+		t.Errorf("it follows %s, copied %v", path, copied)
 	}
 }
 

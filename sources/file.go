@@ -37,7 +37,7 @@ func decodeFile(b *config.Block) config.Source {
 }
 
 // Follows is the file, whose change is a new token.
-func (s fileCopy) Follows() agent.Following { return agent.Following{Path: s.Path, Copied: true} }
+func (s fileCopy) Follows() (path string, copied bool) { return s.Path, true }
 
 // Issue reads the file. Its token was issued when it was read, as far as anybody
 // needs to know: so its successor is looked for at half of what is left of it.

@@ -61,7 +61,7 @@ func judgeTokenType(b *config.Block, attr, text string) {
 
 // Follows is the file with the subject token. Its change makes no new token due,
 // since those that were exchanged live on.
-func (s tokenExchange) Follows() agent.Following { return agent.Following{Path: s.file} }
+func (s tokenExchange) Follows() (path string, copied bool) { return s.file, false }
 
 // Issue exchanges what lies in the file now, once.
 func (s tokenExchange) Issue(ctx context.Context, req agent.Request) (agent.Token, error) {

@@ -25,7 +25,7 @@ func (*followSource) Issue(context.Context, agent.Request) (agent.Token, error) 
 	return agent.Token{}, nil
 }
 
-func (s *followSource) Follows() agent.Following { return agent.Following{Path: s.File} }
+func (s *followSource) Follows() (string, bool) { return s.File, false }
 
 // loadFollowing loads a source with those attributes and the text behind it.
 func loadFollowing(t *testing.T, attributes, text string) (*followSource, string) {

@@ -124,10 +124,13 @@ func (b *Block) writes(path string) {
 // copies or exchanges. What other tokens write there is what the source is for.
 func (b *Block) circles(from *source) {
 	follower, ok := from.Source.Source.(agent.Follower)
-	if !ok || follower.Follows().Path == "" { // which has been said
+	if !ok {
 		return
 	}
-	path := follower.Follows().Path
+	path, _ := follower.Follows()
+	if path == "" { // a fault of its own
+		return
+	}
 	w := b.load.written[b.load.locate(path)]
 	if w.what == "token "+b.name && !w.read {
 		b.report(severityError, w.at, "the token would replace what it is made from", fmt.Sprintf("%s reads %s; write the token elsewhere", from.Name, path))

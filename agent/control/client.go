@@ -59,8 +59,8 @@ func (c *Client) Refresh(ctx context.Context, names ...string) ([]agent.Status, 
 }
 
 // Leftovers are the files of the agent's that no definition has any more.
-func (c *Client) Leftovers(ctx context.Context) ([]agent.Leftover, error) {
-	var leftovers []agent.Leftover
+func (c *Client) Leftovers(ctx context.Context) ([]Leftover, error) {
+	var leftovers []Leftover
 	return leftovers, c.ask(ctx, http.MethodGet, "/leftovers", nil, &leftovers)
 }
 

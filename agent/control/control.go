@@ -3,7 +3,7 @@
 //
 //	GET  /status?name=NAME…   every token's state        200 [agent.Status]
 //	POST /refresh?name=NAME…  asks now, with the verdict 200 [agent.Status]
-//	GET  /leftovers           files without a definition 200 [agent.Leftover]
+//	GET  /leftovers           files without a definition 200 [Leftover]
 //	GET  /refused             when a configuration was   200 time, zero for none
 //	GET  /heartbeat           when the loop went round   200 time, zero for not yet
 //	GET  /configuration       what the agent follows     200 [string]
@@ -30,9 +30,15 @@ type Answers struct {
 	Refresh   func(ctx context.Context, names ...string) ([]agent.Status, error)
 	Reload    func(ctx context.Context) (agent.Replaced, error)
 	Refused   func() time.Time // since when the configuration on disk is refused; zero: it is the one in use
-	Leftovers func(ctx context.Context) ([]agent.Leftover, error)
+	Leftovers func(ctx context.Context) ([]Leftover, error)
 	Heartbeat func() time.Time // when the loop last went round; it must answer also when the loop hangs
 	Follows   func() []string  // the absolute paths, without symbolic links, of the files and folders with its configuration
+}
+
+// A Leftover is a file of the agent's that no definition has any more.
+type Leftover struct {
+	Token string `json:"token"` // the name of the definition that it was of
+	Path  string `json:"path"`
 }
 
 // A Refusal is an answer that is no: what was asked cannot be done as long as

@@ -50,7 +50,7 @@ func TestBothEndsAgree(t *testing.T) {
 	}
 	refused := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	beat := refused.Add(time.Hour)
-	leftovers := []agent.Leftover{{Token: "old", Path: "/t/old"}}
+	leftovers := []Leftover{{Token: "old", Path: "/t/old"}}
 	replaced := agent.Replaced{Added: 1, Changed: 2, Unchanged: 3, Removed: 4}
 	c := serve(t, Answers{
 		Status:    echo,
@@ -59,7 +59,7 @@ func TestBothEndsAgree(t *testing.T) {
 		Refused:   func() time.Time { return refused },
 		Heartbeat: func() time.Time { return beat },
 		Follows:   func() []string { return []string{"/etc/tokenagent/tokenagent.hcl"} },
-		Leftovers: func(context.Context) ([]agent.Leftover, error) { return leftovers, nil },
+		Leftovers: func(context.Context) ([]Leftover, error) { return leftovers, nil },
 	})
 	for _, ask := range []func(context.Context, ...string) ([]agent.Status, error){c.Status, c.Refresh} {
 		got, err := ask(t.Context(), `pilot["ce1"]`, "a&b=c d")

@@ -14,6 +14,7 @@ import (
 
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/agent/control"
 	"github.com/tokenagent/tokenagent/agent/host"
 	"github.com/tokenagent/tokenagent/agent/state"
 	"github.com/tokenagent/tokenagent/sinks"
@@ -217,7 +218,7 @@ func recall(records []agent.Record) recalled {
 
 // leftovers are the files of the records that none of the renewers has, and
 // that still lie there as they were written.
-func (r recalled) leftovers(ctx context.Context, renewers []agent.Renewer) (all []agent.Leftover) {
+func (r recalled) leftovers(ctx context.Context, renewers []agent.Renewer) (all []control.Leftover) {
 	known := map[string]bool{}
 	for _, path := range sinkPaths(renewers) {
 		known[path] = true
@@ -227,10 +228,10 @@ func (r recalled) leftovers(ctx context.Context, renewers []agent.Renewer) (all 
 			continue
 		}
 		if liesThere(ctx, sinks.Leftover(record), record) {
-			all = append(all, agent.Leftover{Token: record.Token, Path: path})
+			all = append(all, control.Leftover{Token: record.Token, Path: path})
 		}
 	}
-	slices.SortFunc(all, func(l, m agent.Leftover) int { return cmp.Compare(l.Path, m.Path) })
+	slices.SortFunc(all, func(l, m control.Leftover) int { return cmp.Compare(l.Path, m.Path) })
 	return all
 }
 

@@ -30,7 +30,7 @@ source "file" "f" { path = "${path.config}/f" }
 		Status:    states(agent.Status{Name: "theirs", State: agent.Valid}),
 		Refresh:   states(agent.Status{Name: "theirs", State: agent.Valid}),
 		Reload:    func(context.Context) (agent.Replaced, error) { return agent.Replaced{}, nil },
-		Leftovers: func(context.Context) ([]agent.Leftover, error) { return nil, nil },
+		Leftovers: func(context.Context) ([]control.Leftover, error) { return nil, nil },
 		Refused:   func() time.Time { return time.Time{} },
 		Heartbeat: beat(0),
 		Follows:   func() []string { return theirs },

@@ -200,7 +200,8 @@ func watchedFiles(cfg *config.Config) watch.List {
 	l := watch.List{Files: cfg.Files, Sinks: sinkPaths(cfg.Renewers)}
 	for _, r := range cfg.Renewers {
 		if f, ok := r.Source.(agent.Follower); ok && len(r.Sinks) > 0 {
-			l.Followed = append(l.Followed, f.Follows().Path)
+			path, _ := f.Follows()
+			l.Followed = append(l.Followed, path)
 		}
 	}
 	return l
@@ -223,7 +224,7 @@ func (d *daemon) answer(ctx context.Context, listener net.Listener) {
 		Status:    named(d.agent.Status),
 		Refresh:   named(d.agent.Refresh),
 		Reload:    func(context.Context) (agent.Replaced, error) { return d.reload(ctx) }, // who asked may go; the change stays
-		Leftovers: d.agent.Leftovers,
+		Leftovers: d.leftovers,
 		Refused:   d.refusedSince,
 		Heartbeat: d.agent.Heartbeat,
 		Follows:   d.from.followed,
@@ -233,6 +234,15 @@ func (d *daemon) answer(ctx context.Context, listener net.Listener) {
 	}
 }
 
+// leftovers are what the agent knows of the files that no definition has any more.
+func (d *daemon) leftovers(ctx context.Context) (all []control.Leftover, err error) {
+	records, err := d.agent.Leftovers(ctx)
+	for _, r := range records {
+		all = append(all, control.Leftover{Token: r.Token, Path: r.Path})
+	}
+	return all, err
+}
+
 // question is what both Status and Refresh are.
 type question func(ctx context.Context, names ...string) ([]agent.Status, error)
 
@@ -240,8 +250,8 @@ type question func(ctx context.Context, names ...string) ([]agent.Status, error)
 func named(ask question) question {
 	return func(ctx context.Context, names ...string) ([]agent.Status, error) {
 		found, err := ask(ctx, names...)
-		if u, ok := errors.AsType[*agent.Unknown](err); ok {
-			err = &control.Refusal{Reason: control.UnknownToken, Text: u.Error()}
+		if errors.Is(err, agent.ErrUnknown) {
+			err = &control.Refusal{Reason: control.UnknownToken, Text: err.Error()}
 		}
 		return found, err
 	}

@@ -144,7 +144,7 @@ func (p *place) survey(ctx context.Context, names []string) (survey, error) {
 
 // unknown are the files of an unknown configuration in the state folder of this
 // one, as far as this user can see them.
-func (p *place) unknown(ctx context.Context) []agent.Leftover {
+func (p *place) unknown(ctx context.Context) []control.Leftover {
 	if p.loaded == nil { // only the socket is known
 		return nil
 	}

@@ -13,17 +13,18 @@ import (
 
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/agent/control"
 	"github.com/tokenagent/tokenagent/agent/profile"
 )
 
 // A survey is what a command shows of many tokens.
 type survey struct {
-	Agent     bool             `json:"agent"` // whether the agent told it; false: it was read from the files
-	Tokens    []agent.Status   `json:"tokens"`
-	Refused   time.Time        `json:"configuration_refused_since,omitzero"` // the configuration on disk has faults, and the one before is in use
-	Leftovers []agent.Leftover `json:"leftovers,omitempty"`                  // files of ours that no definition has any more
-	Unknown   []agent.Leftover `json:"unknown,omitempty"`                    // files of an unknown configuration, which the agent leaves alone; see state.View
-	Sources   []sourceStatus   `json:"sources,omitempty"`                    // those that ask with a token which itself ends
+	Agent     bool               `json:"agent"` // whether the agent told it; false: it was read from the files
+	Tokens    []agent.Status     `json:"tokens"`
+	Refused   time.Time          `json:"configuration_refused_since,omitzero"` // the configuration on disk has faults, and the one before is in use
+	Leftovers []control.Leftover `json:"leftovers,omitempty"`                  // files of ours that no definition has any more
+	Unknown   []control.Leftover `json:"unknown,omitempty"`                    // files of an unknown configuration, which the agent leaves alone; see state.View
+	Sources   []sourceStatus     `json:"sources,omitempty"`                    // those that ask with a token which itself ends
 
 	check string // the command that says why the configuration is refused
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io/fs"
 	"strings"
 	"testing"
@@ -115,7 +116,7 @@ func TestTokenIsAsGoodAsItsWorstFile(t *testing.T) {
 }
 
 func TestOnlyAnUnknownNameIsARefusal(t *testing.T) {
-	unknown := &agent.Unknown{Selector: "x", Names: "y"}
+	unknown := fmt.Errorf("%w: x", agent.ErrUnknown)
 	for _, c := range []struct {
 		err  error
 		code int

@@ -254,7 +254,8 @@ func foreignFiles(cfg *config.Config, _ string) (needs []need, err error) {
 // readPaths are the files that the source reads.
 func readPaths(s config.Source) (paths []string) {
 	if f, ok := s.Source.(agent.Follower); ok {
-		paths = append(paths, f.Follows().Path)
+		path, _ := f.Follows()
+		paths = append(paths, path)
 	}
 	if os.Geteuid() == 0 { // keys lie where others may not look
 		paths = append(paths, s.Files...)
