@@ -8,7 +8,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -24,15 +26,39 @@ import (
 // store "shared" in the folder that the variable names.
 const childState = "REFRESH_TEST_STATE"
 
+// childOnce has the child rotate the token once, as a source does.
+const childOnce = "REFRESH_TEST_ONCE"
+
 func TestMain(m *testing.M) {
-	if dir := os.Getenv(childState); dir != "" {
-		if err := useOften(NewStore(dir, "shared")); err != nil {
-			fmt.Println(err)
-			os.Exit(1)
-		}
-		os.Exit(0)
+	dir := os.Getenv(childState)
+	if dir == "" {
+		os.Exit(m.Run())
 	}
-	os.Exit(m.Run())
+	role := useOften
+	if os.Getenv(childOnce) != "" {
+		role = rotateOnce
+	}
+	if err := role(NewStore(dir, "shared")); err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+func rotateOnce(s *Store) error {
+	runtime.LockOSThread() // strace counts the calls of a thread
+	l, err := s.Lock(context.Background())
+	if err != nil {
+		return err
+	}
+	defer l.Release()
+	if err := l.Ready(); err != nil {
+		return fmt.Errorf("not ready: %w", err)
+	}
+	if err := l.Keep(Token{Text: agent.NewSecret("second")}); err != nil {
+		return fmt.Errorf("not kept: %w", err)
+	}
+	return nil
 }
 
 // uses is how often a child uses the token, each time the one that the use before
@@ -203,6 +229,34 @@ func TestAKilledHolderLeavesNoLock(t *testing.T) {
 	check(t, unix.Kill(-c.Process.Pid, unix.SIGKILL))
 	_ = c.Wait()
 	hold(t, s)
+}
+
+// An issuer takes a refresh token once. So its successor has room on the disk before it
+// is used, and is on the disk, with its name, before anybody relies on it: a power cut
+// after that must not bring the first one back.
+func TestAnErrorOfTheDiskIsNoticedBeforeTheTokenIsReliedOn(t *testing.T) {
+	requirePart(t, "strace", "-o", "/dev/null", "true")
+	for when, want := range []string{
+		"not ready: FOLDER/.shared.json.room: input/output error",
+		"not kept: FOLDER/shared.json: sync the temporary file: input/output error",
+		"not kept: FOLDER/shared.json: sync the folder: input/output error",
+		"", // there are three
+	} {
+		t.Run(fmt.Sprint(when+1), func(t *testing.T) {
+			dir := t.TempDir()
+			s := NewStore(dir, "shared")
+			l := hold(t, s)
+			check(t, l.Keep(Token{Text: agent.NewSecret("first")}))
+			l.Release()
+			c := exec.Command("strace", "-f", "-o", os.DevNull, "-e", fmt.Sprintf("inject=fsync:error=EIO:when=%d", when+1), os.Args[0])
+			c.Env = append(os.Environ(), childState+"="+dir, childOnce+"=1")
+			out, err := c.Output()
+			got := strings.ReplaceAll(strings.TrimSpace(string(out)), filepath.Dir(s.path), "FOLDER")
+			if !strings.HasPrefix(got, want) || (want == "") != (got == "") || (want == "") != (err == nil) {
+				t.Errorf("got %q, %v; want %q", got, err, want)
+			}
+		})
+	}
 }
 
 func requirePart(t *testing.T, name string, args ...string) {
