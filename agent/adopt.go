@@ -45,6 +45,9 @@ func (p *placement) adopted(r result) {
 	switch {
 	case r.err == nil && r.difference == "":
 		p.inPlace = Token{Issued: p.record.Issued.UTC(), Expires: p.record.Expires.UTC()}
+		if p.hooked != nil {
+			p.hooked.Notice.Expires = p.inPlace.Expires
+		}
 	case r.difference != "":
 		p.inPlace = Token{}
 		p.about().Warnf("the file is not as it was when it was last recorded: %s; a new token is asked for", r.difference)

@@ -105,7 +105,9 @@ func (a *Agent) Only(selectors ...string) error {
 		if !slices.ContainsFunc(selectors, e.Selects) {
 			e.idle, e.final = true, true
 			a.pool.Drop(&e.renewal.Job)
-			e.restHooks()
+			for _, s := range e.subjects() {
+				s.Idle = true // its hooks are left to the next process
+			}
 		}
 	}
 	a.hooks.queue.Refresh(a.now)

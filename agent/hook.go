@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -21,84 +22,45 @@ type hookFailures struct {
 	early bool // the last failure was expected; see Fault
 }
 
-// fitHooks gives the token and its files the hooks of its definition. What they
-// have heard of before stays known.
-func (e *entry) fitHooks() {
-	if len(e.Hooks) == 0 {
-		e.dropHooks()
-		return
+// fitHooks gives the token and its files the hooks of its definition. What these have
+// heard of before stays known: in this process, or by the records of an earlier one.
+func (e *entry) fitHooks(recalled map[string]Record) {
+	var failures *hooks.Level
+	notice := hooks.Notice{Token: e.Name}
+	for _, p := range slices.Backward(e.sinks) {
+		k := recalled[p.Path]
+		failures = hooks.Merge(failures, k.Failures)
+		notice.Path, notice.Expires = p.Path, later(p.inPlace.Expires, k.Expires)
+		p.hooked = e.fitted(p.hooked, hooks.File, notice, k.Hooks)
 	}
-	if e.hooked == nil {
-		e.hooked = hooks.Token(hooks.Notice{Token: e.Name, Path: e.sinks[0].Path}, e.Hooks, nil)
-	}
-	e.hooked = fitted(e.hooked, e.Hooks)
-	for _, p := range e.sinks {
-		if p.hooked == nil {
-			p.hooked = hooks.File(hooks.Notice{Token: e.Name, Path: p.Path, Expires: p.inPlace.Expires}, e.Hooks, nil)
-		}
-		p.hooked = fitted(p.hooked, e.Hooks)
-	}
+	e.hooked = e.fitted(e.hooked, hooks.Token, notice, failures) // with the first of the files
 }
 
-// fitted is the subject with these hooks; nil where none is for it.
-func fitted(s *hooks.Subject, all []hooks.Hook) *hooks.Subject {
-	if s.SetHooks(all); s.Level() == nil {
+// fitted is the subject with the hooks of the entry, or a new one; nil where none is for it.
+func (e *entry) fitted(s *hooks.Subject, make func(hooks.Notice, []hooks.Hook, *hooks.Level) *hooks.Subject, n hooks.Notice, l *hooks.Level) *hooks.Subject {
+	switch {
+	case s != nil && l == nil:
+		s.SetHooks(e.Hooks)
+	case len(e.Hooks) > 0:
+		s = make(n, e.Hooks, l)
+	}
+	if s.Level() == nil {
 		return nil
 	}
 	return s
 }
 
-// recallHooks goes on where the hooks of an earlier process stopped.
-func (e *entry) recallHooks(recalled map[string]Record) {
-	if len(e.Hooks) == 0 {
-		return
-	}
-	var failures *hooks.Level
-	for _, p := range e.sinks {
-		k := recalled[p.Path]
-		failures = hooks.Merge(failures, k.Failures)
-		p.hooked = hooks.File(hooks.Notice{Token: e.Name, Path: p.Path, Expires: k.Expires}, e.Hooks, k.Hooks)
-	}
-	e.hooked = hooks.Token(hooks.Notice{Token: e.Name, Path: e.sinks[0].Path}, e.Hooks, failures)
-	e.fitHooks()
-}
-
 // subjects are what the entry's hooks hear of.
-func (e *entry) subjects() []*hooks.Subject {
-	all := []*hooks.Subject{e.hooked}
+func (e *entry) subjects() (all []*hooks.Subject) {
+	if e.hooked != nil {
+		all = append(all, e.hooked)
+	}
 	for _, p := range e.sinks {
-		all = append(all, p.hooked)
+		if p.hooked != nil {
+			all = append(all, p.hooked)
+		}
 	}
 	return all
-}
-
-// dropHooks ends what the entry's hooks wait for.
-func (e *entry) dropHooks() {
-	for _, s := range e.subjects() {
-		if s != nil {
-			s.SetHooks(nil)
-		}
-	}
-	e.hooked = nil
-	for _, p := range e.sinks {
-		p.hooked = nil
-	}
-}
-
-// restHooks leaves the entry's hooks to the next process.
-func (e *entry) restHooks() {
-	for _, s := range e.subjects() {
-		if s != nil {
-			s.Idle = true
-		}
-	}
-}
-
-// queueHooks has all hooks of the entry run that are due.
-func (e *entry) queueHooks() {
-	for _, s := range e.subjects() {
-		e.hooks.queue.Update(s, e.now)
-	}
 }
 
 // A writing is what must be known to write to a sink with hooks. It is a copy,
@@ -289,7 +251,9 @@ func (h *hookRuns) about(r *hooks.Run) logrus.FieldLogger {
 // rehook takes up the hooks of the configuration. Those that failed are tried at once.
 func (h *hookRuns) rehook() {
 	for _, e := range h.entries {
-		e.queueHooks()
+		for _, s := range e.subjects() {
+			h.queue.Update(s, h.now)
+		}
 	}
 	h.queue.Refresh(h.now)
 }
@@ -297,7 +261,7 @@ func (h *hookRuns) rehook() {
 // final reports whether no hook is left for which waiting would help.
 func (h *hookRuns) final() bool {
 	for r := range h.queue.Runs {
-		if f := h.of(r); r.Running() || !f.any() || f.kind != Configuration {
+		if f := h.of(r); r.Running || !f.any() || f.kind != Configuration {
 			return false
 		}
 	}
@@ -308,8 +272,8 @@ func (h *hookRuns) final() bool {
 func (e *entry) failingHooks() (all []HookStatus) {
 	seen := map[hooks.ID]bool{}
 	for _, s := range e.subjects() {
-		for _, r := range e.hooks.queue.Of(s) {
-			if f := e.hooks.of(r).status(r.Due()); f != nil && !seen[r.ID()] {
+		for _, r := range s.Runs() {
+			if f := e.hooks.of(r).status(r.Due); f != nil && !seen[r.ID()] {
 				seen[r.ID()] = true
 				all = append(all, HookStatus{r.Event, r.Key, *f})
 			}

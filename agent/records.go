@@ -69,7 +69,7 @@ func (a *Agent) Remember(r Records) {
 		}
 	}
 	for _, e := range a.entries {
-		e.recallHooks(recalled)
+		e.fitHooks(recalled)
 		e.recall(recalled)
 	}
 	a.hooks.rehook()

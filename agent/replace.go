@@ -71,7 +71,7 @@ func (e *entry) takeOver(n Renewer) {
 	e.Schedule, e.Required, e.Accept = n.Schedule, n.Required, n.Accept
 	e.Hooks, e.Decode = n.Hooks, n.Decode
 	e.RemoveExpired, e.DeleteRemoved = n.RemoveExpired, n.DeleteRemoved
-	e.fitHooks()
+	e.fitHooks(nil)
 	r, after := e.renewal, e.Schedule.Next(e.token)
 	switch {
 	case r.Running():
@@ -100,7 +100,7 @@ func (c *core) newEntry(n Renewer, old *entry) *entry {
 		e.hooked, old.hooked = old.hooked, nil
 		e.renewal.inherit(old.renewal)
 	}
-	e.fitHooks()
+	e.fitHooks(nil)
 	return e
 }
 
@@ -149,7 +149,9 @@ func (c *core) letGo(gone map[string]*entry) {
 	for _, e := range gone {
 		e.gone = true
 		e.dismiss()
-		e.dropHooks()
+		for _, s := range e.subjects() {
+			s.SetHooks(nil)
+		}
 		c.pool.Drop(&e.renewal.Job)
 		for _, p := range e.sinks {
 			c.pool.Drop(&p.Job)

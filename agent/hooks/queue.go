@@ -22,16 +22,15 @@ type Queue struct {
 
 // A Run is the hook of one Event and Key, for as long as it is due or running.
 type Run struct {
-	Hook // as it was when the Run was last started
+	Hook              // as it was when the Run was last started
+	Due     time.Time // when it is started; of one that runs: when it may be again
+	Running bool      // it was started, and has not ended
 
-	due     time.Time // when it is started; of one that runs: when it may be again
 	waiting []*Subject
-	failed  bool // the last time
-	place   int  // in Queue.waiting, from 1; zero: it is not there
-
-	told    []told // that it is running for
-	running bool
+	told    []told    // that it is running for
 	begun   time.Time // by the monotonic clock
+	failed  bool      // the last time
+	place   int       // in Queue.waiting, from 1; zero: it is not there
 }
 
 // told is what a run succeeds for.
@@ -40,11 +39,8 @@ type told struct {
 	number  int
 }
 
-// Update queues the hooks that are due for the Subject; nil has none.
+// Update queues the hooks that are due for the Subject.
 func (q *Queue) Update(s *Subject, now time.Time) {
-	if s == nil {
-		return
-	}
 	for _, e := range s.events {
 		for _, h := range s.hooks {
 			if _, due := s.due(h.Event, h.Key); due && h.Event == e {
@@ -65,12 +61,12 @@ func (q *Queue) add(s *Subject, h Hook, now time.Time) {
 	}
 	if !slices.Contains(s.waits, r) {
 		if len(r.waiting) == 0 {
-			r.due = now.Add(gather)
+			r.Due = now.Add(gather)
 		}
 		r.waiting, s.waits = append(r.waiting, s), append(s.waits, r)
 	}
-	if first := s.waitsFor(OnFirst); h.Event == OnChange && first != nil && first.due.After(r.due) {
-		r.due = first.due // which goes first
+	if first := s.waitsFor(OnFirst); h.Event == OnChange && first != nil && first.Due.After(r.Due) {
+		r.Due = first.Due // which goes first
 	}
 	q.place(r)
 }
@@ -78,7 +74,7 @@ func (q *Queue) add(s *Subject, h Hook, now time.Time) {
 // place puts the run where it belongs among the waiting ones.
 func (q *Queue) place(r *Run) {
 	switch {
-	case r.running:
+	case r.Running:
 	case r.place > 0:
 		heap.Fix(&q.waiting, r.place-1)
 	default:
@@ -91,7 +87,7 @@ func (q *Queue) Next() (due time.Time, any bool) {
 	if q.current != nil || len(q.waiting) == 0 {
 		return time.Time{}, false
 	}
-	return q.waiting[0].due, true
+	return q.waiting[0].Due, true
 }
 
 // Start starts the run that is due; nil is none. Its end is told by Succeeded or Failed.
@@ -103,7 +99,7 @@ func (q *Queue) Start(now, mono time.Time) *Run {
 			delete(q.runs, r.ID())
 			continue
 		}
-		r.running, r.begun, q.current = true, mono, r
+		r.Running, r.begun, q.current = true, mono, r
 		return r
 	}
 	return nil
@@ -116,7 +112,7 @@ func (r *Run) gather() {
 		s.waits = without(s.waits, r)
 		if h, due := s.due(r.Event, r.Key); due {
 			r.Command = h.Command
-			r.told = append(r.told, told{s, s.begin(r.Event, r.Key)})
+			r.told = append(r.told, told{s, s.begin(r.Event)})
 			s.told = append(s.told, r)
 		}
 	}
@@ -155,7 +151,7 @@ func (q *Queue) Failed(r *Run, retry time.Time) bool {
 			again = append(again, t.subject)
 		}
 	}
-	r.waiting, r.due, r.failed = append(again, r.waiting...), retry, true
+	r.waiting, r.Due, r.failed = append(again, r.waiting...), retry, true
 	return q.ended(r)
 }
 
@@ -164,7 +160,7 @@ func (q *Queue) ended(r *Run) bool {
 	for _, t := range r.told {
 		t.subject.told = without(t.subject.told, r)
 	}
-	r.running, r.told = false, nil
+	r.Running, r.told = false, nil
 	if q.current == r {
 		q.current = nil
 	}
@@ -193,13 +189,13 @@ func (q *Queue) Refresh(now time.Time) {
 	for key, r := range q.runs {
 		wanted := func(s *Subject) bool { _, due := s.due(r.Event, r.Key); return due }
 		switch {
-		case r.running:
+		case r.Running:
 		case !slices.ContainsFunc(r.waiting, wanted):
 			heap.Remove(&q.waiting, r.place-1)
 			r.gather()
 			delete(q.runs, key)
 		case r.failed:
-			r.due = now
+			r.Due = now
 			q.place(r)
 		}
 	}
@@ -214,34 +210,10 @@ func (q *Queue) Runs(yield func(*Run) bool) {
 	}
 }
 
-// Of are the runs for the Subject; nil has none.
-func (q *Queue) Of(s *Subject) (all []*Run) {
-	if s == nil {
-		return nil
-	}
-	for _, h := range s.hooks {
-		if r := q.runs[h.ID()]; r != nil && slices.Contains(s.events, h.Event) && r.about(s) {
-			all = append(all, r)
-		}
-	}
-	return all
-}
-
-// about reports whether the run is for the Subject.
-func (r *Run) about(s *Subject) bool {
-	return slices.Contains(s.waits, r) || slices.Contains(s.told, r)
-}
-
-// Due is when the run is started next.
-func (r *Run) Due() time.Time { return r.due }
-
-// Running reports whether the run has not ended.
-func (r *Run) Running() bool { return r.running }
-
 // Shift moves all times, after the clock was set by step.
 func (q *Queue) Shift(step time.Duration) {
 	for _, r := range q.runs {
-		r.due = r.due.Add(step)
+		r.Due = r.Due.Add(step)
 	}
 }
 
@@ -250,8 +222,8 @@ type waiting []*Run
 
 func (w waiting) Len() int { return len(w) }
 func (w waiting) Less(i, j int) bool {
-	if !w[i].due.Equal(w[j].due) {
-		return w[i].due.Before(w[j].due)
+	if !w[i].Due.Equal(w[j].Due) {
+		return w[i].Due.Before(w[j].Due)
 	}
 	return slices.Index(Events, w[i].Event) < slices.Index(Events, w[j].Event)
 }

@@ -11,23 +11,23 @@ type Subject struct {
 	events []Event
 	hooks  []Hook
 	level  *Level
-	begun  []Heard // the latest of which hooks of a token were told, whatever came of it
-	waits  []*Run  // those that are yet to be started for it
-	told   []*Run  // those that run for it
+	begun  int    // the latest number that a hook was begun for, whatever came of it
+	waits  []*Run // those that are yet to be started for it
+	told   []*Run // those that run for it
 }
 
 // File is the Subject of a file. The Level is what is known from before; nil is nothing.
 func File(n Notice, hooks []Hook, l *Level) *Subject {
+	if l != nil && l.Expires.After(n.Expires) {
+		n.Expires = l.Expires
+	}
 	return subject(n, hooks, l, OnFirst, OnChange)
 }
 
 // Token is the Subject of a token that may fail.
 func Token(n Notice, hooks []Hook, l *Level) *Subject {
 	s := subject(n, hooks, l, OnFailure, OnRecover)
-	s.begun = slices.Clone(s.level.Heard)
-	for i, h := range s.begun { // nobody knows what an earlier process began to tell
-		s.begun[i].Number = s.level.latest(h.Event)
-	}
+	s.begun = s.level.turns() // nobody knows what an earlier process began to tell
 	return s
 }
 
@@ -66,30 +66,22 @@ func (s *Subject) SetFails(fails bool) {
 	if fails == s.Fails() {
 		return
 	}
-	before := OnRecover
-	if s.Fails() {
-		before = OnFailure
-	}
-	s.level = s.level.turned(s.untold(before))
+	untold := s.begun < s.level.turns() && len(s.level.Due()) > 0
+	s.level = s.level.turned(untold)
 }
 
-// untold reports whether hooks of the event are due, and none was begun.
-func (s *Subject) untold(e Event) bool {
-	latest, due := s.level.latest(e), false
-	for _, h := range s.level.Heard {
-		due = due || h.Event == e && h.Number < latest
-	}
-	return due && !slices.ContainsFunc(s.begun, func(h Heard) bool { return h.Event == e && h.Number >= latest })
+// begin is the number that the hook is begun for.
+func (s *Subject) begin(e Event) int {
+	s.begun = max(s.begun, s.level.latest(e))
+	return s.level.latest(e)
 }
 
-// begin notes for which number the hook is begun.
-func (s *Subject) begin(event Event, key string) (number int) {
-	number = s.level.latest(event)
-	if event == OnFailure || event == OnRecover {
-		s.begun = slices.DeleteFunc(slices.Clone(s.begun), func(h Heard) bool { return h.Event == event && h.Key == key })
-		s.begun = append(s.begun, Heard{event, key, number})
+// Runs are those that are due or run for the Subject; nil has none.
+func (s *Subject) Runs() []*Run {
+	if s == nil {
+		return nil
 	}
-	return number
+	return slices.Concat(s.waits, s.told)
 }
 
 // due is the hook for the event and key, if it is due.
