@@ -93,3 +93,40 @@ func TestIncludedFilesAreReadInTheOrderOfTheirNames(t *testing.T) {
 		t.Errorf("%+v", m.Lines)
 	}
 }
+
+// FuzzRead holds that every line that counts has its three fields and its place in the
+// file, and that the first of those that match is found.
+func FuzzRead(f *testing.F) {
+	f.Add("SCITOKENS /^https:\\/\\/i,(.*)$/i \\1\n# x\nSCITOKENS \"a b\" \"c \\\"d\"\r\nSSL x", "https://i,bob", true)
+	f.Add("SCITOKENS ^i,s$ one\nSCITOKENS ((\nSCITOKENS (?!x) \\9\\", "i,s", false)
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, text, principal string, hashKeys bool) {
+		if strings.Contains(text, "@include") {
+			return // other files of the host
+		}
+		path := filepath.Join(dir, "map")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		m, err := Read(path, Rules{HashKeys: hashKeys})
+		if err != nil {
+			t.Fatal(err)
+		}
+		last := 0
+		for _, l := range m.Lines {
+			if l.Number <= last || l.Number > strings.Count(text, "\n")+1 || l.Method == "" || l.Fault == "" && (l.Name == "" || l.User == "") {
+				t.Errorf("%q has the line %+v after line %d", text, l, last)
+			}
+			last = l.Number
+		}
+		hit, found, unsure := m.Find("SCITOKENS", principal)
+		for _, l := range unsure {
+			if found && l.Number >= hit.Number {
+				t.Errorf("%q: line %d is unsure, and %d is the first that matches", text, l.Number, hit.Number)
+			}
+		}
+		if found && !strings.EqualFold(hit.Method, "SCITOKENS") {
+			t.Errorf("%q: %+v is found", text, hit)
+		}
+	})
+}

@@ -1,7 +1,9 @@
 package pcre
 
 import (
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -40,4 +42,38 @@ func TestWhatCannotBeReplayedIsAnError(t *testing.T) {
 	if _, err := Compile("ü", Options{IgnoreCase: true}); err == nil {
 		t.Error("the case of letters beyond ASCII is replayed")
 	}
+}
+
+// FuzzCompile holds that an expression without $ means what Go's own does, byte for
+// byte, and that groups are parts of the text.
+func FuzzCompile(f *testing.F) {
+	f.Add(`^([a-z]+)(-x)?$`, "bob", false, false)
+	f.Add(`(?i:a|(?-i)b*?)[^\n]{0,3}\b`, "Abb\xff", false, true)
+	f.Add("\xfc+", "\xfc\xfc\n", true, true)
+	f.Fuzz(func(t *testing.T, expression, text string, ignoreCase, ungreedy bool) {
+		e, err := Compile(expression, Options{IgnoreCase: ignoreCase, Ungreedy: ungreedy})
+		if err != nil {
+			_, _ = Invalid(err)
+			return
+		}
+		groups := e.Groups(text)
+		if e.Matches(text) != (groups != nil) {
+			t.Errorf("%q matches %q: %v, and the groups are %q", expression, text, e.Matches(text), groups)
+		}
+		for _, g := range groups {
+			if !strings.Contains(text, g) {
+				t.Errorf("%q of %q: the group %q is no part of it", expression, text, g)
+			}
+		}
+		if ignoreCase || ungreedy || strings.Contains(expression, "$") {
+			return
+		}
+		plain, err := regexp.Compile(characters(expression))
+		if err != nil {
+			t.Fatalf("%q: %v", expression, err)
+		}
+		if want := plain.FindStringSubmatch(characters(text)); (want != nil) != (groups != nil) || want != nil && bytesOf(want[0]) != groups[0] {
+			t.Errorf("%q of %q: %q, want %q", expression, text, groups, want)
+		}
+	})
 }
