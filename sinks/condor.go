@@ -114,9 +114,9 @@ func knobOf(b *config.Block) tokendir.Lookup {
 
 func unset(tokendir.System, string) (string, bool) { return "", false }
 
-// judgeForCondor reports why HTCondor would not use the file of the block in its
+// validateForCondor reports why HTCondor would not use the file of the block in its
 // directory d. Where only definitions are looked at, its owner is not known.
-func judgeForCondor(b *config.Block, block fileBlock, d tokendir.Directory, owner int) (ownerOK bool) {
+func validateForCondor(b *config.Block, block fileBlock, d tokendir.Directory, owner int) (ownerOK bool) {
 	if b.DefinitionsOnly() || b.Wrong("owner") {
 		owner = d.Reader.UID
 	}
@@ -135,7 +135,7 @@ func judgeForCondor(b *config.Block, block fileBlock, d tokendir.Directory, owne
 	}
 	warnOfDenied(b, d)
 	wrongOwner := slices.ContainsFunc(problems, func(p tokendir.Problem) bool { return p.About == "owner" })
-	judgeForDaemons(b, d, owner)
+	warnOfDaemons(b, d, owner)
 	return !wrongOwner
 }
 
@@ -151,19 +151,19 @@ func warnOfDenied(b *config.Block, d tokendir.Directory) {
 	}
 }
 
-// judgeForDaemons warns of a file for one user in the directory that all of
+// warnOfDaemons warns of a file for one user in the directory that all of
 // HTCondor on this machine is told to use. An agent that does not run as root
 // knows its user's configuration, and writes for that user alone.
-func judgeForDaemons(b *config.Block, d tokendir.Directory, owner int) {
+func warnOfDaemons(b *config.Block, d tokendir.Directory, owner int) {
 	if !b.DefinitionsOnly() && os.Geteuid() == 0 && d.Knob == "SEC_TOKEN_DIRECTORY" && owner != 0 && owner == d.Reader.UID {
 		b.Warn("owner", "root's daemons pass over it", fmt.Sprintf(
 			"SEC_TOKEN_DIRECTORY is %s for the daemons too, which use only root's files there; this one serves the tools of its owner", d.Path))
 	}
 }
 
-// judgeIDToken warns of a token that HTCondor would find in its directory d and
+// warnOfOtherTokens warns of a token that HTCondor would find in its directory d and
 // never use.
-func judgeIDToken(b *config.Block, req agent.Request, d *tokendir.Directory) {
+func warnOfOtherTokens(b *config.Block, req agent.Request, d *tokendir.Directory) {
 	if d == nil || req.Profile == "htcondor" {
 		return
 	}

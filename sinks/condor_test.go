@@ -170,7 +170,7 @@ func TestATokenThatIsNoIDTOKENIsOutOfPlace(t *testing.T) {
 	}
 }
 
-func TestOtherDirectoriesAreNotJudgedForHTCondor(t *testing.T) {
+func TestOtherDirectoriesAreNotValidatedForHTCondor(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "tokens.d")
 	must(t, os.Mkdir(dir, 0o700))
 	below := filepath.Join(dir, "below")

@@ -51,8 +51,8 @@ type file struct {
 func decodeFile(b *config.Block, req agent.Request) config.Sink {
 	block := fileBlock{Mode: 0o600, Format: "token"}
 	b.Decode(&block)
-	judgeFile(b, &block)
-	judgeForXRootD(b, block, req)
+	validateFile(b, &block)
+	warnOfXRootD(b, block, req)
 	target := safefile.Target{Path: block.Path, Mode: block.Mode, CreateDir: block.CreateDir}
 	var unsure error
 	if !b.DefinitionsOnly() {
@@ -64,8 +64,8 @@ func decodeFile(b *config.Block, req agent.Request) config.Sink {
 		return config.Sink{} // there is nowhere to look
 	}
 	s.directory = tokenDirectory(b, block.Path, target.Owner.UID)
-	judgeIDToken(b, req, s.directory)
-	s.judge(b, block, unsure)
+	warnOfOtherTokens(b, req, s.directory)
+	s.validatePlace(b, block, unsure)
 	sink := config.Sink{Target: s.target()}
 	if s.directory != nil {
 		sink.Condor, sink.CondorUID = true, s.directory.Reader.UID
@@ -81,11 +81,11 @@ func (s *file) target() agent.Target {
 
 func (s *file) path() string { return s.safe.Target().Path }
 
-// judge reports what is wrong with where the file is to lie.
-func (s *file) judge(b *config.Block, block fileBlock, unsure error) {
+// validatePlace reports what is wrong with where the file is to lie.
+func (s *file) validatePlace(b *config.Block, block fileBlock, unsure error) {
 	ownerOK := true
 	if s.directory != nil {
-		ownerOK = judgeForCondor(b, block, *s.directory, s.safe.Target().Owner.UID)
+		ownerOK = validateForCondor(b, block, *s.directory, s.safe.Target().Owner.UID)
 	} else if block.Mode&0o027 != 0 {
 		b.Warn("mode", "the mode is wide open", `others could read the token, or the group write one; usual are "0600" and, for readers in a group, "0640"`)
 	}
@@ -181,8 +181,8 @@ func (s *file) Remove(ctx context.Context) error {
 	return nil
 }
 
-// judgeFile reports what is wrong with a block on any machine, and takes that out of it.
-func judgeFile(b *config.Block, block *fileBlock) {
+// validateFile reports what is wrong with a block on any machine, and takes that out of it.
+func validateFile(b *config.Block, block *fileBlock) {
 	if problem := safefile.CheckName(filepath.Base(block.Path)); block.Path != "" && problem != "" {
 		b.Fault("path", "the path names no file that can be written", problem)
 		block.Path = ""

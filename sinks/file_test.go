@@ -426,15 +426,15 @@ func TestWhatOthersDoOnlyWarns(t *testing.T) {
 	}
 }
 
-// judged is what is found of an empty sink block.
-func judged(t *testing.T, judge func(b *config.Block)) config.Faults {
+// validated is what is found of an empty sink block.
+func validated(t *testing.T, validate func(b *config.Block)) config.Faults {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "tokenagent.hcl")
 	must(t, os.WriteFile(path, []byte("source \"silent\" \"s\" {\n}\ntoken \"t\" {\n  source = source.silent.s\n  sink \"none\" {\n  }\n}\n"), 0o600))
 	_, faults := config.Load(t.Context(), []string{path}, config.Kinds{
 		Sources: map[string]config.SourceDecoder{"silent": func(*config.Block) config.Source { return config.Source{Source: silent{}} }},
 		Sinks: map[string]config.SinkDecoder{"none": func(b *config.Block, _ agent.Request) config.Sink {
-			judge(b)
+			validate(b)
 			return config.Sink{Target: agent.Target{Sink: other{}}}
 		}},
 	}, config.Environment{})

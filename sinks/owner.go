@@ -111,13 +111,13 @@ func visit(b *config.Block, target safefile.Target, unsure error) *safefile.File
 		b.Warn("path", "others can change the folder", w)
 	}
 	if err != nil {
-		judgeVisit(b, err, unsure)
+		reportVisit(b, err, unsure)
 	}
 	return f
 }
 
-// judgeVisit reports what a visit has found.
-func judgeVisit(b *config.Block, err, unsure error) {
+// reportVisit reports what a visit has found.
+func reportVisit(b *config.Block, err, unsure error) {
 	foreign, isForeign := errors.AsType[*safefile.Foreign](err)
 	_, isStranger := errors.AsType[*safefile.Stranger](err)
 	refusal, isRefusal := errors.AsType[*safefile.Refusal](err)

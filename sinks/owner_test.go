@@ -57,8 +57,8 @@ func TestAGroupIsNoFaultOfTheOwnersWhileItCannotBeLookedUp(t *testing.T) {
 		"the owner is not of that group":                                    nil,
 		"the owner's groups cannot be looked up getent does not answer; of": errors.New("getent does not answer"),
 	} {
-		faults := judged(t, func(b *config.Block) {
-			judgeVisit(b, stranger, unsure)
+		faults := validated(t, func(b *config.Block) {
+			reportVisit(b, stranger, unsure)
 		})
 		if !faults.HasErrors() {
 			t.Error("the block stays")

@@ -24,7 +24,7 @@ func TestXRootDsClientMayNotSkipAStorageToken(t *testing.T) {
 		{agent.Request{Profile: "wlcg", Scope: []string{"compute.read"}}, fileBlock{Mode: 0o640, Format: "token"}, false},
 		{agent.Request{Profile: "htcondor", Scope: []string{"condor:/READ"}}, fileBlock{Mode: 0o640, Format: "token"}, false},
 	} {
-		faults := judged(t, func(b *config.Block) { judgeForXRootD(b, c.block, c.req) })
+		faults := validated(t, func(b *config.Block) { warnOfXRootD(b, c.block, c.req) })
 		if warned := strings.Contains(text(t, faults), "XRootD's client would skip"); warned != c.warned || faults.HasErrors() {
 			t.Errorf("%+v for %+v gives %s", c.block, c.req, text(t, faults))
 		}

@@ -17,7 +17,7 @@ import (
 	"github.com/tokenagent/tokenagent/sources/issuer"
 )
 
-// An asker asks an OAuth 2.0 issuer and judges what it answers, for the kinds that
+// An asker asks an OAuth 2.0 issuer and checks its answers, for the kinds that
 // differ only in their grant. It makes one attempt each time it is called: when to
 // make another is the Agent's to say.
 type asker struct {

@@ -41,9 +41,9 @@ func fetchingDefaults() fetching {
 // asker validates the attributes, which have been decoded, and returns what asks by
 // them, after a fault too: so the tokens of the source are checked in the same run.
 func (f *fetching) asker(b *config.Block) *asker {
-	f.judgeAddress(b)
-	f.judgeAnswer(b)
-	f.judgeClient(b)
+	f.validateAddress(b)
+	f.validateAnswer(b)
+	f.validateClient(b)
 	if !b.DefinitionsOnly() {
 		f.inspect(b)
 	}
@@ -87,15 +87,15 @@ func (f *fetching) files() []string {
 	return present(f.ClientSecretFile, f.ClientKeyFile, f.ClientCertFile, f.CAFile)
 }
 
-func (f *fetching) judgeURLs(b *config.Block) {
-	judgeURL(b, "issuer", f.Issuer)
-	judgeURL(b, "token_endpoint", f.TokenEndpoint)
-	judgeURL(b, "jwks_uri", f.JWKSURI)
+func (f *fetching) validateURLs(b *config.Block) {
+	validateURL(b, "issuer", f.Issuer)
+	validateURL(b, "token_endpoint", f.TokenEndpoint)
+	validateURL(b, "jwks_uri", f.JWKSURI)
 }
 
-// judgeAddress reports what is wrong with where the issuer is.
-func (f *fetching) judgeAddress(b *config.Block) {
-	f.judgeURLs(b)
+// validateAddress reports what is wrong with where the issuer is.
+func (f *fetching) validateAddress(b *config.Block) {
+	f.validateURLs(b)
 	switch {
 	case !b.Has("issuer") && !b.Has("token_endpoint"):
 		b.Fault("", "missing attribute issuer", `write issuer = "https://…", whose metadata tells the rest, or where it has none token_endpoint`)
@@ -110,9 +110,9 @@ func (f *fetching) judgeAddress(b *config.Block) {
 	}
 }
 
-// judgeURL reports an attribute that is set to something else than the https URL
+// validateURL reports an attribute that is set to something else than the https URL
 // of a server.
-func judgeURL(b *config.Block, attr, text string) {
+func validateURL(b *config.Block, attr, text string) {
 	if text == "" {
 		return
 	}
@@ -143,8 +143,8 @@ func (f *fetching) knowsAuth(b *config.Block) bool {
 	return known
 }
 
-// judgeClient reports a client that is not what client_auth wants.
-func (f *fetching) judgeClient(b *config.Block) {
+// validateClient reports a client that is not what client_auth wants.
+func (f *fetching) validateClient(b *config.Block) {
 	if !f.knowsAuth(b) || b.Wrong("client_auth") {
 		return // nobody knows what it wants
 	}
@@ -196,8 +196,8 @@ func shortened(text string) string {
 
 func quotedList(words []string) string { return `"` + strings.Join(words, `", "`) + `"` }
 
-// judgeAnswer reports what is wrong with what is to be made of answers.
-func (f *fetching) judgeAnswer(b *config.Block) {
+// validateAnswer reports what is wrong with what is to be made of answers.
+func (f *fetching) validateAnswer(b *config.Block) {
 	refuseOrWarn(b, "on_narrowed", f.OnNarrowed)
 	f.taking.validate(b)
 }

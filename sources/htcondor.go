@@ -74,7 +74,7 @@ func decodeHTCondor(b *config.Block) config.Source {
 		set.KeyID = keyIDOf(b, s.file)
 	}
 	s.keyID = set.KeyID
-	s.judgeNames(b)
+	s.validateNames(b)
 	if !b.DefinitionsOnly() {
 		if set.TrustDomain == "" {
 			warnOfOwnDomain(b, s.trustDomain)
@@ -159,9 +159,9 @@ func keyIDOf(b *config.Block, file string) string {
 	return filepath.Base(file)
 }
 
-// judgeNames reports a kid and a trust domain that HTCondor does not take, once
+// validateNames reports a kid and a trust domain that HTCondor does not take, once
 // for all tokens of the source.
-func (s *htcondor) judgeNames(b *config.Block) {
+func (s *htcondor) validateNames(b *config.Block) {
 	for _, p := range s.problems(map[string]any{"iss": s.trustDomain}, s.keyID) {
 		attr := map[string]string{"iss": "trust_domain", "kid": "key_id"}[p.Claim]
 		if attr == "" || p.Claim == "iss" && s.trustDomain == "" {

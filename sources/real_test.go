@@ -330,7 +330,7 @@ func askingFor(parameter, lines string) string {
 	return lines + fmt.Sprintf("  audience_parameter = %q\n", parameter)
 }
 
-// ask asks for the token and judges it, as the Agent does.
+// ask asks for the token and checks it, as the Agent does.
 func ask(t *testing.T, r agent.Renewer) (agent.Token, error) {
 	t.Helper()
 	token, err := r.Source.Issue(t.Context(), r.Request)

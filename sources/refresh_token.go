@@ -94,7 +94,7 @@ func decodeRefreshToken(b *config.Block) config.Source {
 	if s.file != "" { // the stored refresh token changes with each use
 		facts.Files = append(slices.Clone(s.files), s.file)
 	}
-	s.judgeFile(b)
+	s.validateFile(b)
 	if problem := refresh.CheckName(b.Name()); problem != "" {
 		b.Fault("", "no file can have the name of this source", "its refresh token is kept in a file of that name; "+problem)
 	}
@@ -111,8 +111,8 @@ func decodeRefreshToken(b *config.Block) config.Source {
 // A refreshFile is the path of a refresh_token_file.
 type refreshFile string
 
-// judgeFile warns of a file that another source begins with too.
-func (s *refreshToken) judgeFile(b *config.Block) {
+// validateFile warns of a file that another source begins with too.
+func (s *refreshToken) validateFile(b *config.Block) {
 	if s.file == "" {
 		return
 	}

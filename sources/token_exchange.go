@@ -44,15 +44,15 @@ func decodeTokenExchange(b *config.Block) config.Source {
 		RequestedTokenType string `hcl:"requested_token_type,optional"`
 	}{fetching: fetchingDefaults(), SubjectTokenType: accessTokenType}
 	b.Decode(&set)
-	judgeTokenType(b, "subject_token_type", set.SubjectTokenType)
-	judgeTokenType(b, "requested_token_type", set.RequestedTokenType)
+	validateTokenType(b, "subject_token_type", set.SubjectTokenType)
+	validateTokenType(b, "requested_token_type", set.RequestedTokenType)
 	inspectFollowed(b, "subject_token_file", set.SubjectTokenFile)
 	s := tokenExchange{set.asker(b), set.SubjectTokenFile, set.SubjectTokenType, set.RequestedTokenType}
 	return s.facts(s)
 }
 
-// judgeTokenType reports what is no URI, as a type is.
-func judgeTokenType(b *config.Block, attr, text string) {
+// validateTokenType reports what is no URI, as a type is.
+func validateTokenType(b *config.Block, attr, text string) {
 	if u, err := url.Parse(text); text == "" || err == nil && u.IsAbs() {
 		return
 	}

@@ -88,7 +88,7 @@ type Block struct {
 // token that a sink belongs to, as in agent.Renewer.
 func (b *Block) Name() string { return b.name }
 
-// DefinitionsOnly reports whether only the text is to be judged, on a machine
+// DefinitionsOnly reports whether only the text is to be checked, on a machine
 // that is not the one it is for: then a decoder looks at no key, secret, user
 // or folder, and still returns what it made.
 func (b *Block) DefinitionsOnly() bool { return b.load.env.Definitions }

@@ -157,7 +157,7 @@ func uniform(list cty.Value) (cty.Type, bool) {
 var secretName = regexp.MustCompile(`(?i)SECRET|TOKEN|PASSWORD|KEY`)
 
 // envFunction gives the value of an environment variable that holds no secret.
-// Where only definitions are judged, one that is not set is taken for unknown.
+// Where only definitions are checked, one that is not set is taken for unknown.
 func envFunction(env Environment) function.Function {
 	return function.New(&function.Spec{
 		Params: []function.Parameter{{Name: "name", Type: cty.String}},

@@ -27,7 +27,7 @@ type writer struct {
 
 // locate finds the folder of a path, as far as only root and this user decide what
 // the path stands for: whoever else could make two paths one by a symbolic link would
-// keep the agent from starting. Where only definitions are judged, no folder is looked
+// keep the agent from starting. Where only definitions are checked, no folder is looked
 // at, and paths are compared as they are spelt; so are those of folders that hang.
 func (l *loading) locate(path string) location {
 	var found location

@@ -44,11 +44,11 @@ func DecodeHook(b *config.Block, event hooks.Event) (hooks.Hook, bool) {
 
 // New makes the Program of the attributes command, timeout and user ("": the
 // agent's own) of a block; false after a fault. Where not only the definitions
-// are judged, it looks up the user, and warns of a program that is not there, or
+// are checked, it looks up the user, and warns of a program that is not there, or
 // that somebody else than root and the user could change.
 func New(b *config.Block, command []string, timeout time.Duration, user string) (Program, bool) {
 	p := Program{Args: command, Timeout: timeout}
-	ok := judge(b, p)
+	ok := validate(b, p)
 	if b.DefinitionsOnly() {
 		return p, ok
 	}
@@ -83,8 +83,8 @@ func inspect(b *config.Block, p Program) {
 	}
 }
 
-// judge reports what is wrong on any machine.
-func judge(b *config.Block, p Program) (ok bool) {
+// validate reports what is wrong on any machine.
+func validate(b *config.Block, p Program) (ok bool) {
 	const form = `it is a list of the program's absolute path and its arguments: ["/usr/sbin/condor_reconfig", "-daemon", "schedd"]`
 	ok = true
 	fault := func(attr, summary, detail string) {

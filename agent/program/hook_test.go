@@ -110,8 +110,8 @@ func TestFaultsOfHooks(t *testing.T) {
 	}
 }
 
-// A definition is judged on hosts that have neither its programs nor its users.
-func TestDefinitionsAreJudgedWithoutTheMachine(t *testing.T) {
+// A definition is checked on hosts that have neither its programs nor its users.
+func TestDefinitionsAreCheckedWithoutTheMachine(t *testing.T) {
 	_, faults := decode(t, true, `command = ["/no/such/program"]`, `user = "nobody-of-that-name"`)
 	if len(faults) > 0 {
 		t.Error([]config.Fault(faults))

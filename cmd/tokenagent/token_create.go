@@ -167,15 +167,15 @@ func (f *tokenFlags) create(ctx context.Context, stderr io.Writer) (agent.Secret
 	if err != nil {
 		return agent.Secret{}, err
 	}
-	if err := judge(source, req, stderr); err != nil {
+	if err := validate(source, req, stderr); err != nil {
 		return agent.Secret{}, err
 	}
 	t, err := source.Source.Issue(ctx, req)
 	return t.Secret, err
 }
 
-// judge refuses what the profile faults, and tells what it warns of.
-func judge(source config.Source, req agent.Request, stderr io.Writer) error {
+// validate refuses what the profile says is wrong, and prints its warnings.
+func validate(source config.Source, req agent.Request, stderr io.Writer) error {
 	var errs []error
 	for _, p := range source.Check(req) {
 		if p.Warning {
