@@ -65,7 +65,7 @@ func TestOneAgentAtATime(t *testing.T) {
 	first := open(t, dir)
 	_, err := Open(dir)
 	locked, ok := errors.AsType[*Locked](err)
-	if !ok || locked.PID != os.Getpid() || !strings.Contains(err.Error(), "another state_dir") {
+	if !ok || locked.PID != os.Getpid() || !strings.Contains(err.Error(), "name or state_dir") {
 		t.Fatalf("a second one: %v", err)
 	}
 	if got := Read(dir); got.DigestKey() == nil {
