@@ -7,7 +7,7 @@ import (
 	"github.com/tokenagent/tokenagent/agent/queue"
 )
 
-const remoteRoom = 2 // attempts at a time for one issuer, or in one folder
+const remoteRoom = queue.AtOnce // attempts at a time for one issuer, or in one folder
 
 // The keys of queues; a source that can be compared is its own.
 type (

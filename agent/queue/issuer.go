@@ -13,9 +13,17 @@ type issuer struct {
 	row    int       // how many failures in a row tell that it does not answer
 }
 
+// The limits of one issuer. A Queue starts no more jobs than that, so that none takes
+// the place of another while it waits. A job may make several requests (for metadata,
+// for keys), so package sources/issuer keeps each request to the same limits.
 const (
-	pace        = time.Second / 5 // between the beginnings of two requests to one issuer
-	fallsSilent = 5               // failures in a row after which it is probed only
+	AtOnce    = 2
+	PerSecond = 5
+)
+
+const (
+	pace        = time.Second / PerSecond // between the beginnings of two jobs
+	fallsSilent = 5                       // failures in a row after which it is probed only
 )
 
 func (i *issuer) silent() bool { return i.row >= fallsSilent }

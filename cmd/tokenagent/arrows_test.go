@@ -31,7 +31,7 @@ var arrows = map[string][]string{
 	"agent/state":     {"agent", "agent/hooks", "agent/host"},
 	"agent/watch":     {"agent/host"},
 	"sources":         {"agent", "agent/host", "agent/config", "agent/profile", "agent/program", "sources/...", "sinks/safefile"},
-	"sources/issuer":  {"agent", "agent/host", "agent/profile", "sources/keys"},
+	"sources/issuer":  {"agent", "agent/host", "agent/profile", "agent/queue", "sources/keys"},
 	"sources/refresh": {"agent", "agent/host", "sinks/safefile"},
 	"sources/keys":    {"agent", "agent/host", "sinks/safefile"},
 	"sinks":           {"agent", "agent/host", "agent/config", "sinks/..."},

@@ -15,6 +15,7 @@ import (
 
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/host"
+	"github.com/tokenagent/tokenagent/agent/queue"
 	"github.com/tokenagent/tokenagent/sources/keys"
 )
 
@@ -75,7 +76,7 @@ func (b bounds) transport(config *tls.Config) *http.Transport {
 		TLSHandshakeTimeout:    b.tls,
 		ResponseHeaderTimeout:  b.header,
 		IdleConnTimeout:        b.idle,
-		MaxIdleConnsPerHost:    mostAtOnce,
+		MaxIdleConnsPerHost:    queue.AtOnce,
 		MaxResponseHeaderBytes: 64 << 10,
 		DisableCompression:     true,
 	}

@@ -18,6 +18,8 @@ import (
 
 	"golang.org/x/sync/singleflight"
 	"golang.org/x/time/rate"
+
+	"github.com/tokenagent/tokenagent/agent/queue"
 )
 
 // An Address is where an issuer is, and how to know it. All sources with the
@@ -29,15 +31,9 @@ type Address struct {
 	CAFile        string // the only authorities trusted for its certificate, in PEM, read again when they change; "": those of the system
 }
 
-// The limits of one Server over everything that it is asked, its metadata and
-// keys too.
-const (
-	mostAtOnce    = 2 // requests
-	mostPerSecond = 5 // requests, evenly spread
-)
-
-// A Server is one authorization server as all who ask it share it: its metadata,
-// keys and connections, and the limits of 2 requests at a time and 5 a second.
+// A Server is one authorization server as all who ask it share it: its metadata, keys
+// and connections, and the limits of package queue for every request, for metadata
+// and keys too. Some commands, such as check and login, ask without a queue.
 // Its methods may be called from several goroutines at once.
 type Server struct {
 	address Address
@@ -60,8 +56,8 @@ func NewServer(a Address) *Server {
 	return &Server{
 		address: a,
 		bounds:  usual,
-		room:    make(chan struct{}, mostAtOnce),
-		rate:    rate.NewLimiter(mostPerSecond, 1),
+		room:    make(chan struct{}, queue.AtOnce),
+		rate:    rate.NewLimiter(queue.PerSecond, 1),
 		lines:   map[certificate]*line{},
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/queue"
 )
 
 // A tally is when an issuer was asked, and by whom.
@@ -64,10 +65,10 @@ func (l *tally) check(t *testing.T, what string) {
 	t.Helper()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if got := within(l.asked, time.Second); got > mostPerSecond {
+	if got := within(l.asked, time.Second); got > queue.PerSecond {
 		t.Errorf("%s: %d requests within a second", what, got)
 	}
-	if l.most > mostAtOnce {
+	if l.most > queue.AtOnce {
 		t.Errorf("%s: %d requests at a time", what, l.most)
 	}
 	for scope, times := range l.tokens {
