@@ -144,7 +144,7 @@ func TestEveryProgramIsStartedByLaunch(t *testing.T) {
 // A command to type is built by place.command, which knows the configuration and the
 // socket. The help of the commands, which has neither, is left out here.
 func TestEveryCommandThatIsNamedHasItsConfiguration(t *testing.T) {
-	bare := regexp.MustCompile("tokenagent (run|once|status|refresh|reload|check|login)\\b( --(config|control))?")
+	bare := regexp.MustCompile(`tokenagent (run|once|status|refresh|reload|check|login)\b( --(config|control))?`)
 	for pkg, files := range packages(t) {
 		for _, file := range files {
 			ast.Inspect(file, func(n ast.Node) bool {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -86,21 +87,14 @@ func compared(about string, got, asked []string) sources.Finding {
 	text := strings.Join(got, " ")
 	switch {
 	case slices.ContainsFunc(asked, lacks(got)):
-		return sources.Finding{Mark: sources.Warning, About: about, Text: fmt.Sprintf("%s; %s was asked for", orNone(text), strings.Join(asked, " "))}
+		return sources.Finding{Mark: sources.Warning, About: about, Text: fmt.Sprintf("%s; %s was asked for", cmp.Or(text, "none"), strings.Join(asked, " "))}
 	case slices.ContainsFunc(got, lacks(asked)):
 		return fine(about, "%s, more than was asked for", text)
 	}
 	if len(asked) == 0 {
-		return fine(about, "%s", orNone(text))
+		return fine(about, "%s", cmp.Or(text, "none"))
 	}
 	return fine(about, "%s, as asked", text)
-}
-
-func orNone(text string) string {
-	if text == "" {
-		return "none"
-	}
-	return text
 }
 
 // audienceOf are the entries of the claim aud, which is a string or an array of

@@ -100,7 +100,7 @@ func TestAPoolThatHasJustLearntAKeyIsAskedAgain(t *testing.T) {
 		}
 		h.judge(nil, nil)
 		text := fmt.Sprint(h.Findings)
-		if (h.ill() != nil) != c.grave || strings.Contains(text, "could not authenticate for READ") != c.unknown || strings.Contains(text, "allows nothing") {
+		if h.ill() != c.grave || strings.Contains(text, "could not authenticate for READ") != c.unknown || strings.Contains(text, "allows nothing") {
 			t.Errorf("%s: %s", name, text)
 		}
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -22,7 +23,23 @@ func newDoctor() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "doctor [DIR…]",
 		Short: "Explain a directory of IDTOKENs as HTCondor reads it, or ask a pool what it allows",
-		Long: `Explain a directory of IDTOKENs as HTCondor reads it: every entry in HTCondor's
+		Long:  doctorHelp,
+		Example: `  tokenagent doctor
+  tokenagent doctor --as frontend --condor-version 23.9
+  tokenagent doctor /etc/condor/tokens.d --json
+  tokenagent doctor --pool cm.example.org
+  tokenagent doctor --pool cm.example.org:9619 --as frontend
+  tokenagent doctor --bearer
+  tokenagent doctor --mapfile /etc/condor-ce/condor_mapfile --token /var/lib/robot-tokens/token`,
+		RunE: func(c *cobra.Command, dirs []string) error {
+			return f.answer(c, dirs)
+		},
+	}
+	f.add(c.Flags())
+	return c
+}
+
+const doctorHelp = `Explain a directory of IDTOKENs as HTCondor reads it: every entry in HTCondor's
 order, whether it is sent, hidden by another or passed over and why, and what to
 do. Without a DIR these are the directories that HTCondor and HTCondor-CE would
 use for root and for the asking user, as condor_config_val says where it is
@@ -61,55 +78,64 @@ token that is sent is refused by servers, a named DIR cannot be read, HTCondor's
 expression of names to pass over cannot be replayed, or HTCondor is installed and
 does not tell its configuration; with --pool: the server cannot be asked, takes
 no token, or does not allow what the token's scope names; with --mapfile: no line
-maps the token, or nobody can tell; with --bearer: a client finds no valid token.`,
-		Example: `  tokenagent doctor
-  tokenagent doctor --as frontend --condor-version 23.9
-  tokenagent doctor /etc/condor/tokens.d --json
-  tokenagent doctor --pool cm.example.org
-  tokenagent doctor --pool cm.example.org:9619 --as frontend
-  tokenagent doctor --bearer
-  tokenagent doctor --mapfile /etc/condor-ce/condor_mapfile --token /var/lib/robot-tokens/token`,
-		RunE: func(c *cobra.Command, dirs []string) error {
-			ctx, stop := untilSignal(c.Context())
-			defer stop()
-			if err := f.fit(c.Flags()); err != nil {
-				return err
-			}
-			config := condor.New(ctx)
-			d := doctor{knob: config.Lookup, now: wall()}
-			var err error
-			if d.version, err = versionOf(ctx, f.version); err != nil {
-				return err
-			}
-			if f.bearer {
-				return d.askBearer(f, c.OutOrStdout())
-			}
-			if f.mapfile != "" {
-				return d.mapToken(c, f)
-			}
-			if f.pool != "" {
-				return d.askPool(ctx, f, dirs, c.OutOrStdout())
-			}
-			found, err := d.examine(dirs, f.as)
-			if err != nil {
-				return err
-			}
-			told := diagnosis{Warnings: config.Faults(), Directories: found}
-			if key, has := d.unmanagedKeys(); has {
-				told.Host = append(told.Host, key)
-			}
-			return errors.Join(told.print(c.OutOrStdout(), f.json, d.now), told.ill())
-		},
-	}
-	f.add(c.Flags())
-	return c
+maps the token, or nobody can tell; with --bearer: a client finds no valid token.`
+
+// An answer of doctor is what it shows. It may be ill: the process ends with 1.
+type answer interface {
+	print(io.Writer)
+	ill() bool
 }
 
-// A doctor examines token directories.
+// answer prints the answer to the question that the flags ask.
+func (f *doctorFlags) answer(c *cobra.Command, dirs []string) error {
+	if err := f.fit(c.Flags()); err != nil {
+		return err
+	}
+	ctx, stop := untilSignal(c.Context())
+	defer stop()
+	version, err := versionOf(ctx, f.version)
+	if err != nil {
+		return err
+	}
+	config := condor.New(ctx)
+	d := doctor{knob: config.Lookup, faults: config.Faults, version: version, now: wall()}
+	var found answer
+	switch {
+	case f.bearer:
+		found, err = d.bearers(f.as)
+	case f.mapfile != "":
+		found, err = d.mapToken(c, f)
+	case f.pool != "":
+		found, err = d.askPool(ctx, f, dirs)
+	default:
+		found, err = d.diagnose(dirs, f.as)
+	}
+	if err != nil {
+		return err
+	}
+	err = show(c.OutOrStdout(), f.json, found)
+	if found.ill() {
+		err = errors.Join(err, &exitError{code: exitFailed})
+	}
+	return err
+}
+
+// A doctor looks at what HTCondor on this host reads.
 type doctor struct {
 	knob    tokendir.Lookup
+	faults  func() []string // why HTCondor's configuration could not be asked
 	version tokendir.Version
 	now     time.Time
+}
+
+// diagnose examines the directories; without any, those that HTCondor would use.
+func (d doctor) diagnose(dirs []string, as string) (diagnosis, error) {
+	found, err := d.examine(dirs, as)
+	told := diagnosis{Warnings: d.faults(), Directories: found, now: d.now}
+	if key, has := d.unmanagedKeys(); has {
+		told.Host = append(told.Host, key)
+	}
+	return told, err
 }
 
 // versionOf is the named version, or else what condor_version says; the zero
@@ -137,6 +163,8 @@ type diagnosis struct {
 	Directories []examination `json:"directories"`
 
 	Host []tokendir.Finding `json:"host,omitempty"` // what else of this host counts
+
+	now time.Time
 }
 
 // An examination is what doctor shows of one directory.
@@ -238,15 +266,10 @@ func (d doctor) one(directory tokendir.Directory) examination {
 	return e
 }
 
-// ill is the error that ends the process with 1 when something found keeps a
-// token from its servers, or nobody knows. All there is to say has been printed.
-func (d diagnosis) ill() error {
-	ill := len(d.Warnings) > 0
-	for _, e := range d.Directories {
-		ill = ill || e.Warning != "" || e.Error != "" && e.named || slices.ContainsFunc(e.Findings, func(f tokendir.Finding) bool { return f.Grave })
-	}
-	if ill {
-		return &exitError{code: exitFailed}
-	}
-	return nil
+// ill reports whether something found keeps a token from its servers, or nobody
+// can tell.
+func (d diagnosis) ill() bool {
+	return len(d.Warnings) > 0 || slices.ContainsFunc(d.Directories, func(e examination) bool {
+		return e.Warning != "" || e.Error != "" && e.named || slices.ContainsFunc(e.Findings, isGrave)
+	})
 }

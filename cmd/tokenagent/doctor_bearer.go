@@ -1,13 +1,13 @@
 package main
 
 import (
-	"errors"
+	"cmp"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/tokenagent/tokenagent/agent/host"
@@ -21,6 +21,8 @@ type bearing struct {
 	User    string       `json:"user"`
 	Remark  string       `json:"remark,omitempty"` // how far the environment is known
 	Clients []bearerView `json:"clients"`
+
+	now time.Time
 }
 
 // A bearerView is what one client does.
@@ -35,7 +37,7 @@ func (d doctor) bearers(as string) (bearing, error) {
 	s := bearer.Surroundings{UID: os.Geteuid(), Lookup: os.LookupEnv, Now: d.now}
 	s.SciTokensFile, _ = d.knob(tokendir.Systems()[0], "SCITOKENS_FILE")
 	self, _ := userOf(strconv.Itoa(s.UID))
-	b := bearing{User: self.String()}
+	b := bearing{User: self.String(), now: d.now}
 	look := func(do func() error) error { return do() }
 	if as != "" {
 		u, known := userOf(as)
@@ -90,25 +92,22 @@ func usualEnvironment(uid int) func(string) (string, bool) {
 }
 
 // print writes for each client what it does with each place.
-func (b bearing) print(w io.Writer, now time.Time) error {
-	var lines strings.Builder
-	fmt.Fprintf(&lines, "Bearer tokens, as the clients of %s find them\n", plain(b.User))
+func (b bearing) print(w io.Writer) {
+	fmt.Fprintf(w, "Bearer tokens, as the clients of %s find them\n", plain(b.User))
 	if b.Remark != "" {
-		fmt.Fprintf(&lines, "  %s\n", b.Remark)
+		fmt.Fprintf(w, "  %s\n", b.Remark)
 	}
 	for _, c := range b.Clients {
-		fmt.Fprintf(&lines, "\n%s\n", c.Client)
-		table := tabwriter.NewWriter(&lines, 0, 0, 2, ' ', 0)
+		fmt.Fprintf(w, "\n%s\n", c.Client)
+		table := newTable(w)
 		for _, step := range c.Steps {
-			fmt.Fprintf(table, "  %s\t%s\t%s\t%s\n", step.Place, orDash(plain(step.Path)), step.Verdict, plain(stepInWords(step, now)))
+			fmt.Fprintf(table, "  %s\t%s\t%s\t%s\n", step.Place, cmp.Or(plain(step.Path), "-"), step.Verdict, plain(stepInWords(step, b.now)))
 		}
 		table.Flush()
 		if !c.Usable {
-			lines.WriteString("  it has no token that is valid\n")
+			io.WriteString(w, "  it has no token that is valid\n")
 		}
 	}
-	_, err := io.WriteString(w, lines.String())
-	return err
 }
 
 func stepInWords(step bearer.Step, now time.Time) string {
@@ -130,26 +129,7 @@ func stepInWords(step bearer.Step, now time.Time) string {
 	return strings.Join(words, "; ")
 }
 
-// ill is the error that ends the process with 1; all there is to say was printed.
-func (b bearing) ill() error {
-	for _, c := range b.Clients {
-		if !c.Usable {
-			return &exitError{code: exitFailed}
-		}
-	}
-	return nil
-}
-
-// askBearer prints which token the clients of the user find.
-func (d doctor) askBearer(f doctorFlags, w io.Writer) error {
-	b, err := d.bearers(f.as)
-	if err != nil {
-		return err
-	}
-	if f.json {
-		err = printJSON(w, b)
-	} else {
-		err = b.print(w, d.now)
-	}
-	return errors.Join(err, b.ill())
+// ill reports whether a client finds no valid token.
+func (b bearing) ill() bool {
+	return slices.ContainsFunc(b.Clients, func(c bearerView) bool { return !c.Usable })
 }

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"io"
 	"maps"
 	"os"
 	"slices"
@@ -77,42 +75,36 @@ func (f *doctorFlags) fit(flags *pflag.FlagSet) error {
 	return poolAddress(f.pool)
 }
 
-// askPool asks the pool, and prints the answer.
-func (d doctor) askPool(ctx context.Context, f doctorFlags, dirs []string, w io.Writer) error {
+// askPool asks the pool what it allows.
+func (d doctor) askPool(ctx context.Context, f *doctorFlags, dirs []string) (h hearing, err error) {
 	p := ping{pool: f.pool, kind: f.kind, name: f.name, method: f.method}
 	switch {
 	case len(dirs) > 1:
-		return usage("--pool takes one DIR at most: the one that HTCondor's client is to read")
+		return h, usage("--pool takes one DIR at most: the one that HTCondor's client is to read")
 	case len(dirs) == 1 && dirs[0] == "":
-		return usage("a DIR is empty; leave it out for the directory that HTCondor would use")
+		return h, usage("a DIR is empty; leave it out for the directory that HTCondor would use")
 	case len(dirs) == 1:
 		p.dir = dirs[0]
 	}
 	users, err := readers(f.as)
 	if err != nil {
-		return err
+		return h, err
 	}
 	reader := users[len(users)-1]
 	if reader.UID != os.Getuid() {
 		if os.Getuid() != 0 {
-			return usage("--as %s: only root can ask as another user", f.as)
+			return h, usage("--as %s: only root can ask as another user", f.as)
 		}
 		if p.user, err = program.LookupUser(strconv.Itoa(reader.UID)); err != nil {
-			return usage("--as %s: %v", f.as, err)
+			return h, usage("--as %s: %v", f.as, err)
 		}
 	}
-	h, err := p.ask(ctx)
-	if err != nil {
-		return err
+	if h, err = p.ask(ctx); err != nil {
+		return h, err
 	}
 	d.compare(&h, reader)
 	if key, has := d.sharedKeys(h.Pool); has && reader.UID == 0 {
 		h.Findings = append(h.Findings, key)
 	}
-	if f.json {
-		err = printJSON(w, h)
-	} else {
-		err = h.print(w)
-	}
-	return errors.Join(err, h.ill())
+	return h, nil
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -32,34 +31,25 @@ type mapping struct {
 }
 
 // mapToken says which line of a map file the token hits.
-func (d doctor) mapToken(c *cobra.Command, f doctorFlags) error {
+func (d doctor) mapToken(c *cobra.Command, f *doctorFlags) (m mapping, err error) {
 	token, name, err := readTokenText(c, []string{f.token})
 	if err != nil {
-		return err
+		return m, err
 	}
 	decoded, err := profile.Decode(strings.TrimSpace(token.Reveal()))
 	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+		return m, fmt.Errorf("%s: %w", name, err)
 	}
 	iss, _ := decoded.Claims["iss"].(string)
 	sub, _ := decoded.Claims["sub"].(string)
 	if iss == "" || sub == "" {
-		return fmt.Errorf("%s: a token without iss or sub is mapped by no line; HTCondor refuses it", name)
+		return m, fmt.Errorf("%s: a token without iss or sub is mapped by no line; HTCondor refuses it", name)
 	}
-	m, err := d.mapping(f.mapfile, iss, sub)
-	if err != nil {
-		return err
-	}
-	if f.json {
-		err = printJSON(c.OutOrStdout(), m)
-	} else {
-		err = m.print(c.OutOrStdout())
-	}
-	if m.Line == nil || len(m.Unsure) > 0 {
-		err = errors.Join(err, &exitError{code: exitFailed})
-	}
-	return err
+	return d.mapping(f.mapfile, iss, sub)
 }
+
+// ill reports whether no line maps the token, or nobody can tell.
+func (m mapping) ill() bool { return m.Line == nil || len(m.Unsure) > 0 }
 
 // mapping maps the name. Where nobody tells how names are meant, both ways are
 // tried: when they differ there is no hit, and the hints say why.
@@ -144,28 +134,25 @@ func (m *mapping) hint(iss, sub string, hash bool) {
 	}
 }
 
-func (m mapping) print(w io.Writer) error {
-	var text strings.Builder
-	fmt.Fprintf(&text, "%s maps the SciToken of %s\n", plain(m.File), plain(m.Name))
+func (m mapping) print(w io.Writer) {
+	fmt.Fprintf(w, "%s maps the SciToken of %s\n", plain(m.File), plain(m.Name))
 	switch {
 	case m.Line != nil:
-		fmt.Fprintf(&text, "  %s: %s\n  it becomes %s\n", plain(m.Line.Place()), plain(m.Line.String()), plain(identityOf(m.Identity)))
+		fmt.Fprintf(w, "  %s: %s\n  it becomes %s\n", plain(m.Line.Place()), plain(m.Line.String()), plain(identityOf(m.Identity)))
 	case m.Identity == "":
-		text.WriteString("  what it becomes depends on how the server reads the file\n")
+		io.WriteString(w, "  what it becomes depends on how the server reads the file\n")
 	default:
-		fmt.Fprintf(&text, "  no line matches: it becomes %s, whom most servers allow nothing. Lines are `SCITOKENS /^%s$/ USER`\n", unmapped, plain(escapedForMap(m.Name)))
+		fmt.Fprintf(w, "  no line matches: it becomes %s, whom most servers allow nothing. Lines are `SCITOKENS /^%s$/ USER`\n", unmapped, plain(escapedForMap(m.Name)))
 	}
 	for _, l := range m.Unsure {
-		fmt.Fprintf(&text, "  tokenagent cannot replay %s (%s): HTCondor may take that line instead\n", plain(l.Place()), plain(l.Unsure))
+		fmt.Fprintf(w, "  tokenagent cannot replay %s (%s): HTCondor may take that line instead\n", plain(l.Place()), plain(l.Unsure))
 	}
 	for _, l := range m.Ignored {
-		fmt.Fprintf(&text, "  HTCondor passes over %s: %s\n", plain(l.Place()), plain(l.Fault))
+		fmt.Fprintf(w, "  HTCondor passes over %s: %s\n", plain(l.Place()), plain(l.Fault))
 	}
 	for _, hint := range m.Hints {
-		fmt.Fprintf(&text, "  %s\n", plain(hint))
+		fmt.Fprintf(w, "  %s\n", plain(hint))
 	}
-	_, err := io.WriteString(w, text.String())
-	return err
 }
 
 // identityOf is the user with the domain that HTCondor adds to one without.

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/tokenagent/tokenagent/sinks/tokendir"
 )
@@ -47,7 +46,7 @@ func (d doctor) compare(h *hearing, reader tokendir.User) {
 // for none; known is what doctor says of the directory.
 func (h *hearing) judge(sent *tokendir.Entry, known []tokendir.Finding) {
 	if h.Replay != nil && !h.Replay.Agrees {
-		h.fault("the client sent "+orNothing(h.Sent)+", the replay says "+orNothing(h.Replay.Sent),
+		h.fault("the client sent "+cmp.Or(h.Sent, "nothing")+", the replay says "+cmp.Or(h.Replay.Sent, "nothing"),
 			"trust what the client did; `condor_version` and --condor-version may differ, or the directory has just changed")
 	}
 	switch {
@@ -116,7 +115,7 @@ func (h *hearing) firstError() string {
 			return l.Error
 		}
 		if l.Method != "" {
-			return fmt.Sprintf("it took the client for %s by %s, which is not by a token", orDash(l.Identity), l.Method)
+			return fmt.Sprintf("it took the client for %s by %s, which is not by a token", cmp.Or(l.Identity, "-"), l.Method)
 		}
 	}
 	return "it gave no reason"
@@ -170,7 +169,7 @@ func (h *hearing) judgeLevels(sent *tokendir.Entry) {
 			level, isLevel := strings.CutPrefix(word, "condor:/")
 			if isLevel && slices.Contains(pingLevels, level) && !slices.Contains(slices.Concat(allowed, unknown), level) {
 				h.fault("the scope of the token allows "+level+", the server does not",
-					fmt.Sprintf("add %s to ALLOW_%s in the server's configuration, then condor_reconfig there; or take the word out of the scope", orDash(sent.Token.Subject), level))
+					fmt.Sprintf("add %s to ALLOW_%s in the server's configuration, then condor_reconfig there; or take the word out of the scope", cmp.Or(sent.Token.Subject, "-"), level))
 			}
 		}
 	}
@@ -184,26 +183,23 @@ func (h *hearing) judgeLevels(sent *tokendir.Entry) {
 }
 
 // print writes the hearing for people.
-func (h hearing) print(w io.Writer) error {
-	var lines strings.Builder
-	fmt.Fprintf(&lines, "%s of %s, asked as %s by condor_ping: with %s alone and no signing key\n", plain(h.Type), plain(h.Address), plain(h.As), h.Method)
-	fmt.Fprintf(&lines, "  trust domain %s, keys %s, HTCondor %s\n", orDash(plain(h.TrustDomain)), orDash(plain(strings.Join(h.Keys, ", "))), cmp.Or(h.Server, "of unknown version"))
-	table := tabwriter.NewWriter(&lines, 0, 0, 2, ' ', 0)
+func (h hearing) print(w io.Writer) {
+	fmt.Fprintf(w, "%s of %s, asked as %s by condor_ping: with %s alone and no signing key\n", plain(h.Type), plain(h.Address), plain(h.As), h.Method)
+	fmt.Fprintf(w, "  trust domain %s, keys %s, HTCondor %s\n", cmp.Or(plain(h.TrustDomain), "-"), cmp.Or(plain(strings.Join(h.Keys, ", ")), "-"), cmp.Or(h.Server, "of unknown version"))
+	table := newTable(w)
 	fmt.Fprintln(table, "  LEVEL\tANSWER\tMETHOD\tIDENTITY")
 	for _, l := range h.Levels {
 		answer := "not authorised"
 		if l.Authorised {
 			answer = "authorised"
 		}
-		fmt.Fprintf(table, "  %s\t%s\t%s\t%s\n", plain(l.Level), answer, orDash(plain(l.Method)), orDash(plain(l.Identity)))
+		fmt.Fprintf(table, "  %s\t%s\t%s\t%s\n", plain(l.Level), answer, cmp.Or(plain(l.Method), "-"), cmp.Or(plain(l.Identity), "-"))
 	}
 	table.Flush()
 	if h.Directory != "" {
-		fmt.Fprintf(&lines, "\n  the client sent %s of %s%s\n", orNothing(plain(h.Sent)), plain(h.Directory), h.Replay.inWords())
+		fmt.Fprintf(w, "\n  the client sent %s of %s%s\n", cmp.Or(plain(h.Sent), "nothing"), plain(h.Directory), h.Replay.inWords())
 	}
-	printFindings(&lines, h.Findings, "the pool")
-	_, err := io.WriteString(w, lines.String())
-	return err
+	printFindings(w, h.Findings, "the pool")
 }
 
 func (r *replayed) inWords() string {
@@ -213,20 +209,10 @@ func (r *replayed) inWords() string {
 	case r.Agrees:
 		return ", as the replay says"
 	}
-	return "; the replay says " + orNothing(plain(r.Sent))
+	return "; the replay says " + cmp.Or(plain(r.Sent), "nothing")
 }
 
-func orNothing(name string) string {
-	if name == "" {
-		return "nothing"
-	}
-	return name
-}
+// ill reports whether the pool cannot be asked, or does not allow what it should.
+func (h hearing) ill() bool { return slices.ContainsFunc(h.Findings, isGrave) }
 
-// ill is the error that ends the process with 1; all there is to say was printed.
-func (h hearing) ill() error {
-	if slices.ContainsFunc(h.Findings, func(f tokendir.Finding) bool { return f.Grave }) {
-		return &exitError{code: exitFailed}
-	}
-	return nil
-}
+func isGrave(f tokendir.Finding) bool { return f.Grave }

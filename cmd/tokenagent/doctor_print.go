@@ -1,40 +1,34 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/tokenagent/tokenagent/agent/config"
 	"github.com/tokenagent/tokenagent/sinks/tokendir"
 )
 
-// print writes what was found, for people or as JSON.
-func (d diagnosis) print(w io.Writer, asJSON bool, now time.Time) error {
-	if asJSON {
-		return printJSON(w, d)
-	}
-	var lines strings.Builder
+// print writes what was found.
+func (d diagnosis) print(w io.Writer) {
 	for _, text := range d.Warnings {
-		fmt.Fprintf(&lines, "WARNING: %s\n\n", plain(text))
+		fmt.Fprintf(w, "WARNING: %s\n\n", plain(text))
 	}
 	for i, e := range d.Directories {
 		if i > 0 {
-			lines.WriteString("\n")
+			io.WriteString(w, "\n")
 		}
-		e.print(&lines, now)
+		e.print(w, d.now)
 	}
 	if len(d.Directories) == 0 {
-		lines.WriteString("HTCondor reads no directory for this user, who has no home\n")
+		io.WriteString(w, "HTCondor reads no directory for this user, who has no home\n")
 	}
-	printFindings(&lines, d.Host, "this host")
-	_, err := io.WriteString(w, lines.String())
-	return err
+	printFindings(w, d.Host, "this host")
 }
 
-func (e examination) print(w *strings.Builder, now time.Time) {
+func (e examination) print(w io.Writer, now time.Time) {
 	fmt.Fprintln(w, e.title())
 	if e.Version == "" && len(e.Entries) > 0 {
 		fmt.Fprintln(w, "  the version of HTCondor is not known: what versions differ in is named (--condor-version 25.13 chooses)")
@@ -72,7 +66,7 @@ func (e examination) title() string {
 }
 
 func printEntries(w io.Writer, entries []tokendir.Entry, now time.Time) {
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	table := newTable(w)
 	fmt.Fprintln(table, "  ENTRY\tVERDICT\tREMAINING\tIDENTITY\tISSUER\tKEY\tTO")
 	for _, e := range entries {
 		remaining, to := "-", "-"
@@ -81,7 +75,7 @@ func printEntries(w io.Writer, entries []tokendir.Entry, now time.Time) {
 			t, remaining, to = *e.Token, remainingOf(*e.Token, now), strings.Join(e.Token.Allows, "; ")
 		}
 		fmt.Fprintf(table, "  %s\t%s\t%s\t%s\t%s\t%s\t%s\n", placeOf(e.Name, e.Line), plain(verdictOf(e)), remaining,
-			orDash(plain(t.Subject)), orDash(plain(t.Issuer)), orDash(plain(t.KeyID)), plain(to))
+			cmp.Or(plain(t.Subject), "-"), cmp.Or(plain(t.Issuer), "-"), cmp.Or(plain(t.KeyID), "-"), plain(to))
 	}
 	table.Flush()
 }
@@ -148,7 +142,7 @@ func winnerInWords(w tokendir.Winner, now time.Time) string {
 	if w.Token.State != tokendir.Valid {
 		state = ", which they refuse: " + remainingOf(*w.Token, now)
 	}
-	return fmt.Sprintf("%s, key %s:%s %s, as %s%s", plain(w.Token.Issuer), plain(w.Token.KeyID), from, placeOf(w.Name, w.Line), orDash(plain(w.Token.Subject)), state)
+	return fmt.Sprintf("%s, key %s:%s %s, as %s%s", plain(w.Token.Issuer), plain(w.Token.KeyID), from, placeOf(w.Name, w.Line), cmp.Or(plain(w.Token.Subject), "-"), state)
 }
 
 // printFindings says what is wrong and what to do, the grave ones first. The

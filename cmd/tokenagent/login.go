@@ -236,5 +236,5 @@ func (l *login) tell(ctx context.Context, s config.Settings, tokens []agent.Rene
 	if err != nil {
 		return fmt.Errorf("the running agent was not told, and tries again by itself; %s tells it: %w", l.from.command(s, "refresh"), err)
 	}
-	return errors.Join(survey{Agent: true, Tokens: found}.print(l.out, false), failed(found))
+	return errors.Join(show(l.out, false, survey{Agent: true, Tokens: found}), failed(found))
 }

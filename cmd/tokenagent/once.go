@@ -41,7 +41,7 @@ has faults, 1 an agent runs already (ask it with tokenagent refresh).`,
 				return err
 			}
 			found := survey{Tokens: tokens}
-			return errors.Join(found.print(c.OutOrStdout(), asJSON), notValid(tokens))
+			return errors.Join(show(c.OutOrStdout(), asJSON, found), notValid(tokens))
 		},
 	}
 	from.flags(c)

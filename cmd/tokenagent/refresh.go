@@ -34,7 +34,7 @@ Exit codes: 0 all were written, 1 one was not, 2 there is no such NAME,
 				return err
 			}
 			found := survey{Agent: true, Tokens: tokens}
-			return errors.Join(found.print(c.OutOrStdout(), asJSON), failed(tokens))
+			return errors.Join(show(c.OutOrStdout(), asJSON, found), failed(tokens))
 		},
 	}
 	from.flags(c)

@@ -47,7 +47,7 @@ not tell where its agent answers, or none answers. Of probes: 5 no agent answers
   tokenagent status --ready
   tokenagent status --watch --config .quickstart/tokenagent.hcl`,
 		RunE: func(c *cobra.Command, names []string) error {
-			show := func(ctx context.Context) error {
+			once := func(ctx context.Context) error {
 				found, err := from.survey(ctx, names)
 				if err != nil {
 					return err
@@ -56,7 +56,7 @@ not tell where its agent answers, or none answers. Of probes: 5 no agent answers
 				if !found.Agent {
 					fmt.Fprintln(c.ErrOrStderr(), "tokenagent: no agent answers; this is what lies in the files")
 				}
-				return errors.Join(found.print(c.OutOrStdout(), asJSON), notValid(found.Tokens))
+				return errors.Join(show(c.OutOrStdout(), asJSON, found), notValid(found.Tokens))
 			}
 			switch {
 			case probe.asked() && (asJSON || watch):
@@ -65,9 +65,9 @@ not tell where its agent answers, or none answers. Of probes: 5 no agent answers
 				return probe.ask(c.Context(), &from, names)
 			}
 			if !watch {
-				return show(c.Context())
+				return once(c.Context())
 			}
-			return again(c.Context(), c.OutOrStdout(), show)
+			return again(c.Context(), c.OutOrStdout(), once)
 		},
 	}
 	from.flags(c)

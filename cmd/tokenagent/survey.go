@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -63,13 +64,8 @@ func (s sourceStatus) line(now time.Time) string {
 	return fmt.Sprintf("%s asks with a token that ends %s, on %s", s.Name, away(s.Expires, now), s.Expires.Local().Format(time.DateTime))
 }
 
-func (s survey) print(w io.Writer, asJSON bool) error {
-	if asJSON {
-		return printJSON(w, s)
-	}
-	if err := printTable(w, s.Tokens, wall()); err != nil {
-		return err
-	}
+func (s survey) print(w io.Writer) {
+	printTable(w, s.Tokens, wall())
 	if !s.Refused.IsZero() {
 		fmt.Fprintf(w, "the configuration on disk is refused since %s, and the one before is in use; %s says why\n", s.Refused.Local().Format(time.DateTime), s.check)
 	}
@@ -87,7 +83,17 @@ func (s survey) print(w io.Writer, asJSON bool) error {
 	for _, l := range s.Unknown {
 		fmt.Fprintf(w, "of an unknown configuration: %s, once of token %s; no configuration has claimed it, so agents leave it alone\n", plain(l.Path), plain(l.Token))
 	}
-	return nil
+}
+
+// show writes what a command found: as JSON, or in words.
+func show(w io.Writer, asJSON bool, found interface{ print(io.Writer) }) error {
+	if asJSON {
+		return printJSON(w, found)
+	}
+	var text strings.Builder
+	found.print(&text)
+	_, err := io.WriteString(w, text.String())
+	return err
 }
 
 func printJSON(w io.Writer, v any) error {
@@ -98,8 +104,8 @@ func printJSON(w io.Writer, v any) error {
 }
 
 // printTable prints a line for each sink of each token.
-func printTable(w io.Writer, tokens []agent.Status, now time.Time) error {
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+func printTable(w io.Writer, tokens []agent.Status, now time.Time) {
+	table := newTable(w)
 	fmt.Fprintln(table, "NAME\tSTATE\tREMAINING\tRENEWAL\tSINK\tLAST ERROR")
 	for _, t := range tokens {
 		name, renewal, failing := t.Name, renewalOf(t, now), t.Failing
@@ -107,12 +113,15 @@ func printTable(w io.Writer, tokens []agent.Status, now time.Time) error {
 			if s.Failing != nil {
 				failing = s.Failing
 			}
-			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", plain(name), s.State, remaining(s, now), renewal, orDash(plain(s.Path)), failure(failing, now))
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", plain(name), s.State, remaining(s, now), renewal, cmp.Or(plain(s.Path), "-"), failure(failing, now))
 			name, renewal, failing = "", "", nil
 		}
 	}
-	return table.Flush()
+	table.Flush()
 }
+
+// newTable has columns that are two blanks apart; a tab ends a cell.
+func newTable(w io.Writer) *tabwriter.Writer { return tabwriter.NewWriter(w, 0, 0, 2, ' ', 0) }
 
 func remaining(s agent.SinkStatus, now time.Time) string {
 	switch {
@@ -170,13 +179,6 @@ func soon(t, now time.Time) string {
 		return "now"
 	}
 	return away(t, now)
-}
-
-func orDash(text string) string {
-	if text == "" {
-		return "-"
-	}
-	return text
 }
 
 // inFiles is the state of one token as its files tell it.

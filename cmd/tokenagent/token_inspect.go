@@ -42,10 +42,7 @@ Exit codes: 0 it was read, whatever there is to say of it, 1 it is not a token.`
 				}
 			}
 			r := newReading(t, chosen, wall())
-			if asJSON {
-				return printJSON(c.OutOrStdout(), r)
-			}
-			return r.print(c.OutOrStdout())
+			return show(c.OutOrStdout(), asJSON, r)
 		},
 	}
 	c.Flags().StringVar(&name, "profile", "", "whose rules to hold it against, by `name`: "+strings.Join(profile.Names(), ", ")+" or none (default: as the token looks)")
@@ -143,14 +140,11 @@ func (r *reading) add(problems []profile.Problem) {
 }
 
 // print writes the reading for people.
-func (r reading) print(w io.Writer) error {
-	var lines strings.Builder
-	fmt.Fprintf(&lines, "%s; its signature was not verified\n", r.title())
-	section(&lines, "header", r.Header, r.explainHeader)
-	section(&lines, "claims", r.Claims, r.explainClaim)
-	r.printProblems(&lines)
-	_, err := io.WriteString(w, lines.String())
-	return err
+func (r reading) print(w io.Writer) {
+	fmt.Fprintf(w, "%s; its signature was not verified\n", r.title())
+	section(w, "header", r.Header, r.explainHeader)
+	section(w, "claims", r.Claims, r.explainClaim)
+	r.printProblems(w)
 }
 
 func (r reading) title() string {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/tokenagent/tokenagent/agent/profile"
@@ -48,17 +47,14 @@ func (v verification) judged() verification {
 }
 
 // print writes the verification for people: the verdict on the first line.
-func (v verification) print(w io.Writer) error {
-	var lines strings.Builder
+func (v verification) print(w io.Writer) {
+	why := v.title()
 	if v.Reason != "" {
-		fmt.Fprintf(&lines, "%s: %s\n\n", v.Verdict, plain(v.Reason))
-	} else {
-		fmt.Fprintf(&lines, "%s: %s\n\n", v.Verdict, v.title())
+		why = plain(v.Reason)
 	}
-	v.printFacts(&lines)
-	v.printProblems(&lines)
-	_, err := io.WriteString(w, lines.String())
-	return err
+	fmt.Fprintf(w, "%s: %s\n\n", v.Verdict, why)
+	v.printFacts(w)
+	v.printProblems(w)
 }
 
 // printFacts writes who signed the token, and what for. Unless its signature is

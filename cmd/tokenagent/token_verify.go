@@ -49,11 +49,7 @@ Exit codes: 0 it is valid, 1 it is not, or that cannot be found out.`,
 			ctx, stop := untilSignal(c.Context())
 			defer stop()
 			v := flags.verify(ctx, text, t, wall())
-			if asJSON {
-				err = printJSON(c.OutOrStdout(), v)
-			} else {
-				err = v.print(c.OutOrStdout())
-			}
+			err = show(c.OutOrStdout(), asJSON, v)
 			if err == nil && v.Verdict != verdictValid {
 				err = &exitError{code: exitFailed}
 			}
