@@ -53,7 +53,7 @@ func (a *asker) unaskable(req agent.Request) []profile.Problem {
 	var problems []profile.Problem
 	for _, entry := range req.Audience {
 		if u, err := url.Parse(entry); err != nil || !u.IsAbs() || u.Fragment != "" {
-			problems = append(problems, profile.Problem{Claim: "aud", Text: fmt.Sprintf("%q is no URI without fragment, as audience_parameter \"resource\" wants them (RFC 8707)", entry)})
+			problems = append(problems, profile.Problem{Claim: "aud", Text: fmt.Sprintf("%q is not a URI without a fragment, as audience_parameter \"resource\" wants them (RFC 8707)", entry)})
 		}
 	}
 	return problems
@@ -198,7 +198,7 @@ func (a *asker) expiry(answer issuer.Answer, claims map[string]any) (time.Time, 
 	if len(known) > 0 {
 		expires := slices.MinFunc(known, time.Time.Compare)
 		if expires.Sub(answer.Sent) > agent.MaxLife {
-			return time.Time{}, fmt.Errorf("the token expires in the year %d, more than ten years ahead, which is taken for an error (milliseconds?); have the issuer mend it", expires.Year())
+			return time.Time{}, fmt.Errorf("the token expires in the year %d, more than ten years ahead, which is taken for an error (milliseconds?); have the issuer correct it", expires.Year())
 		}
 		return expires, nil
 	}
@@ -234,9 +234,9 @@ func expiryClaim(claims map[string]any) (time.Time, error) {
 	case ok:
 		return at, nil
 	case profile.Distant(exp):
-		return time.Time{}, errors.New("the token's exp is more than two centuries ahead; it is in seconds (RFC 7519), and this looks like milliseconds; have the issuer mend it")
+		return time.Time{}, errors.New("the token's exp is more than two centuries ahead; it is in seconds (RFC 7519), and this looks like milliseconds; have the issuer correct it")
 	}
-	return time.Time{}, errors.New("the token's exp is no number of seconds (RFC 7519), so its readers refuse it; have the issuer mend it")
+	return time.Time{}, errors.New("the token's exp is not a number of seconds (RFC 7519), so its readers refuse it; have the issuer correct it")
 }
 
 // narrowed says in what scope and audience of the token are less than req asked

@@ -156,8 +156,8 @@ func TestExpiryIsTheEarlierOfWhatIsSaid(t *testing.T) {
 		"milliseconds":                    {time.Hour, json.Number("1795348800000"), 0, time.Hour, 0, "this looks like milliseconds"},
 		"a century":                       {0, at(100 * 365 * 24 * time.Hour), 0, 0, 0, "the token expires in the year 2126, more than ten years ahead"},
 		"a century, but an hour":          {time.Hour, at(100 * 365 * 24 * time.Hour), 0, 0, time.Hour, ""},
-		"words":                           {time.Hour, "tomorrow", 0, time.Hour, 0, "the token's exp is no number of seconds"},
-		"an end before the beginning":     {0, json.Number("-1"), 0, 0, 0, "the token's exp is no number of seconds"},
+		"words":                           {time.Hour, "tomorrow", 0, time.Hour, 0, "the token's exp is not a number of seconds"},
+		"an end before the beginning":     {0, json.Number("-1"), 0, 0, 0, "the token's exp is not a number of seconds"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			claims := map[string]any{}

@@ -121,7 +121,7 @@ func validateURL(b *config.Block, attr, text string) {
 		err = errors.New("it has a query (?…), which no issuer's identifier has (RFC 8414 section 2)")
 	}
 	if err != nil {
-		b.Fault(attr, fmt.Sprintf("%s is no https URL", attr), err.Error())
+		b.Fault(attr, fmt.Sprintf("%s is not an https URL", attr), err.Error())
 	}
 }
 

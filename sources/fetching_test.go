@@ -121,15 +121,15 @@ func TestFaultsOfWhatAsksAnIssuer(t *testing.T) {
 		"an endpoint and keys":           {[]string{`token_endpoint = "https://iam.example.org/token"`, `jwks_uri = "https://iam.example.org/jwk"`}, nil},
 		"an endpoint, but no keys":       {[]string{`token_endpoint = "https://iam.example.org/token"`}, []string{`4: nothing tells the issuer's keys; write issuer, whose metadata names them, or jwks_uri, or verify = false`}},
 		"an endpoint without signatures": {[]string{`token_endpoint = "https://iam.example.org/token"`, `verify = false`}, nil},
-		"an issuer in the clear":         {[]string{`issuer = "http://iam.example.org/"`}, []string{`4: issuer is no https URL; it is http, over which secrets`}},
-		"a host":                         {[]string{`issuer = "iam.example.org"`}, []string{`4: issuer is no https URL`}},
-		"an issuer with a query":         {[]string{`issuer = "https://iam.example.org/?a=b"`}, []string{`4: issuer is no https URL`}},
-		"an issuer with a fragment":      {[]string{`issuer = "https://iam.example.org/#a"`}, []string{`4: issuer is no https URL`}},
-		"an issuer with a password":      {[]string{`issuer = "https://a:b@iam.example.org/"`}, []string{`4: issuer is no https URL`}},
-		"an issuer without a host":       {[]string{`issuer = "https:///path"`}, []string{`4: issuer is no https URL`}},
-		"an endpoint in the clear":       {[]string{theIssuer, `token_endpoint = "http://iam.example.org/token"`}, []string{`5: token_endpoint is no https URL`}},
+		"an issuer in the clear":         {[]string{`issuer = "http://iam.example.org/"`}, []string{`4: issuer is not an https URL; it is http, over which secrets`}},
+		"a host":                         {[]string{`issuer = "iam.example.org"`}, []string{`4: issuer is not an https URL`}},
+		"an issuer with a query":         {[]string{`issuer = "https://iam.example.org/?a=b"`}, []string{`4: issuer is not an https URL`}},
+		"an issuer with a fragment":      {[]string{`issuer = "https://iam.example.org/#a"`}, []string{`4: issuer is not an https URL`}},
+		"an issuer with a password":      {[]string{`issuer = "https://a:b@iam.example.org/"`}, []string{`4: issuer is not an https URL`}},
+		"an issuer without a host":       {[]string{`issuer = "https:///path"`}, []string{`4: issuer is not an https URL`}},
+		"an endpoint in the clear":       {[]string{theIssuer, `token_endpoint = "http://iam.example.org/token"`}, []string{`5: token_endpoint is not an https URL`}},
 		"an endpoint with a query":       {[]string{theIssuer, `token_endpoint = "https://iam.example.org/token?realm=x"`}, nil},
-		"keys in the clear":              {[]string{theIssuer, `jwks_uri = "http://iam.example.org/jwk"`}, []string{`5: jwks_uri is no https URL`}},
+		"keys in the clear":              {[]string{theIssuer, `jwks_uri = "http://iam.example.org/jwk"`}, []string{`5: jwks_uri is not an https URL`}},
 		"an authority":                   {[]string{theIssuer, `ca_file = "DIR/ca.pem"`}, nil},
 		"no such authority":              {[]string{theIssuer, `ca_file = "DIR/gone.pem"`}, []string{`5: no usable CA; DIR/gone.pem: no such file or directory`}},
 		"an authority that is none":      {[]string{theIssuer, `ca_file = "DIR/text"`}, []string{`5: no usable CA; DIR/text: it holds no certificate in PEM; wanted are those of the authorities to trust`}},
@@ -154,8 +154,8 @@ func TestFaultsOfWhatAsksAnIssuer(t *testing.T) {
 		"a moment":                       {[]string{theIssuer, `assume_lifetime = "29s"`}, []string{`5: assume_lifetime is out of range; it is at least "30s" and at most ten years`}},
 		"for ever":                       {[]string{theIssuer, `assume_lifetime = "4000d"`}, []string{`5: assume_lifetime is out of range`}},
 		"no time":                        {[]string{theIssuer, `assume_lifetime = "0s"`}, []string{`5: assume_lifetime is out of range`}},
-		"beside one that there is not":   {[]string{`issuer = "http://x"`, `client_auth = "x"`, `client_secret = "x"`, `verify = 1`}, []string{`4: issuer is no https URL; it is http`, `5: unknown client_auth "x"`, `6: unknown attribute client_secret`, `7: wrong type for verify`}},
-		"all in one run":                 {[]string{`issuer = "x"`, `on_narrowed = "x"`, `on_widened = "x"`, `client_auth = "x"`, `parameters = { scope = "x" }`}, []string{`4: issuer is no https URL`, `5: unknown on_narrowed "x"`, `6: unknown on_widened "x"`, `7: unknown client_auth "x"`, `8: the parameter scope is set elsewhere`}},
+		"beside one that there is not":   {[]string{`issuer = "http://x"`, `client_auth = "x"`, `client_secret = "x"`, `verify = 1`}, []string{`4: issuer is not an https URL; it is http`, `5: unknown client_auth "x"`, `6: unknown attribute client_secret`, `7: wrong type for verify`}},
+		"all in one run":                 {[]string{`issuer = "x"`, `on_narrowed = "x"`, `on_widened = "x"`, `client_auth = "x"`, `parameters = { scope = "x" }`}, []string{`4: issuer is not an https URL`, `5: unknown on_narrowed "x"`, `6: unknown on_widened "x"`, `7: unknown client_auth "x"`, `8: the parameter scope is set elsewhere`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, faults := load(t, dir, fetched("client_credentials", append([]string{theClient, theSecret}, c.lines...)...), false)
@@ -174,8 +174,8 @@ func TestFaultsOfATokenExchange(t *testing.T) {
 		"no subject":           {nil, []string{`1: missing attribute subject_token_file`}},
 		"a subject to come":    {[]string{`subject_token_file = "DIR/later"`}, nil},
 		"a type of its own":    {[]string{subject, `subject_token_type = "https://issuer.example.org/ticket"`}, nil},
-		"a type that is none":  {[]string{subject, `subject_token_type = "jwt"`}, []string{`6: subject_token_type is no URI; it is one of RFC 8693 section 3 such as "urn:ietf:params:oauth:token-type:jwt", or the issuer's own`}},
-		"a wish that is none":  {[]string{subject, `requested_token_type = "jwt"`}, []string{`6: requested_token_type is no URI`}},
+		"a type that is none":  {[]string{subject, `subject_token_type = "jwt"`}, []string{`6: subject_token_type is not a URI; it is one of RFC 8693 section 3 such as "urn:ietf:params:oauth:token-type:jwt", or the issuer's own`}},
+		"a wish that is none":  {[]string{subject, `requested_token_type = "jwt"`}, []string{`6: requested_token_type is not a URI`}},
 		"a wish, as parameter": {[]string{subject, `parameters = { requested_token_type = "x" }`}, []string{`6: the parameter requested_token_type is set elsewhere; write the attribute requested_token_type of source "token_exchange"`}},
 		"the token itself":     {[]string{subject, `parameters = { subject_token = "x" }`}, []string{`6: the parameter subject_token is set elsewhere; source "token_exchange" reads it from subject_token_file`}},
 	} {
@@ -319,8 +319,8 @@ func TestResourcesAreURIs(t *testing.T) {
 	text = strings.Replace(text, "token \"t\" {\n", "token \"t\" {\n audience = [\"https://ce.example.org:9619\", \"ce\", \"https://a/#b\"]\n", 1)
 	_, faults := load(t, dir, text, false)
 	compare(t, dir, faults.Errors(), []string{
-		`21: aud: "ce" is no URI without fragment, as audience_parameter "resource" wants them (RFC 8707)`,
-		`21: aud: "https://a/#b" is no URI without fragment`,
+		`21: aud: "ce" is not a URI without a fragment, as audience_parameter "resource" wants them (RFC 8707)`,
+		`21: aud: "https://a/#b" is not a URI without fragment`,
 	})
 }
 

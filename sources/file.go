@@ -21,7 +21,7 @@ import (
 //	}
 //
 // The file holds a token in any format of the file sink; of several lines the
-// first counts. It is read again when it changes, and once a minute besides, for a
+// first counts. It is read again when it changes, and once a minute, as a
 // file server (NFS) tells of no change.
 type fileCopy struct {
 	Path string `hcl:"path,path"`
@@ -93,7 +93,7 @@ func expiryIn(text agent.Secret, now time.Time) (time.Time, error) {
 		return time.Time{}, configurationFault(fmt.Errorf("the token in it: %w", err))
 	}
 	if profile.HoldsNUL(decoded.Header) || profile.HoldsNUL(decoded.Claims) {
-		return time.Time{}, configurationFault(fmt.Errorf("the token in it: %w; whoever issues it must leave it out", profile.ErrNUL))
+		return time.Time{}, configurationFault(fmt.Errorf("the token in it: %w; its issuer must leave it out", profile.ErrNUL))
 	}
 	if err := checkBegun(decoded.Claims, now); err != nil {
 		return time.Time{}, err

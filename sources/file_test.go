@@ -179,7 +179,7 @@ func TestFilesThatHoldNoTokenAreRefused(t *testing.T) {
 		"expired":                {signed(t, map[string]any{"exp": time.Now().Add(-time.Minute).Unix()}), agent.Transient, "the token in it expired at "},
 		"not valid yet":          {signed(t, map[string]any{"exp": time.Now().Add(2 * time.Hour).Unix(), "nbf": time.Now().Add(time.Hour).Unix()}), agent.Transient, "the token is not valid before "},
 		"an end in milliseconds": {signed(t, map[string]any{"exp": time.Now().UnixMilli()}), agent.Configuration, "this looks like milliseconds"},
-		"an end in words":        {signed(t, map[string]any{"exp": "tomorrow"}), agent.Configuration, "the token's exp is no number of seconds"},
+		"an end in words":        {signed(t, map[string]any{"exp": "tomorrow"}), agent.Configuration, "the token's exp is not a number of seconds"},
 		"no JSON in a JWT":       {"eyJh.b.c", agent.Configuration, "the token in it: header: "},
 	} {
 		t.Run(name, func(t *testing.T) {

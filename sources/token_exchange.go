@@ -19,7 +19,7 @@ import (
 //	  issuer               = "https://keycloak.example.org/realms/site"
 //	  client_id            = "transfer"
 //	  client_secret_file   = "/etc/tokenagent/secrets/transfer"
-//	  subject_token_file   = "/var/run/secrets/tokens/subject"                 # read anew for each request
+//	  subject_token_file   = "/var/run/secrets/tokens/subject"                 # read again for each request
 //	  subject_token_type   = "urn:ietf:params:oauth:token-type:jwt"            # default: …:access_token
 //	  requested_token_type = "urn:ietf:params:oauth:token-type:access_token"   # default: as the issuer likes
 //	}
@@ -51,12 +51,12 @@ func decodeTokenExchange(b *config.Block) config.Source {
 	return s.facts(s)
 }
 
-// validateTokenType reports what is no URI, as a type is.
+// validateTokenType reports what is not a URI, as a type is.
 func validateTokenType(b *config.Block, attr, text string) {
 	if u, err := url.Parse(text); text == "" || err == nil && u.IsAbs() {
 		return
 	}
-	b.Fault(attr, attr+" is no URI", fmt.Sprintf("it is one of RFC 8693 section 3 such as %q, or the issuer's own", tokenTypes+"jwt"))
+	b.Fault(attr, attr+" is not a URI", fmt.Sprintf("it is one of RFC 8693 section 3 such as %q, or the issuer's own", tokenTypes+"jwt"))
 }
 
 // Follows is the file with the subject token. Its change makes no new token due,

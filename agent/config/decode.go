@@ -293,7 +293,7 @@ func (c *conversion) whole(v cty.Value) int64 {
 	}
 	n, accuracy := v.AsBigFloat().Int64()
 	if accuracy != 0 {
-		c.fail(hcl.Range{}, c.name+" is no whole number", "it has no fraction and fits into 64 bits")
+		c.fail(hcl.Range{}, c.name+" is not a whole number", "it has no fraction and fits into 64 bits")
 	}
 	return n
 }
@@ -305,7 +305,7 @@ func (c *conversion) duration(v cty.Value) time.Duration {
 	}
 	d, err := ParseDuration(v.AsString())
 	if err != nil {
-		c.fail(hcl.Range{}, c.name+" is no duration", err.Error())
+		c.fail(hcl.Range{}, c.name+" is not a duration", err.Error())
 	}
 	return d
 }
@@ -316,7 +316,7 @@ func (c *conversion) mode(v cty.Value) fs.FileMode {
 	}
 	m, err := ParseMode(v.AsString())
 	if err != nil {
-		c.fail(hcl.Range{}, c.name+" is no file mode", err.Error())
+		c.fail(hcl.Range{}, c.name+" is not a file mode", err.Error())
 	}
 	return m
 }

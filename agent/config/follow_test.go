@@ -49,7 +49,7 @@ func TestAttributesOfAnEmbeddedStructAreThoseOfTheBlock(t *testing.T) {
 		t.Errorf("got %+v, %s", s, faults)
 	}
 	_, faults = loadFollowing(t, "sise = 1\nsize = 1.5\n", token)
-	for _, want := range []string{"a.hcl:1:1: missing attribute file; write file = \"/…\" in this block", "a.hcl:2:1: unknown attribute sise; did you mean size?", "a.hcl:3:8: size is no whole number"} {
+	for _, want := range []string{"a.hcl:1:1: missing attribute file; write file = \"/…\" in this block", "a.hcl:2:1: unknown attribute sise; did you mean size?", "a.hcl:3:8: size is not a whole number"} {
 		if !strings.Contains(faults, want) {
 			t.Errorf("got %s\nwant %s", faults, want)
 		}

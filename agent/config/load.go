@@ -51,7 +51,7 @@ func DefaultPaths() []string {
 // folder (its *.hcl, sorted by name, then those of conf.d in it), or FOLDER/*.hcl
 // (only its *.hcl; the folder need not exist). A file need not exist where
 // conf.d/*.hcl beside it is another of the paths and has files. After errors the Config, which is never nil, has no
-// Renewers, but Files, so that one can wait for the change that mends it, and
+// Renewers, but Files, so that one can wait for the change that corrects it, and
 // what could be read of Settings, so that an agent that runs can be found.
 //
 // When ctx is done it returns at once, with a Config without Renewers and one fault. What

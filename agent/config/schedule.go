@@ -69,7 +69,7 @@ func (b *Block) cron(text string) cron.Schedule {
 		b.load.schedules[text] = result
 	}
 	if result.err != nil {
-		b.Fault("cron", "cron is no schedule", result.err.Error()+
+		b.Fault("cron", "cron is not a schedule", result.err.Error()+
 			`; it has five fields (minute, hour, day of month, month, day of week), as in "30 4 * * *", optionally behind CRON_TZ=ZONE`)
 	}
 	return result.Schedule

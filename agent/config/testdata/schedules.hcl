@@ -7,7 +7,7 @@ token "early" {
   renew {
     at            = 0.01  # ERROR: at is out of range
     min_remaining = "58m" # ERROR: min_remaining is too long for the lifetime
-    cron          = "30 4 30 2 *" # ERROR: cron is no schedule
+    cron          = "30 4 30 2 *" # ERROR: cron is not a schedule
   }
   sink "fake" { path = "/srv/early" }
 }
@@ -18,7 +18,7 @@ token "late" {
   renew {
     at            = 0.96 # ERROR: at is out of range
     min_remaining = "51s" # ERROR: min_remaining is too long for the lifetime
-    cron          = "TZ=UTC" # ERROR: cron is no schedule
+    cron          = "TZ=UTC" # ERROR: cron is not a schedule
   }
   sink "fake" { path = "/srv/late" }
 }
@@ -27,7 +27,7 @@ token "wrong" {
   source = source.fake.s
   renew {
     min_remaining = "0s" # ERROR: min_remaining is zero
-    cron          = "every day" # ERROR: cron is no schedule
+    cron          = "every day" # ERROR: cron is not a schedule
   }
   renew { # ERROR: a second renew block
   }

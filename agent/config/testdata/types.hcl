@@ -10,21 +10,21 @@ agent {
 source "fake" "a" {
   issuer   = ["https://x"] # ERROR: wrong type for issuer
   key_file = "~/key.pem"   # ERROR: key_file is a relative path
-  size     = 1.5           # ERROR: size is no whole number
+  size     = 1.5           # ERROR: size is not a whole number
   share    = "0.5"         # ERROR: wrong type for share
   wait     = 30            # ERROR: wrong type for wait
 }
 
 source "fake" "b" {
   issuer = ""        # ERROR: issuer is empty
-  size   = 1e30      # ERROR: size is no whole number
-  wait   = "30"      # ERROR: wait is no duration
+  size   = 1e30      # ERROR: size is not a whole number
+  wait   = "30"      # ERROR: wait is not a duration
 }
 
 source "fake" "c" {
   issuer = "https://x\n" # ERROR: issuer has control characters
   size   = true          # ERROR: wrong type for size
-  wait   = "-5m"         # ERROR: wait is no duration
+  wait   = "-5m"         # ERROR: wait is not a duration
 }
 
 source "fake" "d" {
@@ -61,7 +61,7 @@ token "more" {
   }
   sink "fake" {
     path = "/srv/types"
-    mode = "rw-------" # ERROR: mode is no file mode
+    mode = "rw-------" # ERROR: mode is not a file mode
   }
 }
 
@@ -71,6 +71,6 @@ token "long" {
   claims   = { big = 1e300 } # ERROR: wrong value in claims
   sink "fake" {
     path = "/srv/long"
-    mode = "0999" # ERROR: mode is no file mode
+    mode = "0999" # ERROR: mode is not a file mode
   }
 }
