@@ -94,6 +94,8 @@ func (l *loading) lose(p part, name string) {
 	switch {
 	case p.kind == "token":
 		l.lost.tokens = true
+	case p.kind == "locals":
+		l.lost.locals = true
 	case p.kind == "source" && len(p.labels) == 2:
 		at := hcl.Range{Filename: name, Start: p.start, End: p.start}
 		s := &source{name: sourceName{p.labels[0], p.labels[1]}, stanza: &stanza{kind: p.kind, header: at}, broken: true}

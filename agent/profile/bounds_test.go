@@ -1,0 +1,27 @@
+package profile
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestAValueMayLieAsDeepAsIsAllowed(t *testing.T) {
+	deep := strings.Repeat("[", deepest-1) + "1" + strings.Repeat("]", deepest-1)
+	if _, err := Decode(jwt(`{}`, `{"x":`+deep+`}`)); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTheFirstAndTheLastPrintableCharacterAreAllowed(t *testing.T) {
+	for _, name := range Names() {
+		problems := Check(name, Token{
+			Header: map[string]any{"alg": "ES256", "kid": "k"},
+			Claims: map[string]any{"sub": "~a b~@example.org", "scope": "storage.read:/~user storage.read:/!"},
+		})
+		for _, p := range problems {
+			if strings.Contains(p.Text, "a character that is not allowed") {
+				t.Errorf("%s: %s", name, p)
+			}
+		}
+	}
+}
