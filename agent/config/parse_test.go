@@ -36,7 +36,7 @@ token "t" {
 		"a token":             {"token \"u\" {\n  source = source.\n}\n", []string{"2:19: ", source, local, another}},
 		"the agent":           {"agent {\n  name = \n}\n", []string{"2:10: ", source, local, another}},
 		"a block of no kind":  {"nonsense {\n  name = \n}\n", []string{"2:10: "}},
-		"an attribute":        {"locals {\n  name = 1\n} stray\n", []string{"3:3: "}},
+		"an attribute":        {"locals {\n  name = 1\n} stray\n", []string{"3:3: ", source}},
 		"nothing of it is in": {"\n\n)\n", []string{"3:1: "}},
 	} {
 		t.Run(name, func(t *testing.T) {
