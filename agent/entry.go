@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"slices"
 	"time"
 
 	"github.com/tokenagent/tokenagent/agent/hooks"
@@ -30,18 +31,6 @@ type said struct {
 	beside  string // the last Beside
 }
 
-// works are the renewal of the entry and its placements.
-func (e *entry) works() []*work {
-	var all []*work
-	if e.renewal != nil {
-		all = append(all, &e.renewal.work)
-	}
-	for _, p := range e.sinks {
-		all = append(all, &p.work)
-	}
-	return all
-}
-
 // never stands for the expiry of a token that has none as far as we know.
 var never = time.Unix(1<<40, 0)
 
@@ -68,12 +57,8 @@ func (e *entry) fromTheFuture(now time.Time) bool {
 
 // failing reports whether anything fails for the entry.
 func (e *entry) failing() bool {
-	for _, w := range e.works() {
-		if w.failures.any() {
-			return true
-		}
-	}
-	return false
+	fails := func(p *placement) bool { return p.failures.any() }
+	return e.renewal.failures.any() || slices.ContainsFunc(e.sinks, fails)
 }
 
 // inOrder reports whether nothing is under way that may still fail.

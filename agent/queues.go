@@ -43,8 +43,9 @@ func (c *core) sinkQueue(t Target, e *entry) *queue.Queue {
 func (c *core) dropQueues() {
 	used := map[*queue.Queue]bool{}
 	for _, e := range c.entries {
-		for _, w := range e.works() {
-			used[w.Queue] = true
+		used[e.renewal.Queue] = true
+		for _, p := range e.sinks {
+			used[p.Queue] = true
 		}
 	}
 	for _, p := range c.leftovers {
