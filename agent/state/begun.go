@@ -1,7 +1,6 @@
 package state
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -29,7 +28,6 @@ type begun struct {
 
 	mu      sync.Mutex // never held while the disk is waited for
 	pending map[string]pending
-	added   int    // how many were, ever
 	keeps   int    // how often records were kept
 	next    *group // what the goroutine of flush writes next; nil: nothing
 	last    int    // the number of the last group that was made
@@ -44,7 +42,6 @@ type begun struct {
 // pending is what the records do not say yet of one path.
 type pending struct {
 	agent.Record     // with the token, the path, and what hooks have heard
-	nth          int // by when it was added
 	group        int // it is on the disk when that group is
 	keeps        int // how often records had been kept before
 }
@@ -53,7 +50,6 @@ type pending struct {
 type group struct {
 	number int
 	lines  []byte
-	sync   bool
 	done   chan struct{} // closed when it was written, or could not be
 	err    error         // why not
 }
@@ -67,13 +63,9 @@ func (b *begun) begin(ctx context.Context, all []agent.Record) error {
 		if known && p.group <= b.synced && says(p.Record, r) {
 			continue
 		}
-		if !known {
-			b.added++
-			p.nth = b.added
-		}
 		p.Record = withHooks(agent.Record{Token: r.Token, Path: r.Path}, p.Record, r)
 		g = b.group()
-		g.lines, g.sync = append(g.lines, encode(p.Record)...), true
+		g.lines = append(g.lines, encode(p.Record)...)
 		p.group, p.keeps = g.number, b.keeps
 		b.pending[r.Path] = p
 	}
@@ -190,7 +182,7 @@ func (b *begun) flush() {
 
 		b.mu.Lock()
 		b.silent, b.failed, b.filled = false, g.err != nil, b.size > 0
-		if g.err == nil && g.sync {
+		if g.err == nil {
 			b.synced = g.number
 		}
 		b.mu.Unlock()
@@ -209,7 +201,7 @@ func (b *begun) write(g *group, pending int, failed bool) error {
 	case pending == 0 && b.empty() == nil:
 		return nil
 	case b.size <= max(mostBegun, tooLong*int64(pending)*longBegun):
-		if err := b.append(g.lines, g.sync); !b.whole {
+		if err := b.append(g.lines); !b.whole {
 			return err
 		}
 	}
@@ -228,14 +220,13 @@ const (
 	longBegun = 512      // bytes of a line
 )
 
-// inOrder is what is pending, oldest first.
+// inOrder is what is pending, by path.
 func (b *begun) inOrder() []agent.Record {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	all := slices.SortedFunc(maps.Values(b.pending), func(p, q pending) int { return cmp.Compare(p.nth, q.nth) })
-	records := make([]agent.Record, len(all))
-	for i, p := range all {
-		records[i] = p.Record
+	records := make([]agent.Record, 0, len(b.pending))
+	for _, path := range slices.Sorted(maps.Keys(b.pending)) {
+		records = append(records, b.pending[path].Record)
 	}
 	return records
 }
@@ -250,11 +241,7 @@ func (b *begun) read() reading {
 		if r.Path == "" || r.Hooks == nil && r.Failures == nil {
 			return errors.New("not a line of writes: it names no file or no hook")
 		}
-		p, known := b.pending[r.Path]
-		if !known {
-			b.added++
-			p.nth = b.added
-		}
+		p := b.pending[r.Path]
 		p.Record = withHooks(r, p.Record, r)
 		b.pending[r.Path] = p
 		return nil

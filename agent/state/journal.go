@@ -44,9 +44,9 @@ func sameFile(f *os.File, path string) bool {
 	return err == nil && os.SameFile(open, named)
 }
 
-// append adds whole lines at the end, on the disk where sync wants that. After an
+// append adds whole lines at the end, and has them on the disk. After an
 // error the file is as before, or whole is set.
-func (j *journal) append(lines []byte, sync bool) error {
+func (j *journal) append(lines []byte) error {
 	if j.whole || !j.inPlace() {
 		j.whole = true
 		return fmt.Errorf("%s: %w", j.path, errMissing)
@@ -58,11 +58,9 @@ func (j *journal) append(lines []byte, sync bool) error {
 		j.whole = j.file.Truncate(j.size) != nil // a part of the lines would spoil those after it
 		return err
 	}
-	if sync {
-		if err := unix.Fdatasync(int(j.file.Fd())); err != nil {
-			j.whole = true // the kernel may have dropped what it could not write
-			return fmt.Errorf("sync %s: %w", j.path, err)
-		}
+	if err := unix.Fdatasync(int(j.file.Fd())); err != nil {
+		j.whole = true // the kernel may have dropped what it could not write
+		return fmt.Errorf("sync %s: %w", j.path, err)
 	}
 	j.size += int64(len(lines))
 	return nil

@@ -77,7 +77,7 @@ func (l *ledger) keep(all []agent.Record) error {
 			return err // a disk without room for a copy may have room for a few lines
 		}
 	}
-	if err := l.append(c.lines, true); err != nil {
+	if err := l.append(c.lines); err != nil {
 		return err
 	}
 	l.lines += len(c.sums)
