@@ -1,9 +1,13 @@
 package host
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
 )
 
 // ReadFile returns what is in a file that Open opens, if it has no more than most
@@ -29,4 +33,26 @@ func ReadAtMost(r io.Reader, most int64) ([]byte, error) {
 		return nil, fmt.Errorf("it is larger than %d bytes", most)
 	}
 	return content, nil
+}
+
+// SyncFolder brings the names in the folder to the disk, if its file system can.
+func SyncFolder(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := SyncNames(int(f.Fd())); err != nil {
+		return &fs.PathError{Op: "sync", Path: path, Err: err}
+	}
+	return nil
+}
+
+// SyncNames is SyncFolder for a folder that is open.
+func SyncNames(folder int) error {
+	err := Again(func() error { return unix.Fsync(folder) })
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) {
+		return nil // such a file system has nothing to sync in a folder
+	}
+	return err
 }

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tokenagent/tokenagent/agent/host"
 )
 
 // A journal is a file of lines that grows by what changes, so that a change
@@ -95,7 +97,7 @@ func (j *journal) replace(write func(io.Writer) error) error {
 		j.file.Close()
 	}
 	j.file, j.size, j.whole = f, size, false
-	if err := syncFolder(filepath.Dir(j.path)); err != nil {
+	if err := host.SyncFolder(filepath.Dir(j.path)); err != nil {
 		j.whole = true
 		return err
 	}
@@ -148,20 +150,7 @@ func replaceFile(path string, content []byte) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Close(), syncFolder(filepath.Dir(path)))
-}
-
-// syncFolder has the names in the folder on the disk. Some file systems cannot.
-func syncFolder(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := f.Sync(); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOTSUP) {
-		return err
-	}
-	return nil
+	return errors.Join(f.Close(), host.SyncFolder(filepath.Dir(path)))
 }
 
 // makeFolder makes the folder and those above it that are missing, durably.
@@ -177,7 +166,7 @@ func makeFolder(dir string) error {
 		return err
 	}
 	for _, p := range parents {
-		if err := syncFolder(p); err != nil && !errors.Is(err, fs.ErrPermission) { // one above may be closed to us
+		if err := host.SyncFolder(p); err != nil && !errors.Is(err, fs.ErrPermission) { // one above may be closed to us
 			return err
 		}
 	}

@@ -33,11 +33,10 @@ func (d *folder) target() (st unix.Stat_t, err error) {
 
 // sync brings the names in the folder to the disk (step 13 of a write).
 func (d *folder) sync() error {
-	err := unix.Fsync(d.FD)
-	if err == nil || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) {
-		return nil // some file systems have nothing to sync in a folder
+	if err := host.SyncNames(d.FD); err != nil {
+		return d.explain(toSyncDir, err)
 	}
-	return d.explain(toSyncDir, err)
+	return nil
 }
 
 func (d *folder) refuse(st unix.Stat_t) error {

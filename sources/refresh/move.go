@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tokenagent/tokenagent/agent/host"
 )
 
 // A Former is where an older version kept the refresh tokens of all
@@ -111,19 +113,12 @@ func (s *Store) moveTo(ctx context.Context, path string) error {
 	return errors.Join(syncFolder(filepath.Dir(path)), syncFolder(filepath.Dir(s.path)))
 }
 
+// syncFolder has what was renamed in the folder on the disk.
 func syncFolder(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
+	if err := host.SyncFolder(path); err != nil {
 		return wrap(path, err)
 	}
-	return errors.Join(wrapped(path, f.Sync()), f.Close())
-}
-
-func wrapped(path string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return wrap(path, err)
+	return nil
 }
 
 // busyPatience is how long the move of a token waits for who uses it or its folder.
