@@ -5,6 +5,8 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"maps"
+	"os"
 	"path"
 	"path/filepath"
 	"regexp"
@@ -12,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 const (
@@ -33,13 +37,13 @@ var arrows = map[string][]string{
 	"sources":         {"agent", "agent/host", "agent/config", "agent/profile", "agent/program", "sources/...", "sinks/safefile"},
 	"sources/issuer":  {"agent", "agent/host", "agent/profile", "agent/queue", "sources/keys"},
 	"sources/refresh": {"agent", "agent/host", "sinks/safefile"},
-	"sources/keys":    {"agent", "agent/host", "sinks/safefile"},
+	"sources/keys":    {"agent/host"},
 	"sinks":           {"agent", "agent/host", "agent/config", "sinks/..."},
 	"sinks/safefile":  {"agent/host"},
 	"sinks/condor":    {"agent/host", "sinks/tokendir"},
-	"sinks/tokendir":  {"agent", "agent/profile", "sinks/pcre"},
+	"sinks/tokendir":  {"agent/profile", "sinks/pcre"},
 	"sinks/mapfile":   {"agent/host", "sinks/pcre"},
-	"sinks/bearer":    {"agent", "agent/host", "agent/profile"},
+	"sinks/bearer":    {"agent/host", "agent/profile"},
 	"cmd/tokenagent":  {"agent", "agent/...", "sources", "sources/...", "sinks", "sinks/...", "examples/configs", "packaging/man"},
 }
 
@@ -59,7 +63,7 @@ var foreign = map[string][]string{
 	"golang.org/x/oauth2":              {"sources/issuer"},
 	"golang.org/x/sync":                {"sources/issuer"},
 	"golang.org/x/time":                {"sources/issuer"},
-	"golang.org/x/sys/unix":            {"agent/control", "agent/host", "agent/program", "agent/state", "agent/systemd", "agent/watch", "sources", "sources/refresh", "sinks", "sinks/condor", "sinks/safefile", "sinks/tokendir", "sources/keys", "cmd/tokenagent"},
+	"golang.org/x/sys/unix":            {"agent/control", "agent/host", "agent/program", "agent/state", "agent/systemd", "agent/watch", "sources", "sources/refresh", "sinks/condor", "sinks/safefile", "sinks/tokendir", "sources/keys", "cmd/tokenagent"},
 }
 
 // withheld are the packages of the standard library, with the folders below
@@ -74,16 +78,87 @@ var onlyProcess = []string{
 }
 
 func TestImportsFollowTheArrows(t *testing.T) {
+	for pkg, names := range imports(t) {
+		for _, name := range names {
+			if why := refused(pkg, name); why != "" {
+				t.Errorf("%s imports %s: %s", pkg, name, why)
+			}
+		}
+	}
+}
+
+func TestEveryArrowIsUsed(t *testing.T) {
+	used := imports(t)
+	for pkg, patterns := range arrows {
+		for _, p := range patterns {
+			if !slices.ContainsFunc(used[pkg], func(name string) bool {
+				ours, is := strings.CutPrefix(name, module+"/")
+				return is && within(ours, []string{p})
+			}) {
+				t.Errorf("%s may import %s, and does not", pkg, p)
+			}
+		}
+	}
+	for dependency, users := range foreign {
+		for _, pkg := range users {
+			if !slices.ContainsFunc(used[pkg], func(name string) bool { return below(name, dependency) }) {
+				t.Errorf("%s may import %s, and does not", pkg, dependency)
+			}
+		}
+	}
+}
+
+// The picture leaves out what would hide the rest: cmd/tokenagent, which may import
+// everything, and agent/host, which everything may import.
+func TestThePictureOfTheArchitectureIsTrue(t *testing.T) {
+	page, err := os.ReadFile(root + "/docs/architecture.md")
+	check(t, err)
+	_, picture, found := strings.Cut(string(page), "```mermaid\n")
+	picture, _, _ = strings.Cut(picture, "```")
+	if !found {
+		t.Fatal("docs/architecture.md has no picture")
+	}
+	label := map[string]string{}
+	for _, node := range regexp.MustCompile(`(?m)^\s*(\w+)\["([^"<]+)`).FindAllStringSubmatch(picture, -1) {
+		label[node[1]] = node[2]
+	}
+	var drawn, real []string
+	for _, edge := range regexp.MustCompile(`(?m)^\s*(\w+) --> (.+)$`).FindAllStringSubmatch(picture, -1) {
+		for to := range strings.SplitSeq(edge[2], " & ") {
+			drawn = append(drawn, label[edge[1]]+" --> "+label[strings.TrimSpace(to)])
+		}
+	}
+	for pkg, names := range imports(t) {
+		for _, name := range names {
+			if to, ours := strings.CutPrefix(name, module+"/"); ours && pkg != "cmd/tokenagent" && to != "agent/host" {
+				real = append(real, pkg+" --> "+to)
+			}
+		}
+	}
+	slices.Sort(drawn)
+	slices.Sort(real)
+	if diff := cmp.Diff(slices.Compact(real), drawn); diff != "" {
+		t.Errorf("what is imported, and what docs/architecture.md draws (+):\n%s", diff)
+	}
+	for pkg := range packages(t) {
+		if drawn := slices.Collect(maps.Values(label)); !slices.Contains(drawn, pkg) && pkg != "packaging/man" && pkg != "examples/configs" {
+			t.Errorf("docs/architecture.md does not draw %s", pkg)
+		}
+	}
+}
+
+// imports are the names of what each package imports.
+func imports(t *testing.T) map[string][]string {
+	names := map[string][]string{}
 	for pkg, files := range packages(t) {
 		for _, file := range files {
 			for _, spec := range file.Imports {
 				name, _ := strconv.Unquote(spec.Path.Value)
-				if why := refused(pkg, name); why != "" {
-					t.Errorf("%s imports %s: %s", pkg, name, why)
-				}
+				names[pkg] = append(names[pkg], name)
 			}
 		}
 	}
+	return names
 }
 
 func TestBrokenArrowsAreSeen(t *testing.T) {
