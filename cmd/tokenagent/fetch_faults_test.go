@@ -59,7 +59,7 @@ var awkward = map[string]awkwardness{
 	"expires-negative": {transient, "negative", altering("expires_in", -1)},
 	"expires-huge":     {transient, "more than ten years", altering("expires_in", 1e18)},
 	"expires-text":     {transient, "not a number of seconds", altering("expires_in", "soon")},
-	"line-end":         {transient, "line end", altering("access_token", "a\nb")},
+	"line-end":         {transient, "access_token: it is not a token", altering("access_token", "a\nb")},
 	"exp-milliseconds": {configuration, "milliseconds", claiming("exp", time.Now().UnixMilli()+3_600_000)},
 	"wrong-iss":        {configuration, "iss: ", claiming("iss", "https://other.example.org")},
 	"wrong-aud":        {configuration, "aud: ", claiming("aud", "https://other.example.org")},
