@@ -202,7 +202,7 @@ func TestAnAdoptionThatHangsFailsForAllToSee(t *testing.T) {
 	})
 }
 
-// Of one folder two duties hang at most; what waits behind them is written as little.
+// Of one folder two attempts hang at most; what waits behind them is written as little.
 func TestWhatWaitsBehindAFolderThatHangsFailsToo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server, disk, source := &deadServer{}, &fakeDisk{}, &fakeSource{life: time.Hour}

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// A remoteFake is a fakeSource with an issuer, and so a lane, of its own.
+// A remoteFake is a fakeSource with an issuer, and so a queue, of its own.
 type remoteFake struct {
 	fakeSource
 	issuer string

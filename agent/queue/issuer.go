@@ -47,9 +47,6 @@ func (i *issuer) admit(u Urgency, now time.Time) {
 // Silent reports whether the Queue is that of an issuer that does not answer.
 func (q *Queue) Silent() bool { return q.issuer != nil && q.issuer.silent() }
 
-// Row is how many failures in a row tell that the issuer does not answer.
-func (q *Queue) Row() int { return q.issuer.row }
-
 // JustFellSilent reports whether the last failure was the one that made it silent.
 func (q *Queue) JustFellSilent() bool { return q.issuer.row == fallsSilent }
 
