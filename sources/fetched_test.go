@@ -329,7 +329,7 @@ func TestWhatCameBackIsNotInstalledUnlessItIsAsAsked(t *testing.T) {
 		"a negative life":     {answering("expires_in", -1), nil, agent.Transient, `expires_in`},
 		"a life of centuries": {answering("expires_in", 1e10), nil, agent.Transient, `expires_in`},
 		"a life in words":     {answering("expires_in", "an hour"), nil, agent.Transient, `expires_in`},
-		"a newline":           {answering("access_token", "opaque\ntoken"), nil, agent.Transient, `access_token: it holds a line end`},
+		"a newline":           {answering("access_token", "opaque\ntoken"), nil, agent.Transient, `access_token: it is not a token: only the characters of RFC 6750`},
 		"a JWT that is none":  {answering("access_token", "a.b.c"), []string{`verify = false`}, agent.Configuration, `the token that came back: header: `},
 	} {
 		t.Run(name, func(t *testing.T) {
