@@ -67,7 +67,7 @@ func decodeFile(b *config.Block, req agent.Request) config.Sink {
 	warnOfOtherTokens(b, req, s.directory)
 	s.validatePlace(b, block, unsure)
 	sink := config.Sink{Target: s.target()}
-	if s.directory != nil {
+	if s.directory != nil && !b.Wrong("path") && !b.Wrong("mode") && !b.Wrong("format") { // HTCondor passes over a file with a fault
 		sink.Condor, sink.CondorUID = true, s.directory.Reader.UID
 	}
 	return sink
