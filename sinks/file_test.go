@@ -441,6 +441,21 @@ func validated(t *testing.T, validate func(b *config.Block)) config.Faults {
 	return faults
 }
 
+func TestWhatIsWrongWithABlockIsToldOnce(t *testing.T) {
+	dir := t.TempDir()
+	for name, lines := range map[string]string{
+		"the name of the file": pathLine(filepath.Join(dir, strings.Repeat("x", 300))),
+		"the format":           pathLine(filepath.Join(dir, "a")) + `format = "xml"`,
+		"the mode":             pathLine(filepath.Join(dir, "a")) + `mode = "0044"`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, faults := loadToken(t, condor("SEC_TOKEN_DIRECTORY", dir), idtoken, lines); len(faults) != 1 {
+				t.Errorf("got %d: %s", len(faults), text(t, faults))
+			}
+		})
+	}
+}
+
 func TestDefinitionsAloneReadTheFilesOfOthers(t *testing.T) {
 	lines := pathLine(filepath.Join(home(t, 54321), "token")) + "owner = \"54321\"\ngroup = \"54321\""
 	put(t, fine(t, lines), token("abc", time.Hour), true)
