@@ -25,6 +25,7 @@ type pool struct {
 	folder string // others may pass through it
 	bin    string // HTCondor's programs
 	port   int
+	masked func(command ...string) []string // of unshare, to run the daemons by; nil: by nothing
 }
 
 // condorHome is where .ci/condor installs HTCondor 23.9.6.
@@ -74,6 +75,14 @@ ALLOW_ADVERTISE_STARTD = *@pool.example, condor@password
 // newPool starts a pool, which ends with the test.
 func newPool(t *testing.T) *pool {
 	t.Helper()
+	p := preparePool(t)
+	p.start(t)
+	return p
+}
+
+// preparePool lays out a pool that does not run yet.
+func preparePool(t *testing.T) *pool {
+	t.Helper()
 	requireLong(t)
 	requireRoot(t, "run the daemons of a pool")
 	requirePart(t, condorHome+"/usr/bin/condor_version")
@@ -84,7 +93,6 @@ func newPool(t *testing.T) *pool {
 	check(t, os.Chmod(folder, 0o755))
 	p := &pool{folder: folder, bin: condorHome + "/usr/bin", port: freePort(t)}
 	p.layOut(t)
-	p.start(t)
 	return p
 }
 
@@ -139,7 +147,11 @@ func (p *pool) putKey(t *testing.T, name string, key []byte) {
 // start starts the daemons, and waits until the collector knows the schedd.
 func (p *pool) start(t *testing.T) {
 	t.Helper()
-	master := p.command("manager", condorHome+"/usr/sbin/condor_master", "-f")
+	run := []string{condorHome + "/usr/sbin/condor_master", "-f"}
+	if p.masked != nil {
+		run = append([]string{"/usr/bin/unshare"}, p.masked(run...)...)
+	}
+	master := p.command("manager", run[0], run[1:]...)
 	master.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	check(t, master.Start())
 	t.Cleanup(func() {

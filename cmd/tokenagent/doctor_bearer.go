@@ -28,7 +28,8 @@ type bearing struct {
 // A bearerView is what one client does.
 type bearerView struct {
 	Client bearer.Client `json:"client"`
-	Usable bool          `json:"usable"` // it takes a token, which is one and has not expired
+	As     string        `json:"as,omitempty"` // the user as whom it looks, where that is another
+	Usable bool          `json:"usable"`       // it takes a token, which is one and has not expired
 	Steps  []bearer.Step `json:"steps"`
 }
 
@@ -54,14 +55,31 @@ func (d doctor) bearers(as string) (bearing, error) {
 			b.Remark = "the environment of another user is not known: XDG_RUNTIME_DIR is taken for /run/user/" + strconv.Itoa(u.UID) + " where that is there, and BEARER_TOKEN and BEARER_TOKEN_FILE for not set"
 		}
 	}
-	err := look(func() error {
-		for _, client := range []bearer.Client{bearer.XRootD, bearer.HTCondor, bearer.Pelican} {
-			steps := s.Steps(client)
-			b.Clients = append(b.Clients, bearerView{client, bearer.Usable(steps), steps})
+	for _, client := range []bearer.Client{bearer.XRootD, bearer.HTCondor, bearer.Pelican} {
+		view, s, look := bearerView{Client: client}, s, look
+		if u, known := d.condorUser(); known && client == bearer.HTCondor && s.UID == 0 {
+			identity, err := identityFor(u, u.Name)
+			if err != nil {
+				return b, err
+			}
+			view.As, s.UID, look = u.String(), u.UID, identity.Do
 		}
-		return nil
-	})
-	return b, err
+		err := look(func() error { view.Steps = s.Steps(client); return nil })
+		if err != nil {
+			return b, err
+		}
+		view.Usable = bearer.Usable(view.Steps)
+		b.Clients = append(b.Clients, view)
+	}
+	return b, nil
+}
+
+// condorUser is the user as whom HTCondor's programs look for a bearer token where
+// root runs them: that of CONDOR_IDS, or else condor (seen with 23.9.6).
+func (d doctor) condorUser() (tokendir.User, bool) {
+	ids, _ := d.knob(tokendir.Systems()[0], "CONDOR_IDS")
+	uid, _, _ := strings.Cut(ids, ".")
+	return userOf(cmp.Or(uid, "condor"))
 }
 
 // identityFor is the identity under which the files of another user are looked at.
@@ -99,6 +117,9 @@ func (b bearing) print(w io.Writer) {
 	}
 	for _, c := range b.Clients {
 		fmt.Fprintf(w, "\n%s\n", c.Client)
+		if c.As != "" {
+			fmt.Fprintf(w, "  it looks as %s (CONDOR_IDS) where root runs it, who must be able to read the file\n", plain(c.As))
+		}
 		table := newTable(w)
 		for _, step := range c.Steps {
 			fmt.Fprintf(table, "  %s\t%s\t%s\t%s\n", step.Place, cmp.Or(plain(step.Path), "-"), step.Verdict, plain(stepInWords(step, b.now)))

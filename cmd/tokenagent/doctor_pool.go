@@ -260,6 +260,9 @@ func (h *hearing) readLog(log string) {
 		if _, text, found := strings.Cut(line, "IDTOKENS: Examining "); found {
 			h.Sent = filepath.Base(text[:max(0, strings.LastIndex(text, " for valid tokens from issuer "))])
 		}
+		if _, why, found := strings.Cut(line, "Token discovery failure: "); found && !slices.Contains(h.PassedBy, why) {
+			h.PassedBy = append(h.PassedBy, why)
+		}
 		if strings.Contains(line, "TOKEN: No token found.") {
 			h.Sent = ""
 		}

@@ -54,6 +54,8 @@ func (h *hearing) judge(sent *tokendir.Entry, known []tokendir.Finding) {
 		h.judgeLevels(sent)
 	case h.notOffered():
 		h.fault("the server does not take "+h.Method+": "+h.firstError(), "add "+h.Method+" to the server's SEC_DEFAULT_AUTHENTICATION_METHODS (and to those of its levels, where set), then condor_reconfig there")
+	case h.Method == "SCITOKENS" && len(h.PassedBy) > 0:
+		h.fault("the client found no SciToken. HTCondor says: "+strings.Join(h.PassedBy, "; "), "see `tokenagent doctor --bearer`; root's HTCondor reads the file as the user of CONDOR_IDS, by default condor, who must be able to read it")
 	case h.Method == "SCITOKENS":
 		h.fault("the server accepted no SciToken: "+h.firstError(), "see with `tokenagent doctor --bearer` which token the client takes, and in the server's log why it is refused")
 	case h.Sent == "":
