@@ -86,6 +86,7 @@ var slips = []slip{
 	{`token "t" {`, `token "a/b" {`},
 	{`token "t" {`, `tokens "t" {`},
 	{`source   = source.fake.a`, `sorce = source.fake.a`},
+	{`source   = source.fake.a`, `source = source.fake.aa`},
 	{`profile  = "wlcg"`, `profil = "wlcg"`},
 	{`profile  = "wlcg"`, `profile = "wlgc"`},
 	{`subject  = "robot"`, `subject = 5`},

@@ -96,12 +96,35 @@ func (b *Block) fates(text tokenText, r *agent.Renewer) {
 	r.DeleteRemoved = text.OnRemove == "delete"
 }
 
-// namedSource is the source that the block names; nil after a fault.
+// namedSource is the source that the block names, or means; nil after a fault.
 func (b *Block) namedSource(v cty.Value) *source {
 	if v == cty.NilVal || !v.IsKnown() {
-		return nil
+		return b.meantSource()
 	}
 	return b.sourceOf(v)
+}
+
+// meantSource is the source that an unknown name is surely meant for; nil where there is
+// none. By it what else is wrong with the token is found.
+func (b *Block) meantSource() *source {
+	a := b.stanza.attribute("source")
+	if a == nil || len(a.bad) == 0 {
+		return nil
+	}
+	kind, _ := memberName(a.expr.Variables()[0], 1)
+	name, _ := memberName(a.expr.Variables()[0], 2)
+	var names []string
+	for known := range b.load.sources {
+		if known.kind == kind {
+			names = append(names, known.name)
+		}
+	}
+	slices.Sort(names)
+	s := b.load.sources[sourceName{kind, profile.Meant(name, names)}]
+	if s == nil || s.Source.Source == nil {
+		return nil
+	}
+	return s
 }
 
 // request is what the block asks for, the source's own profile and lifetime

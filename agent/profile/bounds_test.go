@@ -25,3 +25,15 @@ func TestTheFirstAndTheLastPrintableCharacterAreAllowed(t *testing.T) {
 		}
 	}
 }
+
+func TestMeantIsOnlyWhatSharesHalfOfItsLetters(t *testing.T) {
+	names := []string{"at", "wlcg", "path", "audience", "user"}
+	for given, want := range map[string]string{
+		"pth": "path", "wlgc": "wlcg", "audince": "audience", "audeince": "audience", "usr": "user", "ab": "at",
+		"to": "", "zz": "", "issuer": "", "x": "", "": "", "peth": "path", "xxth": "path", "xyzh": "",
+	} {
+		if got := Meant(given, names); got != want {
+			t.Errorf("%q: got %q, want %q", given, got, want)
+		}
+	}
+}

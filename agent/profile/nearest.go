@@ -19,9 +19,9 @@ func Nearest(given string, names []string) string {
 }
 
 // Meant is Nearest of a name that the given one can be read as without asking: at most
-// two letters differ, or a third of them.
+// two letters differ, but no more than half of them, or a third.
 func Meant(given string, names []string) string {
-	return nearest(given, names, max(2, len(given)/3))
+	return nearest(given, names, max(min(2, len(given)/2), len(given)/3))
 }
 
 // nearest is the first of the names from which the given one differs least, and in no
