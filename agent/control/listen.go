@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tokenagent/tokenagent/agent/host"
 )
 
 // ErrInUse is the error of a socket that another agent serves.
@@ -100,23 +102,18 @@ const lockPatience = 2 * time.Second
 // lock keeps a second agent that starts at the same time from removing the
 // socket that the first has just made.
 func lock(file string) (unlock func(), err error) {
-	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	for end := time.Now().Add(lockPatience); ; time.Sleep(10 * time.Millisecond) {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		switch {
-		case err == nil:
-			return func() { f.Close() }, nil
-		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EWOULDBLOCK) && time.Now().Before(end):
-			continue
-		case errors.Is(err, unix.EWOULDBLOCK):
-			err = fmt.Errorf("another process holds it (fuser %s names it); end that one, or set another control in the agent block", file)
+	end := time.Now().Add(lockPatience)
+	f, err := host.LockFile(file, func() error {
+		if time.Now().After(end) {
+			return fmt.Errorf("another process holds it (fuser %s names it); end that one, or set another control in the agent block", file)
 		}
-		f.Close()
-		return nil, fmt.Errorf("lock %s: %w", file, err)
+		time.Sleep(10 * time.Millisecond)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("lock %s: %w", file, host.WithoutPath(err))
 	}
+	return func() { f.Close() }, nil
 }
 
 // clear removes a socket that nobody serves.

@@ -13,8 +13,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -292,27 +290,21 @@ func (s *State) ready() error {
 // takeLock takes the lock of the folder, which goes with the file.
 func takeLock(dir string) (*os.File, error) {
 	path := filepath.Join(dir, lockName)
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+	end := time.Now().Add(lockPatience)
+	f, err := host.LockFile(path, func() error {
+		if pid := host.Holder(path); !ended(pid) || time.Now().After(end) {
+			return &Locked{dir, pid}
+		}
+		time.Sleep(10 * time.Millisecond)
+		return nil
+	})
+	if locked, ok := errors.AsType[*Locked](err); ok {
+		return nil, locked
+	}
 	if err != nil {
 		return nil, fmt.Errorf("state folder: %w; let the agent write there, or set another state_dir in the agent block", err)
 	}
-	for end := time.Now().Add(lockPatience); ; time.Sleep(10 * time.Millisecond) {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			break
-		}
-		if !errors.Is(err, unix.EWOULDBLOCK) {
-			f.Close()
-			return nil, fmt.Errorf("state folder: lock %s: %w", path, err)
-		}
-		if pid := holder(f); !ended(pid) || time.Now().After(end) {
-			f.Close()
-			return nil, &Locked{dir, pid}
-		}
-	}
-	if err := f.Truncate(0); err == nil {
-		fmt.Fprintln(f, os.Getpid())
-	}
+	host.SignLock(f)
 	return f, nil
 }
 
@@ -320,14 +312,6 @@ func takeLock(dir string) (*os.File, error) {
 // program that it was about to start has the lock until it begins, which on a busy
 // machine takes a while.
 const lockPatience = 10 * time.Second
-
-// holder is the process that wrote its number into the lock; zero: not known.
-func holder(lock *os.File) int {
-	text := make([]byte, 20)
-	n, _ := lock.ReadAt(text, 0)
-	pid, _ := strconv.Atoi(strings.TrimSpace(string(text[:n])))
-	return pid
-}
 
 // ended reports whether there is no process of that number.
 func ended(pid int) bool { return pid > 0 && errors.Is(unix.Kill(pid, 0), unix.ESRCH) }

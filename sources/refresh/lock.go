@@ -7,8 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -47,7 +45,7 @@ func (s *Store) Lock(ctx context.Context) (*Lock, error) {
 		return nil, err
 	}
 	l := &Lock{s, file}
-	l.sign()
+	host.SignLock(file)
 	l.sweep(ctx)
 	if err := l.inherit(ctx); err != nil {
 		l.Release()
@@ -82,29 +80,12 @@ func advised(err error) error {
 	return err
 }
 
-// flock opens the file and takes its lock, which goes with the descriptor.
+// flock takes the lock of the file, which goes with the descriptor.
 func (s *Store) flock(ctx context.Context, path string, deadline time.Time) (*os.File, error) {
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
-	if err != nil {
-		return nil, wrap(path, err)
-	}
-	if err := s.await(ctx, file, deadline); err != nil {
-		file.Close()
-		return nil, wrap(path, err)
-	}
-	return file, nil
-}
-
-func (s *Store) await(ctx context.Context, file *os.File, deadline time.Time) error {
 	const shortest, longest = time.Millisecond, 50 * time.Millisecond
-	for wait := shortest; ; wait = min(2*wait, longest) {
-		err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		switch {
-		case err == nil:
-			return nil
-		case !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR):
-			return fmt.Errorf("lock it: %w", err)
-		case time.Now().After(deadline):
+	wait := shortest
+	file, err := host.LockFile(path, func() error {
+		if time.Now().After(deadline) {
 			return fmt.Errorf("%s uses the refresh token for longer than %v; if that one hangs, end it", s.holder(), patience)
 		}
 		select {
@@ -112,20 +93,18 @@ func (s *Store) await(ctx context.Context, file *os.File, deadline time.Time) er
 			return fmt.Errorf("waiting for %s, which uses the refresh token: %w", s.holder(), ctx.Err())
 		case <-time.After(wait):
 		}
+		wait = min(2*wait, longest)
+		return nil
+	})
+	if err != nil {
+		return nil, wrap(path, err)
 	}
+	return file, nil
 }
 
-// sign writes who has the lock into its file, only for people.
-func (l *Lock) sign() {
-	if l.file.Truncate(0) == nil {
-		_, _ = l.file.WriteAt(fmt.Appendln(nil, os.Getpid()), 0)
-	}
-}
-
-// holder is who has the lock, as sign has it.
+// holder is the process that has the lock, in words.
 func (s *Store) holder() string {
-	text, _ := os.ReadFile(s.lock)
-	switch pid, _ := strconv.Atoi(strings.TrimSpace(string(text))); pid {
+	switch pid := host.Holder(s.lock); pid {
 	case 0:
 		return "another process"
 	case os.Getpid():
