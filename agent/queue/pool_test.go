@@ -426,11 +426,15 @@ func TestAClockThatIsSetClosesNoIssuer(t *testing.T) {
 	b.Done(j)
 	q.Unanswered(j, time.Minute, b.wall())
 	b.Schedule(j, b.wall())
+	q.issuer.gave = b.wall().Add(-time.Hour)
 	b.pass(-48 * time.Hour)
 	b.Shift(-48 * time.Hour)
 	j.Shift(-48 * time.Hour)
 	if got := q.Opens().Sub(b.wall()); got != time.Minute {
 		t.Errorf("it is asked again in %v", got)
+	}
+	if got := b.wall().Sub(q.issuer.gave); got != time.Hour {
+		t.Errorf("it gave a token %v ago", got)
 	}
 	if got := b.wall().Sub(j.Began); got != 0 {
 		t.Errorf("it began %v ago", got)
