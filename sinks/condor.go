@@ -147,7 +147,7 @@ func warnOfDenied(b *config.Block, d tokendir.Directory) {
 	}
 	var denied string
 	if b.Look(d.Path, func() { denied = d.Denied() }) && denied != "" {
-		b.Warn("path", "HTCondor finds nothing there", fmt.Sprintf("%s may not look into %s; chmod u+rx %[2]s, or chown it", d.Reader, denied))
+		b.Warn("path", "HTCondor finds nothing there", fmt.Sprintf("%s may not look into %s; chmod u+rx %s, or chown it", d.Reader, denied, host.ShellWord(denied)))
 	}
 }
 

@@ -67,7 +67,7 @@ func inspectFollowed(b *config.Block, attr, path string) {
 	case !answered:
 		b.Warn(attr, "the file's folder does not answer", "the file is tried when a token is due; is the server behind it gone?")
 	case open != 0:
-		b.Warn(attr, "others can get at the token", fmt.Sprintf("%s has permissions for everybody; have whoever keeps it leave them out, as chmod o= %[1]s does", path))
+		b.Warn(attr, "others can get at the token", fmt.Sprintf("%s has permissions for everybody; have whoever keeps it leave them out, as chmod o= %s does", path, host.ShellWord(path)))
 	case unread != nil && !errors.Is(unread, fs.ErrNotExist) && os.Geteuid() == 0: // others may check what root is to run
 		b.Warn(attr, "the file cannot be read as it lies there", unread.Error())
 	}

@@ -41,7 +41,7 @@ var arrows = map[string][]string{
 	"sinks":           {"agent", "agent/host", "agent/config", "sinks/..."},
 	"sinks/safefile":  {"agent/host"},
 	"sinks/condor":    {"agent/host", "sinks/tokendir"},
-	"sinks/tokendir":  {"agent/profile", "sinks/pcre"},
+	"sinks/tokendir":  {"agent/host", "agent/profile", "sinks/pcre"},
 	"sinks/mapfile":   {"agent/host", "sinks/pcre"},
 	"sinks/bearer":    {"agent/host", "agent/profile"},
 	"cmd/tokenagent":  {"agent", "agent/...", "sources", "sources/...", "sinks", "sinks/...", "examples/configs", "packaging/man"},

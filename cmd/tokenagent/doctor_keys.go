@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/tokenagent/tokenagent/agent/host"
 	"github.com/tokenagent/tokenagent/sinks/tokendir"
 	"github.com/tokenagent/tokenagent/sources/keys"
 )
@@ -56,14 +57,14 @@ func (d doctor) manages() bool {
 // keyFinding says what it means that root's HTCondor has these keys, of which the
 // pool knows some, or may.
 func keyFinding(paths []string, known string) tokendir.Finding {
-	names := make([]string, len(paths))
+	names, quoted := make([]string, len(paths)), make([]string, len(paths))
 	for i, path := range paths {
-		names[i] = filepath.Base(path)
+		names[i], quoted[i] = filepath.Base(path), host.ShellWord(path)
 	}
 	return tokendir.Finding{
 		Text: fmt.Sprintf("HTCondor on this host can sign with the key %s, %s: where it finds no token for the pool, HTCondor's tools of root make themselves condor@password here, with every right. Tokens are not needed then, and limit nothing", strings.Join(names, ", "), known),
 		Remedy: fmt.Sprintf("keep the keys of limited tokens where HTCondor does not look: install -d -m 0700 /etc/tokenagent/keys && mv %s /etc/tokenagent/keys/, and name that path as key_file in tokenagent's configuration",
-			strings.Join(paths, " ")),
+			strings.Join(quoted, " ")),
 	}
 }
 

@@ -183,7 +183,7 @@ func (w *walk) validate() error {
 		return nil
 	}
 	problem := w.refusal(w.here(), "a folder that others can change (owner %v, mode %04o); chmod go-w %s",
-		host.UserID(w.At.Stat.Uid), mode&0o7777, w.At.Path)
+		host.UserID(w.At.Stat.Uid), mode&0o7777, host.ShellWord(w.At.Path))
 	if len(w.Rest) == 0 { // descriptor, O_EXCL and O_NOFOLLOW keep the write inside; an emptyDir is 0777
 		w.warn(problem)
 		return nil

@@ -5,7 +5,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
+
+	"github.com/tokenagent/tokenagent/agent/host"
 )
 
 // A Finding is something about a token directory that somebody should know.
@@ -54,7 +55,7 @@ func (r Reading) Findings() []Finding {
 
 // ofDenied is what is to be said of a directory that keeps the reader out.
 func (r Reading) ofDenied() Finding {
-	path := quoted(r.denied)
+	path := host.ShellWord(r.denied)
 	return Finding{
 		Text:   fmt.Sprintf("%s may not look into %s, so HTCondor finds nothing", r.reader, r.denied),
 		Remedy: fmt.Sprintf("chown %s %s, or chmod o+rx %[2]s", r.reader.id(), path),
@@ -100,7 +101,7 @@ func hidden(entries []Entry) string {
 
 // remedy is what to do about an entry that is lost.
 func (r Reading) remedy(e Entry) string {
-	path := quoted(filepath.Join(r.Path, e.Name))
+	path := host.ShellWord(filepath.Join(r.Path, e.Name))
 	switch e.Verdict {
 	case Owner:
 		return "chown " + r.reader.id() + " " + path
@@ -139,13 +140,4 @@ func (u User) id() string {
 		return u.Name
 	}
 	return strconv.Itoa(u.UID)
-}
-
-// quoted is a path as a shell takes it.
-func quoted(path string) string {
-	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+@:=,%"
-	if strings.Trim(path, plain) == "" {
-		return path
-	}
-	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
 }

@@ -72,7 +72,7 @@ func refusesList(f *os.File, path string, mode fs.FileMode) error {
 	_, err := unix.Fgetxattr(int(f.Fd()), "system.posix_acl_access", nil)
 	switch {
 	case err == nil:
-		return fmt.Errorf("it has an access control list, which may let others at it; setfacl -b %s", path)
+		return fmt.Errorf("it has an access control list, which may let others at it; setfacl -b %s", host.ShellWord(path))
 	case errors.Is(err, unix.ENODATA) || errors.Is(err, unix.ENOTSUP):
 		return nil
 	}
@@ -93,11 +93,11 @@ func (me keeper) refuses(path string, info fs.FileInfo) error {
 	case err != nil:
 		return err
 	case mode&0o007 != 0:
-		return fmt.Errorf("its mode %04o lets everybody at it; chmod 0600 %s (%s)", mode, path, inAPod)
+		return fmt.Errorf("its mode %04o lets everybody at it; chmod 0600 %s (%s)", mode, host.ShellWord(path), inAPod)
 	case mode&0o020 != 0:
-		return fmt.Errorf("its mode %04o lets its group write; chmod 0600 %s (%s)", mode, path, inAPod)
+		return fmt.Errorf("its mode %04o lets its group write; chmod 0600 %s (%s)", mode, host.ShellWord(path), inAPod)
 	case mode&0o050 != 0 && !me.In(gid):
-		return fmt.Errorf("its mode %04o lets group %d read, which %s is not in; chmod 0600 %s (%s)", mode, gid, me.name(), path, inAPod)
+		return fmt.Errorf("its mode %04o lets group %d read, which %s is not in; chmod 0600 %s (%s)", mode, gid, me.name(), host.ShellWord(path), inAPod)
 	}
 	return nil
 }
@@ -108,7 +108,7 @@ func (me keeper) refusesShared(path string, info fs.FileInfo) error {
 		return err
 	}
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return fmt.Errorf("its mode %04o lets others than its owner at it, and HTCondor wants none; chmod 0600 %s (in a pod: defaultMode: 0400 without fsGroup)", mode, path)
+		return fmt.Errorf("its mode %04o lets others than its owner at it, and HTCondor wants none; chmod 0600 %s (in a pod: defaultMode: 0400 without fsGroup)", mode, host.ShellWord(path))
 	}
 	return nil
 }
@@ -120,7 +120,7 @@ func (me keeper) mayOwn(path string, info fs.FileInfo) (gid int, err error) {
 		return 0, errors.New("its owner cannot be told on this system")
 	}
 	if owner := int(stat.Uid); owner != 0 && owner != me.UID {
-		return 0, fmt.Errorf("its owner is user %d; it must be root or %s: chown %d %s", owner, me.name(), me.UID, path)
+		return 0, fmt.Errorf("its owner is user %d; it must be root or %s: chown %d %s", owner, me.name(), me.UID, host.ShellWord(path))
 	}
 	return int(stat.Gid), nil
 }

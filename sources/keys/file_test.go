@@ -211,3 +211,14 @@ func must(t *testing.T, err error) {
 		t.Fatal(err)
 	}
 }
+
+func TestACommandThatCorrectsAFileCanBeTyped(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "it's a key.pem")
+	if err := os.WriteFile(path, []byte("secret"), 0o604); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Read(path)
+	if want := "chmod 0600 '" + strings.ReplaceAll(path, "'", `'\''`) + "'"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
