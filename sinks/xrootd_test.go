@@ -22,6 +22,8 @@ func TestXRootDsClientMayNotSkipAStorageToken(t *testing.T) {
 		{storage, fileBlock{Mode: 0o400, Format: "token"}, false},
 		{storage, fileBlock{Mode: 0o640, Format: "env"}, false},
 		{agent.Request{Profile: "wlcg", Scope: []string{"compute.read"}}, fileBlock{Mode: 0o640, Format: "token"}, false},
+		{agent.Request{Profile: "scitokens", Scope: []string{"compute.read"}}, fileBlock{Mode: 0o640, Format: "token"}, false},
+		{agent.Request{Scope: []string{"read:/data"}}, fileBlock{Mode: 0o640, Format: "token"}, false},
 		{agent.Request{Profile: "htcondor", Scope: []string{"condor:/READ"}}, fileBlock{Mode: 0o640, Format: "token"}, false},
 	} {
 		faults := validated(t, func(b *config.Block) { warnOfXRootD(b, c.block, c.req) })

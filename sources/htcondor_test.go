@@ -308,14 +308,20 @@ func TestAnotherPoolIsAnotherDefinition(t *testing.T) {
 
 // Another digest for the same definition has every token asked for again at the
 // upgrade that brings it.
-func TestTheDigestOfAPoolsTokenIsThatOfEarlierVersions(t *testing.T) {
-	const want = "7a4a87c949dde873c22701983c4ee0f8cc4735866175482b8e52760e69d7bb2c"
-	loaded, faults := loadBeside(t, installed, poolDir(t), pool()+scheddToken, false)
-	if faults.HasErrors() {
-		t.Fatal(faults)
-	}
-	if got := loaded.Renewers[0].Digest; got != want {
-		t.Errorf("got %s, and earlier versions made %s", got, want)
+func TestDigestsAreThoseOfEarlierVersions(t *testing.T) {
+	for name, c := range map[string]struct{ text, want string }{
+		"with a key":    {pool() + scheddToken, "7a4a87c949dde873c22701983c4ee0f8cc4735866175482b8e52760e69d7bb2c"},
+		"without a key": {"source \"file\" \"s\" {\n  path = \"/srv/token\"\n}\ntoken \"t\" {\n  source = source.file.s\n}\n", "ace28dc5ea1d92b18091c4ffac110feebc9f20370df3e92467e66971e18ca458"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			loaded, faults := loadBeside(t, installed, poolDir(t), c.text, false)
+			if faults.HasErrors() {
+				t.Fatal(faults)
+			}
+			if got := loaded.Renewers[0].Digest; got != c.want {
+				t.Errorf("got %s, and earlier versions made %s", got, c.want)
+			}
+		})
 	}
 }
 
