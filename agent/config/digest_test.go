@@ -44,6 +44,7 @@ func TestDigestIsThatOfWhatWasSet(t *testing.T) {
 		same     bool
 	}{
 		{what: "nothing changes", same: true},
+		{what: "the order of attributes", from: "audience = local.aud\n  claims   = { a = 1, b = \"x\" }", to: "claims   = { a = 1, b = \"x\" }\n  audience = local.aud", same: true},
 		{what: "the order of claims", from: `a = 1, b = "x"`, to: `b = "x", a = 1`, same: true},
 		{what: "how a value is computed", from: "local.aud", to: `["${"a"}"]`, same: true},
 		{what: "the name of the source", from: "source.fake.s", to: "source.fake.same", same: true},
