@@ -273,9 +273,10 @@ func (e *entry) failingHooks() (all []HookStatus) {
 	seen := map[hooks.ID]bool{}
 	for _, s := range e.subjects() {
 		for _, r := range s.Runs() {
-			if f := e.hooks.of(r).status(r.Due); f != nil && !seen[r.ID()] {
+			was := e.hooks.of(r)
+			if f := was.status(r.Due); f != nil && !seen[r.ID()] {
 				seen[r.ID()] = true
-				all = append(all, HookStatus{r.Event, r.Key, *f})
+				all = append(all, HookStatus{r.Event, r.Key, *f, was.early})
 			}
 		}
 	}

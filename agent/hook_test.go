@@ -155,8 +155,12 @@ func TestAHookThatIsTooEarlyIsTriedAgainQuietly(t *testing.T) {
 		log.Out = &out
 		disk, source := &fakeDisk{}, &fakeSource{life: 24 * time.Hour}
 		c := &fakeCommand{fail: &Fault{Expected: true, Err: errors.New("nobody to talk to")}}
-		started(t, log, hooked(onDisk(disk, source, "a"), c, hooks.OnFirst)...)
+		a := started(t, log, hooked(onDisk(disk, source, "a"), c, hooks.OnFirst)...)
 		time.Sleep(5 * time.Hour)
+		told, err := a.Status(t.Context())
+		if err != nil || len(told[0].Hooks) != 1 || !told[0].Hooks[0].Early {
+			t.Errorf("status says %+v, %v", told, err)
+		}
 		before := c.times()
 		c.set(func() { c.fail = nil })
 		time.Sleep(tooEarly + time.Second)

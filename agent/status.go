@@ -33,6 +33,7 @@ type HookStatus struct {
 	Event   hooks.Event `json:"event"`
 	Command string      `json:"command"` // see Hook.Key
 	Failing Failing     `json:"failing"`
+	Early   bool        `json:"too_early,omitempty"` // nothing is wrong: what it is for does not run yet; see Fault.Expected
 }
 
 // A SinkStatus is what lies in one sink.

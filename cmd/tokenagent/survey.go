@@ -71,7 +71,11 @@ func (s survey) print(w io.Writer) {
 	}
 	for _, t := range s.Tokens {
 		for _, h := range t.Hooks {
-			fmt.Fprintf(w, "hook %s of %s fails: %s: %s\n", h.Event, plain(t.Name), plain(h.Command), hookFailure(h, wall()))
+			is := "fails"
+			if h.Early {
+				is = "waits for HTCondor to run"
+			}
+			fmt.Fprintf(w, "hook %s of %s %s: %s: %s\n", h.Event, plain(t.Name), is, plain(h.Command), hookFailure(h, wall()))
 		}
 	}
 	for _, source := range s.Sources {

@@ -55,6 +55,18 @@ func TestAFailingHookNamesItsProgramOnce(t *testing.T) {
 	}
 }
 
+func TestAHookThatIsTooEarlyIsSaidToWait(t *testing.T) {
+	h := agent.HookStatus{Event: "on_first", Command: "/x/condor_reconfig", Failing: agent.Failing{Error: "no master", Failures: 1}}
+	for early, want := range map[bool]string{true: "hook on_first of t waits for HTCondor to run: ", false: "hook on_first of t fails: "} {
+		h.Early = early
+		var out strings.Builder
+		survey{Tokens: []agent.Status{{Name: "t", Hooks: []agent.HookStatus{h}}}}.print(&out)
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("too early %v: %s", early, &out)
+		}
+	}
+}
+
 // A drawer is a sink that only can be read.
 type drawer struct {
 	agent.Store // for what nobody asks of it

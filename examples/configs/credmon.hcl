@@ -4,8 +4,8 @@
 #   use_oauth_services = scitokens
 #
 # and finds it in $_CONDOR_CREDS/scitokens.use. No monitor may look after the same
-# service, or the two overwrite each other's files. Read in HTCondor's documentation of
-# 23.x; not tried with a job.
+# service, or the two overwrite each other's files. Places and form were read in
+# HTCondor's documentation of 23.x; no job of a pool has asked for such a token.
 
 locals {
   users   = toset(["alice", "bob"])
