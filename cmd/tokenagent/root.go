@@ -43,7 +43,9 @@ func newRoot() *cobra.Command {
 		&cobra.Group{ID: "tools", Title: "One token, one key, one configuration:"},
 	)
 	inGroup(root, "agent", newRun(), newOnce(), newCheck(), newStatus(), newRefresh(), newReload())
-	inGroup(root, "tools", newToken(), newKey(), newDoctor(), newInit(), newSystemdDropin(), newExec(), newLogin())
+	token := family("token", "Make one token now, or look at one", newTokenCreate(), newTokenInspect(), newTokenVerify())
+	key := family("key", "Make a signing key, or print its public half", newKeyCreate(), newKeyPublic())
+	inGroup(root, "tools", token, key, newDoctor(), newInit(), newSystemdDropin(), newExec(), newLogin())
 	root.AddCommand(newVersion())
 	return root
 }
