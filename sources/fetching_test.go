@@ -320,7 +320,7 @@ func TestResourcesAreURIs(t *testing.T) {
 	_, faults := load(t, dir, text, false)
 	compare(t, dir, faults.Errors(), []string{
 		`21: aud: "ce" is not a URI without a fragment, as audience_parameter "resource" wants them (RFC 8707)`,
-		`21: aud: "https://a/#b" is not a URI without fragment`,
+		`21: aud: "https://a/#b" is not a URI without a fragment`,
 	})
 }
 
