@@ -212,6 +212,7 @@ func TestWhatAPoolGaveIsHeldAgainstTheRequest(t *testing.T) {
 		"less":             {"scope", "condor:/READ", true},
 		"no limit":         {"scope", nil, true},
 		"no end":           {"exp", nil, true},
+		"ended":            {"exp", time.Now().Add(-time.Minute).Unix(), true},
 	} {
 		claims := map[string]any{}
 		for k, v := range whole {

@@ -52,7 +52,7 @@ func (s *htcondorFetch) Login(ctx context.Context, req agent.Request, show func(
 }
 
 // asRequested holds the token against what was asked for: an administrator cannot
-// change it, but a pool may cut its life.
+// change it, but a pool may cut its life, or have a wrong clock.
 func asRequested(text agent.Secret, req agent.Request) error {
 	decoded, err := profile.Decode(text.Reveal())
 	if err != nil {
@@ -62,10 +62,15 @@ func asRequested(text agent.Secret, req agent.Request) error {
 		return errors.New(p.String())
 	}
 	at, err := expiryClaim(decoded.Claims)
-	if err == nil && at.IsZero() {
-		err = errors.New("it never expires, though a lifetime was asked for")
+	switch {
+	case err != nil:
+		return err
+	case at.IsZero():
+		return errors.New("it never expires, though a lifetime was asked for")
+	case !at.After(time.Now()):
+		return fmt.Errorf("it ended %s; compare the clock of the pool's daemon with the one here, then log in again", at.UTC().Format(time.RFC3339))
 	}
-	return err
+	return nil
 }
 
 // enqueued is what condor_token_request says when an administrator is to approve.
