@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -32,6 +33,7 @@ func (d doctor) signingKeys() map[string]string {
 	}
 	delete(found, "POOL") // which has a knob of its own
 	if path, set := d.knob(here, "SEC_TOKEN_POOL_SIGNING_KEY_FILE"); set && usableKey(path) {
+		maps.DeleteFunc(found, func(_, other string) bool { return other == filepath.Clean(path) }) // whatever its file is called there
 		found["POOL"] = path
 	}
 	return found
@@ -55,16 +57,19 @@ func (d doctor) manages() bool {
 }
 
 // keyFinding says what it means that root's HTCondor has these keys, of which the
-// pool knows some, or may.
-func keyFinding(paths []string, known string) tokendir.Finding {
-	names, quoted := make([]string, len(paths)), make([]string, len(paths))
-	for i, path := range paths {
-		names[i], quoted[i] = filepath.Base(path), host.ShellWord(path)
+// pool knows some, or may. The copies have the name of the key, which key_id is by
+// default.
+func keyFinding(keys map[string]string, known string) tokendir.Finding {
+	names := slices.Sorted(maps.Keys(keys))
+	copies, removals := make([]string, len(names)), make([]string, len(names))
+	for i, name := range names {
+		removals[i] = host.ShellWord(keys[name])
+		copies[i] = "install -D -m 0600 " + removals[i] + " " + host.ShellWord("/etc/tokenagent/keys/"+name)
 	}
 	return tokendir.Finding{
 		Text: fmt.Sprintf("HTCondor on this host can sign with the key %s, %s: where it finds no token for the pool, HTCondor's tools of root make themselves condor@password here, with every right. Tokens are not needed then, and limit nothing", strings.Join(names, ", "), known),
-		Remedy: fmt.Sprintf("keep the keys of limited tokens where HTCondor does not look: install -d -m 0700 /etc/tokenagent/keys && mv %s /etc/tokenagent/keys/, and name that path as key_file in tokenagent's configuration",
-			strings.Join(quoted, " ")),
+		Remedy: fmt.Sprintf("keep the keys of limited tokens where HTCondor does not look: %s, name that path as key_file in tokenagent's configuration, and when the agent has read it: rm %s",
+			strings.Join(copies, " && "), strings.Join(removals, " ")),
 	}
 }
 
@@ -74,30 +79,21 @@ func (d doctor) unmanagedKeys() (tokendir.Finding, bool) {
 	if os.Getuid() != 0 || d.manages() {
 		return tokendir.Finding{}, false
 	}
-	var paths []string
-	for _, path := range d.signingKeys() {
-		paths = append(paths, path)
-	}
-	slices.Sort(paths)
-	if len(paths) == 0 {
+	found := d.signingKeys()
+	if len(found) == 0 {
 		return tokendir.Finding{}, false
 	}
-	return keyFinding(paths, "and a pool may know a key of that name"), true
+	return keyFinding(found, "and a pool may know a key of that name"), true
 }
 
 // sharedKeys is the finding of keys of this host whose names the pool has too.
 func (d doctor) sharedKeys(pool tokendir.Pool) (tokendir.Finding, bool) {
-	var paths []string
-	for name, path := range d.signingKeys() {
-		if slices.Contains(pool.Keys, name) {
-			paths = append(paths, path)
-		}
-	}
-	slices.Sort(paths)
-	if len(paths) == 0 || d.manages() {
+	found := d.signingKeys()
+	maps.DeleteFunc(found, func(name, _ string) bool { return !slices.Contains(pool.Keys, name) })
+	if len(found) == 0 || d.manages() {
 		return tokendir.Finding{}, false
 	}
-	return keyFinding(paths, "and the pool has a key of that name"), true
+	return keyFinding(found, "and the pool has a key of that name"), true
 }
 
 // genuine reports whether the token is signed with the key that this host's
