@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -64,6 +65,11 @@ func (d doctor) mapping(path, iss, sub string) (mapping, error) {
 		return literal, err
 	}
 	expressions, err := d.mappingBy(path, iss, sub, false)
+	for _, l := range expressions.Unsure {
+		if !slices.ContainsFunc(literal.Unsure, func(o mapfile.Line) bool { return o.Place() == l.Place() }) {
+			literal.Unsure = append(literal.Unsure, l)
+		}
+	}
 	if literal.Identity != expressions.Identity {
 		literal.Hints = append(literal.Hints, fmt.Sprintf("with CERTIFICATE_MAPFILE_ASSUME_HASH_KEYS = True the token becomes %s, with False %s; HTCondor-CE sets it to True, HTCondor's default is False: see `condor_config_val CERTIFICATE_MAPFILE_ASSUME_HASH_KEYS` on the server",
 			literal.Identity, expressions.Identity))
@@ -142,7 +148,7 @@ func (m mapping) print(w io.Writer) {
 	case m.Identity == "":
 		io.WriteString(w, "  what it becomes depends on how the server reads the file\n")
 	default:
-		fmt.Fprintf(w, "  no line matches: it becomes %s, whom most servers allow nothing. Lines are `SCITOKENS /^%s$/ USER`\n", unmapped, plain(escapedForMap(m.Name)))
+		fmt.Fprintf(w, "  no line matches: it becomes %s, whom most servers allow nothing. A line for it is %s\n", unmapped, plain(m.suggestion()))
 	}
 	for _, l := range m.Unsure {
 		fmt.Fprintf(w, "  tokenagent cannot replay %s (%s): HTCondor may take that line instead\n", plain(l.Place()), plain(l.Unsure))
@@ -163,7 +169,21 @@ func identityOf(user string) string {
 	return user + "@ the server's UID_DOMAIN"
 }
 
-// escapedForMap is the name as an expression between slashes.
+// suggestion is a line for the name, in the form that the server reads.
+func (m mapping) suggestion() string {
+	line := func(mark string) string {
+		return fmt.Sprintf("`SCITOKENS %s^%s$%[1]s USER`", mark, escapedForMap(m.Name))
+	}
+	switch {
+	case m.HashKeys == nil:
+		return line("/") + " where CERTIFICATE_MAPFILE_ASSUME_HASH_KEYS is True, and " + line(`"`) + " where it is False"
+	case *m.HashKeys:
+		return line("/")
+	}
+	return line(`"`)
+}
+
+// escapedForMap is the name as an expression between slashes or quotation marks.
 func escapedForMap(name string) string {
-	return strings.NewReplacer(`\`, `\\\\`, "/", `\/`, ".", `\.`, "+", `\+`, "*", `\*`, "?", `\?`, "(", `\(`, ")", `\)`, "[", `\[`, "|", `\|`, "$", `\$`, "^", `\^`).Replace(name)
+	return strings.NewReplacer(`\`, `\\\\`, "/", `\/`, `"`, `\"`, ".", `\.`, "+", `\+`, "*", `\*`, "?", `\?`, "(", `\(`, ")", `\)`, "[", `\[`, "|", `\|`, "$", `\$`, "^", `\^`).Replace(name)
 }
