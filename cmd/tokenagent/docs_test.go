@@ -77,6 +77,16 @@ func TestEveryExampleLoads(t *testing.T) {
 // it was tried, or where it was read.
 func TestExamplesOfHTCondorSayTheirVersions(t *testing.T) {
 	said := regexp.MustCompile(`(?i)(tried\s+with|read\s+in)\s+HTCondor\b[^.]*\b2\d\.(\d|x)`)
+	for heading, section := range sections(readFile(t, filepath.Join(root, "docs/configuration.md"))) {
+		if strings.HasPrefix(heading, `source "htcondor`) && !said.MatchString(section) {
+			t.Errorf("the reference of %s does not say with which HTCondor it was tried", heading)
+		}
+		for _, snippet := range fenced(section, "hcl") {
+			if strings.HasPrefix(heading, `source "command"`) && strings.Contains(snippet, "condor_token_fetch") {
+				t.Errorf("%s: condor_token_fetch is for source \"htcondor_fetch\"", heading)
+			}
+		}
+	}
 	names, err := fs.Glob(configs.Files, "*.hcl")
 	check(t, err)
 	found := 0
