@@ -84,8 +84,12 @@ func (l *loading) expandFolder(folder string) []string {
 }
 
 // hasDropIns reports whether the file may be missing: conf.d beside it is loaded too,
-// and has files.
+// and has files. A link that leads nowhere is not missing: the tokens of its file would
+// be removed while it cannot be reached.
 func (l *loading) hasDropIns(path string) bool {
+	if _, err := os.Lstat(path); err == nil {
+		return false
+	}
 	folder := filepath.Join(filepath.Dir(path), dropIns)
 	names, _ := configurations(folder)
 	return len(names) > 0 && slices.Contains(l.paths, folder+"/*.hcl")

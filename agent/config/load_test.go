@@ -100,6 +100,18 @@ func TestAFileThatIsNamedAloneMustExist(t *testing.T) {
 	}
 }
 
+func TestALinkToNoFileIsAFaultBesideConfD(t *testing.T) {
+	folder := write(t, map[string]string{"conf.d/a.hcl": oneToken})
+	main := filepath.Join(folder, "tokenagent.hcl")
+	if err := os.Symlink(filepath.Join(folder, "unmounted", "tokenagent.hcl"), main); err != nil {
+		t.Fatal(err)
+	}
+	_, faults := Load(t.Context(), []string{main, folder + "/conf.d/*.hcl"}, fakes(""), testEnvironment())
+	if !faults.HasErrors() {
+		t.Errorf("%v is loaded without the file behind %s", folder, main)
+	}
+}
+
 func TestInstancesAreNamedByTheirKeysInOrder(t *testing.T) {
 	config := load(t, oneSource+`token "pilot" {
   for_each = { "ce2" = "two", "ce1" = "one" }
