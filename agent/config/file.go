@@ -74,6 +74,7 @@ func (l *loading) expandFolder(folder string) []string {
 		l.unreadable(folder, err)
 		return nil
 	}
+	l.watch(filepath.Join(folder, dropIns)) // somebody may make it later
 	if info, err := os.Stat(filepath.Join(folder, dropIns)); err == nil && info.IsDir() {
 		names = append(names, l.expand(filepath.Join(folder, dropIns, "*.hcl"))...)
 	}

@@ -87,6 +87,9 @@ func TestConfDAloneIsAConfiguration(t *testing.T) {
 				if !slices.ContainsFunc(config.Files, func(f string) bool { return f == folder || f == filepath.Join(folder, name) }) {
 					t.Errorf("%q: a new %s would not be noticed; watched are %q", paths, name, config.Files)
 				}
+				if dropIns := filepath.Join(folder, "conf.d"); !slices.Contains(config.Files, dropIns) {
+					t.Errorf("%q: a new %s would not be noticed; watched are %q", paths, dropIns, config.Files)
+				}
 			}
 		})
 	}
