@@ -42,7 +42,8 @@ func (s *State) readOldHooks() (due []oldHook, r reading) {
 		settled := h.Settled
 		h.Settled = false
 		same := func(o oldHook) bool {
-			return o.Event == h.Event && o.Notice.Token == h.Notice.Token && o.Notice.Path == h.Notice.Path
+			return o.Event == h.Event && o.Notice.Token == h.Notice.Token && o.Notice.Path == h.Notice.Path &&
+				o.Notice.Expires.Equal(h.Notice.Expires)
 		}
 		due = slices.DeleteFunc(due, same)
 		if !settled {

@@ -342,6 +342,21 @@ func TestTheHooksOfVersion01RunOnce(t *testing.T) {
 	}
 }
 
+func TestAHookOfVersion01ThatHasRunForAnOlderTokenIsPendingForTheNewerOne(t *testing.T) {
+	dir := t.TempDir()
+	open(t, dir).Close()
+	line := func(hour int, more string) string {
+		return fmt.Sprintf(`{"event":"on_change","notice":{"token":"a","path":"/t/a","expires":"2026-11-22T%d:00:00Z"}%s}`+"\n", hour, more)
+	}
+	left := line(12, "") + line(13, "") + line(12, `,"settled":true`) // written again while the hook ran
+	must(t, overwrite(left)(filepath.Join(dir, oldHooks)))
+	s := open(t, dir)
+	defer s.Close()
+	if d := cmp.Diff([]string{"on_change a"}, due(s.Recall())); d != "" {
+		t.Error(d)
+	}
+}
+
 func add(t *testing.T, path, text string) {
 	t.Helper()
 	f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
