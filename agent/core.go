@@ -9,7 +9,6 @@ import (
 
 	"github.com/sirupsen/logrus"
 
-	"github.com/tokenagent/tokenagent/agent/hooks"
 	"github.com/tokenagent/tokenagent/agent/queue"
 )
 
@@ -41,7 +40,7 @@ func newCore(wall func() time.Time, log logrus.FieldLogger) *core {
 	}
 	c.clock.read()
 	c.pool = queue.New(c.instant())
-	c.hooks = &hookRuns{core: c, failures: map[hooks.ID]*hookFailures{}}
+	c.hooks = &hookRuns{core: c}
 	c.records = &journal{core: c}
 	return c
 }

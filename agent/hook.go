@@ -129,18 +129,18 @@ func (e *entry) noteFailing() {
 	e.records.stale = true
 }
 
-// hookRuns are the hooks that are due, and the failures of those that failed.
+// hookRuns are the hooks that are due. The Value of a run that fails is its
+// hookFailures, so that they go with it.
 type hookRuns struct {
 	*core
-	queue    hooks.Queue
-	failures map[hooks.ID]*hookFailures
+	queue hooks.Queue
 }
 
 // shift moves the times that count from now, after the clock was set by step.
 func (h *hookRuns) shift(step time.Duration) {
 	h.queue.Shift(step)
-	for _, f := range h.failures {
-		f.shift(step)
+	for r := range h.queue.Runs {
+		h.of(r).shift(step)
 	}
 }
 
@@ -181,7 +181,7 @@ func (h *hookRuns) run() {
 
 // of are those of the hook until now.
 func (h *hookRuns) of(r *hooks.Run) *hookFailures {
-	if f := h.failures[r.ID()]; f != nil {
+	if f, fails := r.Value.(*hookFailures); fails {
 		return f
 	}
 	return &hookFailures{}
@@ -197,7 +197,7 @@ func (h *hookRuns) noteStuck() {
 	f := h.of(r)
 	f.add(&Fault{Kind: Transient, Err: errors.New("it does not end")}, h.now.Add(-hooks.Limit))
 	f.said = h.now
-	h.failures[r.ID()] = f
+	r.Value = f
 	h.about(r).WithField("failures", f.count).Error("hook does not end; others are run meanwhile")
 }
 
@@ -208,7 +208,7 @@ func (h *hookRuns) over(r *hooks.Run, err error) {
 		if f.any() {
 			h.about(r).WithField("outage", h.now.Sub(f.since).Round(time.Second)).Info("hook works again")
 		}
-		delete(h.failures, r.ID())
+		r.Value = nil
 		h.queue.Succeeded(r)
 		h.records.stale = true
 		return
@@ -223,11 +223,8 @@ func (h *hookRuns) over(r *hooks.Run, err error) {
 		wait = min(wait, tooEarly)
 	}
 	h.logFailure(r, f, fault, h.now.Add(wait))
-	if h.queue.Failed(r, h.now.Add(wait)) {
-		h.failures[r.ID()] = f
-	} else {
-		delete(h.failures, r.ID())
-	}
+	r.Value = f
+	h.queue.Failed(r, h.now.Add(wait))
 }
 
 // logFailure writes a line when a hook begins to fail, and one an hour. One that is only

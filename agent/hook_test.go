@@ -222,6 +222,28 @@ func TestHooksTellOfFailureAndRecovery(t *testing.T) {
 	})
 }
 
+// A hook for failures that fails is no longer due when the token works again.
+func TestAHookThatIsDueForTheNextFailureHasNotFailedYet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		down := func(time.Time) error { return errors.New("down") }
+		disk, source := &fakeDisk{}, &fakeSource{life: 24 * time.Hour, fail: down}
+		c := &fakeCommand{fail: errors.New("exit status 1")}
+		a := started(t, silent(), hooked(onDisk(disk, source, "a"), c, hooks.OnFailure)...)
+		time.Sleep(10 * time.Minute)
+		source.set(func() { source.fail = nil })
+		time.Sleep(10 * time.Minute)
+		c.set(func() { c.calls = nil })
+		source.set(func() { source.fail = down })
+		for c.times() == 0 {
+			time.Sleep(time.Second)
+		}
+		all, _ := a.Status(t.Context())
+		if len(all[0].Hooks) != 1 || all[0].Hooks[0].Failing.Failures != 1 {
+			t.Errorf("after its first run for the next failure: %+v", all[0].Hooks)
+		}
+	})
+}
+
 func TestReloadMendsAHookThatFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk, source := &fakeDisk{}, &fakeSource{life: 24 * time.Hour}

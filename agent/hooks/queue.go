@@ -25,6 +25,7 @@ type Run struct {
 	Hook              // as it was when the Run was last started
 	Due     time.Time // when it is started; of one that runs: when it may be again
 	Running bool      // it was started, and has not ended
+	Value   any       // what the caller remembers of the Run; for the caller alone
 
 	waiting []*Subject
 	told    []told    // that it is running for
