@@ -142,14 +142,14 @@ func (l *loading) readFile(name string) {
 	}
 	l.text[name] = text
 	l.readBy("the configuration", hcl.Range{Filename: name, Start: hcl.InitialPos}, name)
-	if l.refuseText(name, text) {
+	valid := asUTF8(text)
+	if l.refuseText(name, valid) {
 		return
 	}
 	if at := firstInvalid(text); at < len(text) {
 		l.fault(positionOf(name, text, at), "the file is not UTF-8", "this byte is not UTF-8; save the file as UTF-8")
-		text = asUTF8(text)
 	}
-	l.parse(name, text)
+	l.parse(name, valid)
 }
 
 // asUTF8 is the text with something harmless for each byte that is not UTF-8, so that

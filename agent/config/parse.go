@@ -21,8 +21,11 @@ func (l *loading) parse(name string, text []byte) {
 		l.files = append(l.files, &file{name: name, scope: scope, body: body})
 		return
 	}
-	found := false
-	for _, p := range partsOf(text) {
+	parts, found := partsOf(text), false
+	if slices.ContainsFunc(parts, part.tooDeep) { // it begins within a comment or a string
+		parts = nil
+	}
+	for _, p := range parts {
 		body, diags := parseText(p.text, name, p.start)
 		l.add(diags, nil)
 		found = found || diags.HasErrors()
@@ -57,6 +60,8 @@ type part struct {
 	text   []byte
 	start  hcl.Pos
 }
+
+func (p part) tooDeep() bool { return tooDeep(p.text) }
 
 // headerForm is the begin of a block, as a line of its own that is not indented.
 var headerForm = regexp.MustCompile(`^([A-Za-z_]+)((?:[ \t]+"[^"\n]*")*)[ \t]*\{`)

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -64,4 +65,16 @@ func setOf(all []string) map[string]bool {
 		set[a] = true
 	}
 	return set
+}
+
+// Without a syntax fault the lines are a comment or a text, in which brackets nest nothing.
+func TestWhatLooksLikeABlockInACommentIsNotParsedWhenItNestsTooDeeply(t *testing.T) {
+	deep := "token \"x\" {\n  a = " + strings.Repeat("[", harmlessText)
+	for _, text := range []string{"/*\n" + deep + "\n*/\n", "locals {\n  a = <<E\n" + deep + "\nE\n}\n"} {
+		path := filepath.Join(write(t, map[string]string{"t.hcl": text + "source \"x\" (\n"}), "t.hcl")
+		_, faults := Load(t.Context(), []string{path}, fakes(""), testEnvironment())
+		if len(faults) != 1 || faults[0].Line != strings.Count(text, "\n")+1 {
+			t.Errorf("%.20q: faults %.200v", text, faults)
+		}
+	}
 }
