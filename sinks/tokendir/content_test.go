@@ -48,6 +48,8 @@ var lenient = map[string]struct{ token, remark string }{
 	"something after": {raw(laxHeader) + "." + raw(laxClaims+"x") + "." + signature, "claims: something follows the JSON object"},
 	"bits left over":  {raw(laxHeader) + "." + raw(laxClaims) + "." + signature[:42] + "J", "signature: it is no base64url"},
 	"leading zeros":   {raw(laxHeader) + "." + raw(strings.Replace(laxClaims, "}", `,"n":007}`, 1)) + "." + signature, "claims: it is no valid JSON"},
+	"100 lists":       {raw(laxHeader) + "." + raw(strings.Replace(laxClaims, "}", `,"n":`+strings.Repeat("[", 100)+strings.Repeat("]", 100)+"}", 1)) + "." + signature, "claims: its values lie more than 100 deep"},
+	"many objects":    {raw(laxHeader) + "." + raw(strings.Replace(laxClaims, "}", `,"n":`+strings.Repeat(`{"n":`, 500)+"1"+strings.Repeat("}", 500)+"}", 1)) + "." + signature, "claims: its values lie more than 100 deep"},
 	"too large":       {raw(laxHeader) + "." + raw(strings.Replace(laxClaims, "}", `,"n":"`+strings.Repeat("n", 16000)+`"}`, 1)) + "." + signature, "readers take at most 16382"},
 }
 
@@ -156,7 +158,9 @@ var refused = map[string]string{
 	"a number with a plus":    `"n":+1`,
 	"a number beyond float64": `"n":1e400`,
 	"half a surrogate pair":   `"n":"\ud800"`,
-	"too deep":                `"n":` + strings.Repeat("[", 150) + strings.Repeat("]", 150),
+	"101 lists":               `"n":` + strings.Repeat("[", 101) + strings.Repeat("]", 101),
+	"an object in 100 lists":  `"n":` + strings.Repeat("[", 100) + "{}" + strings.Repeat("]", 100),
+	"a million objects":       `"n":` + strings.Repeat(`{"n":`, 1_000_000) + "1" + strings.Repeat("}", 1_000_000),
 	"a comma too many":        `"n":[1,]`,
 	"a comment":               `/* */"n":1`,
 	"a control character":     "\"n\":\"\x01\"",

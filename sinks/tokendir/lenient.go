@@ -39,15 +39,21 @@ func lenientObject(part string) (map[string]any, bool) {
 	return object, err == nil && ok
 }
 
-// lenientDepth is how deep picojson lets values lie within each other.
-const lenientDepth = 100
+const (
+	// lenientDepth is how many lists picojson lets lie within each other.
+	lenientDepth = 100
+	// mostNested keeps the stack small. Of 20,000 objects within each other HTCondor
+	// makes a token, at 50,000 it crashes.
+	mostNested = 20_000
+)
 
 // A lenientReader reads the first JSON value of a text as picojson does. Numbers
 // are float64, as nothing of them but their size matters here.
 type lenientReader struct {
-	text  string
-	at    int
-	depth int // how much deeper values may lie
+	text   string
+	at     int
+	depth  int // how many more lists may lie within
+	nested int // how many values lie around
 }
 
 var errNotJSON = errors.New("HTCondor's parser of JSON refuses it, as it does a number beyond 1e308 or half of a surrogate pair")
@@ -89,9 +95,9 @@ func (r *lenientReader) value() (any, error) {
 	case c == '"':
 		return r.string()
 	case c == '{':
-		return r.within(r.object)
+		return r.within(0, r.object)
 	case c == '[':
-		return r.within(r.list)
+		return r.within(1, r.list)
 	case c == '-' || '0' <= c && c <= '9':
 		r.at--
 		return r.number()
@@ -99,12 +105,15 @@ func (r *lenientReader) value() (any, error) {
 	return nil, errNotJSON
 }
 
-func (r *lenientReader) within(read func() (any, error)) (any, error) {
-	if r.depth == 0 {
+// within reads a value that others lie in. picojson refuses one where the depth is
+// used up, and counts lists alone (seen with 23.9.6).
+func (r *lenientReader) within(uses int, read func() (any, error)) (any, error) {
+	if r.depth == 0 || r.nested == mostNested {
 		return nil, errNotJSON
 	}
-	r.depth--
-	defer func() { r.depth++ }()
+	r.depth -= uses
+	r.nested++
+	defer func() { r.depth += uses; r.nested-- }()
 	return read()
 }
 
