@@ -34,8 +34,12 @@ func Compile(text string, o Options) (*Regexp, error) {
 	if o.Ungreedy {
 		flags |= syntax.NonGreedy
 	}
-	if o.IgnoreCase && strings.ContainsFunc(text, func(r rune) bool { return r > 0x7f }) {
+	if (o.IgnoreCase || inlineCase.MatchString(text)) && strings.ContainsFunc(text, func(r rune) bool { return r > 0x7f }) {
 		return nil, errors.New("letters beyond ASCII, whose case depends on the locale")
+	}
+	text, err := translated(text, o.IgnoreCase)
+	if err != nil {
+		return nil, err
 	}
 	parsed, err := syntax.Parse(characters(text), flags)
 	if err != nil {
@@ -59,6 +63,9 @@ var invalid = []syntax.ErrorCode{
 func Invalid(err error) (why string, is bool) {
 	if fault, ok := errors.AsType[*syntax.Error](err); ok && slices.Contains(invalid, fault.Code) {
 		return fault.Code.String(), true
+	}
+	if why, ok := errors.AsType[invalidError](err); ok {
+		return why.Error(), true
 	}
 	return "", false
 }
