@@ -280,6 +280,31 @@ func TestTheEndOfAFailureIsToldAlsoWhereItsBeginningMayNotHaveBeen(t *testing.T)
 	}
 }
 
+// A recovery is followed by a short failure while the hook of one key has heard of it,
+// and that of the other waits for its turn or has failed.
+func TestAShortFailureSettlesNoRecoveryThatIsYetToBeTold(t *testing.T) {
+	for name, failed := range map[string]bool{"it waits": false, "it failed": true} {
+		q, s := Queue{}, Token(Notice{Token: "a"}, slices.Concat(on("j", OnFailure, OnRecover), on("k", OnFailure, OnRecover)), nil)
+		turn := func(fails bool, second float64) { s.SetFails(fails); q.Update(s, at(second)) }
+		run := func(second float64) *Run { return q.Start(at(second), at(second)) }
+		turn(true, 0)
+		q.Succeeded(run(1))
+		q.Succeeded(run(1))
+		turn(false, 2)
+		r := run(3)
+		q.Succeeded(r)
+		if failed {
+			q.Failed(run(3), at(60))
+		}
+		turn(true, 4)
+		turn(false, 4.5)
+		again := run(99)
+		if said(again) != "on_recover a" || again.Key == r.Key {
+			t.Errorf("%s: %q is run", name, said(again))
+		}
+	}
+}
+
 func TestHooksThatNobodyWantsAnyMoreAreDropped(t *testing.T) {
 	q, all := Queue{}, on("k", OnChange)
 	a, b, idle := fileOf("a", all), fileOf("b", on("gone", OnChange)), fileOf("idle", on("idle", OnChange))

@@ -84,18 +84,19 @@ func (l *Level) wrote(written *Level, changed bool) *Level {
 }
 
 // turned is the Level after the token began or ceased to fail. If nobody needs to
-// hear of that, quiet says so.
+// hear of that, quiet says so. A hook that has not heard of the last such event is
+// still to hear of this one.
 func (l *Level) turned(quiet bool) *Level {
-	next, number, event := *l, l.turns()+1, OnFailure
+	next, number, event, last := *l, l.turns()+1, OnFailure, l.Failure
 	if l.Fails() {
-		next.Recovery, event = number, OnRecover
+		next.Recovery, event, last = number, OnRecover, l.Recovery
 	} else {
 		next.Failure = number
 	}
 	if quiet {
 		next.Heard = slices.Clone(l.Heard)
 		for i, h := range next.Heard {
-			if h.Event == event {
+			if h.Event == event && h.Number >= last {
 				next.Heard[i].Number = number
 			}
 		}
