@@ -74,6 +74,24 @@ func TestHTCondorsConfigurationIsAskedOnce(t *testing.T) {
 	}
 }
 
+func TestAnswersAreReadAsHTCondorWritesThem(t *testing.T) {
+	fakeCondor(t, "condor_config_val", "", map[string]string{
+		"DAEMON_LIST":                     "MASTER\n  COLLECTOR,\nSCHEDD", // DAEMON_LIST @=end
+		"LOCAL_CONFIG_DIR_EXCLUDE_REGEXP": "^a=b$(DOLLAR)|(.*)$",
+		"TRUST_DOMAIN":                    "pool.example.org",
+	})
+	knob := Knob(tokendir.Systems()[0])
+	for name, want := range map[string]string{
+		"DAEMON_LIST":                     "MASTER COLLECTOR, SCHEDD",
+		"LOCAL_CONFIG_DIR_EXCLUDE_REGEXP": "^a=b$|(.*)$",
+		"TRUST_DOMAIN":                    "pool.example.org",
+	} {
+		if got, err := knob(name); err != nil || got != want {
+			t.Errorf("%s is %q, %v; want %q", name, got, err, want)
+		}
+	}
+}
+
 func TestAnswersThatMakeNoSenseAreRefused(t *testing.T) {
 	for script, want := range map[string]string{
 		"echo one; echo two": "condor_config_val: unexpected answer",

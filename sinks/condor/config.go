@@ -49,9 +49,12 @@ func Knob(s tokendir.System) func(name string) (string, error) {
 	return func(name string) (string, error) { return c.ask(program, name) }
 }
 
+// daemonList is the knob of which people write the value over several lines.
+const daemonList = "DAEMON_LIST"
+
 // knobs are all that are asked for.
 var knobs = []string{
-	"DAEMON_LIST", "FULL_HOSTNAME", "LOCAL_CONFIG_DIR_EXCLUDE_REGEXP", "SEC_PASSWORD_DIRECTORY", "SEC_TOKEN_DIRECTORY", "SEC_TOKEN_MAX_AGE",
+	daemonList, "FULL_HOSTNAME", "LOCAL_CONFIG_DIR_EXCLUDE_REGEXP", "SEC_PASSWORD_DIRECTORY", "SEC_TOKEN_DIRECTORY", "SEC_TOKEN_MAX_AGE",
 	"SEC_TOKEN_POOL_SIGNING_KEY_FILE", "SEC_TOKEN_SYSTEM_DIRECTORY", "TRUST_DOMAIN", "UID_DOMAIN",
 	"CERTIFICATE_MAPFILE", "CERTIFICATE_MAPFILE_ASSUME_HASH_KEYS", "CONDOR_IDS", "SCITOKENS_FILE",
 }
@@ -109,12 +112,19 @@ func (c *Config) askAll(program string) answer {
 		return answer{err: err}
 	}
 	a := answer{values: map[string]string{}}
+	last := ""
 	for line := range strings.Lines(text) {
 		knob, value, found := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
-		if _, twice := a.values[knob]; !found || twice || !slices.Contains(knobs, knob) {
+		_, twice := a.values[knob]
+		switch {
+		case found && !twice && slices.Contains(knobs, knob):
+			a.values[knob] = strings.TrimSpace(strings.ReplaceAll(value, "$(DOLLAR)", "$")) // which -macro leaves as it is written
+			last = knob
+		case last == daemonList && !found: // written over several lines, as DAEMON_LIST @=end
+			a.values[last] += " " + strings.TrimSpace(line)
+		default:
 			return answer{err: fmt.Errorf("%s: unexpected answer (%.200q)", program, line)}
 		}
-		a.values[knob] = strings.TrimSpace(value)
 	}
 	for _, knob := range numericKnobs {
 		a.values[knob] = c.number(program, knob, a.values[knob])
