@@ -33,7 +33,10 @@ func (e *entry) fitHooks(recalled map[string]Record) {
 		notice.Path, notice.Expires = p.Path, later(p.inPlace.Expires, k.Expires)
 		p.hooked = e.fitted(p.hooked, hooks.File, notice, k.Hooks)
 	}
-	e.hooked = e.fitted(e.hooked, hooks.Token, notice, failures) // with the first of the files
+	e.hooked = e.fitted(e.hooked, hooks.Token, notice, failures)  // with the first of the files
+	if e.hooked != nil && e.sinkAt(e.hooked.Notice.Path) == nil { // its file has moved
+		e.hooked.Notice.Path = notice.Path
+	}
 }
 
 // fitted is the subject with the hooks of the entry, or a new one; nil where none is for it.

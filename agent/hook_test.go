@@ -222,6 +222,40 @@ func TestHooksTellOfFailureAndRecovery(t *testing.T) {
 	})
 }
 
+// A commandFor remembers of which files it was told.
+type commandFor struct {
+	mu    sync.Mutex
+	paths []string
+}
+
+func (c *commandFor) Run(_ context.Context, e hooks.Event, about []hooks.Notice) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, n := range about {
+		c.paths = append(c.paths, string(e)+" "+n.Path)
+	}
+	return nil
+}
+
+func TestAFailureIsToldOfAFileThatTheTokenHas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := &fakeSource{life: 24 * time.Hour, fail: func(time.Time) error { return errors.New("down") }}
+		disk, c := &fakeDisk{}, &commandFor{}
+		a := started(t, silent(), hooked(onDisk(disk, source, "a"), c, hooks.OnFailure)...)
+		moved := hooked(onDisk(disk, source, "a"), c, hooks.OnFailure)
+		moved[0].Digest, moved[0].Sinks = "2", targets(&diskSink{disk: disk, path: "/t/b"})
+		if _, err := a.Replace(t.Context(), moved); err != nil { // while the hook waits
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if got := strings.Join(c.paths, ", "); got != "on_failure /t/b" {
+			t.Errorf("run: %s", got)
+		}
+	})
+}
+
 // A hook for failures that fails is no longer due when the token works again.
 func TestAHookThatIsDueForTheNextFailureHasNotFailedYet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
