@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -174,8 +175,15 @@ func (s *htcondorFetch) tools(b *config.Block) bool {
 	return ok
 }
 
-// inspect warns of a long-lived token that is missing, or ends soon.
+// inspect warns of a long-lived token that is missing, or ends soon, and of files
+// that HTCondor's client may present in its place.
 func (s *htcondorFetch) inspect(b *config.Block) {
+	entries, _ := os.ReadDir(s.dir) // of a folder that is missing, the token is missing too
+	for _, e := range entries {
+		if e.Name() != heldName && !e.IsDir() && !strings.HasPrefix(e.Name(), ".") {
+			b.Warn("token_dir", "another file lies there", fmt.Sprintf("HTCondor reads all files of the folder, and may ask with the token in %s; only %s belongs there, move the other away", filepath.Join(s.dir, e.Name()), heldName))
+		}
+	}
 	held, err := s.held()
 	switch {
 	case err != nil:
