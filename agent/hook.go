@@ -33,7 +33,11 @@ func (e *entry) fitHooks(recalled map[string]Record) {
 		notice.Path, notice.Expires = p.Path, later(p.inPlace.Expires, k.Expires)
 		p.hooked = e.fitted(p.hooked, hooks.File, notice, k.Hooks)
 	}
-	e.hooked = e.fitted(e.hooked, hooks.Token, notice, failures)  // with the first of the files
+	if e.hooked == nil && e.failing() { // hooks that are new hear of what comes
+		failures = &hooks.Level{Failure: 1}
+	}
+	e.hooked = e.fitted(e.hooked, hooks.Token, notice, failures) // with the first of the files
+
 	if e.hooked != nil && e.sinkAt(e.hooked.Notice.Path) == nil { // its file has moved
 		e.hooked.Notice.Path = notice.Path
 	}

@@ -85,6 +85,28 @@ func TestAHookThatIsNewInADefinitionIsNotDue(t *testing.T) {
 	}
 }
 
+func TestHooksThatAreNewWhileTheTokenFailsHearOfItsEnd(t *testing.T) {
+	for _, digest := range []string{"1", "2"} {
+		synctest.Test(t, func(t *testing.T) {
+			disk, c := &fakeDisk{}, &fakeCommand{}
+			source := &fakeSource{life: 24 * time.Hour, fail: func(time.Time) error { return errDown }}
+			a := started(t, silent(), onDisk(disk, source, "a")...)
+			time.Sleep(10 * time.Minute)
+			with := hooked(onDisk(disk, source, "a"), c, hooks.OnFailure, hooks.OnRecover)
+			with[0].Digest = digest
+			if _, err := a.Replace(t.Context(), with); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(10 * time.Minute)
+			source.set(func() { source.fail = nil })
+			time.Sleep(10 * time.Minute)
+			if c.said() != "on_recover a" {
+				t.Errorf("definition %s: run %q", digest, c.said())
+			}
+		})
+	}
+}
+
 func TestAnotherCommandTakesOverWhatIsPendingAtARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk, source := &fakeDisk{}, &fakeSource{life: 24 * time.Hour}
