@@ -112,7 +112,7 @@ type Powerless struct {
 
 // Error names the user and the capability.
 func (p *Powerless) Error() string {
-	return fmt.Sprintf("cannot touch files as %v: %v; the agent needs the capability %[3]s (under systemd CapabilityBoundingSet=%[3]s in a drop-in, which the command systemd-dropin prints for this configuration)", UserID(p.UID), p.Err, p.Capability)
+	return fmt.Sprintf("cannot touch files as %v: %v; the agent needs the capability %[3]s (under systemd CapabilityBoundingSet=%[3]s in a drop-in, which tokenagent systemd-dropin prints (with the --config of this agent))", UserID(p.UID), p.Err, p.Capability)
 }
 
 // Unwrap is the error of the system call.

@@ -31,7 +31,7 @@ func TestRootWithoutCapabilitiesReadsWhatEverybodyCan(t *testing.T) {
 	l.file("root/key", 0, 0, 0o600)
 	for path, want := range map[string]string{
 		"home/open": "read: <nil>",
-		"home/own":  "the agent needs the capability CAP_SETGID (under systemd CapabilityBoundingSet=CAP_SETGID in a drop-in, which the command systemd-dropin prints for this configuration)",
+		"home/own":  "the agent needs the capability CAP_SETGID (under systemd CapabilityBoundingSet=CAP_SETGID in a drop-in, which tokenagent systemd-dropin prints (with the --config of this agent))",
 		"home/link": "the agent needs the capability CAP_SETGID",
 		"root/key":  "read: <nil>",
 	} {

@@ -208,11 +208,6 @@ token "one" {
   sink "file" {
     path = "${path.config}/one-${each.key}"
   }
-}
-token "same" {
-  for_each = local.services
-  source   = source.client_credentials.it
-  audience = [each.value]
   sink "file" {
     path = "${path.config}/same-${each.key}"
   }

@@ -99,7 +99,7 @@ func remedy(err error, doing deed, folder string) string {
 	case unix.EDQUOT:
 		return "; raise the quota in " + folder + ", or free some of it"
 	case unix.EROFS:
-		return fmt.Sprintf("; mount it writable, or, under systemd, open it to the service: ReadWritePaths=%s in a drop-in, which the command systemd-dropin prints for this configuration", folder)
+		return fmt.Sprintf("; mount it writable, or, under systemd, open it to the service: ReadWritePaths=%s in a drop-in, which tokenagent systemd-dropin prints (with the --config of this agent)", folder)
 	case unix.EBUSY:
 		return "; the file is a mount of its own, which cannot be replaced: mount the directory instead"
 	case unix.EIO:

@@ -56,7 +56,7 @@ func TestReadOnlyDisk(t *testing.T) {
 	f, target := smallDisk(t)
 	dir := filepath.Dir(target.Path)
 	must(t, unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""))
-	wantOld(t, f, target, "read-only file system", "ReadWritePaths="+dir, "the command systemd-dropin")
+	wantOld(t, f, target, "read-only file system", "ReadWritePaths="+dir, "tokenagent systemd-dropin")
 	must(t, unix.Mount("", dir, "", unix.MS_REMOUNT, ""))
 	mustWrite(t, f, "new")
 }
