@@ -106,7 +106,7 @@ func TestDoctorAsksAPoolWhatItAllows(t *testing.T) {
 			t.Errorf("on a manager: exit %d\n%s", code, out)
 		}
 		put(t, p.path("client/config"), readFile(t, p.path("client/config"))+"DAEMON_LIST = MASTER, SCHEDD\n")
-		if out, code := p.doctor(t, "client", good); code != 0 || !strings.Contains(out, "the key POOL") || !strings.Contains(out, "mv "+p.path("keys/POOL")+" /etc/tokenagent/keys/") {
+		if out, code := p.doctor(t, "client", good); code != 0 || !strings.Contains(out, "the key POOL") || !strings.Contains(out, "install -D -m 0600 "+p.path("keys/POOL")+" /etc/tokenagent/keys/POOL") {
 			t.Errorf("on an access point: exit %d\n%s", code, out)
 		}
 		if h, code := p.hear(t, p.folderOf(t, "none", "")); code != 1 || h.authorised() != nil || !h.says("and the pool has a key of that name") {
