@@ -14,12 +14,13 @@ import (
 
 // condor is a machine whose HTCondor has this knob set to the value.
 func condor(knob, value string) config.Environment {
-	return config.Environment{Checking: true, Knob: func(name string) (string, error) {
+	ask := func(name string) (string, error) {
 		if name == knob {
 			return value, nil
 		}
 		return "", errors.New("not defined")
-	}}
+	}
+	return config.Environment{Checking: true, Machine: config.Machine{Knob: ask}}
 }
 
 // idtoken are the attributes of a token that HTCondor would take.
@@ -95,7 +96,7 @@ func TestHTCondorReadsRootsFilesInItsSystemDirectory(t *testing.T) {
 
 func TestHTCondorCEIsAskedToo(t *testing.T) {
 	dir := t.TempDir()
-	env := config.Environment{Checking: true, CEKnob: condor("SEC_TOKEN_DIRECTORY", dir).Knob}
+	env := config.Environment{Checking: true, Machine: config.Machine{CEKnob: condor("SEC_TOKEN_DIRECTORY", dir).Machine.Knob}}
 	_, faults := loadToken(t, env, idtoken, pathLine(dir+"/10-collector")+`mode = "0640"`)
 	if got := text(t, faults); !strings.Contains(got, "group and others are permitted nothing") {
 		t.Errorf("a file in a directory of HTCondor-CE: %s", got)
@@ -106,10 +107,10 @@ func TestHTCondorCEIsAskedToo(t *testing.T) {
 func TestOnlyCheckAsksHTCondorForItsDirectories(t *testing.T) {
 	dir := t.TempDir()
 	env := condor("SEC_TOKEN_DIRECTORY", dir)
-	env.Checking, env.CEKnob = false, env.Knob
-	knob, asked := env.Knob, 0
-	env.Knob = func(name string) (string, error) { asked++; return knob(name) }
-	env.CEKnob = env.Knob
+	env.Checking, env.Machine.CEKnob = false, env.Machine.Knob
+	knob, asked := env.Machine.Knob, 0
+	env.Machine.Knob = func(name string) (string, error) { asked++; return knob(name) }
+	env.Machine.CEKnob = env.Machine.Knob
 	if _, faults := loadToken(t, env, idtoken, pathLine(dir+"/10-collector")+`mode = "0640"`); len(faults) > 0 || asked > 0 {
 		t.Errorf("asked %d times: %s", asked, text(t, faults))
 	}

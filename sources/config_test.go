@@ -35,14 +35,16 @@ func loadBeside(t *testing.T, condor map[string]string, dir, text string, defini
 		t.Fatal(err)
 	}
 	env := config.Environment{
-		Getenv:   func(string) string { return "" },
-		Hostname: func() (string, error) { return "host", nil },
-		FQDN:     func() (string, error) { return "host.example.org", nil },
-		LookPath: func(name string) (string, error) { return exec.LookPath(filepath.Join(dir, name)) },
-		Seed:     "seed", Definitions: definitions, Checking: true,
+		Machine: config.Machine{
+			Seed:     "seed",
+			Hostname: func() (string, error) { return "host", nil },
+			FQDN:     func() (string, error) { return "host.example.org", nil },
+			LookPath: func(name string) (string, error) { return exec.LookPath(filepath.Join(dir, name)) },
+		},
+		Definitions: definitions, Checking: true,
 	}
 	if condor != nil {
-		env.Knob = func(name string) (string, error) {
+		env.Machine.Knob = func(name string) (string, error) {
 			if value, there := condor[name]; there {
 				return strings.ReplaceAll(value, "DIR", dir), nil
 			}

@@ -313,11 +313,12 @@ func definition(t *testing.T, kind, lines, token string) agent.Renewer {
 	text := fmt.Sprintf("source %q \"real\" {\n%s}\ntoken \"it\" {\n  source = source.%s.real\n%s}\n", kind, lines, kind, token)
 	write(t, path, text, 0o600)
 	c, faults := config.Load(t.Context(), []string{path}, config.Kinds{Sources: Kinds}, config.Environment{
-		Getenv:   func(string) string { return "" },
-		Hostname: func() (string, error) { return "host", nil },
-		FQDN:     func() (string, error) { return "host.example.org", nil },
-		StateDir: func(config.Settings) string { return filepath.Join(dir, "state") },
-		Seed:     "seed",
+		Machine: config.Machine{
+			Seed:     "seed",
+			Hostname: func() (string, error) { return "host", nil },
+			FQDN:     func() (string, error) { return "host.example.org", nil },
+		},
+		State: func(config.Settings) config.State { return config.State{Dir: filepath.Join(dir, "state")} },
 	})
 	if faults.HasErrors() {
 		t.Fatal(faults)

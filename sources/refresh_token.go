@@ -85,10 +85,11 @@ func decodeRefreshToken(b *config.Block) config.Source {
 		RefreshTokenFile string `hcl:"refresh_token_file,optional,path"`
 	}{fetching: fetchingDefaults()}
 	b.Decode(&set)
-	s := &refreshToken{asker: set.asker(b), file: set.RefreshTokenFile, login: b.Command("login", b.Name()), others: b.OtherStateDirs, turn: make(chan struct{}, 1)}
-	if dir := b.StateDir(); dir != "" {
-		s.store = refresh.NewStore(dir, b.Name())
-		s.store.Inherit(refresh.Former{Dirs: b.FormerStateDirs, Lock: b.LockFormer, Ours: s.gave})
+	state := b.State()
+	s := &refreshToken{asker: set.asker(b), file: set.RefreshTokenFile, login: b.Command("login", b.Name()), others: state.Others, turn: make(chan struct{}, 1)}
+	if state.Dir != "" {
+		s.store = refresh.NewStore(state.Dir, b.Name())
+		s.store.Inherit(refresh.Former{Dirs: state.Former, Lock: state.Lock, Ours: s.gave})
 	}
 	facts := s.facts(s)
 	if s.file != "" { // the stored refresh token changes with each use

@@ -90,8 +90,7 @@ func loadKept(t *testing.T, dir, text string, definitions bool) (*config.Config,
 	path := filepath.Join(dir, "tokenagent.hcl")
 	writeSecret(t, path, strings.ReplaceAll(text, "DIR", dir))
 	return config.Load(t.Context(), []string{path}, config.Kinds{Sources: Kinds}, config.Environment{
-		Getenv:      func(string) string { return "" },
-		StateDir:    func(config.Settings) string { return filepath.Join(dir, "state") },
+		State:       func(config.Settings) config.State { return config.State{Dir: filepath.Join(dir, "state")} },
 		Command:     func(_ config.Settings, args ...string) string { return "HERE " + strings.Join(args, " ") },
 		Definitions: definitions,
 	})

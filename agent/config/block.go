@@ -1,16 +1,13 @@
 package config
 
 import (
-	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/hooks"
-	"github.com/tokenagent/tokenagent/agent/host"
 )
 
 // Kinds are the kinds of source and sink that a configuration may use: from the
@@ -41,34 +38,6 @@ type Sink struct {
 // after a fault.
 type HookDecoder func(b *Block, event hooks.Event) (hooks.Hook, bool)
 
-// An Environment is all that a configuration may know of the machine that it is
-// loaded on.
-type Environment struct {
-	Getenv               func(name string) string          // for env(); "" when not set
-	Hostname             func() (string, error)            // for hostname()
-	FQDN                 func() (string, error)            // for fqdn()
-	Seed                 string                            // machine id and host name, for agent.Jitter
-	CredentialsDirectory string                            // path.credentials; "" when there is none
-	Discovery            string                            // path.discovery: the WLCG path of the agent's own user
-	Knob                 func(name string) (string, error) // what condor_config_val NAME prints; nil where HTCondor is not installed
-	CEKnob               func(name string) (string, error) // the same of condor_ce_config_val; nil where HTCondor-CE is not installed
-	LookPath             func(name string) (string, error) // finds a program, as exec.LookPath; nil: there are none
-	Trust                *host.Trust                       // who may change the files of the configuration; nil: nobody looks
-	Strict               bool                              // a configuration that others can change is refused; else a warning tells
-	Checking             bool                              // find out what only check tells, however long it takes
-	Definitions          bool                              // look at no key, secret, user or folder
-	Command              func(Settings, ...string) string  // see Block.Command; nil: the program's name and the arguments
-	StateDir             func(Settings) string             // the folder for what is kept across restarts, for an agent block that says so; nil or "": none
-	FormerStateDirs      func(Settings) []string           // see Block.FormerStateDirs; nil: there are none
-	OtherStateDirs       func(Settings) []string           // see Block.OtherStateDirs; nil: there are none
-	LockFormer           FormerLock                        // see Block.LockFormer; nil where FormerStateDirs is
-	DigestKey            func(Settings) []byte             // key of every Renewer's Digest, for an agent block that says so; nil: none
-}
-
-// A FormerLock keeps others from one of the folders of Block.FormerStateDirs, until
-// release is called.
-type FormerLock func(settings Settings, dir string) (release func(), err error)
-
 // A Block is one source, sink or hook block of the configuration as its decoder sees
 // it, with all expressions evaluated. The text of faults is lower case without
 // a full stop and holds no secret.
@@ -98,95 +67,33 @@ func (b *Block) DefinitionsOnly() bool { return b.load.env.Definitions }
 // It is not for a decoder that looks at definitions only.
 func (b *Block) Knob(name string) (string, error) {
 	b.load.asked = true
-	return knob(b.load.env.Knob, "HTCondor", name)
+	return b.load.env.Machine.Knob(name)
 }
 
-// Asked reports whether a block has asked Knob before, so that asking again costs
+// Asked reports whether a block has asked Knob before. Then another question costs
 // nothing: HTCondor tells all of its configuration at once.
 func (b *Block) Asked() bool { return b.load.asked }
 
 // CEKnob is Knob of HTCondor-CE's configuration.
-func (b *Block) CEKnob(name string) (string, error) {
-	return knob(b.load.env.CEKnob, "HTCondor-CE", name)
-}
-
-func knob(ask func(string) (string, error), system, name string) (string, error) {
-	if ask == nil {
-		return "", fmt.Errorf("%s: %s is not installed here", name, system)
-	}
-	value, err := ask(name)
-	switch {
-	case err != nil:
-		return "", fmt.Errorf("%s: %w", name, err)
-	case value == "":
-		return "", fmt.Errorf("%s: it is not set", name)
-	}
-	return value, nil
-}
+func (b *Block) CEKnob(name string) (string, error) { return b.load.env.Machine.CEKnob(name) }
 
 // Checking reports whether somebody wants to know all that can be found out, as
 // check does: what costs time and changes no token is left out otherwise.
 func (b *Block) Checking() bool { return b.load.env.Checking }
 
 // Getenv is the variable of the agent's environment; "" where it is not set.
-func (b *Block) Getenv(name string) string {
-	if b.load.env.Getenv == nil {
-		return ""
-	}
-	return b.load.env.Getenv(name)
-}
+func (b *Block) Getenv(name string) string { return b.load.env.Machine.Getenv(name) }
 
 // LookPath is the absolute path of the program of that name in the agent's PATH. It
 // is not for a decoder that looks at definitions only.
-func (b *Block) LookPath(name string) (string, error) {
-	if b.load.env.LookPath == nil {
-		return "", fmt.Errorf("%s: there is no PATH to look in", name)
-	}
-	return b.load.env.LookPath(name)
-}
+func (b *Block) LookPath(name string) (string, error) { return b.load.env.Machine.LookPath(name) }
 
-// StateDir is the folder for what is kept across restarts; "" where there is none.
-// Nobody has made or looked at it.
-func (b *Block) StateDir() string {
-	if b.load.env.StateDir == nil {
-		return ""
-	}
-	return b.load.env.StateDir(b.load.settings)
-}
-
-// FormerStateDirs are the folders with what an older version kept for all
-// configurations together. What belongs to this one is to be moved from there to
-// StateDir, under LockFormer. The answer may be another at each call.
-func (b *Block) FormerStateDirs() []string {
-	if b.load.env.FormerStateDirs == nil {
-		return nil
-	}
-	return b.load.env.FormerStateDirs(b.load.settings)
-}
-
-// OtherStateDirs are the folders with what is kept for other configurations, to
-// look at. The answer may be another at each call.
-func (b *Block) OtherStateDirs() []string {
-	if b.load.env.OtherStateDirs == nil {
-		return nil
-	}
-	return b.load.env.OtherStateDirs(b.load.settings)
-}
-
-// LockFormer keeps others from the folder, until release is called. An error says
-// who works with it.
-func (b *Block) LockFormer(dir string) (release func(), err error) {
-	return b.load.env.LockFormer(b.load.settings, dir)
-}
+// State is where this configuration keeps what must outlast a restart.
+func (b *Block) State() State { return b.load.env.State(b.load.settings) }
 
 // Command is what a person types into a shell to run this program with the
 // arguments, on the same configuration.
-func (b *Block) Command(args ...string) string {
-	if b.load.env.Command == nil {
-		return strings.Join(append([]string{"tokenagent"}, args...), " ")
-	}
-	return b.load.env.Command(b.load.settings, args...)
-}
+func (b *Block) Command(args ...string) string { return b.load.env.Command(b.load.settings, args...) }
 
 // Shared is what several blocks of one load share, such as what was found out
 // about the machine: make is called once for each key.

@@ -107,10 +107,12 @@ func (*fakeHook) Run(context.Context, hooks.Event, []hooks.Notice) error { retur
 
 func testEnvironment() Environment {
 	return Environment{
-		Getenv:    func(name string) string { return map[string]string{"SITE": "north"}[name] },
-		Hostname:  func() (string, error) { return "node1", nil },
-		FQDN:      func() (string, error) { return "", errors.New("no such host") },
-		Seed:      "seed",
+		Machine: Machine{
+			Seed:     "seed",
+			Getenv:   func(name string) string { return map[string]string{"SITE": "north"}[name] },
+			Hostname: func() (string, error) { return "node1", nil },
+			FQDN:     func() (string, error) { return "", errors.New("no such host") },
+		},
 		Discovery: "/tmp/bt_u0",
 		DigestKey: func(Settings) []byte { return []byte("digest key") },
 	}

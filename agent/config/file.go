@@ -215,7 +215,7 @@ func (l *loading) scopeOf(name string) *hcl.EvalContext {
 	scope := l.functions.NewChild()
 	scope.Variables = map[string]cty.Value{"path": cty.ObjectVal(map[string]cty.Value{
 		"config":      cty.StringVal(folder),
-		"credentials": cty.StringVal(l.env.CredentialsDirectory),
+		"credentials": cty.StringVal(l.env.Credentials),
 		"discovery":   cty.StringVal(l.env.Discovery),
 	})}
 	return scope

@@ -30,8 +30,8 @@ func functions(env Environment, most int) map[string]function.Function {
 		"range":    rangeFunction(),
 		"toset":    tosetFunction(),
 		"env":      envFunction(env),
-		"hostname": machineFunction("host name", env.Hostname, env.Definitions),
-		"fqdn":     machineFunction("fully qualified host name", env.FQDN, env.Definitions),
+		"hostname": machineFunction("host name", env.Machine.Hostname, env.Definitions),
+		"fqdn":     machineFunction("fully qualified host name", env.Machine.FQDN, env.Definitions),
 	}
 }
 
@@ -167,11 +167,7 @@ func envFunction(env Environment) function.Function {
 			if secretName.MatchString(name) {
 				return cty.NilVal, function.NewArgErrorf(0, "%q may hold a secret, and secrets are read from files only", name)
 			}
-			value := ""
-			if env.Getenv != nil {
-				value = env.Getenv(name)
-			}
-			switch {
+			switch value := env.Machine.Getenv(name); {
 			case value != "":
 				return cty.StringVal(value), nil
 			case env.Definitions:
@@ -184,9 +180,6 @@ func envFunction(env Environment) function.Function {
 
 // machineFunction gives a name of this machine, asked for once.
 func machineFunction(what string, ask func() (string, error), definitions bool) function.Function {
-	if ask == nil {
-		ask = func() (string, error) { return "", errors.New("it is not known here") }
-	}
 	once := sync.OnceValues(ask)
 	return function.New(&function.Spec{
 		Type: function.StaticReturnType(cty.String),

@@ -5,7 +5,6 @@
 package config
 
 import (
-	"cmp"
 	"context"
 	"path/filepath"
 	"reflect"
@@ -80,9 +79,7 @@ func loadWithin(ctx context.Context, most limits, paths []string, kinds Kinds, e
 	l.declare()
 	l.evaluateLocals()
 	l.decodeAgents()
-	if env.DigestKey != nil {
-		l.digestKey = env.DigestKey(l.settings)
-	}
+	l.digestKey = l.env.DigestKey(l.settings)
 	l.decodeSources()
 	renewers := l.decodeTokens()
 	l.shadows()
@@ -137,10 +134,7 @@ type loading struct {
 type lost struct{ tokens, locals, sources bool }
 
 func newLoading(paths []string, kinds Kinds, env Environment, m *meter) *loading {
-	if env.Definitions { // where the text is for, these two are known
-		env.CredentialsDirectory = cmp.Or(env.CredentialsDirectory, "/run/credentials/tokenagent.service")
-		env.Discovery = cmp.Or(env.Discovery, "/tmp/bt_u0")
-	}
+	env = env.complete()
 	l := &loading{
 		paths:      paths,
 		kinds:      kinds,

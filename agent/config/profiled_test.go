@@ -27,7 +27,7 @@ func loadPool(t *testing.T, text string, knob func(string) (string, error)) (*Co
 		t.Fatal(err)
 	}
 	env := testEnvironment()
-	env.Knob = knob
+	env.Machine.Knob = knob
 	return Load(t.Context(), []string{path}, Kinds{Sources: map[string]SourceDecoder{"pool": func(b *Block) Source {
 		if !b.Decode(&struct{}{}) {
 			return Source{}

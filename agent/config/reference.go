@@ -149,7 +149,7 @@ func memberName(t hcl.Traversal, i int) (string, bool) {
 func (l *loading) wrongPath(t hcl.Traversal) (summary, hint string) {
 	name, _ := memberName(t, 1)
 	switch {
-	case name == "credentials" && l.env.CredentialsDirectory == "":
+	case name == "credentials" && l.env.Credentials == "":
 		return "path.credentials is not known here", "it is the folder of systemd's LoadCredential=, in $CREDENTIALS_DIRECTORY"
 	case name == "discovery" && l.env.Discovery == "":
 		return "path.discovery is not known here", "it is where programs of the agent's own user look for a token"

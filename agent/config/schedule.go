@@ -19,7 +19,7 @@ type renewText struct {
 // schedule is what the renew block of a token says, for a lifetime that may be
 // unknown (zero).
 func (b *Block) schedule(lifetime time.Duration) agent.Schedule {
-	s := agent.Schedule{Jitter: agent.Jitter(b.load.env.Seed, b.name)}
+	s := agent.Schedule{Jitter: agent.Jitter(b.load.env.Machine.Seed, b.name)}
 	var first *stanza
 	for _, inner := range b.stanza.blocks {
 		switch {

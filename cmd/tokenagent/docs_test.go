@@ -237,12 +237,14 @@ func load(t *testing.T, text string) (*config.Config, config.Faults) {
 	file := filepath.Join(t.TempDir(), "tokenagent.hcl")
 	writeFile(t, file, []byte(text))
 	env := config.Environment{
-		Getenv:               func(string) string { return "set" },
-		Hostname:             func() (string, error) { return "host", nil },
-		FQDN:                 func() (string, error) { return "host.example.org", nil },
-		CredentialsDirectory: "/run/credentials/tokenagent.service",
-		Discovery:            "/run/user/0/bt_u0",
-		Definitions:          true,
+		Machine: config.Machine{
+			Getenv:   func(string) string { return "set" },
+			Hostname: func() (string, error) { return "host", nil },
+			FQDN:     func() (string, error) { return "host.example.org", nil },
+		},
+		Credentials: "/run/credentials/tokenagent.service",
+		Discovery:   "/run/user/0/bt_u0",
+		Definitions: true,
 	}
 	return config.Load(t.Context(), []string{file}, kinds, env)
 }

@@ -22,23 +22,25 @@ func (p *place) environment(definitions bool) config.Environment {
 	host, _ := os.Hostname()
 	id, _ := os.ReadFile("/etc/machine-id")
 	return config.Environment{
-		Getenv:               os.Getenv,
-		Hostname:             os.Hostname,
-		FQDN:                 fqdn,
-		Seed:                 strings.TrimSpace(string(id)) + "\x00" + host,
-		CredentialsDirectory: os.Getenv("CREDENTIALS_DIRECTORY"),
-		Discovery:            discovery(),
-		Knob:                 condor.Knob(tokendir.Systems()[0]),
-		CEKnob:               condor.Knob(tokendir.Systems()[1]),
-		LookPath:             exec.LookPath,
-		Checking:             p.checking,
-		Definitions:          definitions,
-		Command:              p.command,
-		StateDir:             func(s config.Settings) string { return p.home(s).Dir() },
-		FormerStateDirs:      func(s config.Settings) []string { return p.home(s).Former() },
-		OtherStateDirs:       func(s config.Settings) []string { return p.home(s).Others() },
-		LockFormer:           func(s config.Settings, dir string) (func(), error) { return p.home(s).LockFormer(dir) },
-		DigestKey:            p.key,
+		Machine: config.Machine{
+			Seed:     strings.TrimSpace(string(id)) + "\x00" + host,
+			Getenv:   os.Getenv,
+			Hostname: os.Hostname,
+			FQDN:     fqdn,
+			LookPath: exec.LookPath,
+			Knob:     condor.Knob(tokendir.Systems()[0]),
+			CEKnob:   condor.Knob(tokendir.Systems()[1]),
+		},
+		Credentials: os.Getenv("CREDENTIALS_DIRECTORY"),
+		Discovery:   discovery(),
+		Checking:    p.checking,
+		Definitions: definitions,
+		Command:     p.command,
+		State: func(s config.Settings) config.State {
+			home := p.home(s)
+			return config.State{Dir: home.Dir(), Former: home.Former, Others: home.Others, Lock: home.LockFormer}
+		},
+		DigestKey: p.key,
 	}
 }
 

@@ -216,7 +216,7 @@ func everyFaultOf(t *testing.T, dir, text string) map[string]bool {
 	if err := os.WriteFile(path, []byte(strings.ReplaceAll(text, "DIR", dir)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	env := config.Environment{StateDir: func(config.Settings) string { return filepath.Join(dir, "state") }}
+	env := config.Environment{State: func(config.Settings) config.State { return config.State{Dir: filepath.Join(dir, "state")} }}
 	_, faults := config.Load(t.Context(), []string{path}, kinds, env)
 	found := map[string]bool{}
 	for _, f := range faults.Errors() {
