@@ -49,11 +49,7 @@ const dropIns = "conf.d"
 // expand gives the files that a path stands for.
 func (l *loading) expand(path string) []string {
 	if folder, optional := strings.CutSuffix(path, "/*.hcl"); optional {
-		names, err := l.list(folder)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			l.unreadable(path, err)
-		}
-		return names
+		return l.expandOptional(folder)
 	}
 	info, err := os.Stat(path)
 	switch {
@@ -66,6 +62,16 @@ func (l *loading) expand(path string) []string {
 	return l.expandFolder(path)
 }
 
+// expandOptional gives the files of a folder that need not exist. A link to nothing is a
+// fault, see hasDropIns.
+func (l *loading) expandOptional(folder string) []string {
+	names, err := l.list(folder)
+	if _, missing := os.Lstat(folder); err != nil && !errors.Is(missing, fs.ErrNotExist) {
+		l.unreadable(folder, err)
+	}
+	return names
+}
+
 // expandFolder gives the files of a folder, and those of conf.d in it. It reports a
 // path where there is none.
 func (l *loading) expandFolder(folder string) []string {
@@ -74,10 +80,7 @@ func (l *loading) expandFolder(folder string) []string {
 		l.unreadable(folder, err)
 		return nil
 	}
-	l.watch(filepath.Join(folder, dropIns)) // somebody may make it later
-	if info, err := os.Stat(filepath.Join(folder, dropIns)); err == nil && info.IsDir() {
-		names = append(names, l.expand(filepath.Join(folder, dropIns, "*.hcl"))...)
-	}
+	names = append(names, l.expandOptional(filepath.Join(folder, dropIns))...)
 	if len(names) == 0 {
 		l.refuse(folder, "the folder holds no configuration", "files with names that end in .hcl are read, in the folder and in "+dropIns+" in it")
 	}

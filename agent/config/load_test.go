@@ -115,6 +115,26 @@ func TestALinkToNoFileIsAFaultBesideConfD(t *testing.T) {
 	}
 }
 
+// The tokens of its files would be removed while it cannot be reached.
+func TestConfDThatCannotBeReadIsAFault(t *testing.T) {
+	for what, make := range map[string]func(path string) error{
+		"a link to nothing": func(path string) error { return os.Symlink("gone", path) },
+		"a link to a file":  func(path string) error { return os.Symlink("tokenagent.hcl", path) },
+		"a file":            func(path string) error { return os.WriteFile(path, nil, 0o644) },
+	} {
+		folder := write(t, map[string]string{"tokenagent.hcl": oneToken})
+		if err := make(folder + "/conf.d"); err != nil {
+			t.Fatal(err)
+		}
+		for _, paths := range [][]string{{folder}, {folder + "/tokenagent.hcl", folder + "/conf.d/*.hcl"}} {
+			_, faults := Load(t.Context(), paths, fakes(""), testEnvironment())
+			if text := faults.Error(); !strings.HasPrefix(text, folder+"/conf.d") {
+				t.Errorf("%s, %v: %q", what, paths, text)
+			}
+		}
+	}
+}
+
 func TestInstancesAreNamedByTheirKeysInOrder(t *testing.T) {
 	config := load(t, oneSource+`token "pilot" {
   for_each = { "ce2" = "two", "ce1" = "one" }
