@@ -154,7 +154,7 @@ func (f *fetching) validateClient(b *config.Block) {
 	}
 	for _, attr := range []string{"client_secret_file", "client_key_file", "client_cert_file"} {
 		switch needed := slices.Contains(wanted, attr); {
-		case needed && !b.Has(attr) && b.HasUnknown(): // it may be meant
+		case needed && !b.Has(attr) && b.Wrong(attr): // an unknown attribute is meant for it
 		case needed && !b.Has(attr):
 			b.Fault("", "missing attribute "+attr, fmt.Sprintf("client_auth %q needs it%s", f.ClientAuth, otherAuth(b)))
 		case !needed && b.Has(attr):

@@ -49,7 +49,6 @@ type Block struct {
 	instance *instance // nil outside of a token with for_each
 	wrong    []string  // attributes with an error
 	unread   []string  // attributes that have no value because of an error
-	unknown  bool      // it has attributes that are not known, and like none that is
 	faulty   bool      // an error was reported of it, at an attribute or not
 }
 
@@ -136,14 +135,11 @@ func (b *Block) report(severity string, at hcl.Range, summary, detail string) {
 	b.load.found = append(b.load.found, finding{severity, at, summary, detail, b.instance})
 }
 
-// Wrong reports whether an error was reported at the attribute.
+// Wrong reports whether an error was reported at the attribute, or whether an unknown
+// attribute is probably meant for it.
 func (b *Block) Wrong(attr string) bool {
 	return slices.Contains(b.wrong, attr) || slices.Contains(b.unread, attr)
 }
-
-// HasUnknown reports whether the block has attributes that nobody knows: one of them may
-// be meant for one that is missing.
-func (b *Block) HasUnknown() bool { return b.unknown }
 
 // Faulty reports whether an error was reported of the block.
 func (b *Block) Faulty() bool { return b.faulty }

@@ -20,6 +20,7 @@ import (
 type fakeSource struct {
 	Issuer  string        `hcl:"issuer"`
 	KeyFile string        `hcl:"key_file,optional,path"`
+	KeyID   string        `hcl:"key_id,optional"`
 	Size    int           `hcl:"size,optional"`
 	Share   float64       `hcl:"share,optional"`
 	Wait    time.Duration `hcl:"wait,optional"`
@@ -38,10 +39,14 @@ func (s *fakeSource) facts(key string) Source {
 	return facts
 }
 
-// check finds fault with an audience that is missing and a claim "wrong".
+// check finds fault with an audience that is missing, and with the claims "wrong" and
+// "odd".
 func (s *fakeSource) check(req agent.Request) (problems []profile.Problem) {
 	if req.Profile == "wlcg" && len(req.Audience) == 0 {
 		problems = append(problems, profile.Problem{Claim: "aud", Text: "it is missing; write audience"})
+	}
+	if _, there := req.Claims["odd"]; there {
+		problems = append(problems, profile.Problem{Text: "a claim is odd for the profile; leave it out"})
 	}
 	if slices.Contains(req.Scope, "odd") {
 		problems = append(problems, profile.Problem{Claim: "scope", Text: "odd is unusual; leave it out", Warning: true})
@@ -81,6 +86,9 @@ func fakes(key string) Kinds {
 			b.Decode(s)
 			if s.Size > 9 {
 				b.Fault("size", "size is too large", "it is at most 9")
+			}
+			if s.Size < 0 {
+				b.Fault("", "no room", "a size below zero leaves none")
 			}
 			return s.facts(key)
 		}},

@@ -41,9 +41,6 @@ func (b *Block) decode(into any, blocks ...string) bool {
 	target := reflect.ValueOf(into).Elem()
 	fields := b.load.fieldsOf(target.Type())
 	meant, ok := b.load.correct(b.stanza, fieldNames(fields), blocks)
-	b.unknown = slices.ContainsFunc(b.stanza.attributes, func(a *attribute) bool {
-		return !slices.ContainsFunc(fields, func(f field) bool { return f.name == a.name })
-	})
 	b.faulty = b.faulty || !ok
 	b.unread = append(b.unread, meant...)
 	for _, f := range fields {
@@ -102,7 +99,9 @@ func (l *loading) correct(s *stanza, attrs, blocks []string) (meant []string, ok
 			a.name = near
 			continue
 		}
-		meant = append(meant, near)
+		if near != "" {
+			meant = append(meant, near)
+		}
 		l.forget(a.expr.Range())
 	}
 	for _, inner := range s.blocks {
@@ -114,7 +113,9 @@ func (l *loading) correct(s *stanza, attrs, blocks []string) (meant []string, ok
 			inner.kind = near
 			continue
 		}
-		meant = append(meant, near)
+		if near != "" {
+			meant = append(meant, near)
+		}
 	}
 	return slices.DeleteFunc(meant, func(name string) bool { return s.attribute(name) != nil }), ok
 }

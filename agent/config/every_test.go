@@ -8,6 +8,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/profile"
 )
 
 // faultless is a configuration without a fault, one attribute or header a line.
@@ -21,6 +24,7 @@ locals {
 }
 source "fake" "a" {
   issuer = "https://a"
+  key_id = "one"
   size   = 1
   wait   = "1m"
 }
@@ -77,11 +81,15 @@ var slips = []slip{
 	{`issuer = "https://a"`, `issuer = 5`},
 	{`issuer = "https://a"`, `isuer = "https://a"`},
 	{`issuer = "https://a"`, `issuer = locl.one`},
+	{`key_id = "one"`, ``},
+	{`key_id = "one"`, `kid = "one"`},
 	{`size   = 1`, `size = 10`},
+	{`size   = 1`, `size = -1`},
 	{`size   = 1`, `size = 1.5`},
 	{`wait   = "1m"`, `wait = "1"`},
 	{`wait   = "1m"`, `nonsense = 1`},
 	{`issuer = "https://b"`, `issuer = ""`},
+	{`log_level = "info"`, `nonsense = 1`},
 	{`token "t" {`, `token "t" "u" {`},
 	{`token "t" {`, `token "a/b" {`},
 	{`token "t" {`, `tokens "t" {`},
@@ -95,11 +103,14 @@ var slips = []slip{
 	{`audience = ["https://x"]`, ``},
 	{`scope    = ["read:/", "write:/"]`, `scope = ["read:/", 5, ""]`},
 	{`lifetime = "2h"`, `lifetime = "1h:"`},
+	{`lifetime = "2h"`, `nonsense = 1`},
 	{`one = 1,`, `one = null,`},
 	{`two = 2 }`, `wrong = 2 }`},
+	{`two = 2 }`, `odd = 2 }`},
 	{`two = 2 }`, `a = 1, a = 2, b = 1, b = 2 }`},
 	{`at            = 0.5`, `at = 2`},
 	{`at            = 0.5`, `at = "half"`},
+	{`at            = 0.5`, `nonsense = 1`},
 	{`min_remaining = "30m"`, `min_remaining = "0s"`},
 	{`cron          = "0 4 * * *"`, `cron = "daily"`},
 	{`path = "/srv/t"`, `path = "srv/t"`},
@@ -109,10 +120,12 @@ var slips = []slip{
     path = "/srv/t"`},
 	{`mode = "0600"`, `mode = 600`},
 	{`mode = "0600"`, `create_dir = "yes"`},
+	{`mode = "0600"`, `nonsense = 1`},
 	{`hook "on_change" {`, `hook "on_chance" {`},
 	{`hook "on_change" {`, `hok "on_change" {`},
 	{`command = ["/bin/true"]`, `command = "/bin/true"`},
 	{`user    = "robot"`, `user = 0`},
+	{`user    = "robot"`, `nonsense = 1`},
 	{`for_each = toset(["k1", "k2"])`, `for_eac = toset(["k1", "k2"])`},
 	{`subject  = each.key`, `subject = each.name`},
 	{`path = "/srv/${each.key}"`, `path = "${each.key}"`},
@@ -135,12 +148,30 @@ func apply(t *testing.T, text string, slips ...slip) string {
 func faultsOf(t *testing.T, text string) map[string]bool {
 	t.Helper()
 	folder := write(t, map[string]string{"a.hcl": text})
-	_, faults := Load(t.Context(), []string{folder + "/a.hcl"}, fakes("key"), testEnvironment())
+	kinds := fakes("key")
+	kinds.Sources["fake"] = withKeyID(kinds.Sources["fake"])
+	_, faults := Load(t.Context(), []string{folder + "/a.hcl"}, kinds, testEnvironment())
 	found := map[string]bool{}
 	for _, f := range faults.Errors() {
 		found[fmt.Sprintf("%3d %s", f.Line, f.Summary)] = true
 	}
 	return found
+}
+
+// withKeyID is the source that for the profile wlcg needs the attribute key_id.
+func withKeyID(decode SourceDecoder) SourceDecoder {
+	return func(b *Block) Source {
+		facts := decode(b)
+		check := facts.Check
+		facts.Check = func(req agent.Request) []profile.Problem {
+			problems := check(req)
+			if req.Profile == "wlcg" && !b.Has("key_id") {
+				problems = append(problems, profile.Problem{Claim: "kid", Text: "it is missing; write key_id in the source"})
+			}
+			return problems
+		}
+		return facts
+	}
 }
 
 func TestOfTwoFaultsBothAreFoundInOneRunAndNothingElse(t *testing.T) {

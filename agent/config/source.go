@@ -139,9 +139,7 @@ var origins = map[string][]string{
 // explains reports whether a problem with the claim may come from an error in the block
 // of the source, which has been reported.
 func (s *source) explains(claim string) bool {
-	return slices.ContainsFunc(origins[claim], func(attr string) bool {
-		return s.block.Wrong(attr) || s.block.unknown && !s.block.Has(attr)
-	})
+	return slices.ContainsFunc(origins[claim], s.block.Wrong)
 }
 
 // listed are all sources, for those who ask them something else than a token.

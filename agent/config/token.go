@@ -243,8 +243,7 @@ func (b *Block) check(from *source, req agent.Request) {
 	}
 	for _, p := range from.Check(req) {
 		attr := attributeFor(p.Claim, req)
-		_, further := req.Claims[p.Claim]
-		if b.Wrong(attr) && !further || from.explains(p.Claim) {
+		if b.hides(attr, p.Claim, req) || from.explains(p.Claim) {
 			continue // it may be right when what is wrong there is corrected
 		}
 		severity := severityError
@@ -254,6 +253,14 @@ func (b *Block) check(from *source, req agent.Request) {
 		summary, detail, _ := strings.Cut(p.String(), "; ")
 		b.report(severity, b.placeOfClaim(attr, p.Claim), summary, detail)
 	}
+}
+
+// hides reports whether an error at the attribute may be why the claim is wrong. A source
+// or profile that is misspelt is known nevertheless.
+func (b *Block) hides(attr, claim string, req agent.Request) bool {
+	_, further := req.Claims[claim]
+	known := attr == "source" || attr == "profile" && req.Profile != ""
+	return b.Wrong(attr) && !further && !known
 }
 
 // attributes are those of a token block that claims and header parameters come from.
