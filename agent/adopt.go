@@ -53,6 +53,7 @@ func (p *placement) adopted(r result) {
 		p.about().Warnf("the file is not as it was when it was last recorded: %s; a new token is asked for", r.difference)
 	}
 	p.lookLater()
+	e.trial.reconsider()
 	if e.unheard > 0 {
 		if e.unheard--; e.unheard == 0 {
 			e.adopt()

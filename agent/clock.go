@@ -146,8 +146,8 @@ func (c *core) clockWasWrong(step time.Duration) {
 	c.log.WithField("step", step.Round(time.Second)).Info("the clock was wrong and has been set; tokens that are due by it are renewed now")
 	c.shift(step)
 	for _, e := range c.entries {
-		if r := e.renewal; r.Scheduled() && !r.failures.any() && !e.token.IsZero() {
-			r.schedule(e.Schedule.Next(e.token))
+		if r := e.renewal; r.Scheduled() && !r.failures.any() && !e.newest().IsZero() {
+			r.schedule(e.Schedule.Next(e.newest()))
 		}
 	}
 }
@@ -156,6 +156,9 @@ func (c *core) clockWasWrong(step time.Duration) {
 func (c *core) shift(step time.Duration) {
 	for _, e := range c.entries {
 		e.renewal.shift(step)
+		if e.trial != nil {
+			e.trial.shift(step)
+		}
 		for _, p := range e.sinks {
 			p.shift(step)
 		}

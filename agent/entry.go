@@ -12,8 +12,9 @@ type entry struct {
 	Renewer
 	*core
 	renewal *renewal
+	trial   *trial // of new tokens; nil: they are installed as they come
 	sinks   []*placement
-	token   Token // the newest one, on its way to the sinks or in them
+	token   Token // the newest one that is installed: on its way to the sinks or in them
 	unheard int   // sinks that have yet to say whether they can be adopted
 	gone    bool  // no longer in the configuration: what still runs for it changes nothing
 	waiters []chan struct{}
@@ -52,18 +53,18 @@ func (e *entry) expiry() time.Time {
 // fromTheFuture reports whether verifiers would find the entry's token issued in the
 // future.
 func (e *entry) fromTheFuture(now time.Time) bool {
-	return now.Before(e.token.Issued.Add(-clockBackAllowed))
+	return now.Before(e.newest().Issued.Add(-clockBackAllowed))
 }
 
 // failing reports whether anything fails for the entry.
 func (e *entry) failing() bool {
 	fails := func(p *placement) bool { return p.failures.any() }
-	return e.renewal.failures.any() || slices.ContainsFunc(e.sinks, fails)
+	return e.renewal.failures.any() || e.trial.failing() != nil || slices.ContainsFunc(e.sinks, fails)
 }
 
 // inOrder reports whether nothing is under way that may still fail.
 func (e *entry) inOrder() bool {
-	if e.unheard > 0 || e.renewal.Running() || !e.renewal.Due.After(e.now) {
+	if e.unheard > 0 || e.trial.waits() || e.renewal.Running() || !e.renewal.Due.After(e.now) {
 		return false
 	}
 	for _, p := range e.sinks {
@@ -99,6 +100,10 @@ func (e *entry) settle() {
 			settled = settled && (!p.pending || p.tried || p.Stuck())
 			final = final && (!p.pending || p.failures.count >= quickTries)
 		}
+	}
+	if t := e.trial; !failed && t.waits() {
+		settled = settled && (t.tries > 0 || t.Stuck())
+		final = final && t.tries >= quickTries
 	}
 	e.final = final || e.idle
 	if settled {

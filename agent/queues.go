@@ -13,6 +13,8 @@ const remoteRoom = queue.AtOnce // attempts at a time for one issuer, or in one 
 type (
 	issuerKey string
 	folderKey string
+	trialKey  string
+	limitKey  struct{}
 	sourceKey struct{ *entry }
 	sinkKey   struct{ *entry }
 )
@@ -44,6 +46,9 @@ func (c *core) dropQueues() {
 	used := map[*queue.Queue]bool{}
 	for _, e := range c.entries {
 		used[e.renewal.Queue] = true
+		if e.trial != nil {
+			used[e.trial.Job.Queue], used[e.trial.limit.Job.Queue] = true, true
+		}
 		for _, p := range e.sinks {
 			used[p.Queue] = true
 		}

@@ -113,21 +113,31 @@ func (r *renewal) failed(f *Fault) {
 func (r *renewal) issued(t Token) {
 	e := r.entry
 	switch {
-	case e.copies() && t.Secret.Equal(e.token.Secret): // it has not changed
+	case e.copies() && t.Secret.Equal(e.newest().Secret): // it has not changed
 		r.schedule(e.atMost(e.Schedule.Next(t), r.now))
 		r.recovered(logrus.Fields{"renew_at": stamp(r.Due)})
-	case !r.forced && e.expiry().After(r.now) && sooner(t, e.token, r.now):
-		r.schedule(e.atMost(r.now.Add(e.token.Expires.Sub(r.now)/2), r.now))
+	case !r.forced && e.expiry().After(r.now) && sooner(t, e.newest(), r.now):
+		r.schedule(e.atMost(r.now.Add(e.newest().Expires.Sub(r.now)/2), r.now))
 		r.recovered(logrus.Fields{"renew_at": stamp(r.Due)})
 	default:
-		e.token, e.unheard = t, 0
+		e.unheard = 0
 		r.schedule(e.atMost(e.Schedule.Next(t), r.now))
 		r.recovered(logrus.Fields{"renew_at": stamp(r.Due)})
-		r.sayShortLife()
-		r.sayNote()
-		for _, p := range e.sinks {
-			p.accept()
+		if e.trial != nil {
+			e.trial.take(t)
+		} else {
+			e.install(t)
 		}
+	}
+}
+
+// install hands a token to the sinks.
+func (e *entry) install(t Token) {
+	e.token = t
+	e.renewal.sayShortLife()
+	e.renewal.sayNote()
+	for _, p := range e.sinks {
+		p.accept()
 	}
 }
 
@@ -135,6 +145,8 @@ func (r *renewal) issued(t Token) {
 // waits, after a failure or for its issuer, waits no longer than they can.
 func (r *renewal) bringForward() {
 	switch {
+	case r.entry.trial.waits():
+		r.entry.trial.reconsider()
 	case r.Running():
 	case !r.failures.any():
 		r.schedule(r.now)

@@ -20,6 +20,7 @@ type Renewer struct {
 	Hooks         []hooks.Hook                // what is run when something happens to the token
 	Decode        func(Secret) (Token, error) // reads the times of a token that lies in a sink; nil: nobody can
 	Accept        func(Token) error           // what else a token must fulfil to be installed; nil: nothing
+	Validation    Validation                  // tries each new token before it replaces one that works
 	RemoveExpired bool                        // a token that has expired is taken away, as in a directory where it would hide a good one
 	DeleteRemoved bool                        // the files go when the Renewer does
 	Digest        string                      // equal for equal definitions, signing key included; see Agent.Replace

@@ -67,19 +67,20 @@ func (s *set) add(e *entry) {
 
 // takeOver takes over what may change without a new token.
 func (e *entry) takeOver(n Renewer) {
-	before := e.Schedule.Next(e.token)
+	before := e.Schedule.Next(e.newest())
 	e.Schedule, e.Required, e.Accept = n.Schedule, n.Required, n.Accept
 	e.Hooks, e.Decode = n.Hooks, n.Decode
 	e.RemoveExpired, e.DeleteRemoved = n.RemoveExpired, n.DeleteRemoved
 	e.fitHooks(nil)
-	r, after := e.renewal, e.Schedule.Next(e.token)
+	r, after := e.renewal, e.Schedule.Next(e.newest())
 	switch {
 	case r.Running():
 	case r.failures.any():
 		r.scheduleAt(r.now)
-	case !e.token.IsZero() && !after.Equal(before):
+	case !e.newest().IsZero() && !after.Equal(before):
 		r.schedule(after)
 	}
+	e.fitTrial(n.Validation)
 }
 
 // newEntry makes an entry that is due at once. Of an old one with the same name
@@ -100,6 +101,7 @@ func (c *core) newEntry(n Renewer, old *entry) *entry {
 		e.hooked, old.hooked = old.hooked, nil
 		e.renewal.inherit(old.renewal)
 	}
+	e.fitTrial(n.Validation)
 	e.fitHooks(nil)
 	return e
 }
@@ -153,6 +155,9 @@ func (c *core) letGo(gone map[string]*entry) {
 			s.SetHooks(nil)
 		}
 		c.pool.Drop(&e.renewal.Job)
+		if e.trial != nil {
+			e.trial.drop()
+		}
 		for _, p := range e.sinks {
 			c.pool.Drop(&p.Job)
 			if c.paths[p.Path] == nil && (p.Running() || p.recalled || !p.inPlace.IsZero()) {

@@ -18,14 +18,16 @@ const (
 
 // A Status is what can be said of one token at one time.
 type Status struct {
-	Name     string       `json:"name"`
-	State    State        `json:"state"`
-	Required bool         `json:"required"`
-	Expires  time.Time    `json:"expires,omitzero"`  // of the token in the sinks; the earliest, if they differ
-	Renew    time.Time    `json:"renew_at,omitzero"` // when its source is asked next
-	Failing  *Failing     `json:"failing,omitempty"` // nil: nothing fails
-	Sinks    []SinkStatus `json:"sinks"`
-	Hooks    []HookStatus `json:"hooks,omitempty"` // those that fail
+	Name        string       `json:"name"`
+	State       State        `json:"state"`
+	Required    bool         `json:"required"`
+	Expires     time.Time    `json:"expires,omitzero"`  // of the token in the sinks; the earliest, if they differ
+	Renew       time.Time    `json:"renew_at,omitzero"` // when its source is asked next
+	Failing     *Failing     `json:"failing,omitempty"` // nil: nothing fails
+	Waiting     bool         `json:"waiting,omitempty"` // a new token waits to be validated, and the one before is in the sinks
+	Sinks       []SinkStatus `json:"sinks"`
+	Unvalidated string       `json:"unvalidated,omitempty"` // why the token in the sinks was installed without a validation that succeeded; "": it was not
+	Hooks       []HookStatus `json:"hooks,omitempty"`       // those that fail
 }
 
 // A HookStatus is a hook that fails.
@@ -58,6 +60,12 @@ func (e *entry) status() Status {
 	s.Failing = e.renewal.failing()
 	if s.Failing == nil {
 		s.Failing = e.renewal.waits()
+	}
+	if s.Waiting = e.trial.waits(); s.Waiting && s.Failing == nil {
+		s.Failing = e.trial.failing()
+	}
+	if e.trial != nil {
+		s.Unvalidated = e.trial.unvalidated
 	}
 	for _, p := range e.sinks {
 		one := SinkStatus{Path: p.Path, State: p.state(), Expires: p.inPlace.Expires, Failing: p.failing()}

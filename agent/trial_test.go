@@ -1,0 +1,462 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/tokenagent/tokenagent/agent/hooks"
+)
+
+// A fakeValidator remembers which tokens it was given, and when.
+type fakeValidator struct {
+	mu    sync.Mutex
+	takes time.Duration
+	fail  error
+	tried []string
+	at    []time.Time
+	now   int
+	most  int // at a time
+	ended int
+}
+
+func (v *fakeValidator) Validate(ctx context.Context, t Token) error {
+	v.mu.Lock()
+	v.tried, v.at = append(v.tried, t.Secret.Reveal()), append(v.at, time.Now())
+	v.now++
+	v.most = max(v.most, v.now)
+	takes := v.takes
+	v.mu.Unlock()
+	var err error
+	select {
+	case <-time.After(takes):
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.now--
+	v.ended++
+	return errors.Join(err, v.fail)
+}
+
+func (v *fakeValidator) set(f func()) { v.mu.Lock(); defer v.mu.Unlock(); f() }
+func (v *fakeValidator) said() string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return strings.Join(v.tried, " ")
+}
+func (v *fakeValidator) times() int { v.mu.Lock(); defer v.mu.Unlock(); return len(v.at) }
+
+// validated is a token of that life in one file, whose successors v tries.
+func validated(v *fakeValidator, life time.Duration) (Renewer, *fakeSource, *fakeSink) {
+	source, sink := &fakeSource{life: life}, &fakeSink{path: "/t/a"}
+	r := Renewer{Name: "a", Source: source, Sinks: targets(sink), Digest: "1", Required: true}
+	r.Validation = Validation{Validator: v, Key: "try", Queue: "try"}
+	return r, source, sink
+}
+
+func (s *fakeSink) text() string { t, _ := s.holds(); return t.Secret.Reveal() }
+
+var errRefused = errors.New("/try: exit status 1")
+
+func TestANewTokenIsTriedOnceBeforeItIsInstalled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := &fakeValidator{takes: 5 * time.Second}
+		r, _, sink := validated(v, time.Hour)
+		a := started(t, silent(), r)
+		time.Sleep(4 * time.Second)
+		if sink.text() != "" {
+			t.Error("a token was installed before its validation had ended")
+		}
+		time.Sleep(31 * time.Minute)
+		synctest.Wait()
+		all, _ := a.Status(t.Context())
+		if v.said() != "token.1 token.2" || sink.text() != "token.2" || all[0].Failing != nil || all[0].Waiting || all[0].Unvalidated != "" {
+			t.Errorf("tried %q, in place %q, status %+v", v.said(), sink.text(), all[0])
+		}
+	})
+}
+
+func TestATokenThatFailsWaitsWhileTheOldOneStaysAndIsTriedAgainWithoutAskingTheSource(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, text := recording()
+		v, command := &fakeValidator{}, &fakeCommand{}
+		r, source, sink := validated(v, time.Hour)
+		a := started(t, log, hooked([]Renewer{r}, command, hooks.OnFailure, hooks.OnRecover)...)
+		v.set(func() { v.fail = errRefused })
+		time.Sleep(45 * time.Minute) // it failed at 30, and 10, 30, 70, 150, 310, 610 s later
+		synctest.Wait()
+		all, _ := a.Status(t.Context())
+		f := all[0].Failing
+		if sink.text() != "token.1" || source.asked() != 2 || v.times() != 1+7 || !all[0].Waiting || all[0].State != Valid {
+			t.Fatalf("in place %q, asked %d times, tried %q, status %+v", sink.text(), source.asked(), v.said(), all[0])
+		}
+		if f == nil || f.Kind != "transient" || f.Error != "validation: /try: exit status 1" || f.Retry.IsZero() || f.Failures != 7 {
+			t.Errorf("failing %+v", f)
+		}
+		v.set(func() { v.fail = nil })
+		time.Sleep(5 * time.Minute)
+		synctest.Wait()
+		all, _ = a.Status(t.Context())
+		if sink.text() != "token.2" || source.asked() != 2 || all[0].Failing != nil || all[0].Waiting {
+			t.Errorf("in place %q, asked %d times, status %+v", sink.text(), source.asked(), all[0])
+		}
+		if got := command.said(); got != "on_failure a, on_recover a" {
+			t.Errorf("hooks: %s", got)
+		}
+		if n := strings.Count(text(), "not validated"); n != 1 || strings.Count(text(), "works again") != 1 || strings.Contains(text(), "without validation") {
+			t.Errorf("log:\n%s", text())
+		}
+	})
+}
+
+func TestTheNextTokenTakesThePlaceOfOneThatStillWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := &fakeValidator{}
+		r, source, sink := validated(v, 10*time.Hour)
+		r.Schedule.At = 0.3
+		started(t, silent(), r)
+		v.set(func() { v.fail = errRefused })
+		time.Sleep(6*time.Hour + 30*time.Second)
+		synctest.Wait()
+		if source.asked() != 3 || sink.text() != "token.1" || !strings.HasSuffix(v.said(), "token.2 token.3 token.3 token.3") {
+			t.Errorf("asked %d times, in place %q, tried %q", source.asked(), sink.text(), v.said())
+		}
+	})
+}
+
+func TestATokenIsInstalledUnvalidatedWhenTheOldOneIsNearItsEnd(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		life time.Duration
+		kept time.Duration // that the first token is in place
+	}{
+		{"of an hour", time.Hour, 57 * time.Minute},
+		{"of ten minutes", 10 * time.Minute, 9 * time.Minute},
+	} {
+		for _, hangs := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				log, text := recording()
+				v := &fakeValidator{}
+				r, source, sink := validated(v, c.life)
+				a := started(t, log, r)
+				v.set(func() {
+					v.fail = errRefused
+					if hangs {
+						v.takes = time.Hour
+					}
+				})
+				time.Sleep(c.kept - time.Millisecond)
+				if sink.text() != "token.1" {
+					t.Fatalf("%s: %q is in place too early", c.name, sink.text())
+				}
+				time.Sleep(2 * time.Millisecond)
+				synctest.Wait()
+				all, _ := a.Status(t.Context())
+				if sink.text() != "token.2" || source.asked() != 2 || all[0].Waiting || all[0].Failing != nil || !strings.HasPrefix(all[0].Unvalidated, "validation: ") {
+					t.Errorf("%s, hangs %v: in place %q, asked %d times, status %+v", c.name, hangs, sink.text(), source.asked(), all[0])
+				}
+				if !strings.Contains(text(), `level=warning msg="new token is installed without validation: the one in place ends at `) {
+					t.Errorf("log:\n%s", text())
+				}
+			})
+		}
+	}
+}
+
+func TestATokenIsInstalledUnvalidatedWhereThereIsNothingToKeep(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		fail  error
+		takes time.Duration
+		after time.Duration // within which it is in place
+	}{
+		{"a failure", errRefused, time.Second, time.Second},
+		{"a program that hangs", nil, time.Hour, trialPatience},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			log, text := recording()
+			v := &fakeValidator{fail: c.fail, takes: c.takes}
+			r, source, sink := validated(v, time.Hour)
+			a := started(t, log, r)
+			time.Sleep(c.after)
+			synctest.Wait()
+			if sink.text() != "token.1" || !strings.Contains(text(), "without validation: no token is in place") {
+				t.Fatalf("missing, %s: in place %q\n%s", c.name, sink.text(), text())
+			}
+			v.set(func() { v.fail, v.takes = nil, 0 })
+			if c.fail == nil {
+				return
+			}
+			v.set(func() { v.fail, v.takes = c.fail, c.takes })
+			r.Digest = "2" // as of another key
+			if _, err := a.Replace(t.Context(), []Renewer{r}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(c.after)
+			synctest.Wait()
+			if sink.text() != "token.2" || source.asked() != 2 || !strings.Contains(text(), "without validation: the definition or key of the token has changed") {
+				t.Errorf("changed, %s: in place %q\n%s", c.name, sink.text(), text())
+			}
+		})
+	}
+}
+
+func TestATokenThatCannotBeTriedIsInstalledWithAWarning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, text := recording()
+		v := &fakeValidator{}
+		r, source, sink := validated(v, time.Hour)
+		a := started(t, log, r)
+		v.set(func() {
+			v.fail = &Fault{Kind: Configuration, Err: errors.New("/tyr: no such file or directory; install the program, or correct its path")}
+		})
+		time.Sleep(31 * time.Minute)
+		synctest.Wait()
+		all, _ := a.Status(t.Context())
+		if sink.text() != "token.2" || v.times() != 2 || source.asked() != 2 || all[0].Failing != nil || !strings.Contains(all[0].Unvalidated, "/tyr: no such file") {
+			t.Errorf("in place %q, tried %q, status %+v", sink.text(), v.said(), all[0])
+		}
+		if !strings.Contains(text(), "level=warning msg=\"new token is installed without validation: it cannot be validated\"") || !strings.Contains(text(), "correct its path") {
+			t.Errorf("log:\n%s", text())
+		}
+		v.set(func() { v.fail = nil })
+		time.Sleep(30 * time.Minute)
+		synctest.Wait()
+		if all, _ = a.Status(t.Context()); all[0].Unvalidated != "" {
+			t.Errorf("after a success: %+v", all[0])
+		}
+	})
+}
+
+func TestAValidationThatEndsLateIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := &fakeValidator{takes: time.Minute}
+		r, _, sink := validated(v, time.Hour)
+		a := started(t, silent(), r)
+		time.Sleep(30 * time.Second)
+		before, _ := a.Status(t.Context())
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		after, _ := a.Status(t.Context())
+		if sink.text() != "token.1" || before[0].Unvalidated == "" || after[0].Unvalidated != "" || v.times() != 1 {
+			t.Errorf("in place %q; before its end %q, after it %q", sink.text(), before[0].Unvalidated, after[0].Unvalidated)
+		}
+	})
+}
+
+// waiting is an agent whose second token waits, as its validation fails.
+func waiting(t *testing.T, v *fakeValidator, r Renewer) *Agent {
+	t.Helper()
+	a := started(t, silent(), r)
+	v.set(func() { v.fail = errRefused })
+	time.Sleep(35 * time.Minute)
+	synctest.Wait()
+	if all, _ := a.Status(t.Context()); !all[0].Waiting {
+		t.Fatalf("no token waits: %+v", all[0])
+	}
+	return a
+}
+
+func TestAReloadWithoutValidationInstallsTheTokenThatWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := &fakeValidator{}
+		r, source, sink := validated(v, time.Hour)
+		a := waiting(t, v, r)
+		r.Validation = Validation{}
+		if _, err := a.Replace(t.Context(), []Renewer{r}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		all, _ := a.Status(t.Context())
+		if sink.text() != "token.2" || source.asked() != 2 || all[0].Failing != nil || all[0].Waiting {
+			t.Errorf("in place %q, asked %d times, status %+v", sink.text(), source.asked(), all[0])
+		}
+		time.Sleep(26 * time.Minute) // nothing of the former validation is left
+		if sink.text() != "token.3" {
+			t.Errorf("in place %q", sink.text())
+		}
+	})
+}
+
+func TestAReloadTriesTheTokenThatWaitsAtOnceAndWithTheNewProgram(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := &fakeValidator{}
+		r, source, sink := validated(v, time.Hour)
+		a := waiting(t, v, r)
+		v.set(func() { v.takes = time.Hour })
+		if _, err := a.Replace(t.Context(), []Renewer{r}); err != nil { // now the old program hangs
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		other := &fakeValidator{}
+		r.Validation = Validation{Validator: other, Key: "other", Queue: "try"}
+		if _, err := a.Replace(t.Context(), []Renewer{r}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if sink.text() != "token.2" || source.asked() != 2 || other.said() != "token.2" || v.now != 0 {
+			t.Errorf("in place %q, asked %d times, tried %q, %d of the old run", sink.text(), source.asked(), other.said(), v.now)
+		}
+	})
+}
+
+func TestAStopEndsTheValidationAndTheNextAgentIssuesAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk, source, v := &fakeDisk{}, &fakeSource{life: time.Hour}, &fakeValidator{}
+		records := &fakeRecords{disk: disk}
+		set := func() []Renewer {
+			r := onDisk(disk, source, "a")
+			r[0].Validation = Validation{Validator: v, Key: "try", Queue: "try"}
+			return r
+		}
+		runFor(t, 10*time.Minute, records, set()...)
+		v.set(func() { v.fail, v.takes = errRefused, 20*time.Second })
+		runFor(t, 30*time.Minute, records, set()...)
+		if disk.at("/t/a") != "token.1" || v.now != 0 {
+			t.Fatalf("in place %q, %d still run", disk.at("/t/a"), v.now)
+		}
+		asked := source.asked()
+		v.set(func() { v.fail, v.takes = nil, 0 })
+		runFor(t, time.Minute, records, set()...)
+		if source.asked() != asked+1 || disk.at("/t/a") != "token.3" {
+			t.Errorf("asked %d times more, in place %q", source.asked()-asked, disk.at("/t/a"))
+		}
+	})
+}
+
+func TestOnceEndsWithATokenThatIsNotValidated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk, source, v := &fakeDisk{}, &fakeSource{life: time.Hour}, &fakeValidator{}
+		records := &fakeRecords{disk: disk}
+		r := onDisk(disk, source, "a")
+		r[0].Validation = Validation{Validator: v, Key: "try", Queue: "try"}
+		runFor(t, 10*time.Minute, records, r...)
+		v.set(func() { v.fail = errRefused })
+		a := New(silent(), r)
+		a.Remember(records)
+		a.Force()
+		begin := time.Now()
+		all := a.Once(t.Context())
+		if !all[0].Waiting || all[0].Failing == nil || time.Since(begin) > time.Minute || disk.at("/t/a") != "token.1" {
+			t.Errorf("after %s: %+v, in place %q", time.Since(begin), all[0], disk.at("/t/a"))
+		}
+	})
+}
+
+func TestValidationsThatHangDelayNoOtherToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var renewers []Renewer
+		hang, good := &fakeValidator{takes: time.Hour}, &fakeValidator{}
+		var sinks []*fakeSink
+		for i := range 100 {
+			r, _, sink := validated(hang, time.Hour)
+			r.Name, sink.path = "hang"+string(rune('0'+i)), "/hang/"+string(rune('0'+i))
+			r.Sinks = targets(sink)
+			renewers, sinks = append(renewers, r), append(sinks, sink)
+		}
+		r, _, sink := validated(good, time.Hour)
+		r.Name, r.Validation.Queue = "good", "good"
+		renewers = append(renewers, r)
+		started(t, silent(), renewers...)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if sink.text() != "token.1" {
+			t.Error("a token waits for the validation of others")
+		}
+		time.Sleep(trialPatience)
+		synctest.Wait()
+		for i, s := range sinks {
+			if s.text() != "token.1" {
+				t.Errorf("token %d is not in place, though there is nothing to keep", i)
+			}
+		}
+		if hang.most > trialRoom {
+			t.Errorf("%d at a time", hang.most)
+		}
+	})
+}
+
+func TestARefreshWaitsForTheValidation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := &fakeValidator{}
+		r, _, sink := validated(v, time.Hour)
+		a := waiting(t, v, r)
+		v.set(func() { v.takes = 20 * time.Second })
+		begin := time.Now()
+		all, err := a.Refresh(t.Context())
+		if err != nil || all[0].Failing == nil || !all[0].Waiting || time.Since(begin) != 20*time.Second || !strings.HasSuffix(v.said(), "token.3") {
+			t.Errorf("after %s: %+v, %v; tried %q", time.Since(begin), all, err, v.said())
+		}
+		v.set(func() { v.fail = nil })
+		if all, err = a.Refresh(t.Context()); err != nil || all[0].Failing != nil || sink.text() != "token.4" {
+			t.Errorf("%+v, %v; in place %q", all, err, sink.text())
+		}
+	})
+}
+
+func TestAFileThatSomebodyRemovesIsWrittenAgainWhileANewTokenWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := &fakeValidator{}
+		r, source, sink := validated(v, time.Hour)
+		a := waiting(t, v, r)
+		sink.set(func() { sink.difference = "it is gone"; sink.token = Token{} })
+		a.Touched(t.Context(), "/t/a")
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if sink.text() != "token.1" || source.asked() != 2 {
+			t.Errorf("in place %q, asked %d times", sink.text(), source.asked())
+		}
+	})
+}
+
+func TestAnAdoptedFileThatSomebodyRemovesIsReplacedByTheTokenThatWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk, source, v := &fakeDisk{}, &fakeSource{life: time.Hour}, &fakeValidator{}
+		records := &fakeRecords{disk: disk}
+		r := onDisk(disk, source, "a")
+		r[0].Validation = Validation{Validator: v, Key: "try", Queue: "try"}
+		runFor(t, 10*time.Minute, records, r...)
+		v.set(func() { v.fail = errRefused })
+		a := New(silent(), r)
+		a.Remember(records)
+		begun(t, a)
+		time.Sleep(25 * time.Minute)
+		synctest.Wait()
+		if all, _ := a.Status(t.Context()); !all[0].Waiting || disk.at("/t/a") != "token.1" {
+			t.Fatalf("%+v, in place %q", all[0], disk.at("/t/a"))
+		}
+		disk.put("/t/a", "")
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		if disk.at("/t/a") != "token.2" || source.asked() != 2 {
+			t.Errorf("in place %q, asked %d times", disk.at("/t/a"), source.asked())
+		}
+	})
+}
+
+func TestInstallAt(t *testing.T) {
+	came := time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
+	at := func(s int) time.Time { return came.Add(time.Duration(s) * time.Second) }
+	for _, c := range []struct {
+		name                 string
+		until, expires, want time.Time
+	}{
+		{"a good one is in place", at(1000), at(1100), at(1000)},
+		{"its end is near", at(-5), at(55), at(10)},
+		{"its end is very near", at(-50), at(12), at(2)},
+		{"it has ended", at(-100), at(-40), at(-50)},
+		{"none is in place", time.Time{}, time.Time{}, at(10)},
+		{"its definition has changed", time.Time{}, at(1000), at(10)},
+		{"nobody knows its end", at(600), never, at(600)},
+	} {
+		if got := installAt(c.until, c.expires, came); !got.Equal(c.want) {
+			t.Errorf("%s: %s, want %s", c.name, got, c.want)
+		}
+	}
+}
