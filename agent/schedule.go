@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"errors"
 	"fmt"
 	"hash/fnv"
 	"time"
@@ -11,14 +10,13 @@ import (
 
 // Bounds of what a Schedule may ask for.
 const (
-	MinAt           = 0.05             // earliest share of its life at which a token is renewed
-	MaxAt           = 0.95             // latest share
-	shortLife       = 6 * time.Hour    // up to here a token is renewed at half of its life, beyond it at two thirds
-	leastWait       = 10 * time.Second // no token is renewed sooner than this after it was asked for
-	leastShare      = 0.05             // nor sooner than this share of its life
-	jitterShare     = 0.1              // how much of the wait the jitter may take away
-	rereadUnknown   = time.Minute      // a token without a known expiry is read again this often
-	leastCronPeriod = time.Minute
+	MinAt         = 0.05             // earliest share of its life at which a token is renewed
+	MaxAt         = 0.95             // latest share
+	shortLife     = 6 * time.Hour    // up to here a token is renewed at half of its life, beyond it at two thirds
+	leastWait     = 10 * time.Second // no token is renewed sooner than this after it was asked for
+	leastShare    = 0.05             // nor sooner than this share of its life
+	jitterShare   = 0.1              // how much of the wait the jitter may take away
+	rereadUnknown = time.Minute      // a token without a known expiry is read again this often
 )
 
 // A Schedule says when the token after a given one is due. The zero Schedule is
@@ -61,30 +59,6 @@ func Jitter(seed, name string) float64 {
 	return float64(mix(h.Sum64())>>11) / (1 << 53)
 }
 
-// ParseCron reads five fields (minute, hour, day of month, month, day of week),
-// optionally behind CRON_TZ=ZONE, in local time. A schedule that never fires,
-// or fires twice within a minute, is an error.
-func ParseCron(text string) (s cron.Schedule, err error) {
-	defer func() { // the parser panics on "TZ=UTC" without a blank behind it
-		if recover() != nil {
-			s, err = nil, errors.New("five fields are wanted after the time zone")
-		}
-	}()
-	const fields = cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow
-	s, err = cron.NewParser(fields).Parse(text)
-	if err != nil {
-		return nil, err
-	}
-	first := nextOf(s, time.Now())
-	if first.IsZero() {
-		return nil, errors.New("there is no such day within the next five years")
-	}
-	if second := nextOf(s, first); !second.IsZero() && second.Sub(first) < leastCronPeriod {
-		return nil, errors.New("it fires more than once a minute")
-	}
-	return s, nil
-}
-
 func (s Schedule) at(life time.Duration) float64 {
 	switch {
 	case s.At > 0:
@@ -106,20 +80,10 @@ func (s Schedule) earlierByCron(due, from time.Time) time.Time {
 	if s.Cron == nil {
 		return due
 	}
-	if next := nextOf(s.Cron, from); !next.IsZero() && next.Before(due) {
+	if next := s.Cron.Next(from); !next.IsZero() && next.Before(due) {
 		return next
 	}
 	return due
-}
-
-// nextOf is c.Next, or the zero time where that panics.
-func nextOf(c cron.Schedule, from time.Time) (next time.Time) {
-	defer func() {
-		if recover() != nil {
-			next = time.Time{}
-		}
-	}()
-	return c.Next(from.In(time.Local))
 }
 
 func share(d time.Duration, f float64) time.Duration { return time.Duration(float64(d) * f) }
