@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"time"
 )
 
@@ -89,6 +90,10 @@ type Target struct {
 	Path  string // of the file, to watch it; "": it is not a file
 }
 
+// ErrNotReadBack is the error of a Store that holds more than a token and cannot tell
+// it from the rest.
+var ErrNotReadBack = errors.New("the token in it cannot be told from what is around it")
+
 // A Store is a sink whose token stays where it was put and can be looked at. The
 // Agent puts it there again when somebody has changed it, goes on after a restart
 // with what lies there, and can take it away.
@@ -99,7 +104,8 @@ type Store interface {
 	// error means that it could not look.
 	Look(ctx context.Context) (difference string, err error)
 	// Read returns the text of the token that lies there, whoever put it. The error
-	// where nothing lies is fs.ErrNotExist.
+	// where nothing lies is fs.ErrNotExist, and where the token cannot be told from
+	// what is around it ErrNotReadBack: its record alone tells what lies there.
 	Read(ctx context.Context) (Secret, error)
 	// Adopt takes what lies there for what an earlier process has put, if it is what
 	// the mark tells. Else it says what differs, as Look does.

@@ -124,10 +124,13 @@ func validateForCondor(b *config.Block, block fileBlock, d tokendir.Directory, o
 		Name: filepath.Base(block.Path),
 		UID:  owner,
 		Mode: block.Mode,
-		Bare: block.Format == "token",
+		Bare: block.Format == "token" && block.Template == "",
 	})
 	for _, p := range problems {
 		attr := p.About
+		if attr == "format" && block.Template != "" {
+			attr = "template"
+		}
 		if !b.Has(attr) {
 			attr = "path"
 		}

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync/atomic"
 
 	"github.com/tokenagent/tokenagent/agent"
@@ -24,7 +25,7 @@ import (
 //	  owner      = "frontend" # default: the agent's user
 //	  group      = "frontend" # default: the owner's group
 //	  mode       = "0600"
-//	  format     = "token"    # or "json", "env"
+//	  format     = "token"    # or "raw", "json", "env"; or a template instead
 //	  create_dir = true       # make tokens.d when it is missing
 //	}
 type fileBlock struct {
@@ -33,6 +34,7 @@ type fileBlock struct {
 	Group     string      `hcl:"group,optional"`
 	Mode      fs.FileMode `hcl:"mode,optional"`
 	Format    string      `hcl:"format,optional"`
+	Template  string      `hcl:"template,optional,lines"`
 	CreateDir bool        `hcl:"create_dir,optional"`
 }
 
@@ -58,8 +60,8 @@ func decodeFile(b *config.Block, req agent.Request) config.Sink {
 	if !b.DefinitionsOnly() {
 		unsure = give(b, block, &target)
 	}
-	s := &file{format: formats[block.Format], safe: safefile.New(target)}
-	s.forStorage = block.Format == "token" && opensStorage(req)
+	s := &file{format: formatOf(b, block, req), safe: safefile.New(target)}
+	s.forStorage = block.bare() && opensStorage(req)
 	if block.Path == "" {
 		return config.Sink{} // there is nowhere to look
 	}
@@ -67,7 +69,7 @@ func decodeFile(b *config.Block, req agent.Request) config.Sink {
 	warnOfOtherTokens(b, req, s.directory)
 	s.validatePlace(b, block, unsure)
 	sink := config.Sink{Target: s.target()}
-	if s.directory != nil && !b.Wrong("path") && !b.Wrong("mode") && !b.Wrong("format") { // HTCondor passes over a file with a fault
+	if s.directory != nil && !b.Wrong("path") && !b.Wrong("mode") && !b.Wrong("format") && !b.Wrong("template") { // HTCondor passes over a file with a fault
 		sink.Condor, sink.CondorUID = true, s.directory.Reader.UID
 	}
 	return sink
@@ -100,7 +102,10 @@ func (s *file) Put(ctx context.Context, t agent.Token) (agent.Written, error) {
 	if s.holds(t) {
 		return agent.Written{Mark: s.mark()}, nil
 	}
-	content := s.format.render(t, agent.Now(ctx))
+	content, err := s.format.render(t, agent.Now(ctx))
+	if err != nil {
+		return agent.Written{}, &agent.Fault{Kind: agent.Writing, Err: fmt.Errorf("%s: %w", s.path(), err)}
+	}
 	r, err := s.safe.Write(ctx, content)
 	w := agent.Written{Warnings: append(r.Warnings, s.tooLarge(content)...)}
 	if err != nil {
@@ -188,11 +193,41 @@ func validateFile(b *config.Block, block *fileBlock) {
 		block.Path = ""
 	}
 	if _, known := formats[block.Format]; !known {
-		b.Fault("format", "unknown format", `it is "token" (the token and a newline), "json" or "env"`)
+		b.Fault("format", "unknown format", `it is "token" (the token and a newline), "raw" (the token alone), "json" or "env"; for another layout write a template`)
 		block.Format = "token"
 	}
 	if block.Mode&0o400 == 0 {
 		b.Fault("mode", "the owner could not read the file", `usual are "0600" and, for readers in a group, "0640"`)
 		block.Mode = 0o600
 	}
+}
+
+// bare reports whether the file holds the token and nothing else than a line end.
+func (f fileBlock) bare() bool {
+	return f.Template == "" && (f.Format == "token" || f.Format == "raw")
+}
+
+// formatOf is the format that the block names, or that of its template.
+func formatOf(b *config.Block, block fileBlock, req agent.Request) format {
+	switch {
+	case !b.Has("template") || b.Wrong("template"):
+		return formats[block.Format]
+	case b.Has("format"):
+		b.Fault("template", "format and template exclude each other", "leave out one of them: a template writes the whole file")
+		return formats[block.Format]
+	}
+	l, err := parseLayout(block.Template)
+	var sample []byte
+	if err == nil {
+		sample, err = l.try(block.Template, req)
+	}
+	switch {
+	case err != nil:
+		b.Fault("template", "the template cannot be used", faultOf(err).String())
+	case sample != nil && !strings.Contains(string(sample), sampleToken):
+		b.Fault("template", "the template does not write the token", `write {{.token}} where the token is to stand`)
+	default:
+		return l.format()
+	}
+	return formats[block.Format]
 }

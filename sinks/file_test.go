@@ -86,6 +86,7 @@ func token(text string, life time.Duration) agent.Token {
 func TestTheFormatsOfAFile(t *testing.T) {
 	for format, want := range map[string]string{
 		"token": "abc.def-_~+/=\n",
+		"raw":   "abc.def-_~+/=",
 		"json":  `{"access_token":"abc.def-_~+/=","expires_in":3600,"token_type":"Bearer"}` + "\n",
 		"env":   "BEARER_TOKEN=abc.def-_~+/=\n",
 	} {
@@ -110,7 +111,8 @@ func TestTheFormatsOfAFile(t *testing.T) {
 }
 
 func TestJSONOfATokenWithoutExpiryDoesNotNameOne(t *testing.T) {
-	got := formats["json"].render(agent.Token{Secret: agent.NewSecret("abc")}, time.Now())
+	got, err := formats["json"].render(agent.Token{Secret: agent.NewSecret("abc")}, time.Now())
+	must(t, err)
 	if want := `{"access_token":"abc","token_type":"Bearer"}` + "\n"; string(got) != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
@@ -211,7 +213,9 @@ func FuzzFormats(f *testing.F) {
 			if err != nil {
 				continue
 			}
-			again, err := format.token(format.render(agent.Token{Secret: agent.NewSecret(found)}, time.Now()))
+			content, err := format.render(agent.Token{Secret: agent.NewSecret(found)}, time.Now())
+			must(t, err)
+			again, err := format.token(content)
 			if err != nil || again != found {
 				t.Errorf("format %s: %q is read back as %q, %v", name, found, again, err)
 			}

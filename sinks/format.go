@@ -11,35 +11,39 @@ import (
 
 // A format is a way to write a token into a file, and to find it there again.
 type format struct {
-	render func(t agent.Token, now time.Time) []byte
-	parse  func(content string) (token string)
+	render func(t agent.Token, now time.Time) ([]byte, error)
+	parse  func(content string) (token string) // nil: nothing finds it
 }
 
 // formats are the formats by the names that a configuration gives them.
 var formats = map[string]format{
 	"token": {renderToken, parseToken},
+	"raw":   {renderRaw, parseToken},
 	"json":  {renderJSON, parseJSON},
 	"env":   {renderEnv, parseEnv},
 }
 
 const envPrefix = "BEARER_TOKEN="
 
-func renderToken(t agent.Token, _ time.Time) []byte {
-	return []byte(t.Secret.Reveal() + "\n")
+func renderToken(t agent.Token, _ time.Time) ([]byte, error) {
+	return []byte(t.Secret.Reveal() + "\n"), nil
+}
+
+func renderRaw(t agent.Token, _ time.Time) ([]byte, error) {
+	return []byte(t.Secret.Reveal()), nil
 }
 
 func parseToken(content string) string { return content }
 
-func renderEnv(t agent.Token, _ time.Time) []byte {
-	return []byte(envPrefix + t.Secret.Reveal() + "\n")
+func renderEnv(t agent.Token, _ time.Time) ([]byte, error) {
+	return []byte(envPrefix + t.Secret.Reveal() + "\n"), nil
 }
 
 func parseEnv(content string) string {
-	token, ok := strings.CutPrefix(content, envPrefix)
-	if !ok {
-		return ""
+	if token, ok := strings.CutPrefix(content, envPrefix); ok {
+		return token
 	}
-	return token
+	return ""
 }
 
 // A response has the members of an access token response (RFC 6749, section
@@ -50,14 +54,14 @@ type response struct {
 	TokenType   string `json:"token_type"`
 }
 
-func renderJSON(t agent.Token, now time.Time) []byte {
+func renderJSON(t agent.Token, now time.Time) ([]byte, error) {
 	r := response{AccessToken: t.Secret.Reveal(), TokenType: "Bearer"}
 	if !t.Expires.IsZero() {
 		seconds := max(0, int64(t.Expires.Sub(now)/time.Second))
 		r.ExpiresIn = &seconds
 	}
-	content, _ := json.Marshal(r) // strings and a number
-	return append(content, '\n')
+	content, err := json.Marshal(r)
+	return append(content, '\n'), err
 }
 
 func parseJSON(content string) string {
@@ -68,8 +72,12 @@ func parseJSON(content string) string {
 	return r.AccessToken
 }
 
-// token finds the one token in content. The error shows nothing of it.
+// token finds the one token in content. The error shows nothing of it; that of a
+// format that nothing is found in is agent.ErrNotReadBack.
 func (f format) token(content []byte) (string, error) {
+	if f.parse == nil {
+		return "", agent.ErrNotReadBack
+	}
 	text := f.parse(strings.TrimSpace(string(content)))
 	if agent.CheckText(text) != nil {
 		return "", errors.New("it holds no token in the format of its sink")

@@ -15,7 +15,7 @@ const xrootdLargest = 4096
 // warnOfXRootD warns of a mode with which XRootD's client would skip the file
 // without a word, if the token is one for it.
 func warnOfXRootD(b *config.Block, block fileBlock, req agent.Request) {
-	if block.Format == "token" && opensStorage(req) && block.Mode&0o077 != 0 {
+	if block.bare() && opensStorage(req) && block.Mode&0o077 != 0 {
 		b.Warn("mode", "XRootD's client would skip the file",
 			`it uses a token only where group and others are permitted nothing, as with "0600"; give each of its users a file of their own`)
 	}

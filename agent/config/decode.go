@@ -23,6 +23,7 @@ import (
 //
 //	KeyFile string   `hcl:"key_file,path"`      // required; absolute, and cleaned
 //	KeyID   string   `hcl:"key_id,optional"`    // left as it is when not set
+//	Text    string   `hcl:"text,lines"`         // may have line breaks and tabs
 //
 // Fields without a tag are left alone; those of an embedded struct belong to the
 // struct itself. An attribute that is missing or wrong leaves its field as it is, so
@@ -53,10 +54,12 @@ func (b *Block) decode(into any, blocks ...string) bool {
 
 // A field is one of a struct to decode into.
 type field struct {
-	name           string
-	index          []int // for reflect's FieldByIndex
-	optional, path bool
-	kind           reflect.Type
+	name     string
+	index    []int // for reflect's FieldByIndex
+	kind     reflect.Type
+	optional bool
+	path     bool
+	lines    bool
 }
 
 // fieldsOf reads the tags of a struct, once for each type.
@@ -72,7 +75,7 @@ func (l *loading) fieldsOf(t reflect.Type) []field {
 		}
 		name, options, _ := strings.Cut(tag, ",")
 		has := func(option string) bool { return slices.Contains(strings.Split(options, ","), option) }
-		fields = append(fields, field{name, member.Index, has("optional"), has("path"), member.Type})
+		fields = append(fields, field{name, member.Index, member.Type, has("optional"), has("path"), has("lines")})
 	}
 	l.fields[t] = fields
 	return fields
@@ -167,7 +170,7 @@ func (b *Block) decodeField(f field, target reflect.Value) bool {
 // convert sets one field to the value of its attribute.
 func (b *Block) convert(f field, v cty.Value, target reflect.Value) bool {
 	fresh := reflect.New(f.kind)
-	c := conversion{name: f.name, expr: b.stanza.attribute(f.name).expr, path: f.path}
+	c := conversion{name: f.name, expr: b.stanza.attribute(f.name).expr, path: f.path, lines: f.lines}
 	c.into(fresh.Interface(), v)
 	if len(c.wrong) == 0 && f.path {
 		c.wrong = b.keyInPath(f.name, v.AsString())
@@ -222,6 +225,7 @@ type conversion struct {
 	name  string
 	expr  hclsyntax.Expression
 	path  bool
+	lines bool
 	wrong []misfit
 }
 
@@ -277,6 +281,7 @@ func (c *conversion) text(v cty.Value) string {
 	switch {
 	case s == "":
 		c.fail(hcl.Range{}, c.name+" is empty", "give it a value, or leave the attribute out")
+	case c.lines && !strings.ContainsFunc(strings.NewReplacer("\n", "", "\r", "", "\t", "").Replace(s), unicode.IsControl):
 	case strings.ContainsFunc(s, unicode.IsControl):
 		c.fail(hcl.Range{}, c.name+" has control characters", "it is one line of text, without line breaks and tabs")
 	case c.path && !filepath.IsAbs(s):

@@ -38,7 +38,7 @@ var arrows = map[string][]string{
 	"sources/issuer":  {"agent", "agent/host", "agent/profile", "agent/queue", "sources/keys"},
 	"sources/refresh": {"agent", "agent/host", "sinks/safefile"},
 	"sources/keys":    {"agent/host"},
-	"sinks":           {"agent", "agent/host", "agent/config", "sinks/..."},
+	"sinks":           {"agent", "agent/host", "agent/config", "agent/profile", "sinks/..."},
 	"sinks/safefile":  {"agent/host"},
 	"sinks/condor":    {"agent/host", "sinks/tokendir"},
 	"sinks/tokendir":  {"agent/host", "agent/profile", "sinks/pcre"},

@@ -43,7 +43,7 @@ func (f *folders) lookAt(ctx context.Context, s agent.Target) []sources.Finding 
 		if fault, ok := folderFault(path); ok {
 			return []sources.Finding{fault}
 		}
-		return []sources.Finding{whatLies(inFile(ctx, s), path, wall())}
+		return []sources.Finding{whatLies(inFile(ctx, s, nil), path, wall())}
 	})
 	switch {
 	case ended:

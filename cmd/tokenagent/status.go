@@ -172,7 +172,7 @@ func (p *place) surveyFiles(ctx context.Context, names []string) (survey, error)
 	found := survey{Tokens: []agent.Status{}}
 	for _, r := range chosen {
 		if len(r.Sinks) > 0 {
-			one := inFiles(ctx, r)
+			one := inFiles(ctx, r, known)
 			one.Renew = known.renewal(ctx, r)
 			found.Tokens = append(found.Tokens, one)
 		}

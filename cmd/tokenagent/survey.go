@@ -185,11 +185,11 @@ func soon(t, now time.Time) string {
 	return away(t, now)
 }
 
-// inFiles is the state of one token as its files tell it.
-func inFiles(ctx context.Context, r agent.Renewer) agent.Status {
+// inFiles is the state of one token as its files tell it, and what is known of them.
+func inFiles(ctx context.Context, r agent.Renewer, known recalled) agent.Status {
 	all := agent.Status{Name: r.Name, State: agent.Valid, Required: r.Required, Sinks: []agent.SinkStatus{}}
 	for _, s := range r.Sinks {
-		one := inFile(ctx, s)
+		one := inFile(ctx, s, known)
 		all.Sinks = append(all.Sinks, one)
 		if all.State == agent.Valid || one.State == agent.Missing {
 			all.State = one.State
@@ -204,8 +204,9 @@ func inFiles(ctx context.Context, r agent.Renewer) agent.Status {
 	return all
 }
 
-// inFile reads one sink's file. What it says of its expiry is not verified.
-func inFile(ctx context.Context, t agent.Target) agent.SinkStatus {
+// inFile reads one sink's file. What it says of its expiry is not verified. Where the
+// token in it says nothing, or cannot be read back, the record of the file does.
+func inFile(ctx context.Context, t agent.Target, known recalled) agent.SinkStatus {
 	one := agent.SinkStatus{Path: t.Name, State: agent.Missing}
 	store, ok := t.Sink.(agent.Store)
 	if !ok {
@@ -215,8 +216,18 @@ func inFile(ctx context.Context, t agent.Target) agent.SinkStatus {
 	if errors.Is(err, fs.ErrNotExist) {
 		return one
 	}
-	if err == nil {
+	record, remembered := known[t.Name]
+	asWritten := remembered && liesThere(ctx, t, record)
+	switch {
+	case err == nil:
 		one.Expires, err = expiry(text.Reveal())
+	case errors.Is(err, agent.ErrNotReadBack) && remembered && !asWritten:
+		err = fmt.Errorf("%s: it is not as it was written", t.Name)
+	case errors.Is(err, agent.ErrNotReadBack):
+		err = nil
+	}
+	if asWritten && one.Expires.IsZero() {
+		one.Expires = record.Expires
 	}
 	if err != nil {
 		one.Failing = &agent.Failing{Kind: agent.Writing.String(), Error: err.Error(), Failures: 1}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io/fs"
 	"strings"
@@ -97,12 +98,53 @@ func TestFilesTellTheStateOfTheirToken(t *testing.T) {
 		"damaged":    {drawer{text: header + "e30x" + signature}, agent.Missing, time.Time{}, " "},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := inFile(t.Context(), agent.Target{Sink: c.sink})
+			got := inFile(t.Context(), agent.Target{Sink: c.sink}, nil)
 			if got.State != c.want || !got.Expires.Equal(c.expires) {
 				t.Errorf("state %s, expires %v", got.State, got.Expires)
 			}
 			if (c.fails != "") != (got.Failing != nil) || got.Failing != nil && !strings.Contains(got.Failing.Error, c.fails) {
 				t.Errorf("failing is %+v", got.Failing)
+			}
+		})
+	}
+}
+
+// A drawerWithRecord is a drawer whose file differs from its record in the way that it says.
+type drawerWithRecord struct {
+	drawer
+	difference string
+}
+
+func (r drawerWithRecord) Adopt(context.Context, json.RawMessage) (string, error) {
+	return r.difference, nil
+}
+
+func TestTheRecordOfAFileTellsWhatItsTokenDoesNot(t *testing.T) {
+	past, future := time.Unix(1700000000, 0), time.Unix(4102444800, 0)
+	opaque, template := drawer{text: "opaque-0123"}, drawer{err: agent.ErrNotReadBack}
+	jwt := drawer{text: "eyJhbGciOiJub25lIn0.eyJleHAiOjQxMDI0NDQ4MDB9.c2ln"}
+	for name, c := range map[string]struct {
+		sink    drawerWithRecord
+		record  time.Time
+		want    agent.State
+		expires time.Time
+		fails   bool
+	}{
+		"an opaque token that has expired":   {drawerWithRecord{drawer: opaque}, past, agent.Expired, past, false},
+		"a template whose token has expired": {drawerWithRecord{drawer: template}, past, agent.Expired, past, false},
+		"a template whose token is valid":    {drawerWithRecord{drawer: template}, future, agent.Valid, future, false},
+		"a template that somebody changed":   {drawerWithRecord{template, "its size is 3, not 5"}, past, agent.Missing, time.Time{}, true},
+		"a template without a record":        {drawerWithRecord{drawer: template}, time.Time{}, agent.Valid, time.Time{}, false},
+		"a JWT, which says it itself":        {drawerWithRecord{drawer: jwt}, past, agent.Valid, future, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			known := recalled{}
+			if !c.record.IsZero() {
+				known["/t"] = agent.Record{Expires: c.record}
+			}
+			got := inFile(t.Context(), agent.Target{Sink: c.sink, Name: "/t"}, known)
+			if got.State != c.want || !got.Expires.Equal(c.expires) || (got.Failing != nil) != c.fails {
+				t.Errorf("got %+v", got)
 			}
 		})
 	}
@@ -121,7 +163,7 @@ func TestTokenIsAsGoodAsItsWorstFile(t *testing.T) {
 		{[]agent.Target{{Sink: missing}, {Sink: expired}, {Sink: valid}}, agent.Missing},
 		{[]agent.Target{{Sink: expired}, {Sink: missing}}, agent.Missing},
 	} {
-		if got := inFiles(t.Context(), agent.Renewer{Sinks: c.sinks}); got.State != c.want {
+		if got := inFiles(t.Context(), agent.Renewer{Sinks: c.sinks}, nil); got.State != c.want {
 			t.Errorf("state %s, want %s", got.State, c.want)
 		}
 	}
