@@ -45,10 +45,10 @@ func (p *pool) mint(t *testing.T, knobs []string, args ...string) string {
 }
 
 // hear asks the pool with the tokens of a folder.
-func (p *pool) hear(t *testing.T, folder string, more ...string) (hearing, int) {
+func (p *pool) hear(t *testing.T, folder string, more ...string) (poolReply, int) {
 	t.Helper()
 	out, code := p.doctor(t, "client", append([]string{folder, "--pool", p.address(), "--json"}, more...)...)
-	var h hearing
+	var h poolReply
 	if err := json.Unmarshal([]byte(out), &h); err != nil {
 		t.Fatalf("doctor --pool: %v\n%s", err, out)
 	}
@@ -57,7 +57,7 @@ func (p *pool) hear(t *testing.T, folder string, more ...string) (hearing, int) 
 
 func (p *pool) address() string { return fmt.Sprintf("localhost:%d", p.port) }
 
-func (h hearing) authorised() (levels []string) {
+func (h poolReply) authorised() (levels []string) {
 	for _, l := range h.Levels {
 		if l.Authorised {
 			levels = append(levels, l.Level)
@@ -66,7 +66,7 @@ func (h hearing) authorised() (levels []string) {
 	return levels
 }
 
-func (h hearing) says(text string) bool {
+func (h poolReply) says(text string) bool {
 	return slices.ContainsFunc(h.Findings, func(f tokendir.Finding) bool { return strings.Contains(f.Text+"\n"+f.Remedy, text) })
 }
 

@@ -32,7 +32,7 @@ func newSciTokensPool(t *testing.T, i *simpleIssuer) *pool {
 }
 
 // hearSciToken asks the pool by doctor, with the token that the variable names.
-func (p *pool) hearSciToken(t *testing.T, variable string) (hearing, int) {
+func (p *pool) hearSciToken(t *testing.T, variable string) (poolReply, int) {
 	t.Helper()
 	c := exec.CommandContext(t.Context(), "tokenagent", "doctor", "--pool", p.address(), "--method", "scitokens", "--json")
 	c.Env = append(p.environment("client"), variable)
@@ -40,7 +40,7 @@ func (p *pool) hearSciToken(t *testing.T, variable string) (hearing, int) {
 	if failed, isExit := errors.AsType[*exec.ExitError](err); err != nil && (!isExit || len(out) == 0) {
 		t.Fatalf("doctor: %v\n%s", err, failed.Stderr)
 	}
-	var h hearing
+	var h poolReply
 	check(t, json.Unmarshal(out, &h))
 	return h, c.ProcessState.ExitCode()
 }

@@ -40,47 +40,32 @@ func newDoctor() *cobra.Command {
 }
 
 const doctorHelp = `Explain a directory of IDTOKENs as HTCondor reads it: every entry in HTCondor's
-order, whether it is sent, hidden by another or passed over and why, and what to
-do. Without a DIR these are the directories that HTCondor and HTCondor-CE would
-use for root and for the asking user, as condor_config_val says where it is
-installed. A DIR is read as its owner would, unless only root would use it.
+order, whether it is sent, hidden by another or passed over, why, and what to do.
+Without a DIR these are the directories that condor_config_val names, for root and
+for the user who asks. A DIR is read as its owner would, unless only root would use
+it. Versions of HTCondor differ: doctor asks condor_version for the one of this host.
 
-Versions of HTCondor differ in what they accept: doctor asks condor_version, or
-goes by --condor-version. Where neither tells, it says which versions refuse a
-token.
+It opens nothing that could block, and shows no token. A signature is checked only
+on a host that has the pool's key. Root also learns of signing keys on a host
+without a collector: they make tokens unnecessary, and their limits too.
 
-It opens nothing that could block and shows no token. A signature is checked
-only on a host that has the pool's key. HTCondor reads the directory again for
-each new authentication, so a correction counts at once; but a daemon that found
-no token at all at its start looks again only after condor_reconfig, and sessions
-outlive the token that began them.
+With --pool it asks a server with condor_ping what it allows, as a client that has
+tokens alone. That is the check that counts. As root, --as asks as that user.
 
-With --pool it asks a server what it allows, by HTCondor's condor_ping: for each
-level, as a client that has tokens alone and can read no signing key. That is the
-check that counts: an answer to the local user (FS), to a key of this host or to
-nobody does not. It says which file's token was sent, and whether the replay says
-the same. A DIR stands in for the directory of HTCondor's configuration. As root
---as asks as that user.
-
-With --bearer it says which bearer token the clients of the user find, by BEARER_TOKEN,
-BEARER_TOKEN_FILE, $XDG_RUNTIME_DIR/bt_uUID or /tmp/bt_uUID: for xrdcp, HTCondor
-(SCITOKENS) and pelican, who differ in what they pass over. The environment is that
-of who runs doctor; with --as that of another user is not known.
+With --bearer it says which bearer token xrdcp, HTCondor (SCITOKENS) and pelican
+find, by BEARER_TOKEN, BEARER_TOKEN_FILE, $XDG_RUNTIME_DIR/bt_uUID or /tmp/bt_uUID.
+The environment is that of the user who runs doctor.
 
 With --mapfile and --token it says which line of a map file (CERTIFICATE_MAPFILE)
 the SciToken hits, and whom it becomes.
 
-It says when root's HTCondor can read a signing key on a host without a collector:
-such a key makes tokens unnecessary, and their limits too.
+Exit codes: 0 fine, 1 a token or file does not work as it should, a named DIR cannot
+be read, or HTCondor does not tell its configuration; with --pool: the server cannot
+be asked, takes no token, or does not allow what the token's scope names; with
+--mapfile: no line maps the token, or nobody can tell; with --bearer: a client finds
+no valid token.`
 
-Exit codes: 0 fine, 1 an entry is passed over for its owner, mode or content, a
-token that is sent is refused by servers, a named DIR cannot be read, HTCondor's
-expression of names to pass over cannot be replayed, or HTCondor is installed and
-does not tell its configuration; with --pool: the server cannot be asked, takes
-no token, or does not allow what the token's scope names; with --mapfile: no line
-maps the token, or nobody can tell; with --bearer: a client finds no valid token.`
-
-// An answer of doctor is what it shows. It may be ill: the process ends with 1.
+// An answer is what doctor shows. Where it is ill, the process ends with 1.
 type answer interface {
 	print(io.Writer)
 	ill() bool
@@ -132,8 +117,10 @@ type doctor struct {
 func (d doctor) diagnose(dirs []string, as string) (diagnosis, error) {
 	found, err := d.examine(dirs, as)
 	told := diagnosis{Warnings: d.faults(), Directories: found, now: d.now}
-	if key, has := d.unmanagedKeys(); has {
-		told.Host = append(told.Host, key)
+	if os.Getuid() == 0 {
+		if key, has := condor.HostKeys(d.knob, nil); has {
+			told.Host = append(told.Host, key)
+		}
 	}
 	return told, err
 }

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/tokenagent/tokenagent/agent/host"
-	"github.com/tokenagent/tokenagent/agent/program"
 	"github.com/tokenagent/tokenagent/sinks/bearer"
 	"github.com/tokenagent/tokenagent/sinks/tokendir"
 )
@@ -41,11 +40,11 @@ func (d doctor) bearers(as string) (bearing, error) {
 	b := bearing{User: self.String(), now: d.now}
 	look := func(do func() error) error { return do() }
 	if as != "" {
-		u, known := userOf(as)
-		if !known {
-			return b, usage("--as %s: there is no such user in /etc/passwd, and getent knows none", as)
+		users, err := readers(as)
+		if err != nil {
+			return b, err
 		}
-		if u.UID != s.UID {
+		if u := users[0]; u.UID != s.UID {
 			identity, err := identityFor(u, as)
 			if err != nil {
 				return b, err
@@ -82,14 +81,11 @@ func (d doctor) condorUser() (tokendir.User, bool) {
 	return userOf(cmp.Or(uid, "condor"))
 }
 
-// identityFor is the identity under which the files of another user are looked at.
+// identityFor is the identity to look with at the files of another user.
 func identityFor(u tokendir.User, as string) (host.Identity, error) {
-	if os.Getuid() != 0 {
-		return host.Identity{}, usage("--as %s: only root can look as another user", as)
-	}
-	full, err := program.LookupUser(strconv.Itoa(u.UID))
+	full, err := account(u, as)
 	if err != nil {
-		return host.Identity{}, usage("--as %s: %v", as, err)
+		return host.Identity{}, err
 	}
 	identity := host.Identity{UID: u.UID, GID: int(full.GID)}
 	for _, gid := range full.Groups {
@@ -122,7 +118,7 @@ func (b bearing) print(w io.Writer) {
 		}
 		table := newTable(w)
 		for _, step := range c.Steps {
-			fmt.Fprintf(table, "  %s\t%s\t%s\t%s\n", step.Place, cmp.Or(plain(step.Path), "-"), step.Verdict, plain(stepInWords(step, b.now)))
+			table.row("  "+step.Place, orDash(step.Path), string(step.Verdict), plain(stepInWords(step, b.now)))
 		}
 		table.Flush()
 		if !c.Usable {

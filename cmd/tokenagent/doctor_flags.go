@@ -1,16 +1,13 @@
 package main
 
 import (
-	"context"
 	"maps"
-	"os"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/pflag"
 
-	"github.com/tokenagent/tokenagent/agent/program"
+	"github.com/tokenagent/tokenagent/sinks/condor"
 )
 
 // doctorFlags say what doctor looks at, and as whom.
@@ -20,7 +17,7 @@ type doctorFlags struct {
 	json    bool
 
 	pool               string // a collector to ask; "": none
-	kind, name, method string // see ping
+	kind, name, method string // see condor.Ping
 
 	bearer bool // which bearer token clients find
 
@@ -40,14 +37,14 @@ func (f *doctorFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.token, "token", "", "with --mapfile, the `file` of the token; - for standard input")
 }
 
-// onlyWith are the flags that say something beside another alone.
+// onlyWith are the flags that mean something only with another one.
 var onlyWith = map[string]string{"type": "pool", "name": "pool", "method": "pool", "token": "mapfile", "mapfile": "token"}
 
 // fit is the usage error of flags that do not fit together.
 func (f *doctorFlags) fit(flags *pflag.FlagSet) error {
 	for _, name := range slices.Sorted(maps.Keys(onlyWith)) {
 		if with := onlyWith[name]; flags.Changed(name) && !flags.Changed(with) {
-			return usage("--%s says something only beside --%s", name, with)
+			return usage("--%s goes only with --%s", name, with)
 		}
 	}
 	modes := 0
@@ -57,54 +54,23 @@ func (f *doctorFlags) fit(flags *pflag.FlagSet) error {
 		}
 	}
 	if modes > 1 {
-		return usage("--pool, --bearer and --mapfile are questions of their own: ask one at a time")
+		return usage("use only one of --pool, --bearer and --mapfile at a time")
 	}
 	if (f.bearer || f.mapfile != "") && flags.NArg() > 0 {
-		return usage("a DIR says nothing beside --bearer or --mapfile")
+		return usage("--bearer and --mapfile take no DIR")
 	}
 	if !flags.Changed("pool") {
 		return nil
 	}
 	f.kind, f.method = strings.ToUpper(f.kind), strings.ToUpper(f.method)
 	if f.method != "IDTOKENS" && f.method != "SCITOKENS" {
-		return usage("--method %s: IDTOKENS and SCITOKENS are those of tokens", f.method)
+		return usage("--method %s: it is IDTOKENS or SCITOKENS", f.method)
 	}
 	if f.kind == "" || strings.Trim(f.kind, "ABCDEFGHIJKLMNOPQRSTUVWXYZ_") != "" || strings.HasPrefix(f.name, "-") {
-		return usage("--type and --name are those of a server, as condor_status shows them")
+		return usage("--type and --name must be those of a server, as condor_status shows them")
 	}
-	return poolAddress(f.pool)
-}
-
-// askPool asks the pool what it allows.
-func (d doctor) askPool(ctx context.Context, f *doctorFlags, dirs []string) (h hearing, err error) {
-	p := ping{pool: f.pool, kind: f.kind, name: f.name, method: f.method}
-	switch {
-	case len(dirs) > 1:
-		return h, usage("--pool takes one DIR at most: the one that HTCondor's client is to read")
-	case len(dirs) == 1 && dirs[0] == "":
-		return h, usage("a DIR is empty; leave it out for the directory that HTCondor would use")
-	case len(dirs) == 1:
-		p.dir = dirs[0]
+	if err := condor.CheckAddress(f.pool); err != nil {
+		return usage("--pool %q: %w", f.pool, err)
 	}
-	users, err := readers(f.as)
-	if err != nil {
-		return h, err
-	}
-	reader := users[len(users)-1]
-	if reader.UID != os.Getuid() {
-		if os.Getuid() != 0 {
-			return h, usage("--as %s: only root can ask as another user", f.as)
-		}
-		if p.user, err = program.LookupUser(strconv.Itoa(reader.UID)); err != nil {
-			return h, usage("--as %s: %v", f.as, err)
-		}
-	}
-	if h, err = p.ask(ctx); err != nil {
-		return h, err
-	}
-	d.compare(&h, reader)
-	if key, has := d.sharedKeys(h.Pool); has && reader.UID == 0 {
-		h.Findings = append(h.Findings, key)
-	}
-	return h, nil
+	return nil
 }

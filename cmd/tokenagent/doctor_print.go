@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -66,16 +65,14 @@ func (e examination) title() string {
 }
 
 func printEntries(w io.Writer, entries []tokendir.Entry, now time.Time) {
-	table := newTable(w)
-	fmt.Fprintln(table, "  ENTRY\tVERDICT\tREMAINING\tIDENTITY\tISSUER\tKEY\tTO")
+	table := newTable(w, "  ENTRY", "VERDICT", "REMAINING", "IDENTITY", "ISSUER", "KEY", "TO")
 	for _, e := range entries {
 		remaining, to := "-", "-"
 		t := tokendir.Token{}
 		if e.Token != nil {
 			t, remaining, to = *e.Token, remainingOf(*e.Token, now), strings.Join(e.Token.Allows, "; ")
 		}
-		fmt.Fprintf(table, "  %s\t%s\t%s\t%s\t%s\t%s\t%s\n", placeOf(e.Name, e.Line), plain(verdictOf(e)), remaining,
-			cmp.Or(plain(t.Subject), "-"), cmp.Or(plain(t.Issuer), "-"), cmp.Or(plain(t.KeyID), "-"), plain(to))
+		table.row("  "+placeOf(e.Name, e.Line), plain(verdictOf(e)), remaining, orDash(t.Subject), orDash(t.Issuer), orDash(t.KeyID), plain(to))
 	}
 	table.Flush()
 }
@@ -142,7 +139,7 @@ func winnerInWords(w tokendir.Winner, now time.Time) string {
 	if w.Token.State != tokendir.Valid {
 		state = ", which they refuse: " + remainingOf(*w.Token, now)
 	}
-	return fmt.Sprintf("%s, key %s:%s %s, as %s%s", plain(w.Token.Issuer), plain(w.Token.KeyID), from, placeOf(w.Name, w.Line), cmp.Or(plain(w.Token.Subject), "-"), state)
+	return fmt.Sprintf("%s, key %s:%s %s, as %s%s", plain(w.Token.Issuer), plain(w.Token.KeyID), from, placeOf(w.Name, w.Line), orDash(w.Token.Subject), state)
 }
 
 // printFindings says what is wrong and what to do, the grave ones first. The

@@ -4,11 +4,14 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/tokenagent/tokenagent/agent/host"
+	"github.com/tokenagent/tokenagent/agent/program"
 	"github.com/tokenagent/tokenagent/sinks/condor"
 	"github.com/tokenagent/tokenagent/sinks/tokendir"
+	"github.com/tokenagent/tokenagent/sources/keys"
 )
 
 // readers are root and the asking user, or the one that is named.
@@ -26,6 +29,19 @@ func readers(as string) ([]tokendir.User, error) {
 	}
 	self, _ := userOf(strconv.Itoa(os.Getuid()))
 	return []tokendir.User{root, self}, nil
+}
+
+// account is the whole account of a user whom --as names, other than the one who
+// runs doctor.
+func account(u tokendir.User, as string) (*program.User, error) {
+	if os.Getuid() != 0 {
+		return nil, usage("--as %s: only root can look as another user", as)
+	}
+	full, err := program.LookupUser(strconv.Itoa(u.UID))
+	if err != nil {
+		return nil, usage("--as %s: %v", as, err)
+	}
+	return full, nil
 }
 
 // named is a directory that the asking user has named. Where --as names nobody it
@@ -66,4 +82,28 @@ func ownerOf(path string, other tokendir.User) tokendir.User {
 func userOf(nameOrNumber string) (tokendir.User, bool) {
 	u, err := (&host.Database{Getent: "getent", Patience: condor.Patience}).User(nameOrNumber)
 	return tokendir.User{Name: u.Name, UID: u.UID, Home: u.Home}, err == nil
+}
+
+// genuine reports whether the token is signed with the key that this host's
+// HTCondor has under that name. That is known only for a token of the host's own
+// trust domain, and only to a user who can read the key.
+func (d doctor) genuine(token, issuer, keyID string) (known, ok bool) {
+	const macSize = 43 // characters of base64url, of HS256
+	here := tokendir.Systems()[0]
+	if domain, set := d.knob(here, "TRUST_DOMAIN"); !set || domain != issuer || strings.ContainsAny(keyID, "/\x00") || strings.HasPrefix(keyID, ".") {
+		return false, false
+	}
+	if len(token)-strings.LastIndexByte(token, '.')-1 != macSize {
+		return false, false
+	}
+	path, set := d.knob(here, "SEC_TOKEN_POOL_SIGNING_KEY_FILE")
+	if keyID != keys.PoolKey {
+		path, set = d.knob(here, "SEC_PASSWORD_DIRECTORY")
+		path = filepath.Join(path, keyID)
+	}
+	if !set {
+		return false, false
+	}
+	key, err := keys.ReadCondor(path, keyID)
+	return err == nil, err == nil && key.Signed(token)
 }

@@ -1,27 +1,16 @@
 package main
 
 import (
-	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/tokenagent/tokenagent/sinks/condor/condortest"
 	"github.com/tokenagent/tokenagent/sinks/tokendir"
 )
 
-// fakeProgram puts a shell script of that name into a folder that is searched first.
-func fakeProgram(t *testing.T, name, text string) {
-	t.Helper()
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+text), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
-}
-
 func TestUsersThatOnlyGetentKnows(t *testing.T) {
-	fakeProgram(t, "getent", `
+	condortest.Program(t, "getent", `
 case "$3" in
 frontend|54321) echo 'frontend:x:54321:54321:GlideinWMS:/var/lib/gwms-frontend:/bin/bash' ;;
 *) exit 2 ;;

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/tokenagent/tokenagent/agent"
@@ -109,23 +107,19 @@ func printJSON(w io.Writer, v any) error {
 
 // printTable prints a line for each sink of each token.
 func printTable(w io.Writer, tokens []agent.Status, now time.Time) {
-	table := newTable(w)
-	fmt.Fprintln(table, "NAME\tSTATE\tREMAINING\tRENEWAL\tSINK\tLAST ERROR")
+	table := newTable(w, "NAME", "STATE", "REMAINING", "RENEWAL", "SINK", "LAST ERROR")
 	for _, t := range tokens {
 		name, renewal, failing := t.Name, renewalOf(t, now), t.Failing
 		for _, s := range t.Sinks {
 			if s.Failing != nil {
 				failing = s.Failing
 			}
-			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", plain(name), s.State, remaining(s, now), renewal, cmp.Or(plain(s.Path), "-"), failure(failing, now))
+			table.row(plain(name), string(s.State), remaining(s, now), renewal, orDash(s.Path), failure(failing, now))
 			name, renewal, failing = "", "", nil
 		}
 	}
 	table.Flush()
 }
-
-// newTable has columns that are two blanks apart; a tab ends a cell.
-func newTable(w io.Writer) *tabwriter.Writer { return tabwriter.NewWriter(w, 0, 0, 2, ' ', 0) }
 
 func remaining(s agent.SinkStatus, now time.Time) string {
 	switch {

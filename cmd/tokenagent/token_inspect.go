@@ -31,7 +31,7 @@ Exit codes: 0 it was read, whatever there is to say of it, 1 it is not a token.`
   tokenagent token create --config /etc/tokenagent pilot/ce1.example.org | tokenagent token inspect`,
 		Args: arguments(0, 1, "one FILE"),
 		RunE: func(c *cobra.Command, args []string) error {
-			t, err := readToken(c, args)
+			_, t, _, err := readToken(c, args)
 			if err != nil {
 				return err
 			}
@@ -50,21 +50,18 @@ Exit codes: 0 it was read, whatever there is to say of it, 1 it is not a token.`
 	return c
 }
 
-// readToken decodes the token in the file, or on standard input. No error
-// shows it, not even when it was given for the file's name.
-func readToken(c *cobra.Command, args []string) (profile.Token, error) {
-	text, name, err := readTokenText(c, args)
-	if err != nil {
-		return profile.Token{}, err
+// readToken reads and decodes the token in the file, or on standard input; name
+// says which. No error shows the token, not even one given as the file's name.
+func readToken(c *cobra.Command, args []string) (text agent.Secret, t profile.Token, name string, err error) {
+	if text, name, err = readTokenText(c, args); err != nil {
+		return text, t, name, err
 	}
-	t, err := profile.Decode(text.Reveal())
-	if err != nil {
-		return profile.Token{}, fmt.Errorf("%s: %w", name, err)
+	if t, err = profile.Decode(text.Reveal()); err != nil {
+		err = fmt.Errorf("%s: %w", name, err)
 	}
-	return t, nil
+	return text, t, name, err
 }
 
-// readTokenText reads the token itself, and says where it came from.
 func readTokenText(c *cobra.Command, args []string) (text agent.Secret, name string, err error) {
 	from, name := c.InOrStdin(), "standard input"
 	if len(args) == 1 && args[0] != "-" {

@@ -38,13 +38,9 @@ Exit codes: 0 it is valid, 1 it is not, or that cannot be found out.`,
   tokenagent token verify --key-file /etc/condor/passwords.d/POOL /etc/condor/tokens.d/10-collector`,
 		Args: arguments(0, 1, "one FILE"),
 		RunE: func(c *cobra.Command, args []string) error {
-			text, name, err := readTokenText(c, args)
+			text, t, _, err := readToken(c, args)
 			if err != nil {
 				return err
-			}
-			t, err := profile.Decode(text.Reveal())
-			if err != nil {
-				return fmt.Errorf("%s: %w", name, err)
 			}
 			ctx, stop := untilSignal(c.Context())
 			defer stop()

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"fmt"
+	"io"
 	"strconv"
 	"strings"
+	"text/tabwriter"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -18,12 +21,34 @@ func away(t, now time.Time) string {
 	return config.Spoken(now.Sub(t)) + " ago"
 }
 
-// plain is text that comes from elsewhere, fit for a terminal: as it is, or
-// quoted when it holds what a terminal would obey, or bytes that are no UTF-8:
-// one of those may be an escape to a terminal, or to a tabwriter.
+// plain makes text from elsewhere fit for a terminal: it quotes text that has
+// control characters, or bytes that are not UTF-8. A terminal, or a tabwriter, may
+// take one of those for an escape.
 func plain(text string) string {
 	if utf8.ValidString(text) && strings.IndexFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) < 0 {
 		return text
 	}
 	return strconv.Quote(text)
 }
+
+// orDash is plain text, or a dash for none.
+func orDash(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return plain(text)
+}
+
+// A table has columns that are two blanks apart. Flush writes it.
+type table struct{ *tabwriter.Writer }
+
+func newTable(w io.Writer, titles ...string) table {
+	t := table{tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)}
+	if len(titles) > 0 {
+		t.row(titles...)
+	}
+	return t
+}
+
+// row adds a line. Text from elsewhere in a cell has to be plain.
+func (t table) row(cells ...string) { fmt.Fprintln(t, strings.Join(cells, "\t")) }

@@ -15,41 +15,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tokenagent/tokenagent/agent/host/hosttest"
+	"github.com/tokenagent/tokenagent/sinks/condor/condortest"
 	"github.com/tokenagent/tokenagent/sinks/tokendir"
 )
 
-// fakeProgram puts a shell script of that name into a folder that is searched first.
-func fakeProgram(t *testing.T, name, text string) {
-	t.Helper()
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+text), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
-}
-
-// fakeCondor puts a program of that name first in PATH, which tells these knobs as
-// condor_config_val -macro does, after it has run the shell's commands.
-func fakeCondor(t *testing.T, name, commands string, knobs map[string]string) {
-	t.Helper()
-	var cases strings.Builder
-	for knob, value := range knobs {
-		fmt.Fprintf(&cases, "%s) echo '%[1]s=%s' ;;\n", knob, value)
-	}
-	fakeProgram(t, name, commands+`
-[ "$1" = -macro ] && shift
-for asked; do
-case "${asked%%=*}" in
-`+cases.String()+`'$INT(SEC_TOKEN_MAX_AGE)') echo 3600 ;;
-*) echo "${asked%%=*}=" ;;
-esac
-done
-`)
-}
-
 func TestHTCondorsConfigurationIsAskedOnce(t *testing.T) {
 	asked := filepath.Join(t.TempDir(), "asked")
-	fakeCondor(t, "condor_config_val", `echo "Configuration Warning: a file has gone" >&2; echo "$1 $2" >> `+asked, map[string]string{
+	condortest.Config(t, "condor_config_val", `echo "Configuration Warning: a file has gone" >&2; echo "$1 $2" >> `+asked, map[string]string{
 		"TRUST_DOMAIN": "pool.example.org", "SEC_TOKEN_MAX_AGE": "3600 + 0",
 	})
 	knob := Knob(tokendir.Systems()[0])
@@ -75,7 +47,7 @@ func TestHTCondorsConfigurationIsAskedOnce(t *testing.T) {
 }
 
 func TestAnswersAreReadAsHTCondorWritesThem(t *testing.T) {
-	fakeCondor(t, "condor_config_val", "", map[string]string{
+	condortest.Config(t, "condor_config_val", "", map[string]string{
 		"DAEMON_LIST":                     "MASTER\n  COLLECTOR,\nSCHEDD", // DAEMON_LIST @=end
 		"LOCAL_CONFIG_DIR_EXCLUDE_REGEXP": "^a=b$(DOLLAR)|(.*)$",
 		"TRUST_DOMAIN":                    "pool.example.org",
@@ -99,7 +71,7 @@ func TestAnswersThatMakeNoSenseAreRefused(t *testing.T) {
 		`echo "TRUST_DOMAIN=a"; echo "TRUST_DOMAIN=b"`: "condor_config_val: unexpected answer",
 		`echo "ERROR: no configuration" >&2; exit 1`:   `condor_config_val: exit status 1 ("ERROR: no configuration")`,
 	} {
-		fakeProgram(t, "condor_config_val", script)
+		condortest.Program(t, "condor_config_val", script)
 		if got, err := Knob(tokendir.Systems()[0])("TRUST_DOMAIN"); err == nil || !strings.Contains(err.Error(), want) || len(err.Error()) > 400 {
 			t.Errorf("%s: %q, %.400v", script, got, err)
 		}
@@ -112,7 +84,7 @@ func TestAProgramThatHangsIsAskedOnceAndLeavesNothing(t *testing.T) {
 	if err := unix.Mkfifo(pipe, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	fakeProgram(t, "condor_config_val", fmt.Sprintf(`
+	condortest.Program(t, "condor_config_val", fmt.Sprintf(`
 sleep 1000 >%s &
 echo "$1" >> %s
 wait`, pipe, asked))
@@ -150,7 +122,7 @@ func TestWithoutHTCondorNobodyIsAsked(t *testing.T) {
 
 func TestKnobsAreLookedUpInOneAnswer(t *testing.T) {
 	asked := filepath.Join(t.TempDir(), "asked")
-	fakeCondor(t, "condor_config_val", `echo "Configuration Warning: a file has gone" >&2; echo asked >> `+asked, map[string]string{"SEC_TOKEN_DIRECTORY": "/srv/tokens"})
+	condortest.Config(t, "condor_config_val", `echo "Configuration Warning: a file has gone" >&2; echo asked >> `+asked, map[string]string{"SEC_TOKEN_DIRECTORY": "/srv/tokens"})
 	config := New(t.Context())
 	system := tokendir.Systems()[0]
 	for range 3 {
@@ -176,7 +148,7 @@ func TestKnobsAreLookedUpInOneAnswer(t *testing.T) {
 }
 
 func TestAConfigurationThatCannotBeAskedIsTold(t *testing.T) {
-	fakeProgram(t, "condor_config_val", `echo "ERROR: cannot read condor_config" >&2; exit 1`)
+	condortest.Program(t, "condor_config_val", `echo "ERROR: cannot read condor_config" >&2; exit 1`)
 	config := New(t.Context())
 	for _, knob := range []string{"SEC_TOKEN_DIRECTORY", "SEC_TOKEN_SYSTEM_DIRECTORY"} {
 		if v, ok := config.Lookup(tokendir.Systems()[0], knob); ok {
@@ -192,7 +164,7 @@ func TestHTCondorsProgramsHaveNoTerminal(t *testing.T) {
 	if !hosttest.InTerminal(t) {
 		return
 	}
-	fakeProgram(t, "condor_config_val", `(: </dev/tty) 2>/dev/null && echo opens || echo none`)
+	condortest.Program(t, "condor_config_val", `(: </dev/tty) 2>/dev/null && echo opens || echo none`)
 	if got, err := New(t.Context()).output("condor_config_val"); got != "none" {
 		t.Errorf("a terminal %s, %v", got, err)
 	}

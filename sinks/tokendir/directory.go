@@ -57,22 +57,23 @@ func Directories(user User, knob Lookup) []Directory {
 // were told to.
 func At(path string, user User, knob Lookup) Directory {
 	d := Directory{Path: filepath.Clean(path), Reader: Reader{User: user}}
-	d.exclude(Systems()[0], knob)
+	d.Reader.Exclude, d.Fault = Systems()[0].Exclude(knob)
 	return d
 }
 
-// exclude takes over the names that the system passes over.
-func (d *Directory) exclude(s System, knob Lookup) {
+// Exclude is the system's expression of the names that it passes over.
+func (s System) Exclude(knob Lookup) (Exclude, error) {
 	if text, set := knob(s, ExcludeKnob); set {
-		d.Reader.Exclude, d.Fault = ParseExclude(text)
+		return ParseExclude(text)
 	}
+	return Exclude{}, nil
 }
 
 // directory is where the system looks as the user; without a path for a user who
 // has no home.
 func (s System) directory(user User, knob Lookup) Directory {
 	d := Directory{Reader: Reader{User: user}, Systems: []string{s.Name}}
-	d.exclude(s, knob)
+	d.Reader.Exclude, d.Fault = s.Exclude(knob)
 	for _, name := range []string{"SEC_TOKEN_DIRECTORY", "SEC_TOKEN_SYSTEM_DIRECTORY"} {
 		if name == "SEC_TOKEN_SYSTEM_DIRECTORY" && user.UID != 0 {
 			break // only those who can switch users read it

@@ -1,16 +1,14 @@
-package main
+package mapfile
 
 import (
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/tokenagent/tokenagent/sinks/mapfile"
 )
 
-// A line that doctor suggests maps the token that it was suggested for, in both ways
-// that a server may read the file.
+// A suggested line maps the token that it was suggested for, in both ways that a
+// server may read the file.
 func TestASuggestedLineMapsItsToken(t *testing.T) {
 	for _, name := range []string{
 		"https://issuer.example,robot",
@@ -18,13 +16,13 @@ func TestASuggestedLineMapsItsToken(t *testing.T) {
 		`https://issuer.example,a"b\c`,
 	} {
 		for _, hash := range []bool{true, false} {
-			m := mapping{Name: name, HashKeys: &hash}
-			line := strings.Replace(strings.Trim(m.suggestion(), "`"), " USER", " robot", 1)
+			m := Mapping{Name: name, HashKeys: &hash}
+			line := strings.Replace(strings.Trim(m.Suggestion(), "`"), " USER", " robot", 1)
 			path := filepath.Join(t.TempDir(), "map")
 			if err := os.WriteFile(path, []byte(line+"\n"), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			read, err := mapfile.Read(path, mapfile.Rules{HashKeys: hash})
+			read, err := Read(path, Rules{HashKeys: hash})
 			if err != nil {
 				t.Fatal(err)
 			}
