@@ -31,16 +31,16 @@ type Finding struct {
 	presumed string // fine after all, in these words, if the source has given a token; "": no token tells
 }
 
-// Proven are the findings after the source has given a token: what was only
-// presumed not to work, as of a grant that the metadata does not list, does.
-func Proven(found []Finding) []Finding {
-	proven := slices.Clone(found)
-	for i, f := range proven {
+// proven are the findings after the source has given a token: what was only
+// presumed not to work, such as a grant that the metadata does not list, works.
+func proven(found []Finding) []Finding {
+	after := slices.Clone(found)
+	for i, f := range after {
 		if f.presumed != "" {
-			proven[i] = fine(f.About, "%s", f.presumed)
+			after[i] = fine(f.About, "%s", f.presumed)
 		}
 	}
-	return proven
+	return after
 }
 
 func fine(about, format string, args ...any) Finding {

@@ -59,15 +59,10 @@ func (f *checkFlags) subjects(cfg *config.Config) []subject {
 	for _, s := range cfg.Sources {
 		users := usersOf(s.Source, cfg.Renewers)
 		look := func(ctx context.Context) []sources.Finding {
-			found := inquiry.Look(ctx, s.Source, requestsOf(users))
-			if !f.issue {
-				return found
+			if f.issue {
+				return inquiry.Try(ctx, s.Source, users)
 			}
-			tried, given := tryOut(ctx, users)
-			if given {
-				found = sources.Proven(found)
-			}
-			return append(found, tried...)
+			return inquiry.Look(ctx, s.Source, requestsOf(users))
 		}
 		all = append(all, subject{outcome{Name: s.Name, Place: s.Place}, look})
 	}

@@ -378,7 +378,7 @@ func TestCheckOnlineLooksAtTheSinks(t *testing.T) {
 func slowSubject(name string, long time.Duration) subject {
 	return subject{outcome{Name: name}, func(context.Context) []sources.Finding {
 		time.Sleep(long)
-		return []sources.Finding{fine("look", "%s", name)}
+		return []sources.Finding{said(sources.Fine, "look", "%s", name)}
 	}}
 }
 

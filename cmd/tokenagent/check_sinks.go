@@ -20,15 +20,15 @@ import (
 // never does.
 const sinkPatience = 5 * time.Second
 
-// folders are those that sinks write to. One that does not answer is waited for
-// once, however many sinks write there.
+// folders remembers which folders did not answer: each is waited for once, however
+// many sinks write there. The zero value is ready.
 type folders struct {
 	mu   sync.Mutex
 	hung map[string]bool
 }
 
-// lookAt says what lies in the sink, and whether it can be written there. Whose
-// the folders are was judged when the configuration was loaded.
+// lookAt says what lies in the sink, and whether it can be written there. Who owns
+// the folders was checked when the configuration was loaded.
 func (f *folders) lookAt(ctx context.Context, s agent.Target) []sources.Finding {
 	if s.Path == "" {
 		return nil
@@ -70,34 +70,32 @@ func (f *folders) hang(folder string) {
 }
 
 func unanswered(path string) sources.Finding {
-	return sources.Finding{Mark: sources.Wrong, Transient: true, About: path,
-		Text: "the folder does not answer; is the server behind it gone?"}
+	f := said(sources.Wrong, path, "the folder does not answer; is the server behind it gone?")
+	f.Transient = true
+	return f
 }
 
-// folderFault is the Finding of a file that could not be written, or whose folder
-// is not there; false when there is more to look at.
+// folderFault is the Finding of a file that cannot be written, or whose folder is
+// missing; false when there is more to look at.
 func folderFault(path string) (sources.Finding, bool) {
 	folder := filepath.Dir(path)
 	err := writable(folder)
-	f := sources.Finding{Mark: sources.Wrong, About: path}
 	switch {
 	case err == nil:
-		return f, false
+		return sources.Finding{}, false
 	case errors.Is(err, fs.ErrNotExist):
-		return fine(path, "nothing lies there yet, nor is there its folder"), true // what check has to say of that, it has said
+		return said(sources.Fine, path, "nothing lies there yet, and its folder is missing"), true // check has already warned where that is a fault
 	case errors.Is(err, unix.EROFS):
-		f.Text = "the file system of " + folder + " is read-only; mount it otherwise, or choose another folder"
+		return said(sources.Wrong, path, "the file system of %s is read-only; mount it otherwise, or choose another folder", folder), true
 	case errors.Is(err, fs.ErrPermission):
-		f.Text = fmt.Sprintf("user %d, who runs this check, may not write in %s; run it as the agent's user, or chown the folder", os.Geteuid(), folder)
-	default:
-		f.Text = folder + ": " + err.Error()
+		return said(sources.Wrong, path, "user %d, who runs this check, may not write in %s; run it as the agent's user, or chown the folder", os.Geteuid(), folder), true
 	}
-	return f, true
+	return said(sources.Wrong, path, "%s: %v", folder, err), true
 }
 
-// writable says why nothing can be written in the folder, as far as can be told
-// without trying. Below a folder of somebody else's root writes as that user, who
-// may do what it may not.
+// writable is why nothing can be written in the folder, as far as can be known
+// without writing. Below another user's folder root writes as that user, who may be
+// allowed what root is not.
 func writable(folder string) error {
 	var system unix.Statfs_t
 	err := unix.Statfs(folder, &system)
@@ -117,14 +115,17 @@ func writable(folder string) error {
 func whatLies(s agent.SinkStatus, path string, now time.Time) sources.Finding {
 	switch {
 	case s.Failing != nil:
-		return sources.Finding{Mark: sources.Warning, About: path, Text: "what lies there cannot be read as a token, and is replaced: " + s.Failing.Error}
+		return said(sources.Warning, path, "what lies there cannot be read as a token, and is replaced: %s", s.Failing.Error)
 	case s.State == agent.Missing:
-		return fine(path, "nothing lies there yet")
+		return said(sources.Fine, path, "nothing lies there yet")
 	case s.State == agent.Expired:
-		return sources.Finding{Mark: sources.Warning, About: path,
-			Text: fmt.Sprintf("a token lies there that expired %s; is the agent running?", away(s.Expires, now))}
+		return said(sources.Warning, path, "a token lies there that expired %s; is the agent running?", away(s.Expires, now))
 	case s.Expires.IsZero():
-		return fine(path, "a token lies there that does not say when it expires")
+		return said(sources.Fine, path, "a token lies there that does not say when it expires")
 	}
-	return fine(path, "a token lies there that expires %s", away(s.Expires, now))
+	return said(sources.Fine, path, "a token lies there that expires %s", away(s.Expires, now))
+}
+
+func said(mark sources.Mark, about, format string, args ...any) sources.Finding {
+	return sources.Finding{Mark: mark, About: about, Text: fmt.Sprintf(format, args...)}
 }

@@ -82,7 +82,7 @@ func (l *login) run(ctx context.Context, name string) error {
 		return err
 	}
 	l.from.claimBase(ctx, cfg)
-	tokens := slices.DeleteFunc(slices.Clone(cfg.Renewers), func(r agent.Renewer) bool { return r.Source != chosen.Source })
+	tokens := usersOf(chosen.Source, cfg.Renewers)
 	pool := strings.HasPrefix(chosen.Name, "source.htcondor_fetch.")
 	req, err := l.request(tokens, pool)
 	if err == nil {
