@@ -13,7 +13,15 @@ func TestTextOfAToken(t *testing.T) {
 		strings.Repeat("a", MaxText):    "",
 		"":                              "it is empty",
 		strings.Repeat("a", MaxText+1):  "it has 16383 bytes; readers take at most 16382",
-		"a=b":                           "= at its end",
+		"https://x.example/t?id=a%2F#b": "",
+		"123|abc":                       "",
+		"v4.local:a":                    "",
+		"#a":                            "not a token",
+		":a":                            "not a token",
+		"<a>":                           "not a token",
+		"a'b":                           "not a token",
+		`a\b`:                           "not a token",
+		"{a}":                           "not a token",
 		"=":                             "not a token",
 		"secret secret":                 "not a token",
 		"secret\n":                      "not a token",
@@ -27,6 +35,25 @@ func TestTextOfAToken(t *testing.T) {
 			t.Errorf("%.30q: %v, want %q", text, err, want)
 		case err != nil && strings.Contains(err.Error(), "cret"):
 			t.Errorf("the error quotes the text: %v", err)
+		}
+	}
+}
+
+func TestABareTextIsATokenOnlyWithoutWhatOtherTextsHave(t *testing.T) {
+	for text, want := range map[string]bool{
+		"AZaz09-._~+/==":                 true,
+		"ya29.c.b0Aaek":                  true,
+		"https://x.example/oauth2/token": true,
+		"":                               false,
+		strings.Repeat("a", MaxText+1):   false,
+		"KEY=value":                      false,
+		"https://x.example/?code=5":      false,
+		"one|two":                        false,
+		"a[0]":                           false,
+		"two words":                      false,
+	} {
+		if err := CheckBare(text); (err == nil) != want {
+			t.Errorf("%.40q: %v", text, err)
 		}
 	}
 }

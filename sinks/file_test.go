@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -107,6 +108,24 @@ func TestTheFormatsOfAFile(t *testing.T) {
 				t.Errorf("Read says %q, %v", read.Reveal(), err)
 			}
 		})
+	}
+}
+
+// A shell takes a token of any characters from the file as it is.
+func TestAShellReadsEveryTokenOfTheFormatEnv(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "token")
+	s := fine(t, pathLine(path)+`format = "env"`)
+	for _, text := range []string{"ya29.c.d", "123|abc", "https://x.example/?a=$HOME&b=(c);d#e", "a:~root", "~/a", "a*[0]!", "a==="} {
+		if _, err := s.Put(t.Context(), token(text, time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		if read, err := s.Read(t.Context()); err != nil || read.Reveal() != text {
+			t.Errorf("Read says %q, %v", read.Reveal(), err)
+		}
+		got, err := exec.Command("sh", "-c", `. "$0"; printf %s "$BEARER_TOKEN"`, path).Output()
+		if err != nil || string(got) != text {
+			t.Errorf("the shell reads %q, %v", got, err)
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/host"
 )
 
 // A format is a way to write a token into a file, and to find it there again.
@@ -35,12 +36,22 @@ func renderRaw(t agent.Token, _ time.Time) ([]byte, error) {
 
 func parseToken(content string) string { return content }
 
+// renderEnv puts a token in quotes only where a shell or systemd needs them: Docker takes
+// quotes for a part of the token.
 func renderEnv(t agent.Token, _ time.Time) ([]byte, error) {
-	return []byte(envPrefix + t.Secret.Reveal() + "\n"), nil
+	text := t.Secret.Reveal()
+	if agent.CheckBare(text) != nil || strings.HasPrefix(text, "~") || strings.Contains(text, ":~") {
+		text = host.ShellWord(text)
+	}
+	return []byte(envPrefix + text + "\n"), nil
 }
 
 func parseEnv(content string) string {
-	if token, ok := strings.CutPrefix(content, envPrefix); ok {
+	token, ok := strings.CutPrefix(content, envPrefix)
+	if inner := strings.Trim(token, "'"); ok && token == "'"+inner+"'" {
+		return inner
+	}
+	if ok {
 		return token
 	}
 	return ""

@@ -34,7 +34,7 @@ type asker struct {
 
 // facts are those of the source s, which asks as a does.
 func (a *asker) facts(s agent.Source) config.Source {
-	return config.Source{Source: s, Issuer: a.server.Name(), Files: a.files, Check: a.check, ComparesScope: true}
+	return config.Source{Source: s, Issuer: a.server.Name(), Files: a.files, Check: a.check, ComparesScope: true, Opaque: a.opaque()}
 }
 
 // check returns what no token of an issuer can have of what req asks for.
@@ -42,7 +42,7 @@ func (a *asker) check(req agent.Request) []profile.Problem {
 	if req.Profile == "htcondor" {
 		return []profile.Problem{{Text: `no issuer gives IDTOKENs, for only a pool's own key signs them; use a source "htcondor" or "htcondor_fetch"`}}
 	}
-	return slices.Concat(a.unaskable(req), unattainable(a.issuer, req))
+	return slices.Concat(a.unaskable(req), a.taking.check(a.issuer, req))
 }
 
 // unaskable are what cannot be said in a request.
@@ -83,9 +83,6 @@ func unattainable(issuer string, req agent.Request) []profile.Problem {
 	}
 	return problems
 }
-
-// unattainableOfAny is unattainable of whoever issues the token.
-func unattainableOfAny(req agent.Request) []profile.Problem { return unattainable("", req) }
 
 // grant makes one request for what req asks for: of that grant type, with its
 // own parameters.
@@ -150,27 +147,16 @@ func (a *asker) fault(err error) error {
 	return configurationFault(fmt.Errorf("%s: %w", a.server, err))
 }
 
-// read decodes the token, and verifies it unless that is turned off; an opaque one
-// (RFC 6749 section 1.4) has no claims.
-func (a *asker) read(ctx context.Context, text agent.Secret) (decoded profile.Token, err error) {
-	if a.verify {
-		decoded, err = a.server.Verify(ctx, text)
-	} else {
-		decoded, err = a.unverified(text)
-	}
-	if errors.Is(err, profile.ErrNoJWT) {
-		return profile.Token{}, nil
-	}
-	return decoded, err
-}
-
-func (a *asker) unverified(text agent.Secret) (profile.Token, error) {
-	decoded, err := profile.Decode(text.Reveal())
-	if err != nil {
+// read decodes the token, and verifies it unless that is turned off or it is opaque.
+func (a *asker) read(ctx context.Context, text agent.Secret) (profile.Token, error) {
+	decoded, err := a.decode(text)
+	switch {
+	case err != nil:
 		return decoded, a.fault(fmt.Errorf("the token that came back: %w", err))
-	}
-	if profile.HoldsNUL(decoded.Header) || profile.HoldsNUL(decoded.Claims) {
-		return decoded, a.fault(fmt.Errorf("the token that came back: %w; the issuer must leave it out", profile.ErrNUL))
+	case decoded.Claims == nil:
+		return decoded, nil
+	case a.verify:
+		return a.server.Verify(ctx, text)
 	}
 	if iss, there := decoded.Claims["iss"]; there && a.issuer != "" && iss != a.issuer {
 		return decoded, a.fault(fmt.Errorf("the token is of the issuer %s, and %q was asked; the attribute issuer is byte for byte what its tokens say", quoted(fmt.Sprint(iss)), a.issuer))

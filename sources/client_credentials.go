@@ -21,6 +21,7 @@ import (
 //	  audience_parameter = "audience"                      # what the request calls the token block's audience
 //	  parameters         = { lifetime = "7200" }           # further ones of the request
 //	  verify             = true                            # hold the signature against the issuer's keys
+//	  token_format       = "jwt"                           # or "opaque"; default: found out
 //	  on_narrowed        = "refuse"                        # or "warn": of a scope or audience that is less than asked for
 //	  on_widened         = "refuse"                        # or "warn": of a scope or audience that allows more than was asked for
 //	  assume_lifetime    = "20m"                           # of a token that does not say it

@@ -21,6 +21,7 @@ import (
 //	  command         = ["/usr/bin/condor_token_fetch", "-type", "COLLECTOR", "-lifetime", "86400"]
 //	  timeout         = "30s"
 //	  user            = "condor" # default: the agent's user; HOME is that user's
+//	  token_format    = "jwt"    # or "opaque"; default: found out
 //	  on_widened      = "warn"   # of a token that allows more than the token block says; default: "refuse"
 //	  assume_lifetime = "1d"     # of a token that does not say itself when it expires
 //	}
@@ -54,7 +55,7 @@ func decodeCommand(b *config.Block) config.Source {
 	if ok && !b.DefinitionsOnly() {
 		s.env = homeOf(p.User)
 	}
-	return config.Source{Source: s, Check: unattainableOfAny, Program: true, RunsAs: set.User}
+	return s.facts(config.Source{Source: s, Program: true, RunsAs: set.User})
 }
 
 // homeOf names the home of the user, for the programs that look there for what
@@ -77,11 +78,11 @@ func (s *command) Issue(ctx context.Context, req agent.Request) (agent.Token, er
 	if err != nil {
 		return agent.Token{}, err
 	}
-	text, err := printedToken(printed.Reveal())
+	text, err := s.printedToken(printed.Reveal())
 	if err != nil {
 		return agent.Token{}, transientFault(s.about(err))
 	}
-	expires, err := expiryIn(text, agent.Now(ctx))
+	expires, err := s.expiryIn(text, agent.Now(ctx))
 	switch {
 	case err != nil:
 		return agent.Token{}, about(s.printed(), err)
@@ -102,10 +103,10 @@ func (s *command) about(err error) error { return fmt.Errorf("%s: %w", s.printed
 func (s *command) printed() string { return fmt.Sprintf("what %s printed", s.program.Args[0]) }
 
 // printedToken is the one line that a program printed.
-func printedToken(printed string) (agent.Secret, error) {
+func (w taking) printedToken(printed string) (agent.Secret, error) {
 	text := strings.TrimSpace(printed)
 	if lines := 1 + strings.Count(text, "\n"); lines > 1 {
 		return agent.Secret{}, fmt.Errorf("it has %d lines; a token is one, so have the program print nothing else to its standard output", lines)
 	}
-	return oneToken(text)
+	return w.oneToken(text)
 }

@@ -164,6 +164,7 @@ func TestFaultsOfACommand(t *testing.T) {
 		"a life of a moment":  {[]string{run, `assume_lifetime = "1s"`}, []string{"3: assume_lifetime is out of range"}},
 		"an issuer":           {[]string{run, `issuer = "https://iam.example.org"`}, []string{"3: unknown attribute issuer"}},
 		"a file with a slip":  {[]string{run, `path = "/x"`}, []string{"3: unknown attribute path"}},
+		"another format":      {[]string{run, `token_format = "paseto"`}, []string{`3: unknown token_format "paseto"; it is "jwt", "opaque"`}},
 		"widened otherwise":   {[]string{run, `on_widened = "ignore"`}, []string{`3: unknown on_widened "ignore"; it is "refuse" or "warn"`}},
 		"several in one run ": {[]string{`command = []`, `assume_lifetime = "1s"`}, []string{"2: command is empty", "3: assume_lifetime is out of range"}},
 	} {
@@ -183,6 +184,7 @@ func TestFaultsOfAFile(t *testing.T) {
 		"a file to come":     {[]string{`path = "DIR/later"`}, nil},
 		"no path":            {nil, []string{"1: missing attribute path"}},
 		"a relative path":    {[]string{`path = "token"`}, []string{"2: path is a relative path"}},
+		"another format":     {[]string{`path = "DIR/x"`, `token_format = "paseto"`}, []string{`3: unknown token_format "paseto"; it is "jwt", "opaque"`}},
 		"widened otherwise":  {[]string{`path = "DIR/x"`, `on_widened = "ignore"`}, []string{`3: unknown on_widened "ignore"; it is "refuse" or "warn"`}},
 		"a life of a moment": {[]string{`path = "DIR/x"`, `assume_lifetime = "1s"`}, []string{"3: assume_lifetime is out of range"}},
 	} {

@@ -320,7 +320,7 @@ func TestWhatCameBackIsNotInstalledUnlessItIsAsAsked(t *testing.T) {
 		"made at the end of numbers": {func(b *issuertest.Behaviour) {
 			b.Claims = func(_ url.Values, c map[string]any) { delete(c, "exp"); c["iat"] = json.RawMessage("1e400") }
 		}, nil, agent.Configuration, `: the token's iat is more than two centuries ahead`},
-		"a NUL":               {claiming("sub", "root\x00robot"), nil, agent.Configuration, `: token: a text in it holds the character NUL (\\u0000), at which some readers cut it; the issuer must leave it out`},
+		"a NUL":               {claiming("sub", "root\x00robot"), nil, agent.Configuration, `: the token that came back: a text in it holds the character NUL (\\u0000), at which some readers cut it; its issuer must leave it out`},
 		"a NUL, not verified": {claiming("sub", "root\x00robot"), []string{`verify = false`}, agent.Configuration, `: the token that came back: a text in it holds the character NUL`},
 		"an end in the past":  {claiming("exp", time.Now().Add(-time.Minute).Unix()), nil, agent.Configuration, `exp must be later than iat`},
 		"an end too soon":     {func(b *issuertest.Behaviour) { b.Lifetime = 5 * time.Second }, nil, agent.Transient, `too soon to be of use`},
@@ -329,8 +329,9 @@ func TestWhatCameBackIsNotInstalledUnlessItIsAsAsked(t *testing.T) {
 		"a negative life":     {answering("expires_in", -1), nil, agent.Transient, `expires_in`},
 		"a life of centuries": {answering("expires_in", 1e10), nil, agent.Transient, `expires_in`},
 		"a life in words":     {answering("expires_in", "an hour"), nil, agent.Transient, `expires_in`},
-		"a newline":           {answering("access_token", "opaque\ntoken"), nil, agent.Transient, `access_token: it is not a token: only the characters of RFC 6750`},
-		"a JWT that is none":  {answering("access_token", "a.b.c"), []string{`verify = false`}, agent.Configuration, `the token that came back: header: `},
+		"a newline":           {answering("access_token", "opaque\ntoken"), nil, agent.Transient, `access_token: it is not a token: only the characters of a URL`},
+		"half of a JWT":       {answering("access_token", "eyJh.b.c"), []string{`verify = false`}, agent.Configuration, `the token that came back: header: it is no valid JSON; it begins like a JWT: if these tokens are none, write token_format = \"opaque\" in the source`},
+		"no JWT where one is": {opaque("scope", nil), []string{`token_format = "jwt"`}, agent.Configuration, `the token that came back: it is not a JWT, which is three parts of base64url with dots between them; token_format = \"jwt\" in the source takes nothing else`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

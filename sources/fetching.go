@@ -99,13 +99,17 @@ func (f *fetching) validateAddress(b *config.Block) {
 	switch {
 	case !b.Has("issuer") && !b.Has("token_endpoint"):
 		b.Fault("", "missing attribute issuer", `write issuer = "https://…", whose metadata tells the rest, or where it has none token_endpoint`)
-	case !b.Has("issuer") && !b.Has("jwks_uri") && f.Verify && !b.Wrong("verify"):
+	case !b.Has("issuer") && !b.Has("jwks_uri") && f.Verify && !b.Wrong("verify") && !f.opaque():
 		b.Fault("token_endpoint", "nothing tells the issuer's keys",
-			"write issuer, whose metadata names them, or jwks_uri, or verify = false")
+			`write issuer, whose metadata names them, or jwks_uri, or verify = false, or token_format = "opaque" if the tokens are not JWTs`)
+	case f.opaque() && b.Has("jwks_uri"):
+		b.Warn("jwks_uri", "the keys are not used", `token_format = "opaque" says that the tokens have no signature; leave one of both out`)
+	case f.opaque() && b.Has("verify") && f.Verify:
+		b.Warn("verify", "nothing is verified", `token_format = "opaque" says that the tokens have no signature; leave one of both out`)
 	case !f.Verify && f.JWKSURI != "":
 		b.Warn("jwks_uri", "the keys are not used", "verify = false has no signature held against them; leave one of both out")
 	}
-	if !f.Verify {
+	if !f.Verify && !f.opaque() {
 		b.Warn("verify", "signatures are not verified", "a token is installed whoever signed it; leave verify out where the issuer publishes its keys")
 	}
 }

@@ -8,7 +8,6 @@ import (
 
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/config"
-	"github.com/tokenagent/tokenagent/agent/profile"
 )
 
 // A fileCopy source copies a token that something else keeps fresh, to sinks with
@@ -16,8 +15,9 @@ import (
 //
 //	source "file" "credmon" {
 //	  path            = "/var/lib/condor/oauth_credentials/robot/vault.use"
+//	  token_format    = "jwt"  # or "opaque"; default: found out
 //	  on_widened      = "warn" # of one that allows more than the token block says; default: "refuse"
-//	  assume_lifetime = "20m"  # after the file changed, of a token that is no JWT; default: it never expires
+//	  assume_lifetime = "20m"  # after the file changed, of a token that is not a JWT; default: it never expires
 //	}
 //
 // The file holds a token in any format of the file sink; of several lines the
@@ -33,7 +33,7 @@ func decodeFile(b *config.Block) config.Source {
 	b.Decode(&s)
 	s.taking.validate(b)
 	inspectFollowed(b, "path", s.Path)
-	return config.Source{Source: s, Check: unattainableOfAny}
+	return s.facts(config.Source{Source: s})
 }
 
 // Follows is the file, whose change is a new token.
@@ -50,11 +50,11 @@ func (s fileCopy) Issue(ctx context.Context, req agent.Request) (agent.Token, er
 	if err != nil {
 		return agent.Token{}, err
 	}
-	text, err := tokenIn(data)
+	text, err := s.tokenIn(data)
 	if err != nil {
 		return agent.Token{}, transientFault(fmt.Errorf("%s: %w; see to what keeps the file", s.Path, err))
 	}
-	expires, err := expiryIn(text, now)
+	expires, err := s.expiryIn(text, now)
 	if err != nil {
 		return agent.Token{}, about(s.Path, err)
 	}
@@ -74,26 +74,20 @@ func (s fileCopy) Issue(ctx context.Context, req agent.Request) (agent.Token, er
 // compareCopied is an error where a token that something else got allows more than
 // req says. An opaque one tells nothing.
 func (w taking) compareCopied(t *agent.Token, req agent.Request) error {
-	decoded, err := profile.Decode(t.Secret.Reveal())
-	if err != nil {
-		return nil
+	decoded, err := w.decode(t.Secret)
+	if err != nil || decoded.Claims == nil {
+		return err
 	}
 	return w.apply(t, decoded, nil, req, "have whatever gets it ask for less")
 }
 
 // expiryIn is the claim exp of a JWT; the zero time where there is none, or where
-// the text is no JWT. Its errors are faults, that of a JWT which readers do not take
+// the text is not a JWT. Its errors are faults, that of a JWT which readers do not take
 // yet a transient one.
-func expiryIn(text agent.Secret, now time.Time) (time.Time, error) {
-	decoded, err := profile.Decode(text.Reveal())
-	switch {
-	case errors.Is(err, profile.ErrNoJWT):
-		return time.Time{}, nil
-	case err != nil:
+func (w taking) expiryIn(text agent.Secret, now time.Time) (time.Time, error) {
+	decoded, err := w.decode(text)
+	if err != nil {
 		return time.Time{}, configurationFault(fmt.Errorf("the token in it: %w", err))
-	}
-	if profile.HoldsNUL(decoded.Header) || profile.HoldsNUL(decoded.Claims) {
-		return time.Time{}, configurationFault(fmt.Errorf("the token in it: %w; its issuer must leave it out", profile.ErrNUL))
 	}
 	if err := checkBegun(decoded.Claims, now); err != nil {
 		return time.Time{}, err

@@ -299,7 +299,7 @@ func FuzzTokenIn(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		text, err := tokenIn(data)
+		text, err := taking{}.tokenIn(data)
 		switch {
 		case err != nil && len(data) > 12 && strings.Contains(err.Error(), string(data)):
 			t.Errorf("%q quotes the file", err)

@@ -80,7 +80,7 @@ const envPrefix = "BEARER_TOKEN="
 // that is neither blank nor a comment (#), with or without BEARER_TOKEN= before
 // it, or the access_token of a JSON object, as HTCondor's credmons write it. So it
 // reads all formats of the file sink. No error quotes the file.
-func tokenIn(data []byte) (agent.Secret, error) {
+func (w taking) tokenIn(data []byte) (agent.Secret, error) {
 	text := strings.TrimSpace(string(data))
 	switch {
 	case text == "":
@@ -88,17 +88,27 @@ func tokenIn(data []byte) (agent.Secret, error) {
 	case bytes.IndexByte(data, 0) >= 0:
 		return agent.Secret{}, errors.New("there is a NUL byte in it, as in files that a crash leaves behind")
 	case text[0] == '{':
-		return tokenInJSON(text)
+		return w.tokenInJSON(text)
 	}
 	for line := range strings.Lines(text) {
 		if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
-			return oneToken(strings.TrimPrefix(line, envPrefix))
+			return w.oneToken(unquoted(line))
 		}
 	}
 	return agent.Secret{}, errors.New("there are only comments in it")
 }
 
-func tokenInJSON(text string) (agent.Secret, error) {
+// unquoted is the token of a line that may be one of the file sink's format "env", which
+// puts a token in quotes that a shell would not read as it is.
+func unquoted(line string) string {
+	value, env := strings.CutPrefix(line, envPrefix)
+	if inner := strings.Trim(value, "'"); env && value == "'"+inner+"'" {
+		return inner
+	}
+	return value
+}
+
+func (w taking) tokenInJSON(text string) (agent.Secret, error) {
 	v, err := profile.DecodeValue([]byte(text))
 	if err != nil {
 		return agent.Secret{}, err
@@ -107,16 +117,23 @@ func tokenInJSON(text string) (agent.Secret, error) {
 	if !ok {
 		return agent.Secret{}, errors.New("the JSON object in it has no text under access_token")
 	}
-	return oneToken(token)
+	if agent.CheckBare(token) != nil && agent.CheckText(token) == nil {
+		return agent.NewSecret(token), nil // whoever wrote the JSON has said that it is a token
+	}
+	return w.oneToken(token)
 }
 
-// oneToken is the text as a Secret if a token may have it, and if it is not a JWT that
-// was cut off while it was written.
-func oneToken(text string) (agent.Secret, error) {
+// oneToken is the text as a Secret if a token may have it. Unless token_format says that
+// it is opaque, it must not look like something else, or like a JWT that was cut off
+// while it was written.
+func (w taking) oneToken(text string) (agent.Secret, error) {
 	if text == "" || text == "null" {
 		return agent.Secret{}, errors.New("there is no token")
 	}
-	if err := agent.CheckText(text); err != nil {
+	if w.opaque() {
+		return agent.NewSecret(text), agent.CheckText(text)
+	}
+	if err := agent.CheckBare(text); err != nil {
 		return agent.Secret{}, err
 	}
 	if dots := strings.Count(text, "."); strings.HasPrefix(text, "eyJ") && dots != 2 && dots != 4 { // neither JWS nor JWE

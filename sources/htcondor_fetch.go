@@ -203,7 +203,7 @@ func (s *htcondorFetch) held() (ends endOf, err error) {
 	if err != nil {
 		return endOf{}, fmt.Errorf("%w; to ask an administrator of the pool for one: %s", err, s.login)
 	}
-	text, err := tokenIn(data)
+	text, err := taking{}.tokenIn(data)
 	if err != nil {
 		return endOf{}, fmt.Errorf("%s: %w; to ask for another: %s", path, err, s.login)
 	}
@@ -273,11 +273,11 @@ func (s *htcondorFetch) Issue(ctx context.Context, req agent.Request) (agent.Tok
 	if err != nil {
 		return agent.Token{}, s.understood(err)
 	}
-	text, err := printedToken(printed.Reveal())
+	text, err := taking{}.printedToken(printed.Reveal())
 	if err != nil {
 		return agent.Token{}, transientFault(fmt.Errorf("what %s printed: %w", p.Args[0], err))
 	}
-	expires, err := expiryIn(text, agent.Now(ctx))
+	expires, err := taking{}.expiryIn(text, agent.Now(ctx))
 	switch {
 	case err != nil:
 		return agent.Token{}, about("what "+p.Args[0]+" printed", err)

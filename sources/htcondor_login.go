@@ -119,7 +119,7 @@ func (s *htcondorFetch) follow(screen io.Reader, show func(Prompt)) (text string
 		if found := enqueued.FindStringSubmatch(line); found != nil {
 			show(Prompt{Request: found[1], Approve: "condor_token_request_approve " + strings.Join(s.target, " ") + " -reqid " + found[1]})
 		}
-		if agent.CheckText(line) == nil && strings.Count(line, ".") == 2 {
+		if agent.CheckBare(line) == nil && strings.Count(line, ".") == 2 && !strings.Contains(line, ":") {
 			text = line
 		}
 	}

@@ -90,11 +90,11 @@ func (s tokenExchange) subjectToken(now time.Time) (agent.Secret, error) {
 	if err != nil {
 		return agent.Secret{}, fmt.Errorf("subject token %w", err)
 	}
-	text, err := tokenIn(data)
+	text, err := taking{}.tokenIn(data)
 	if err != nil {
 		return agent.Secret{}, transientFault(fmt.Errorf("subject token %s: %w; see to what keeps the file", s.file, err))
 	}
-	if expires, err := expiryIn(text, now); err == nil && !expires.IsZero() && !expires.After(now) {
+	if expires, err := (taking{}).expiryIn(text, now); err == nil && !expires.IsZero() && !expires.After(now) {
 		return agent.Secret{}, transientFault(fmt.Errorf("subject token %s: it expired at %s; see to what keeps the file", s.file, expires.UTC().Format(time.RFC3339)))
 	}
 	return text, nil

@@ -33,7 +33,7 @@ func TestFinishedTokensMustBeAsAskedFor(t *testing.T) {
 		{"without a profile, another subject", agent.Request{Subject: "robot"}, jwt(`{"sub":"other","exp":3700}`), "sub: "},
 	} {
 		t.Run(test.what, func(t *testing.T) {
-			err := accept(test.req, false)(test.token)
+			err := accept(test.req, Source{})(test.token)
 			if test.want == "" {
 				if err != nil {
 					t.Fatal(err)

@@ -80,7 +80,8 @@ func TestTokensInPlaceSayTheirTimes(t *testing.T) {
 		"an exp that is odd": {jwt(`{"iat":-5,"exp":"tomorrow"}`), [2]int64{}, ""},
 		"an exp too far off": {jwt(`{"exp":1e300}`), [2]int64{}, ""},
 		"opaque":             {agent.Token{Secret: agent.NewSecret("opaque")}, [2]int64{}, ""},
-		"a broken JWT":       {agent.Token{Secret: agent.NewSecret("a.b.c")}, [2]int64{}, "header: "},
+		"opaque, with dots":  {agent.Token{Secret: agent.NewSecret("ya29.c.d")}, [2]int64{}, ""},
+		"a broken JWT":       {agent.Token{Secret: agent.NewSecret("eyJh.b.c")}, [2]int64{}, "header: "},
 	} {
 		got, err := decode(test.token.Secret)
 		if test.err != "" {

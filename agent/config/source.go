@@ -56,6 +56,8 @@ type Source struct {
 	// token with the Request, with what its issuer says of them beside the token.
 	// What it lets pass is in the token's Note.
 	ComparesScope bool
+	// Opaque says that nothing in its tokens is read, whatever they look like.
+	Opaque bool
 }
 
 // A SigningKey is what is known of a key before it signs a token.

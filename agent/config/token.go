@@ -76,7 +76,10 @@ func (l *loading) decodeToken(s *stanza, in *instance) agent.Renewer {
 	b.contend(from, r.Request, sinks)
 	b.circles(from)
 	r.Issuer = from.Issuer
-	r.Source, r.Accept, r.Digest = from.Source.Source, accept(r.Request, from.ComparesScope), digest.hex()
+	r.Source, r.Accept, r.Digest = from.Source.Source, accept(r.Request, from.Source), digest.hex()
+	if from.Opaque {
+		r.Decode = func(s agent.Secret) (agent.Token, error) { return agent.Token{Secret: s}, nil }
+	}
 	return r
 }
 
@@ -304,9 +307,14 @@ func inPlace(s agent.Secret) (agent.Token, error) {
 // accept is what a finished token must fulfil to be installed: it is what was
 // asked for, as far as it can be read, and what its profile demands. Audience and
 // scope have been compared already by a source that does so itself.
-func accept(req agent.Request, compared bool) func(agent.Token) error {
-	let := func(p profile.Problem) bool { return compared && (p.Claim == "aud" || p.Claim == "scope") }
+func accept(req agent.Request, from Source) func(agent.Token) error {
+	let := func(p profile.Problem) bool {
+		return from.ComparesScope && (p.Claim == "aud" || p.Claim == "scope")
+	}
 	return func(t agent.Token) error {
+		if from.Opaque {
+			return nil
+		}
 		decoded, err := profile.Decode(t.Secret.Reveal())
 		if err != nil && req.Profile == "" {
 			return nil // opaque: nobody but its issuer can read it

@@ -15,15 +15,18 @@ import (
 	"github.com/tokenagent/tokenagent/agent"
 )
 
-// ErrNoJWT says that a text is not of the form header.claims.signature: it may
+// ErrNoJWT says that a text does not look like header.claims.signature: it may
 // still be an opaque token (RFC 6750), of which nothing can be read.
-var ErrNoJWT = errors.New("it is no JWT; that is three parts of base64url with dots between them")
+var ErrNoJWT = errors.New("it is not a JWT, which is three parts of base64url with dots between them")
 
 // Decode reads a signed JWT in compact form (RFC 7519, RFC 7515 section 7.1)
 // without verifying it. It is strict: three parts in base64url without padding,
 // two JSON objects in UTF-8 in which no name occurs twice, and at most agent.MaxText
 // bytes. Blanks around the text are an error too: the text is what readers
 // present. No error quotes the text.
+//
+// The error is ErrNoJWT for an opaque token, also for one with two dots: the header
+// of a JWT is a JSON object, so what does not begin like one was never a JWT.
 func Decode(text string) (Token, error) {
 	if len(text) > agent.MaxText {
 		return Token{}, fmt.Errorf("it has %d bytes; readers take at most %d", len(text), agent.MaxText)
@@ -33,7 +36,10 @@ func Decode(text string) (Token, error) {
 		return Token{}, ErrNoJWT
 	}
 	header, err := decodePart(parts[0])
-	if err != nil {
+	switch {
+	case err != nil && !beginsObject(parts[0]):
+		return Token{}, ErrNoJWT
+	case err != nil:
 		return Token{}, fmt.Errorf("header: %w", err)
 	}
 	claims, err := decodePart(parts[1])
@@ -44,6 +50,11 @@ func Decode(text string) (Token, error) {
 		return Token{}, fmt.Errorf("signature: %w", err)
 	}
 	return Token{Header: header, Claims: claims}, nil
+}
+
+// beginsObject reports whether the text is base64url that begins with the byte "{".
+func beginsObject(text string) bool {
+	return len(text) > 1 && text[0] == 'e' && strings.IndexByte("wxyz0123456789-_", text[1]) >= 0
 }
 
 func decodePart(text string) (map[string]any, error) {

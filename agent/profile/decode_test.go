@@ -36,10 +36,17 @@ func TestDecodeKeepsNumbersAndNesting(t *testing.T) {
 }
 
 var undecodable = map[string]struct{ text, want string }{
-	"nothing":              {"", "it is no JWT"},
-	"opaque token":         {"8xLOxBtZp8", "it is no JWT"},
-	"two parts":            {encode(`{}`) + "." + encode(`{}`), "it is no JWT"},
-	"five parts":           {"a.b.c.d.e", "it is no JWT"},
+	"nothing":              {"", "it is not a JWT"},
+	"opaque token":         {"8xLOxBtZp8", "it is not a JWT"},
+	"two parts":            {encode(`{}`) + "." + encode(`{}`), "it is not a JWT"},
+	"five parts":           {"a.b.c.d.e", "it is not a JWT"},
+	"Google's with dots":   {"ya29.c.b0Aaekm1K", "it is not a JWT"},
+	"PASETO":               {"v4.local.AAAAAAAA", "it is not a JWT"},
+	"a URL with two dots":  {"https://cilogon.example.org/oauth2/1f.2e", "it is not a JWT"},
+	"e but no JSON":        {"ea29.c.d", "it is not a JWT"},
+	"one character":        {"e.c.d", "it is not a JWT"},
+	"a JWE":                {encode(`{"alg":"dir","enc":"A256GCM"}`) + "..a.b.c", "it is not a JWT"},
+	"a header cut short":   {encode(`{"alg":"ES`) + "." + encode(`{}`) + ".c2ln", "header: it is no valid JSON"},
 	"padding":              {jwt(`{}`, `{}`) + "==", "signature: it is no base64url without padding"},
 	"blank at the end":     {jwt(`{}`, `{}`) + " ", "signature: it is no base64url"},
 	"line end within":      {strings.Replace(jwt(`{}`, `{}`), ".", "\n.", 1), "header: it is no base64url"},
@@ -47,7 +54,7 @@ var undecodable = map[string]struct{ text, want string }{
 	"bits left over":       {"e31." + encode(`{}`) + ".c2ln", "header: it is no base64url"},
 	"claims that are text": {jwt(`{}`, `"x"`), "claims: it is no JSON object"},
 	"claims that are null": {jwt(`{}`, `null`), "claims: it is no JSON object"},
-	"header that is list":  {jwt(`[]`, `{}`), "header: it is no JSON object"},
+	"header that is list":  {jwt(`[]`, `{}`), "it is not a JWT"},
 	"broken JSON":          {jwt(`{}`, `{"a":}`), "claims: it is no valid JSON"},
 	"JSON cut short":       {jwt(`{}`, `{"a":[1`), "claims: it is no valid JSON"},
 	"two objects":          {jwt(`{}`, `{}{}`), "claims: something follows the JSON object"},
@@ -55,7 +62,7 @@ var undecodable = map[string]struct{ text, want string }{
 	"a name twice, nested": {jwt(`{}`, `{"x":[{"a":1,"\u0061":2}]}`), "claims: a name occurs twice in an object"},
 	"very deep":            {jwt(`{}`, `{"x":`+strings.Repeat("[", deepest)+strings.Repeat("]", deepest)+"}"), "claims: its values lie more than 100 deep within each other"},
 	"not UTF-8":            {jwt(`{}`, "{\"a\":\"\xff\"}"), "claims: it is not UTF-8"},
-	"nothing in it":        {"..", "header: it is no valid JSON"},
+	"nothing in it":        {"..", "it is not a JWT"},
 	"too large":            {strings.Repeat("a", agent.MaxText+1), "it has 16383 bytes; readers take at most 16382"},
 }
 

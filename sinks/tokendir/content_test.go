@@ -24,7 +24,7 @@ var reasons = map[string]struct{ content, want string }{
 	"two on a line":   {strings.TrimSpace(good) + " " + good, "blanks"},
 	"empty":           {"", "empty"},
 	"comments":        {"# nothing\n", "comments"},
-	"opaque token":    {"8xLOxBtZp8\n", "no JWT"},
+	"opaque token":    {"8xLOxBtZp8\n", "not a JWT"},
 	"broken over":     {good[:40] + "\n" + good[40:90] + "\n" + good[90:], "broken over 3 lines"},
 	"unlike a JWT":    {part(map[string]any{}) + "." + raw("[]") + "." + signature, "claims: it is no JSON object"},
 	"claims of null":  {part(map[string]any{}) + "." + raw("null") + "." + signature, "claims: it is no JSON object"},

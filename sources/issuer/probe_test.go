@@ -153,7 +153,7 @@ func TestVerifyWithTakesTheKeyThatTheTokenNames(t *testing.T) {
 		{"the key has no name", good, unnamed, "is not among them"},
 		{"another's", other.Sign(map[string]any{"iss": i.URL}), keys, "is not among them"},
 		{"another's of that name", other.Sign(map[string]any{"iss": i.URL}), misnamed(t, keys, other), "its signature is not by the key that it names"},
-		{"opaque", "opaque", keys, "no JWT"},
+		{"opaque", "opaque", keys, "not a JWT"},
 		{"not signed", "eyJhbGciOiJub25lIn0.e30.", keys, "not signed"},
 	} {
 		err := VerifyWith(tt.keys, agent.NewSecret(tt.token))

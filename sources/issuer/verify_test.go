@@ -197,7 +197,7 @@ func TestATokenThatNoKeyCanVouchFor(t *testing.T) {
 		"no iss":       {made(map[string]any{"alg": "ES256"}, map[string]any{}), `iss: it is "", another than the issuer that was asked; they must be equal, to the slash at the end`},
 		"crit":         {made(map[string]any{"alg": "ES256", "crit": []string{"b64"}, "b64": true}, good), extended},
 		"b64":          {made(map[string]any{"alg": "ES256", "b64": false}, good), extended},
-		"opaque":       {"opaque", "it is no JWT; that is three parts of base64url with dots between them"},
+		"opaque":       {"opaque", "it is not a JWT, which is three parts of base64url with dots between them"},
 		"line end":     {genuine + "\n", "signature: it is no base64url without padding (RFC 7515)"},
 	} {
 		_, err := s.Verify(t.Context(), agent.NewSecret(c.text))
