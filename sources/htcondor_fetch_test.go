@@ -1,6 +1,7 @@
 package sources
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/sinks/condor/condortest"
 )
 
 // fetchedToken is a token block whose source is source.htcondor_fetch.pool.
@@ -257,5 +259,20 @@ func TestALookOnlineTellsOfTheLongLivedToken(t *testing.T) {
 		if len(found) != 1 || found[0].Mark != want.Mark || !strings.Contains(found[0].Text, want.Text) {
 			t.Errorf("%v: %+v", life, found)
 		}
+	}
+}
+
+func TestALineWithoutEndDoesNotKeepALoginWaiting(t *testing.T) {
+	condortest.Program(t, "condor_token_request", `
+head -c 300000 /dev/zero | tr '\0' x
+echo
+echo "Token request enqueued. Ask an administrator to please approve request 7."
+echo aaaa.bbbb.cccc`)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var shown Prompt
+	text, err := (&htcondorFetch{}).request(ctx, agent.Request{Subject: "a@pool.example", Lifetime: time.Hour}, func(p Prompt) { shown = p })
+	if err != nil || text.Reveal() != "aaaa.bbbb.cccc" || shown.Request != "7" {
+		t.Errorf("the token is %q, the request %q, the error %v", text.Reveal(), shown.Request, err)
 	}
 }

@@ -111,11 +111,21 @@ func (s *htcondorFetch) request(ctx context.Context, req agent.Request, show fun
 	return agent.NewSecret(text), nil
 }
 
-// follow reads what the program prints: the number of the request, and the token.
+// follow reads what the program prints until it ends: the number of the request, and
+// the token. Lines longer than any token are passed over: a program whose output
+// nobody reads would wait forever.
 func (s *htcondorFetch) follow(screen io.Reader, show func(Prompt)) (text string) {
-	lines := bufio.NewScanner(screen)
-	for lines.Scan() {
-		line := strings.TrimSpace(lines.Text())
+	lines := bufio.NewReaderSize(screen, agent.MaxText+len("\r\n"))
+	for rest := false; ; {
+		part, more, err := lines.ReadLine()
+		if err != nil {
+			return text
+		}
+		whole := !rest && !more
+		if rest = more; !whole {
+			continue
+		}
+		line := strings.TrimSpace(string(part))
 		if found := enqueued.FindStringSubmatch(line); found != nil {
 			show(Prompt{Request: found[1], Approve: "condor_token_request_approve " + strings.Join(s.target, " ") + " -reqid " + found[1]})
 		}
@@ -123,7 +133,6 @@ func (s *htcondorFetch) follow(screen io.Reader, show func(Prompt)) (text string
 			text = line
 		}
 	}
-	return text
 }
 
 // firstOf is why the program ended: since the person gave up, or what it said last.
