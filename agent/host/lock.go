@@ -43,9 +43,19 @@ func SignLock(lock *os.File) {
 	}
 }
 
-// Holder is the process that signed the lock last; zero: not known.
+// Holder is the process that signed the lock last; zero: not known. Holder follows no link
+// at path, and waits for nobody.
 func Holder(path string) (pid int) {
-	text, _ := os.ReadFile(path)
-	pid, _ = strconv.Atoi(strings.TrimSpace(string(text)))
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return 0
+	}
+	text := make([]byte, 20) // longer than any number of a process
+	n, _ := f.ReadAt(text, 0)
+	pid, _ = strconv.Atoi(strings.TrimSpace(string(text[:n])))
 	return pid
 }

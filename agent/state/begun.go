@@ -1,6 +1,7 @@
 package state
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -60,7 +61,7 @@ func (b *begun) begin(ctx context.Context, all []agent.Record) error {
 	var g *group
 	for _, r := range all {
 		p, known := b.pending[r.Path]
-		if known && p.group <= b.synced && says(p.Record, r) {
+		if known && p.Token == r.Token && p.group <= b.synced && says(p.Record, r) {
 			continue
 		}
 		p.Record = withHooks(agent.Record{Token: r.Token, Path: r.Path}, p.Record, r)
@@ -78,8 +79,13 @@ func says(one, other agent.Record) bool {
 	return one.Hooks.Covers(other.Hooks) && one.Failures.Covers(other.Failures)
 }
 
-// withHooks is r with what an older and a newer record tell of hooks.
+// withHooks is r with what an older and a newer record tell of hooks. The numbers of two
+// tokens cannot be compared: there the newer record holds.
 func withHooks(r, older, newer agent.Record) agent.Record {
+	if older.Token != newer.Token {
+		r.Hooks, r.Failures = cmp.Or(newer.Hooks, older.Hooks), cmp.Or(newer.Failures, older.Failures)
+		return r
+	}
 	r.Hooks, r.Failures = hooks.Merge(older.Hooks, newer.Hooks), hooks.Merge(older.Failures, newer.Failures)
 	return r
 }
@@ -98,7 +104,7 @@ func (b *begun) kept(records []agent.Record, last bool) error {
 	unknown := maps.Clone(b.pending)
 	for _, r := range records {
 		p, is := b.pending[r.Path]
-		if !is {
+		if !is || p.Token != r.Token {
 			continue
 		}
 		if (r.Hooks != nil || p.Hooks == nil) && (r.Failures != nil || p.Failures == nil) {

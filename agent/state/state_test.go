@@ -309,6 +309,36 @@ func TestRecordsThatAreOlderTakeNothingAwayThatHasBegun(t *testing.T) {
 	reread(t, dir, []agent.Record{heard, other})
 }
 
+// A reload can give the file to a token of another name, whose writes are counted from one.
+func TestWhatHasBegunForAFormerTokenOfTheFileCountsNoMore(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	former, now := begins(hooks.OnChange, "former"), begins(hooks.OnChange, "now")
+	former.Path, former.Hooks.Write = now.Path, 5
+	must(t, s.Begin(t.Context(), former))
+	must(t, s.Keep([]agent.Record{former}))
+	former.Hooks = former.Hooks.Written(false, noon)
+	must(t, s.Begin(t.Context(), former))
+	must(t, s.Begin(t.Context(), now))
+	found := Read(dir).Recall()
+	if d := cmp.Diff(now.Hooks, found[0].Hooks); d != "" || len(found) != 1 {
+		t.Error("a write that begins is not recorded: ", d)
+	}
+	must(t, s.Keep([]agent.Record{now}))
+	if n := mustStat(t, filepath.Join(dir, begunName)).Size(); n > 0 {
+		t.Errorf("when the records say as much %d bytes are left", n)
+	}
+	former.Path = "/t/other"
+	other := unwritten(hooks.OnChange, "other")
+	must(t, s.Begin(t.Context(), former))
+	for range 3 {
+		must(t, s.Keep([]agent.Record{now, other}))
+	}
+	if left := s.begun.inOrder(); len(left) > 0 {
+		t.Errorf("of a token that is gone %v is left", left)
+	}
+}
+
 func TestTheHooksOfVersion01RunOnce(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
