@@ -8,7 +8,7 @@ const adoptPatience = 5 * time.Second // for a folder that hangs at the start, b
 func (e *entry) recall(recalled map[string]Record) {
 	same := !e.copies() // what is copied is read again
 	for _, p := range e.sinks {
-		k, known := recalled[p.Path]
+		k, known := recalled[p.Name]
 		if !known || k.Mark == nil || p.store == nil {
 			same = false
 			continue

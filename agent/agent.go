@@ -23,14 +23,9 @@ type Agent struct {
 }
 
 // New returns an Agent for the renewers. It leaves out those without a sink: they
-// have nothing to keep fresh.
-func New(log logrus.FieldLogger, renewers []Renewer) *Agent {
-	return NewAt(hostClock, log, renewers)
-}
-
-// NewAt is New with another time of day than that of the host, for the Agent and for
-// the Sources and Sinks that it calls (see [Now]).
-func NewAt(wall func() time.Time, log logrus.FieldLogger, renewers []Renewer) *Agent {
+// have nothing to keep fresh. The Agent, and the Sources and Sinks that it calls (see
+// [Now]), read the time of day from wall; see [ClockOf].
+func New(wall func() time.Time, log logrus.FieldLogger, renewers []Renewer) *Agent {
 	a := &Agent{core: newCore(wall, log), calls: make(chan func()), round: func() {}}
 	a.replace(renewers)
 	return a

@@ -146,7 +146,7 @@ func silent() *logrus.Logger {
 
 // started runs an agent in a synctest bubble until the test ends.
 func started(t *testing.T, log logrus.FieldLogger, renewers ...Renewer) *Agent {
-	return begun(t, New(log, renewers))
+	return begun(t, New(hostClock, log, renewers))
 }
 
 // begun does so with an agent that was prepared.
@@ -528,7 +528,7 @@ func TestClockThatIsSetBackRenewsTokensFromTheFuture(t *testing.T) {
 		var offset time.Duration
 		source, sink := &fakeSource{life: time.Hour}, &fakeSink{path: "/t/a"}
 		failing := &fakeSource{life: time.Hour, fail: func(time.Time) error { return errors.New("down") }}
-		a := New(silent(), []Renewer{
+		a := New(hostClock, silent(), []Renewer{
 			{Name: "a", Source: shifted{source, &offset, &mu}, Sinks: targets(sink)},
 			{Name: "b", Source: failing, Sinks: targets(&fakeSink{path: "/t/b"})},
 		})
@@ -596,7 +596,7 @@ func TestStopFinishesTheWriteAndNeverWaitsForWhatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		slow := &fakeSink{path: "/t/a", takes: 3 * time.Second}
 		hang := &hanging{release: make(chan struct{})}
-		a := New(silent(), []Renewer{
+		a := New(hostClock, silent(), []Renewer{
 			{Name: "slow", Source: &fakeSource{life: time.Hour}, Sinks: targets(slow)},
 			{Name: "hung", Issuer: "https://hangs.example.org", Source: hang, Sinks: targets(&fakeSink{path: "/t/b"})},
 		})
@@ -628,7 +628,7 @@ func TestOnceReturnsWhenAllIsWrittenOrHopeless(t *testing.T) {
 			return nil
 		}}
 		full := &fakeSink{path: "/t/c", fail: errors.New("no space left on device")}
-		a := New(silent(), []Renewer{
+		a := New(hostClock, silent(), []Renewer{
 			{Name: "wrong", Source: wrong, Sinks: targets(&fakeSink{path: "/t/a"})},
 			{Name: "flaky", Source: flaky, Sinks: targets(&fakeSink{path: "/t/b"})},
 			{Name: "full", Source: &fakeSource{life: time.Hour}, Sinks: targets(full)},
@@ -655,7 +655,7 @@ func TestOnceEndsWithItsContext(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer cancel()
 		begin := time.Now()
-		all := New(silent(), []Renewer{{Name: "a", Source: down, Sinks: targets(&fakeSink{path: "/t/a"})}}).Once(ctx)
+		all := New(hostClock, silent(), []Renewer{{Name: "a", Source: down, Sinks: targets(&fakeSink{path: "/t/a"})}}).Once(ctx)
 		if took := time.Since(begin); took != 2*time.Minute || all[0].Failing == nil {
 			t.Errorf("took %v, %+v", took, all[0])
 		}

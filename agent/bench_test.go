@@ -41,12 +41,12 @@ func BenchmarkScheduler(b *testing.B) {
 		renewers := instants(n)
 		b.Run(fmt.Sprintf("renewal/%d", n), func(b *testing.B) {
 			for b.Loop() {
-				New(silent(), renewers).Once(b.Context())
+				New(hostClock, silent(), renewers).Once(b.Context())
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/token")
 		})
 		b.Run(fmt.Sprintf("reload/%d", n), func(b *testing.B) {
-			a := New(silent(), renewers)
+			a := New(hostClock, silent(), renewers)
 			ctx, cancel := context.WithCancel(b.Context())
 			defer cancel()
 			go a.Run(ctx)
@@ -66,7 +66,7 @@ func BenchmarkHooks(b *testing.B) {
 			renewers := hooked(instants(n), &fakeCommand{}, events...)
 			b.Run(fmt.Sprintf("%d/%d", len(events), n), func(b *testing.B) {
 				for b.Loop() {
-					New(silent(), renewers).Once(b.Context())
+					New(hostClock, silent(), renewers).Once(b.Context())
 				}
 				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/token")
 			})

@@ -151,7 +151,7 @@ func (a *Agent) Touched(ctx context.Context, path string) {
 		for _, e := range a.follow[path] {
 			e.renewal.follow()
 		}
-		if p := a.paths[path]; p != nil {
+		if p := a.named[path]; p != nil {
 			p.lookNow()
 		}
 	})

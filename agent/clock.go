@@ -23,7 +23,8 @@ func WithClock(ctx context.Context, wall func() time.Time) context.Context {
 // time.Now for times that others read, such as the expiry of a token.
 func Now(ctx context.Context) time.Time { return ClockOf(ctx)() }
 
-// ClockOf is the clock that Now reads. It has no monotonic part.
+// ClockOf is the clock that Now reads: that of the host, unless WithClock has set
+// another. It has no monotonic part.
 func ClockOf(ctx context.Context) func() time.Time {
 	if wall, ok := ctx.Value(clockKey{}).(func() time.Time); ok {
 		return wall

@@ -55,7 +55,7 @@ func (s clockedSource) Issue(ctx context.Context, r Request) (Token, error) {
 }
 
 func (c *steppedClock) started(t *testing.T, r Records, renewers ...Renewer) *Agent {
-	a := NewAt(c.now, silent(), renewers)
+	a := New(c.now, silent(), renewers)
 	if r != nil {
 		a.Remember(r)
 	}
@@ -163,7 +163,7 @@ func TestAWrongClockAtTheStartReplacesNoGoodToken(t *testing.T) {
 		records := &fakeRecords{disk: disk}
 		runFor(t, time.Minute, records, onDisk(disk, source, "a")...)
 		clock.set(time.Date(1970, 1, 1, 0, 0, 10, 0, time.UTC))
-		a := NewAt(clock.now, silent(), onDisk(disk, clock.source(source), "a"))
+		a := New(clock.now, silent(), onDisk(disk, clock.source(source), "a"))
 		a.Built(time.Now().Add(-24 * time.Hour))
 		a.Remember(records)
 		begun(t, a)
@@ -191,7 +191,7 @@ func TestAClockThatStaysWrongGetsTokensOfItsOwn(t *testing.T) {
 		records := &fakeRecords{disk: disk}
 		runFor(t, time.Minute, records, onDisk(disk, source, "a")...)
 		clock.set(time.Date(1970, 1, 1, 0, 0, 10, 0, time.UTC))
-		a := NewAt(clock.now, silent(), onDisk(disk, clock.source(source), "a"))
+		a := New(clock.now, silent(), onDisk(disk, clock.source(source), "a"))
 		a.Built(time.Now().Add(-24 * time.Hour))
 		a.Remember(records)
 		begun(t, a)
@@ -216,7 +216,7 @@ func TestWhatFailsIsTriedAgainWhenTheClockIsSet(t *testing.T) {
 					return nil
 				}
 				log, text := recording()
-				begun(t, NewAt(clock.now, log, []Renewer{{Name: "a", Source: clock.source(source), Sinks: targets(sink)}}))
+				begun(t, New(clock.now, log, []Renewer{{Name: "a", Source: clock.source(source), Sinks: targets(sink)}}))
 				time.Sleep(30 * time.Minute)
 				clock.set(time.Now())
 				time.Sleep(longestSleep + time.Second)
@@ -235,7 +235,7 @@ func TestAClockThatStandsIsLoggedOnceAnHour(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		clock, source := &steppedClock{}, &fakeSource{life: time.Minute, takes: 3 * time.Second}
 		log, text := recording()
-		begun(t, NewAt(clock.now, log, []Renewer{{Name: "a", Source: clock.source(source), Sinks: targets(&fakeSink{path: "/t/a"})}}))
+		begun(t, New(clock.now, log, []Renewer{{Name: "a", Source: clock.source(source), Sinks: targets(&fakeSink{path: "/t/a"})}}))
 		time.Sleep(time.Minute)
 		clock.stand()
 		time.Sleep(150 * time.Minute)

@@ -48,8 +48,8 @@ func newCore(wall func() time.Time, log logrus.FieldLogger) *core {
 // A set is what is kept going, found by what it is asked for.
 type set struct {
 	entries   map[string]*entry     // by name
-	paths     map[string]*placement // of the entries, by path
-	leftovers map[string]*placement // the files of ours that no definition has any more, by path
+	named     map[string]*placement // of the entries, by the Name of their Target
+	leftovers map[string]*placement // the files of ours that no definition has any more, by name
 	follow    map[string][]*entry   // by the path that their source follows
 }
 
@@ -125,8 +125,8 @@ func (w *work) failing() *Failing {
 // about is the log for lines about the work.
 func (w *work) about() logrus.FieldLogger {
 	log := w.log.WithField("token", w.entry.Name)
-	if w.Path != "" {
-		log = log.WithField("path", w.Path)
+	if w.Name != "" {
+		log = log.WithField("path", w.Name)
 	}
 	return log
 }

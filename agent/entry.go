@@ -80,10 +80,10 @@ func (e *entry) inOrder() bool {
 func (e *entry) failingPath() string {
 	for _, p := range e.sinks {
 		if p.failures.any() {
-			return p.Path
+			return p.Name
 		}
 	}
-	return e.sinks[0].Path
+	return e.sinks[0].Name
 }
 
 // settle tells those who wait for the entry when nothing more will happen to it for

@@ -186,7 +186,7 @@ func TestAnAdoptionThatHangsFailsForAllToSee(t *testing.T) {
 		runFor(t, time.Minute, records, onServer(server, disk, source, "a")...)
 		server.hang()
 		log, text := recording()
-		a := New(log, onServer(server, disk, source, "a"))
+		a := New(hostClock, log, onServer(server, disk, source, "a"))
 		a.Remember(records)
 		begun(t, a)
 		time.Sleep(sinkLimit + 2*hangGrace)
@@ -293,7 +293,7 @@ func TestTheEndWaitsForNothingThatHangs(t *testing.T) {
 		server, source := &deadServer{}, &fakeSource{life: time.Hour}
 		server.hang()
 		ctx, cancel := context.WithCancel(t.Context())
-		a, ran := New(silent(), onServer(server, &fakeDisk{}, source, "a", "b")), make(chan struct{})
+		a, ran := New(hostClock, silent(), onServer(server, &fakeDisk{}, source, "a", "b")), make(chan struct{})
 		go func() { a.Run(ctx); close(ran) }()
 		time.Sleep(2 * sinkLimit)
 		began := time.Now()

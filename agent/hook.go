@@ -28,9 +28,9 @@ func (e *entry) fitHooks(recalled map[string]Record) {
 	var failures *hooks.Level
 	notice := hooks.Notice{Token: e.Name}
 	for _, p := range slices.Backward(e.sinks) {
-		k := recalled[p.Path]
+		k := recalled[p.Name]
 		failures = hooks.Merge(failures, k.Failures)
-		notice.Path, notice.Expires = p.Path, later(p.inPlace.Expires, k.Expires)
+		notice.Path, notice.Expires = p.Name, later(p.inPlace.Expires, k.Expires)
 		p.hooked = e.fitted(p.hooked, hooks.File, notice, k.Hooks)
 	}
 	if e.hooked == nil && e.failing() { // hooks that are new hear of what comes
@@ -38,7 +38,7 @@ func (e *entry) fitHooks(recalled map[string]Record) {
 	}
 	e.hooked = e.fitted(e.hooked, hooks.Token, notice, failures) // with the first of the files
 
-	if e.hooked != nil && e.sinkAt(e.hooked.Notice.Path) == nil { // its file has moved
+	if e.hooked != nil && e.sinkOf(e.hooked.Notice.Path) == nil { // its file has moved
 		e.hooked.Notice.Path = notice.Path
 	}
 }
@@ -83,7 +83,7 @@ type writing struct {
 func (p *placement) writing() writing {
 	return writing{
 		records: p.records.Records,
-		record:  Record{Token: p.entry.Name, Path: p.Path},
+		record:  Record{Token: p.entry.Name, Name: p.Name},
 		level:   p.hooked.Level(),
 		first:   p.unsure.first,
 		inPlace: !p.inPlace.IsZero() && !p.inPlace.Expired(p.now) && !p.lost,
@@ -98,7 +98,7 @@ func (w writing) begin(ctx context.Context, first bool, t Token) (written *hooks
 		return nil, nil
 	}
 	written = w.level.Written(first, t.Expires)
-	if w.records == nil || w.record.Path == "" || len(written.Due()) == 0 {
+	if w.records == nil || w.record.Name == "" || len(written.Due()) == 0 {
 		return written, nil
 	}
 	w.record.Hooks = written
@@ -163,7 +163,7 @@ func (h *hookRuns) run() {
 	for n, l := range r.Told {
 		notices = append(notices, n)
 		if (r.Event == hooks.OnFailure || r.Event == hooks.OnRecover) && n.Path != "" && h.records.Records != nil {
-			begun = append(begun, Record{Token: n.Token, Path: n.Path, Failures: l})
+			begun = append(begun, Record{Token: n.Token, Name: n.Path, Failures: l})
 		}
 	}
 	parent, hook, records := h.ctx, r.Hook, h.records.Records

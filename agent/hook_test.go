@@ -306,7 +306,7 @@ func TestOnceRunsTheHooks(t *testing.T) {
 		begin := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer cancel()
-		all := New(silent(), set).Once(ctx)
+		all := New(hostClock, silent(), set).Once(ctx)
 		if n := bad.times(); good.said() != "on_first a" || n < 3 || len(all[0].Hooks) != 1 {
 			t.Errorf("run %q, and the failing one %d times; %+v", good.said(), n, all[0].Hooks)
 		}
@@ -315,7 +315,7 @@ func TestOnceRunsTheHooks(t *testing.T) {
 		}
 		bad.set(func() { bad.fail = &Fault{Kind: Configuration, Err: errors.New("no such file")} })
 		begin = time.Now()
-		New(silent(), set).Once(ctx)
+		New(hostClock, silent(), set).Once(ctx)
 		if took := time.Since(begin); took > 10*time.Second {
 			t.Errorf("took %v, though the hook cannot come to work", took)
 		}

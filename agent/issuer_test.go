@@ -408,7 +408,7 @@ func TestTheClockSetBackDoesNotCloseAnIssuer(t *testing.T) {
 		var step time.Duration
 		i := &fakeIssuer{life: time.Hour}
 		renewers, _ := crowd(i, 20, "host")
-		a := New(silent(), renewers)
+		a := New(hostClock, silent(), renewers)
 		var mu sync.Mutex
 		a.wall = func() time.Time { mu.Lock(); defer mu.Unlock(); return time.Now().Round(0).Add(step) }
 		begun(t, a)

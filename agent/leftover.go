@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// Leftovers are the records of the files of ours that no definition has any more, by path.
+// Leftovers are the records of the files of ours that no definition has any more, by name.
 func (a *Agent) Leftovers(ctx context.Context) (all []Record, err error) {
 	err = a.call(ctx, func() { all = a.leftoverRecords() })
 	return all, err
@@ -16,7 +16,7 @@ func (s *set) leftoverRecords() (all []Record) {
 	for _, p := range s.leftovers {
 		all = append(all, p.fullRecord())
 	}
-	slices.SortFunc(all, func(r, s Record) int { return cmp.Compare(r.Path, s.Path) })
+	slices.SortFunc(all, func(r, s Record) int { return cmp.Compare(r.Name, s.Name) })
 	return all
 }
 
@@ -32,11 +32,11 @@ func (c *core) recallLeftover(k Record, t Target) {
 // leave goes on with a file that no definition has any more: to remove it if that
 // is wanted, else to know of it for as long as it lies there.
 func (p *placement) leave() {
-	if p.store == nil || p.Path == "" {
+	if p.store == nil || p.Name == "" {
 		return
 	}
 	p.leftover, p.pending = true, false
-	p.leftovers[p.Path] = p
+	p.leftovers[p.Name] = p
 	p.schedule(p.now)
 }
 
@@ -47,7 +47,7 @@ func (p *placement) leftoverSeen(r result) {
 	}
 	p.tried = p.tried || p.doing == removing || r.err != nil
 	switch {
-	case p.leftovers[p.Path] != p: // a definition has it again
+	case p.leftovers[p.Name] != p: // a definition has it again
 	case r.err != nil && p.doing == removing:
 		p.failed(r.err, "file of a removed definition not removed", "file of a removed definition still not removed")
 	case r.err != nil:
@@ -69,8 +69,8 @@ func (p *placement) leftoverSeen(r result) {
 
 // forget ends a leftover: what lies there is not ours any more.
 func (p *placement) forget() {
-	if p.leftovers[p.Path] == p {
-		delete(p.leftovers, p.Path)
+	if p.leftovers[p.Name] == p {
+		delete(p.leftovers, p.Name)
 		p.pool.Drop(&p.Job)
 		p.records.stale = true
 	}

@@ -22,7 +22,7 @@ func TestOnceTakesAwayTheFilesOfDefinitionsThatWent(t *testing.T) {
 			}
 			runFor(t, time.Minute, records, set("a", "b")...)
 			for _, left := range [][]Renewer{set("a"), nil} {
-				a := New(silent(), left)
+				a := New(hostClock, silent(), left)
 				a.Remember(records)
 				a.Once(t.Context())
 				if len(disk.files) != len(left) {
@@ -45,7 +45,7 @@ func TestOnceOfOneTokenRunsNoHookOfOthersAndLeavesTheirFiles(t *testing.T) {
 			return r
 		}
 		runFor(t, 500*time.Millisecond, records, set("a", "b", "c")...) // stopped before the hooks were due
-		a := New(silent(), set("a", "b"))
+		a := New(hostClock, silent(), set("a", "b"))
 		a.Remember(records)
 		if err := a.Only("a"); err != nil {
 			t.Fatal(err)

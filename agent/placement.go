@@ -41,7 +41,7 @@ type foreign struct {
 func newPlacement(c *core, e *entry, t Target) *placement {
 	p := &placement{work: work{core: c, entry: e}, sink: t.Sink}
 	p.store, _ = t.Sink.(Store)
-	p.Value, p.Path, p.Limit = p, t.Name, sinkLimit+hangGrace
+	p.Value, p.Name, p.Limit = p, t.Name, sinkLimit+hangGrace
 	p.Queue = c.sinkQueue(t, e)
 	return p
 }

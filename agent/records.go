@@ -14,7 +14,7 @@ import (
 // of the token itself.
 type Record struct {
 	Token   string          `json:"token"`            // the name of its definition
-	Path    string          `json:"path"`             // the name of the Target
+	Name    string          `json:"path"`             // of the Target
 	Digest  string          `json:"digest"`           // of the definition that it was issued for
 	Issued  time.Time       `json:"issued"`           // see Token
 	Expires time.Time       `json:"expires,omitzero"` // see Token
@@ -60,8 +60,8 @@ func (a *Agent) Remember(r Records) {
 	known := r.Recall()
 	recalled := map[string]Record{}
 	for _, k := range known {
-		recalled[k.Path] = k
-		if a.paths[k.Path] != nil {
+		recalled[k.Name] = k
+		if a.named[k.Name] != nil {
 			continue
 		}
 		if t := r.Leftover(k); t.Sink != nil {
@@ -83,7 +83,7 @@ func (p *placement) fullRecord() Record {
 		r = p.record
 	}
 	r.Hooks, r.Failures = p.hooked.Level(), p.entry.hooked.Level()
-	r.Token, r.Path, r.Delete = p.entry.Name, p.Path, p.entry.DeleteRemoved
+	r.Token, r.Name, r.Delete = p.entry.Name, p.Name, p.entry.DeleteRemoved
 	return r
 }
 
@@ -199,7 +199,7 @@ func (s *set) snapshot() []Record {
 	all := s.leftoverRecords()
 	for _, e := range s.entries {
 		for _, p := range e.sinks {
-			if p.Path != "" {
+			if p.Name != "" {
 				all = append(all, p.fullRecord())
 			}
 		}

@@ -98,7 +98,7 @@ func (r *fakeRecords) Recall() []Record {
 	defer r.mu.Unlock()
 	all := slices.Clone(r.all)
 	for _, b := range r.begun {
-		i := slices.IndexFunc(all, func(k Record) bool { return k.Path == b.Path })
+		i := slices.IndexFunc(all, func(k Record) bool { return k.Name == b.Name })
 		if i < 0 {
 			all = append(all, b)
 			continue
@@ -117,7 +117,7 @@ func (r *fakeRecords) Keep(all []Record) error {
 	if r.fail == nil && !r.cut {
 		r.all = all
 		r.begun = slices.DeleteFunc(r.begun, func(b Record) bool {
-			i := slices.IndexFunc(all, func(k Record) bool { return k.Path == b.Path })
+			i := slices.IndexFunc(all, func(k Record) bool { return k.Name == b.Name })
 			return i < 0 || (all[i].Hooks == nil || all[i].Hooks.Covers(b.Hooks)) && (all[i].Failures == nil || all[i].Failures.Covers(b.Failures))
 		})
 	}
@@ -145,7 +145,7 @@ func (r *fakeRecords) Begin(ctx context.Context, all ...Record) error {
 func (r *fakeRecords) due() (all []string) {
 	for _, k := range r.Recall() {
 		for _, h := range slices.Concat(k.Hooks.Due(), k.Failures.Due()) {
-			all = append(all, string(h.Event)+" "+k.Path)
+			all = append(all, string(h.Event)+" "+k.Name)
 		}
 	}
 	return all
@@ -163,7 +163,7 @@ func (r *fakeRecords) wait(ctx context.Context) error {
 	}
 }
 func (r *fakeRecords) Leftover(k Record) Target {
-	return targets(&diskSink{disk: r.disk, path: k.Path, stubborn: r.stubborn})[0]
+	return targets(&diskSink{disk: r.disk, path: k.Name, stubborn: r.stubborn})[0]
 }
 
 // runFor runs an agent with records for a while, as one process would.
@@ -171,7 +171,7 @@ func runFor(t *testing.T, d time.Duration, r *fakeRecords, renewers ...Renewer) 
 	var out lockedBuffer
 	l := silent()
 	l.Out = &out
-	a := New(l, renewers)
+	a := New(hostClock, l, renewers)
 	a.Remember(r)
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()
@@ -182,7 +182,7 @@ func runFor(t *testing.T, d time.Duration, r *fakeRecords, renewers ...Renewer) 
 
 // restarted runs a further process until the test ends.
 func restarted(t *testing.T, r *fakeRecords, renewers ...Renewer) *Agent {
-	a := New(silent(), renewers)
+	a := New(hostClock, silent(), renewers)
 	a.Remember(r)
 	return begun(t, a)
 }
@@ -290,7 +290,7 @@ func TestOnceAdoptsAndEndsAtOnce(t *testing.T) {
 		disk, source := &fakeDisk{}, &fakeSource{life: 24 * time.Hour}
 		records := &fakeRecords{disk: disk}
 		for range 3 {
-			a := New(silent(), onDisk(disk, source, "a", "b"))
+			a := New(hostClock, silent(), onDisk(disk, source, "a", "b"))
 			a.Remember(records)
 			begin := time.Now()
 			for _, s := range a.Once(t.Context()) {
@@ -320,7 +320,7 @@ func TestOnceOfOneTokenLeavesTheOthersAlone(t *testing.T) {
 		runFor(t, time.Minute, records, set()...)
 		for _, force := range []bool{false, true} {
 			disk.put("/t/c", "") // would be noticed, were it asked for
-			a := New(silent(), set())
+			a := New(hostClock, silent(), set())
 			a.Remember(records)
 			if err := a.Only("a"); err != nil {
 				t.Fatal(err)
@@ -335,7 +335,7 @@ func TestOnceOfOneTokenLeavesTheOthersAlone(t *testing.T) {
 		if n := source.asked(); n != 4 || disk.at("/t/b") == "" || len(records.all) < 2 {
 			t.Errorf("asked %d times; b is %q; %d records", n, disk.at("/t/b"), len(records.all))
 		}
-		if err := New(silent(), set()).Only("d"); err == nil {
+		if err := New(hostClock, silent(), set()).Only("d"); err == nil {
 			t.Error("an unknown name is no error")
 		}
 	})
@@ -370,7 +370,7 @@ func TestRecordsThatAreGoneAreKeptAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk, source := &fakeDisk{}, &fakeSource{life: 24 * time.Hour}
 		records := &fakeRecords{disk: disk}
-		a := New(silent(), onDisk(disk, source, "a"))
+		a := New(hostClock, silent(), onDisk(disk, source, "a"))
 		a.Remember(records)
 		begun(t, a)
 		time.Sleep(time.Hour)
@@ -399,7 +399,7 @@ func TestATokenIsWrittenAndItsHookRunWhereNothingCanBeKept(t *testing.T) {
 				disk, source, c := &fakeDisk{}, &fakeSource{life: time.Hour}, &fakeCommand{}
 				records := make()
 				records.disk = disk
-				a := New(log, hooked(onDisk(disk, source, "a"), c, hooks.OnChange))
+				a := New(hostClock, log, hooked(onDisk(disk, source, "a"), c, hooks.OnChange))
 				a.Remember(records)
 				ctx, stop := context.WithCancel(t.Context())
 				ended := closedAfter(func() { a.Run(ctx) })
@@ -441,7 +441,7 @@ func TestThatRecordsAreKeptAgainIsSaid(t *testing.T) {
 		log.SetOutput(&out)
 		disk, source, c := &fakeDisk{}, &fakeSource{life: time.Hour}, &fakeCommand{}
 		records := &fakeRecords{disk: disk, hangs: make(chan struct{})}
-		a := New(log, hooked(onDisk(disk, source, "a"), c, hooks.OnChange))
+		a := New(hostClock, log, hooked(onDisk(disk, source, "a"), c, hooks.OnChange))
 		a.Remember(records)
 		ctx, stop := context.WithCancel(t.Context())
 		ended := closedAfter(func() { a.Run(ctx) })
@@ -461,7 +461,7 @@ func TestFileWithoutADefinitionIsALeftoverUntilItGoes(t *testing.T) {
 		disk, source := &fakeDisk{}, &fakeSource{life: 24 * time.Hour}
 		records := &fakeRecords{disk: disk}
 		runFor(t, time.Minute, records, onDisk(disk, source, "a", "b", "c")...)
-		a := New(silent(), onDisk(disk, source, "a", "b")) // c goes over a restart
+		a := New(hostClock, silent(), onDisk(disk, source, "a", "b")) // c goes over a restart
 		a.Remember(records)
 		ctx, cancel := context.WithCancel(t.Context())
 		ran := make(chan struct{})
@@ -473,7 +473,7 @@ func TestFileWithoutADefinitionIsALeftoverUntilItGoes(t *testing.T) {
 			all, err := a.Leftovers(ctx)
 			var paths []string
 			for _, r := range all {
-				paths = append(paths, r.Path)
+				paths = append(paths, r.Name)
 			}
 			if err != nil || fmt.Sprint(paths) != fmt.Sprint(want) {
 				t.Errorf("leftovers %v, want %v (%v)", paths, want, err)
@@ -498,7 +498,7 @@ func TestFileGoesWithItsDefinitionIfThatIsWanted(t *testing.T) {
 		for i := range set {
 			set[i].DeleteRemoved = true
 		}
-		a := New(silent(), set)
+		a := New(hostClock, silent(), set)
 		a.Remember(records)
 		ctx, cancel := context.WithCancel(t.Context())
 		ran := make(chan struct{})

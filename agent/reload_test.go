@@ -179,7 +179,7 @@ func TestRefreshThatAReloadOvertakesTellsOfTheNewDefinition(t *testing.T) {
 		})
 		begin := time.Now()
 		all, err := a.Refresh(t.Context(), "a")
-		if err != nil || all[0].Failing == nil || all[0].Failing.Error != "refused" || all[0].Sinks[0].Path != "/t/b" {
+		if err != nil || all[0].Failing == nil || all[0].Failing.Error != "refused" || all[0].Sinks[0].Name != "/t/b" {
 			t.Errorf("%+v, %v", all, err)
 		}
 		if took := time.Since(begin); took > 10*time.Second {

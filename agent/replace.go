@@ -22,7 +22,7 @@ func (a *Agent) Replace(ctx context.Context, renewers []Renewer) (r Replaced, er
 
 func (a *Agent) replace(renewers []Renewer) (r Replaced) {
 	before := a.entries
-	a.entries, a.paths = make(map[string]*entry, len(renewers)), map[string]*placement{}
+	a.entries, a.named = make(map[string]*entry, len(renewers)), map[string]*placement{}
 	var fresh []*entry
 	for _, n := range renewers {
 		old := before[n.Name]
@@ -55,12 +55,12 @@ func (a *Agent) replace(renewers []Renewer) (r Replaced) {
 	return r
 }
 
-// add has the entry found by its name and its paths.
+// add has the entry found by its name, and its sinks by theirs.
 func (s *set) add(e *entry) {
 	s.entries[e.Name] = e
 	for _, p := range e.sinks {
-		if p.Path != "" {
-			s.paths[p.Path] = p
+		if p.Name != "" {
+			s.named[p.Name] = p
 		}
 	}
 }
@@ -91,7 +91,7 @@ func (c *core) newEntry(n Renewer, old *entry) *entry {
 	for _, t := range n.Sinks {
 		p := newPlacement(c, e, t)
 		e.sinks = append(e.sinks, p)
-		if was := old.sinkAt(p.Path); was != nil {
+		if was := old.sinkOf(p.Name); was != nil {
 			p.hooked, was.hooked = was.hooked, nil
 			p.succeed(was)
 		}
@@ -119,7 +119,7 @@ func (p *placement) succeed(was *placement) {
 // handOn passes what is known of the sink of an entry that is gone to the placement that
 // has come in its place.
 func (p *placement) handOn(r result) {
-	next := p.paths[p.Path]
+	next := p.named[p.Name]
 	switch {
 	case p.doing != putting || next == nil || next.entry.Name != p.entry.Name:
 	case r.err != nil:
@@ -131,13 +131,13 @@ func (p *placement) handOn(r result) {
 	}
 }
 
-// sinkAt is what the entry keeps at the path; nil when it has nothing there.
-func (e *entry) sinkAt(path string) *placement {
-	if e == nil || path == "" {
+// sinkOf is the placement of that name; nil when the entry has none.
+func (e *entry) sinkOf(name string) *placement {
+	if e == nil || name == "" {
 		return nil
 	}
 	for _, p := range e.sinks {
-		if p.Path == path {
+		if p.Name == name {
 			return p
 		}
 	}
@@ -160,13 +160,13 @@ func (c *core) letGo(gone map[string]*entry) {
 		}
 		for _, p := range e.sinks {
 			c.pool.Drop(&p.Job)
-			if c.paths[p.Path] == nil && (p.Running() || p.recalled || !p.inPlace.IsZero()) {
+			if c.named[p.Name] == nil && (p.Running() || p.recalled || !p.inPlace.IsZero()) {
 				p.leave()
 			}
 		}
 	}
-	for path, p := range c.leftovers {
-		if c.paths[path] != nil {
+	for name, p := range c.leftovers {
+		if c.named[name] != nil {
 			p.forget()
 		}
 	}

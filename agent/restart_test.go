@@ -16,7 +16,7 @@ func TestATokenFromTheFutureIsReplacedAtTheRestart(t *testing.T) {
 			records := &fakeRecords{disk: disk}
 			runFor(t, time.Second, records, onDisk(disk, source, "a")...)
 			clock.set(time.Now().Add(-back))
-			a := NewAt(clock.now, silent(), onDisk(disk, clock.source(source), "a"))
+			a := New(clock.now, silent(), onDisk(disk, clock.source(source), "a"))
 			a.Built(clock.now().Add(-time.Hour))
 			a.Remember(records)
 			begun(t, a)

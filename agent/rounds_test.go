@@ -44,7 +44,7 @@ func TestTheLoopSleepsWhileAFolderHangs(t *testing.T) {
 				server, disk, source := &deadServer{}, &fakeDisk{}, &fakeSource{life: time.Hour}
 				defer server.answer()
 				server.hang()
-				a := New(silent(), onServer(server, disk, source, "a"))
+				a := New(hostClock, silent(), onServer(server, disk, source, "a"))
 				rounds := roundsOf(a)
 				begun(t, a)
 				next := onServer(server, disk, source, "a")
@@ -80,7 +80,7 @@ func TestTheLoopSleepsWhileAnExpiredTokenLiesWhereNobodyTakesItAway(t *testing.T
 					set[i].RemoveExpired = true
 				}
 				runFor(t, time.Minute, records, set...)
-				a := New(silent(), set)
+				a := New(hostClock, silent(), set)
 				a.Remember(records)
 				rounds := roundsOf(a)
 				if do == nil {

@@ -29,7 +29,7 @@ func TestSettledWaitsForTheFirstPassAndNoLonger(t *testing.T) {
 
 func TestEachRoundOfTheLoopIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := New(silent(), []Renewer{{Name: "a", Source: &fakeSource{life: 24 * time.Hour}, Sinks: targets(&expirySink{})}})
+		a := New(hostClock, silent(), []Renewer{{Name: "a", Source: &fakeSource{life: 24 * time.Hour}, Sinks: targets(&expirySink{})}})
 		rounds := 0
 		a.EachRound(func() { rounds++ })
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)

@@ -40,7 +40,7 @@ type HookStatus struct {
 
 // A SinkStatus is what lies in one sink.
 type SinkStatus struct {
-	Path    string    `json:"path,omitempty"` // the name of the Target; empty where it has none
+	Name    string    `json:"path,omitempty"` // of the Target; empty where it has none
 	State   State     `json:"state"`
 	Expires time.Time `json:"expires,omitzero"`
 	Failing *Failing  `json:"failing,omitempty"`
@@ -68,7 +68,7 @@ func (e *entry) status() Status {
 		s.Unvalidated = e.trial.unvalidated
 	}
 	for _, p := range e.sinks {
-		one := SinkStatus{Path: p.Path, State: p.state(), Expires: p.inPlace.Expires, Failing: p.failing()}
+		one := SinkStatus{Name: p.Name, State: p.state(), Expires: p.inPlace.Expires, Failing: p.failing()}
 		s.Sinks = append(s.Sinks, one)
 		s.State = worse(s.State, one.State)
 		if s.Failing == nil {

@@ -19,7 +19,7 @@ func TestASinkThatIsNoFileIsKnownByItsName(t *testing.T) {
 		a := restarted(t, records, set()...)
 		time.Sleep(time.Minute)
 		all, err := a.Status(t.Context())
-		if err != nil || all[0].State != Valid || all[0].Sinks[0].Path != name {
+		if err != nil || all[0].State != Valid || all[0].Sinks[0].Name != name {
 			t.Errorf("%+v, %v", all, err)
 		}
 		if source.asked() != 1 {

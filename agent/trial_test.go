@@ -338,7 +338,7 @@ func TestOnceEndsWithATokenThatIsNotValidated(t *testing.T) {
 		r[0].Validation = Validation{Validator: v, Key: "try", Queue: "try"}
 		runFor(t, 10*time.Minute, records, r...)
 		v.set(func() { v.fail = errRefused })
-		a := New(silent(), r)
+		a := New(hostClock, silent(), r)
 		a.Remember(records)
 		a.Force()
 		begin := time.Now()
@@ -423,7 +423,7 @@ func TestAnAdoptedFileThatSomebodyRemovesIsReplacedByTheTokenThatWaits(t *testin
 		r[0].Validation = Validation{Validator: v, Key: "try", Queue: "try"}
 		runFor(t, 10*time.Minute, records, r...)
 		v.set(func() { v.fail = errRefused })
-		a := New(silent(), r)
+		a := New(hostClock, silent(), r)
 		a.Remember(records)
 		begun(t, a)
 		time.Sleep(25 * time.Minute)

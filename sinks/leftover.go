@@ -18,14 +18,14 @@ import (
 // remove it; the zero Target when the record's Mark is not one of ours.
 func Leftover(r agent.Record) agent.Target {
 	var mark safefile.Record
-	if json.Unmarshal(r.Mark, &mark) != nil || !filepath.IsAbs(r.Path) || safefile.CheckName(filepath.Base(r.Path)) != "" {
+	if json.Unmarshal(r.Mark, &mark) != nil || !filepath.IsAbs(r.Name) || safefile.CheckName(filepath.Base(r.Name)) != "" {
 		return agent.Target{}
 	}
 	owner := host.Self()
 	if mark.UID != owner.UID {
 		owner = host.Identity{UID: mark.UID, GID: mark.GID}
 	}
-	target := safefile.Target{Path: filepath.Clean(r.Path), Owner: owner, Group: mark.GID, Mode: mark.Mode}
+	target := safefile.Target{Path: filepath.Clean(r.Name), Owner: owner, Group: mark.GID, Mode: mark.Mode}
 	return (&file{safe: safefile.New(target), format: formats["token"]}).target()
 }
 

@@ -21,7 +21,7 @@ func TestALeftoverIsKnownAndRemoved(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "token")
 	s := fine(t, pathLine(path))
 	put(t, s, token("abc", time.Hour), true)
-	leftover := Leftover(agent.Record{Path: path, Mark: s.mark()}).Sink.(*file)
+	leftover := Leftover(agent.Record{Name: path, Mark: s.mark()}).Sink.(*file)
 	if d, err := leftover.Adopt(t.Context(), s.mark()); d != "" || err != nil {
 		t.Fatalf("Adopt says %q, %v", d, err)
 	}
@@ -35,7 +35,7 @@ func TestALeftoverOfAnotherUserIsKnownAndRemoved(t *testing.T) {
 	path := filepath.Join(home(t, 54321), "token")
 	s := fine(t, pathLine(path)+"owner = \"54321\"\ngroup = \"54321\"")
 	put(t, s, token("abc", time.Hour), true)
-	leftover := Leftover(agent.Record{Path: path, Mark: s.mark()}).Sink.(*file)
+	leftover := Leftover(agent.Record{Name: path, Mark: s.mark()}).Sink.(*file)
 	if d, err := leftover.Adopt(t.Context(), s.mark()); d != "" || err != nil {
 		t.Fatalf("Adopt says %q, %v", d, err)
 	}
@@ -47,9 +47,9 @@ func TestALeftoverOfAnotherUserIsKnownAndRemoved(t *testing.T) {
 
 func TestForeignRecordsMakeNoLeftover(t *testing.T) {
 	for _, r := range []agent.Record{
-		{Path: "/x/token", Mark: json.RawMessage(`"text"`)},
-		{Path: "relative", Mark: json.RawMessage(`{}`)},
-		{Path: "/", Mark: json.RawMessage(`{}`)},
+		{Name: "/x/token", Mark: json.RawMessage(`"text"`)},
+		{Name: "relative", Mark: json.RawMessage(`{}`)},
+		{Name: "/", Mark: json.RawMessage(`{}`)},
 	} {
 		if s := Leftover(r); s.Sink != nil {
 			t.Errorf("of %+v comes %+v", r, s)

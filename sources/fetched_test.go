@@ -222,7 +222,7 @@ func keeping(t *testing.T, r agent.Renewer) (*agent.Agent, *quietLog, *recording
 	log := logrus.New()
 	log.Out = lines
 	r.Sinks = []agent.Target{{Sink: sink}}
-	a := agent.New(log, []agent.Renewer{r})
+	a := agent.New(agent.ClockOf(t.Context()), log, []agent.Renewer{r})
 	ctx, cancel := context.WithCancel(context.Background())
 	ran := make(chan struct{})
 	go func() { defer close(ran); a.Run(ctx) }()

@@ -42,7 +42,7 @@ func serve(t *testing.T, answers Answers) *Client {
 }
 
 func TestBothEndsAgree(t *testing.T) {
-	want := []agent.Status{{Name: `pilot["ce1"]`, State: agent.Valid, Required: true, Sinks: []agent.SinkStatus{{Path: "/t", State: agent.Valid}}}}
+	want := []agent.Status{{Name: `pilot["ce1"]`, State: agent.Valid, Required: true, Sinks: []agent.SinkStatus{{Name: "/t", State: agent.Valid}}}}
 	var asked []string
 	echo := func(_ context.Context, names ...string) ([]agent.Status, error) {
 		asked = names

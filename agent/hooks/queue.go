@@ -142,9 +142,9 @@ func (q *Queue) Succeeded(r *Run) {
 	q.ended(r)
 }
 
-// Failed takes in that the run has failed. It is started again then, if there is
-// still a Subject that it is due for; else Failed is false.
-func (q *Queue) Failed(r *Run, retry time.Time) bool {
+// Failed takes in that the run has failed. It is started again at the time retry, if
+// there is still a Subject that it is due for.
+func (q *Queue) Failed(r *Run, retry time.Time) {
 	var again []*Subject
 	for _, t := range r.told {
 		if _, due := t.subject.due(r.Event, r.Key); due && !slices.Contains(t.subject.waits, r) {
@@ -153,11 +153,11 @@ func (q *Queue) Failed(r *Run, retry time.Time) bool {
 		}
 	}
 	r.waiting, r.Due, r.failed = append(again, r.waiting...), retry, true
-	return q.ended(r)
+	q.ended(r)
 }
 
-// ended reports whether the run waits for its next start.
-func (q *Queue) ended(r *Run) bool {
+// ended has the run wait for its next start, or forgets it.
+func (q *Queue) ended(r *Run) {
 	for _, t := range r.told {
 		t.subject.told = without(t.subject.told, r)
 	}
@@ -167,10 +167,9 @@ func (q *Queue) ended(r *Run) bool {
 	}
 	if len(r.waiting) == 0 {
 		delete(q.runs, r.ID())
-		return false
+		return
 	}
 	q.place(r)
-	return true
 }
 
 // Stuck is the run that has taken too long since the last call; nil is none. From

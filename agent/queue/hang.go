@@ -19,7 +19,7 @@ func (p *Pool) Hangs() (found []*Job) {
 		p.hanging++
 		j.Queue.hanging++
 		j.Queue.reopen()
-		p.block(p.behind[j.Path]...)
+		p.block(p.behind[j.Name]...)
 	}
 	return found
 }

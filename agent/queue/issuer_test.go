@@ -101,12 +101,12 @@ func TestWhatCountedIsForgottenAtTheEndOfAnAttempt(t *testing.T) {
 func TestOneThatComesToAPathThatHangsIsBlocked(t *testing.T) {
 	b := newBench()
 	one := b.job(b.Queue("a", 2), "one", time.Hour)
-	one.Path = "/t/a"
+	one.Name = "/t/a"
 	want(t, b.started(), "one")
 	b.pass(time.Hour)
 	b.Hangs()
 	two := b.job(b.Queue("b", 2), "two", time.Hour)
-	two.Path = "/t/a"
+	two.Name = "/t/a"
 	want(t, b.started())
 	if all := b.Blocked(); len(all) != 1 || all[0] != two {
 		t.Errorf("%d are blocked", len(all))

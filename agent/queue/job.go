@@ -7,7 +7,7 @@ import "time"
 type Job struct {
 	Value any           // whose job it is; for the caller alone
 	Queue *Queue        // where it waits for its turn
-	Path  string        // of two jobs with the same Path one runs at a time; "": it shares none
+	Name  string        // of what it works on: of two jobs with the same Name one runs at a time; "": it shares nothing
 	Limit time.Duration // how long it may run before it is found to hang
 
 	Due   time.Time // when it is to start, by the wall clock

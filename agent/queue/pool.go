@@ -15,8 +15,8 @@ type Pool struct {
 	resting heapOf[*Queue]    // those of issuers that must be left alone for a while, by its end
 	young   []*Job            // running for less than stuckAfter, oldest first
 	running []*Job            // all that run, oldest first
-	busy    map[string]*Job   // those that run, by their Path
-	behind  map[string][]*Job // those that wait until another one with their Path has ended
+	busy    map[string]*Job   // those that run, by their Name
+	behind  map[string][]*Job // those that wait until another one with their Name has ended
 	hanging int               // how many of those that run hang
 	blocked []*Job            // found to wait behind those; not yet told
 }
@@ -108,8 +108,8 @@ func (p *Pool) Drop(j *Job) {
 func (p *Pool) dequeue(j *Job) {
 	j.Queue.ready.take(j)
 	j.Queue.reopen()
-	if all := p.behind[j.Path]; len(all) > 0 {
-		p.behind[j.Path] = slices.DeleteFunc(all, func(k *Job) bool { return k == j })
+	if all := p.behind[j.Name]; len(all) > 0 {
+		p.behind[j.Name] = slices.DeleteFunc(all, func(k *Job) bool { return k == j })
 	}
 }
 
@@ -144,12 +144,12 @@ func (p *Pool) Start() *Job {
 	for p.open.Len() > 0 && len(p.young) < poolRoom {
 		q := p.open.first()
 		j := q.next()
-		other := p.busy[j.Path]
+		other := p.busy[j.Name]
 		if other == nil {
 			p.begin(j)
 			return j
 		}
-		p.behind[j.Path] = append(p.behind[j.Path], j)
+		p.behind[j.Name] = append(p.behind[j.Name], j)
 		if other.hangs {
 			p.block(j)
 		}
@@ -168,8 +168,8 @@ func (p *Pool) begin(j *Job) {
 	if q.issuer != nil {
 		q.issuer.paced = p.now.Wall.Add(pace)
 	}
-	if j.Path != "" {
-		p.busy[j.Path] = j
+	if j.Name != "" {
+		p.busy[j.Name] = j
 	}
 	p.young, p.running = append(p.young, j), append(p.running, j)
 	q.reopen()
@@ -189,13 +189,13 @@ func (p *Pool) Done(j *Job) {
 	j.running, j.hangs, j.retried = false, false, false
 	same := func(k *Job) bool { return k == j }
 	p.young, p.running = slices.DeleteFunc(p.young, same), slices.DeleteFunc(p.running, same)
-	if p.busy[j.Path] == j {
-		delete(p.busy, j.Path)
-		for _, k := range p.behind[j.Path] {
+	if p.busy[j.Name] == j {
+		delete(p.busy, j.Name)
+		for _, k := range p.behind[j.Name] {
 			k.Queue.ready.put(k)
 			k.Queue.reopen()
 		}
-		delete(p.behind, j.Path)
+		delete(p.behind, j.Name)
 	}
 	q.reopen()
 }

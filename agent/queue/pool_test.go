@@ -94,7 +94,7 @@ func TestWhatRunsForASecondMakesRoomInTheFullPool(t *testing.T) {
 func TestTwoWithOnePathNeverRunTogether(t *testing.T) {
 	b := newBench()
 	one, two := b.job(b.Queue("a", 2), "one", time.Hour), b.job(b.Queue("b", 2), "two", 2*time.Hour)
-	one.Path, two.Path = "/t/a", "/t/a"
+	one.Name, two.Name = "/t/a", "/t/a"
 	want(t, b.started(), "one")
 	if wait := b.Wait(time.Hour); wait != time.Minute { // when one is found to hang
 		t.Errorf("nothing happens for %v", wait)
@@ -312,7 +312,7 @@ func newStorm(t *testing.T, seed uint64) *storm {
 	for i := range 60 {
 		j := &Job{Value: i, Queue: s.queues[i%len(s.queues)], Limit: 10 * time.Second}
 		if j.Queue.issuer == nil {
-			j.Path = fmt.Sprint("/t/", s.rand.IntN(10))
+			j.Name = fmt.Sprint("/t/", s.rand.IntN(10))
 		}
 		s.all = append(s.all, j)
 		s.Schedule(j, noon.Add(s.some(time.Minute)))
@@ -365,7 +365,7 @@ func (s *storm) round() {
 func (s *storm) begin(j *Job) {
 	here := 0
 	for k := range s.running {
-		if k == j || k.Path != "" && k.Path == j.Path {
+		if k == j || k.Name != "" && k.Name == j.Name {
 			s.t.Errorf("%v starts beside %v", j.Value, k.Value)
 		}
 		if k.Queue == j.Queue {

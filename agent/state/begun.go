@@ -60,15 +60,15 @@ func (b *begun) begin(ctx context.Context, all []agent.Record) error {
 	b.mu.Lock()
 	var g *group
 	for _, r := range all {
-		p, known := b.pending[r.Path]
+		p, known := b.pending[r.Name]
 		if known && p.Token == r.Token && p.group <= b.synced && says(p.Record, r) {
 			continue
 		}
-		p.Record = withHooks(agent.Record{Token: r.Token, Path: r.Path}, p.Record, r)
+		p.Record = withHooks(agent.Record{Token: r.Token, Name: r.Name}, p.Record, r)
 		g = b.group()
 		g.lines = append(g.lines, encode(p.Record)...)
 		p.group, p.keeps = g.number, b.keeps
-		b.pending[r.Path] = p
+		b.pending[r.Name] = p
 	}
 	b.mu.Unlock()
 	return b.wait(ctx, g)
@@ -103,15 +103,15 @@ func (b *begun) kept(records []agent.Record, last bool) error {
 	b.keeps++
 	unknown := maps.Clone(b.pending)
 	for _, r := range records {
-		p, is := b.pending[r.Path]
+		p, is := b.pending[r.Name]
 		if !is || p.Token != r.Token {
 			continue
 		}
 		if (r.Hooks != nil || p.Hooks == nil) && (r.Failures != nil || p.Failures == nil) {
-			delete(unknown, r.Path)
+			delete(unknown, r.Name)
 		}
 		if says(r, p.Record) {
-			delete(b.pending, r.Path)
+			delete(b.pending, r.Name)
 		}
 	}
 	for path, p := range unknown {
@@ -244,12 +244,12 @@ func (b *begun) read() reading {
 		if err := json.Unmarshal(line, &r); err != nil {
 			return fmt.Errorf("not a line of writes: %w", err)
 		}
-		if r.Path == "" || r.Hooks == nil && r.Failures == nil {
+		if r.Name == "" || r.Hooks == nil && r.Failures == nil {
 			return errors.New("not a line of writes: it names no file or no hook")
 		}
-		p := b.pending[r.Path]
+		p := b.pending[r.Name]
 		p.Record = withHooks(r, p.Record, r)
-		b.pending[r.Path] = p
+		b.pending[r.Name] = p
 		return nil
 	})
 }

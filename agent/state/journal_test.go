@@ -21,7 +21,7 @@ import (
 
 // recordOf is a record that differs with n.
 func recordOf(name string, n int) agent.Record {
-	return agent.Record{Token: name, Path: "/t/" + name, Digest: "d", Issued: noon.Add(time.Duration(n) * time.Minute), Mark: []byte(`{}`)}
+	return agent.Record{Token: name, Name: "/t/" + name, Digest: "d", Issued: noon.Add(time.Duration(n) * time.Minute), Mark: []byte(`{}`)}
 }
 
 // reread demands what the next agent finds, and no warning.

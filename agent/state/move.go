@@ -29,7 +29,7 @@ func (n Names) before(change func() error) error {
 	return change()
 }
 
-func (n Names) record(r agent.Record) bool { return n.Paths[r.Path] }
+func (n Names) record(r agent.Record) bool { return n.Paths[r.Name] }
 
 // Claim makes the folder the configuration's: call it before Recall.
 //
@@ -266,13 +266,13 @@ func look(h Home, n Names) (v View) {
 func addMissing(all, records []agent.Record) []agent.Record {
 	place := make(map[string]int, len(all))
 	for i, r := range all {
-		place[r.Path] = i
+		place[r.Name] = i
 	}
 	for _, r := range records {
-		i, known := place[r.Path]
+		i, known := place[r.Name]
 		switch {
 		case !known:
-			place[r.Path] = len(all)
+			place[r.Name] = len(all)
 			all = append(all, r)
 		case all[i].Hooks == nil && all[i].Failures == nil:
 			all[i].Hooks, all[i].Failures = r.Hooks, r.Failures

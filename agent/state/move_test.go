@@ -35,7 +35,7 @@ func naming(tokens ...string) Names {
 }
 
 func kept(token string) agent.Record {
-	return agent.Record{Token: token, Path: "/t/" + token, Digest: "d", Issued: noon, Delete: true, Mark: []byte(`{}`)}
+	return agent.Record{Token: token, Name: "/t/" + token, Digest: "d", Issued: noon, Delete: true, Mark: []byte(`{}`)}
 }
 
 // leave leaves records and hooks in the folder as an older version does, which
@@ -411,7 +411,7 @@ func TestManyRecordsMoveWithoutComparingEachWithAll(t *testing.T) {
 	const many = 100_000
 	var all []agent.Record
 	for i := range many {
-		all = append(all, agent.Record{Path: fmt.Sprintf("/t/a-path-of-usual-length-%06d", i)})
+		all = append(all, agent.Record{Name: fmt.Sprintf("/t/a-path-of-usual-length-%06d", i)})
 	}
 	began := time.Now()
 	if n := len(addMissing(nil, all)); n != many {

@@ -59,21 +59,21 @@ func (s *State) readOldHooks() (due []oldHook, r reading) {
 func withOldHooks(records []agent.Record, due []oldHook) []agent.Record {
 	place := map[string]int{}
 	for i, r := range records {
-		if place[r.Path] = i; r.Hooks != nil || r.Failures != nil {
-			place[r.Path] = -1
+		if place[r.Name] = i; r.Hooks != nil || r.Failures != nil {
+			place[r.Name] = -1
 		}
 	}
 	for _, h := range due {
 		i, known := place[h.Notice.Path]
 		if !known {
 			i = len(records)
-			records, place[h.Notice.Path] = append(records, agent.Record{Token: h.Notice.Token, Path: h.Notice.Path}), i
+			records, place[h.Notice.Path] = append(records, agent.Record{Token: h.Notice.Token, Name: h.Notice.Path}), i
 		}
 		if i >= 0 && h.Notice.Path != "" {
 			h.note(&records[i])
 		}
 	}
-	return slices.DeleteFunc(records, func(r agent.Record) bool { return r.Path == "" })
+	return slices.DeleteFunc(records, func(r agent.Record) bool { return r.Name == "" })
 }
 
 // note has the hooks of the event, whatever their commands are, due by the record.

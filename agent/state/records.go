@@ -114,11 +114,11 @@ func (l *ledger) changes(all []agent.Record) (c change, err error) {
 	for _, r := range all {
 		line, err := json.Marshal(r)
 		if err != nil {
-			return c, fmt.Errorf("record of %s: %w", r.Path, err)
+			return c, fmt.Errorf("record of %s: %w", r.Name, err)
 		}
-		sum, known := l.known[r.Path]
+		sum, known := l.known[r.Name]
 		if now := l.sum(line); now != sum {
-			c.add(r.Path, now, line)
+			c.add(r.Name, now, line)
 		}
 		if !known {
 			fresh++
@@ -129,7 +129,7 @@ func (l *ledger) changes(all []agent.Record) (c change, err error) {
 	}
 	there := make(map[string]bool, len(all))
 	for _, r := range all {
-		there[r.Path] = true
+		there[r.Name] = true
 	}
 	for path := range l.known {
 		if !there[path] {
@@ -155,12 +155,12 @@ func (l *ledger) rewrite(all []agent.Record) error {
 		for _, r := range all {
 			line, err := json.Marshal(r)
 			if err != nil {
-				return fmt.Errorf("record of %s: %w", r.Path, err)
+				return fmt.Errorf("record of %s: %w", r.Name, err)
 			}
 			if _, err := w.Write(append(line, '\n')); err != nil {
 				return err
 			}
-			known[r.Path] = l.sum(line)
+			known[r.Name] = l.sum(line)
 		}
 		return nil
 	})
@@ -185,14 +185,14 @@ func (l *ledger) read() (all []agent.Record, r reading) {
 		if err != nil || a.Version > 0 {
 			return err
 		}
-		i, known := place[a.Path]
+		i, known := place[a.Name]
 		if !known {
 			i = len(all)
-			all, place[a.Path] = append(all, agent.Record{}), i
+			all, place[a.Name] = append(all, agent.Record{}), i
 		}
 		all[i] = a.Record // of nothing when it is gone
-		if l.known[a.Path] = l.sum(line); a.Gone {
-			delete(l.known, a.Path)
+		if l.known[a.Name] = l.sum(line); a.Gone {
+			delete(l.known, a.Name)
 		}
 		return nil
 	})
@@ -209,10 +209,10 @@ func ofNothing(r agent.Record) bool { return r.Mark == nil && r.Hooks == nil && 
 func withBegun(records, begun []agent.Record) []agent.Record {
 	place := map[string]int{}
 	for i, r := range records {
-		place[r.Path] = i
+		place[r.Name] = i
 	}
 	for _, b := range begun {
-		if i, known := place[b.Path]; known {
+		if i, known := place[b.Name]; known {
 			records[i] = withHooks(records[i], records[i], b)
 		} else {
 			records = append(records, b)
@@ -228,7 +228,7 @@ func parseLine(line []byte) (a anyLine, err error) {
 	switch {
 	case a.Version > version:
 		return a, fmt.Errorf("%w %d, and this agent knows version %d", errVersion, a.Version, version)
-	case a.Version == 0 && a.Path == "":
+	case a.Version == 0 && a.Name == "":
 		return a, errors.New("not a line of records: it names no file")
 	case a.Version == 0 && !a.Gone && ofNothing(a.Record):
 		return a, errors.New("not a line of records: it has no mark and no hooks")
@@ -259,10 +259,10 @@ func parseOld(content []byte) ([]agent.Record, error) {
 func merge(newer, older []agent.Record) []agent.Record {
 	place := map[string]int{}
 	for i, r := range newer {
-		place[r.Path] = i
+		place[r.Name] = i
 	}
 	for _, r := range older {
-		i, known := place[r.Path]
+		i, known := place[r.Name]
 		switch {
 		case !known:
 			newer = append(newer, r)

@@ -21,8 +21,8 @@ import (
 var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
 var records = []agent.Record{
-	{Token: "a", Path: "/t/a", Digest: "d", Issued: noon, Expires: noon.Add(time.Hour), Mark: []byte(`{"inode":1}`)},
-	{Token: `b["x"]`, Path: "/t/b", Issued: noon, Delete: true, Mark: []byte(`{}`)},
+	{Token: "a", Name: "/t/a", Digest: "d", Issued: noon, Expires: noon.Add(time.Hour), Mark: []byte(`{"inode":1}`)},
+	{Token: `b["x"]`, Name: "/t/b", Issued: noon, Delete: true, Mark: []byte(`{}`)},
 }
 
 func open(t *testing.T, dir string) *State {
@@ -249,7 +249,7 @@ func begins(event hooks.Event, token string) agent.Record {
 
 // unwritten is the record of its file before.
 func unwritten(event hooks.Event, token string) agent.Record {
-	return agent.Record{Token: token, Path: "/t/" + token, Hooks: &hooks.Level{Heard: []hooks.Heard{{Event: event, Key: "k"}}}}
+	return agent.Record{Token: token, Name: "/t/" + token, Hooks: &hooks.Level{Heard: []hooks.Heard{{Event: event, Key: "k"}}}}
 }
 
 // due are the hooks that the next agent would run: "on_first a".
@@ -314,7 +314,7 @@ func TestWhatHasBegunForAFormerTokenOfTheFileCountsNoMore(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
 	former, now := begins(hooks.OnChange, "former"), begins(hooks.OnChange, "now")
-	former.Path, former.Hooks.Write = now.Path, 5
+	former.Name, former.Hooks.Write = now.Name, 5
 	must(t, s.Begin(t.Context(), former))
 	must(t, s.Keep([]agent.Record{former}))
 	former.Hooks = former.Hooks.Written(false, noon)
@@ -328,7 +328,7 @@ func TestWhatHasBegunForAFormerTokenOfTheFileCountsNoMore(t *testing.T) {
 	if n := mustStat(t, filepath.Join(dir, begunName)).Size(); n > 0 {
 		t.Errorf("when the records say as much %d bytes are left", n)
 	}
-	former.Path = "/t/other"
+	former.Name = "/t/other"
 	other := unwritten(hooks.OnChange, "other")
 	must(t, s.Begin(t.Context(), former))
 	for range 3 {
@@ -462,7 +462,7 @@ func FuzzParseRecords(f *testing.F) {
 		if all, err := parseOld(text); err != nil && all != nil {
 			t.Error("records together with an error")
 		}
-		if l, err := parseLine(text); err == nil && l.Version <= 0 && (l.Path == "" || !l.Gone && ofNothing(l.Record)) {
+		if l, err := parseLine(text); err == nil && l.Version <= 0 && (l.Name == "" || !l.Gone && ofNothing(l.Record)) {
 			t.Error("a record of nothing")
 		}
 	})

@@ -39,7 +39,7 @@ func keepOwn(r agent.Renewer, log logrus.FieldLogger) (*ownToken, error) {
 	o := &ownToken{name: r.Name, file: filepath.Join(folder, "token"), end: end}
 	r.Sinks = []agent.Target{sinks.Private(o.file, r.Request)}
 	r.Hooks, r.RemoveExpired, r.Required = nil, false, true
-	o.agent = agent.NewAt(wall, log, []agent.Renewer{r})
+	o.agent = agent.New(wall, log, []agent.Renewer{r})
 	o.running.Go(func() { o.agent.Run(ctx) })
 	return o, nil
 }

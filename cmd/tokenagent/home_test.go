@@ -105,7 +105,7 @@ func leaveOld(t *testing.T, base string) {
 		for _, r := range s.Recall() {
 			r.Hooks, r.Failures = nil, nil
 			all = append(all, r)
-			line, err := json.Marshal(map[string]any{"event": hooks.OnChange, "notice": hooks.Notice{Token: r.Token, Path: r.Path, Expires: r.Expires}})
+			line, err := json.Marshal(map[string]any{"event": hooks.OnChange, "notice": hooks.Notice{Token: r.Token, Path: r.Name, Expires: r.Expires}})
 			check(t, err)
 			journal = append(append(journal, line...), '\n')
 		}

@@ -210,7 +210,7 @@ func recall(records []agent.Record) recalled {
 	all := recalled{}
 	for _, r := range records {
 		if r.Mark != nil {
-			all[r.Path] = r
+			all[r.Name] = r
 		}
 	}
 	return all

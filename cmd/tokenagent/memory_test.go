@@ -33,7 +33,7 @@ func newSwept(t *testing.T) (m *memory, left string) {
 	self := host.Self()
 	mark, err := json.Marshal(safefile.Record{UID: self.UID, GID: self.GID, Mode: 0o600})
 	check(t, err)
-	check(t, s.Keep([]agent.Record{{Token: "gone", Path: folder + "/token", Mark: mark}}))
+	check(t, s.Keep([]agent.Record{{Token: "gone", Name: folder + "/token", Mark: mark}}))
 	s.Close()
 	left = folder + "/.tokenagent.token.0123456789abcdef.tmp"
 	check(t, os.WriteFile(left, nil, 0o600))
@@ -122,7 +122,7 @@ func TestAStartWaitsForAHangingStateFolderOnlySoLong(t *testing.T) {
 				if took := time.Since(began); took != c.took {
 					t.Errorf("it took %v", took)
 				}
-				m.give(agent.New(log, nil), log)
+				m.give(agent.New(agent.ClockOf(t.Context()), log, nil), log)
 				if text := said.String(); !strings.Contains(text, "nothing is remembered across restarts") || !strings.Contains(text, c.want) {
 					t.Errorf("said was %s", text)
 				}

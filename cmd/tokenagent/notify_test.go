@@ -226,7 +226,7 @@ func TestALoopThatHangsFeedsNoWatchdog(t *testing.T) {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	d, hindrance := &daemon{log: log, manager: systemd.NewNotifier(newManager(log))}, &jam{}
-	d.agent = agent.New(log, []agent.Renewer{{Name: "one", Source: instant{}, Sinks: []agent.Target{{Sink: shelf{}}}, Schedule: agent.Schedule{Cron: hindrance}}})
+	d.agent = agent.New(agent.ClockOf(t.Context()), log, []agent.Renewer{{Name: "one", Source: instant{}, Sinks: []agent.Target{{Sink: shelf{}}}, Schedule: agent.Schedule{Cron: hindrance}}})
 	d.agent.EachRound(d.manager.Beat)
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup

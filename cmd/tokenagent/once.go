@@ -79,7 +79,7 @@ func pass(ctx context.Context, from *place, names []string, force bool, stderr i
 		log.Warn(w.Error())
 	}
 	m.claim(ctx, cfg, log)
-	a := agent.NewAt(wall, log, cfg.Renewers)
+	a := agent.New(wall, log, cfg.Renewers)
 	m.give(a, log)
 	if err := a.Only(names...); err != nil {
 		return nil, usage("%w", err)

@@ -210,7 +210,7 @@ func (p *powered) wantHooks(t *testing.T, before, left map[string]seen) {
 	pending := map[string]bool{}
 	for _, r := range p.found().Recall() {
 		for _, h := range r.Hooks.Due() {
-			pending[string(h.Event)+" "+r.Path] = true
+			pending[string(h.Event)+" "+r.Name] = true
 		}
 	}
 	said := p.saidNow()

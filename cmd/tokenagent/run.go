@@ -121,7 +121,7 @@ type daemon struct {
 func newDaemon(from *place, cfg *config.Config, stderr io.Writer) *daemon {
 	d := &daemon{from: from, log: newLogger(stderr, cfg.Settings), began: cfg.Settings, inUse: cfg.Renewers, all: cfg.Settings.RequireAll}
 	logLibraries(d.log)
-	d.agent = agent.NewAt(wall, d.log, cfg.Renewers)
+	d.agent = agent.New(wall, d.log, cfg.Renewers)
 	d.manager = systemd.NewNotifier(newManager(d.log))
 	return d
 }
@@ -238,7 +238,7 @@ func (d *daemon) answer(ctx context.Context, listener net.Listener) {
 func (d *daemon) leftovers(ctx context.Context) (all []control.Leftover, err error) {
 	records, err := d.agent.Leftovers(ctx)
 	for _, r := range records {
-		all = append(all, control.Leftover{Token: r.Token, Path: r.Path})
+		all = append(all, control.Leftover{Token: r.Token, Path: r.Name})
 	}
 	return all, err
 }

@@ -114,7 +114,7 @@ func printTable(w io.Writer, tokens []agent.Status, now time.Time) {
 			if s.Failing != nil {
 				failing = s.Failing
 			}
-			table.row(plain(name), string(s.State), remaining(s, now), renewal, orDash(s.Path), failure(failing, now))
+			table.row(plain(name), string(s.State), remaining(s, now), renewal, orDash(s.Name), failure(failing, now))
 			name, renewal, failing = "", "", nil
 		}
 	}
@@ -201,7 +201,7 @@ func inFiles(ctx context.Context, r agent.Renewer, known recalled) agent.Status 
 // inFile reads one sink's file. What it says of its expiry is not verified. Where the
 // token in it says nothing, or cannot be read back, the record of the file does.
 func inFile(ctx context.Context, t agent.Target, known recalled) agent.SinkStatus {
-	one := agent.SinkStatus{Path: t.Name, State: agent.Missing}
+	one := agent.SinkStatus{Name: t.Name, State: agent.Missing}
 	store, ok := t.Sink.(agent.Store)
 	if !ok {
 		return one

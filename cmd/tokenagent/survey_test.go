@@ -18,13 +18,13 @@ func TestTableSaysInWordsWhatBecameOfEachToken(t *testing.T) {
 	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.Local)
 	at := func(d time.Duration) time.Time { return now.Add(d) }
 	tokens := []agent.Status{
-		{Name: "good", State: agent.Valid, Renew: at(27 * time.Minute), Sinks: []agent.SinkStatus{{Path: "/t/good", State: agent.Valid, Expires: at(57*time.Minute + 3*time.Second)}}},
+		{Name: "good", State: agent.Valid, Renew: at(27 * time.Minute), Sinks: []agent.SinkStatus{{Name: "/t/good", State: agent.Valid, Expires: at(57*time.Minute + 3*time.Second)}}},
 		{Name: "old", State: agent.Expired, Renew: at(-time.Second),
 			Failing: &agent.Failing{Error: "the issuer\nis down", Failures: 3, Since: at(-time.Hour), Retry: at(12 * time.Second)},
-			Sinks:   []agent.SinkStatus{{Path: "/t/old", State: agent.Expired, Expires: at(-3 * time.Minute)}}},
+			Sinks:   []agent.SinkStatus{{Name: "/t/old", State: agent.Expired, Expires: at(-3 * time.Minute)}}},
 		{Name: "two", State: agent.Missing, Renew: at(time.Hour), Sinks: []agent.SinkStatus{
-			{Path: "/t/a", State: agent.Valid},
-			{Path: "/t/b", State: agent.Missing, Failing: &agent.Failing{Error: "disk full", Failures: 1, Retry: at(-time.Second)}},
+			{Name: "/t/a", State: agent.Valid},
+			{Name: "/t/b", State: agent.Missing, Failing: &agent.Failing{Error: "disk full", Failures: 1, Retry: at(-time.Second)}},
 		}},
 	}
 	want := strings.TrimPrefix(`

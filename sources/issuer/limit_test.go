@@ -140,7 +140,7 @@ func keepFresh(ctx context.Context, s *Server, verify func() bool, tokens int, l
 	}
 	ctx, cancel := context.WithTimeout(ctx, length)
 	defer cancel()
-	agent.New(log, renewers).Run(ctx)
+	agent.New(agent.ClockOf(ctx), log, renewers).Run(ctx)
 	time.Sleep(2 * usual.total) // what several could have waited for goes on until its own end
 	synctest.Wait()
 }
