@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/agent/state"
 	"github.com/tokenagent/tokenagent/sources"
 )
 
@@ -92,7 +93,8 @@ func (f *checkFlags) check(ctx context.Context, from *place, stdout, stderr io.W
 	if f.online && !faults.HasErrors() {
 		ctx, cancel := context.WithTimeout(ctx, f.timeout)
 		defer cancel()
-		v.Online = examine(ctx, f.subjects(cfg), show, stderr)
+		known := recall(state.Look(from.home(cfg.Settings), claimsOf(ctx, cfg)).Records)
+		v.Online = examine(ctx, f.subjects(cfg, known), show, stderr)
 	}
 	code := v.judge(f.strict)
 	if f.json {

@@ -52,8 +52,9 @@ type subject struct {
 	look func(ctx context.Context) []sources.Finding // none: there is nothing to say of it
 }
 
-// subjects are all that there is to look at online.
-func (f *checkFlags) subjects(cfg *config.Config) []subject {
+// subjects are all that there is to look at online. Known is what the agent remembers of
+// the files.
+func (f *checkFlags) subjects(cfg *config.Config, known recalled) []subject {
 	inquiry := sources.Inquiry{Issuers: issuersOf(cfg.Sources)}
 	var all []subject
 	for _, s := range cfg.Sources {
@@ -66,7 +67,7 @@ func (f *checkFlags) subjects(cfg *config.Config) []subject {
 		}
 		all = append(all, subject{outcome{Name: s.Name, Place: s.Place}, look})
 	}
-	var folders folders
+	folders := &folders{known: known}
 	for _, r := range cfg.Renewers {
 		for _, s := range r.Sinks {
 			look := func(ctx context.Context) []sources.Finding { return folders.lookAt(ctx, s) }

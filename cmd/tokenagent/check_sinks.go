@@ -23,6 +23,8 @@ const sinkPatience = 5 * time.Second
 // folders remembers which folders did not answer: each is waited for once, however
 // many sinks write there. The zero value is ready.
 type folders struct {
+	known recalled // what the agent remembers of the files
+
 	mu   sync.Mutex
 	hung map[string]bool
 }
@@ -43,7 +45,7 @@ func (f *folders) lookAt(ctx context.Context, s agent.Target) []sources.Finding 
 		if fault, ok := folderFault(path); ok {
 			return []sources.Finding{fault}
 		}
-		return []sources.Finding{whatLies(inFile(ctx, s, nil), path, wall())}
+		return []sources.Finding{whatLies(inFile(ctx, s, f.known), path, wall())}
 	})
 	switch {
 	case ended:

@@ -198,8 +198,8 @@ func inFiles(ctx context.Context, r agent.Renewer, known recalled) agent.Status 
 	return all
 }
 
-// inFile reads one sink's file. What it says of its expiry is not verified. Where the
-// token in it says nothing, or cannot be read back, the record of the file does.
+// inFile reads one sink's file. Where it is as the agent wrote it, its token ends when
+// the agent recorded that it does; else when the token says so, which is not verified.
 func inFile(ctx context.Context, t agent.Target, known recalled) agent.SinkStatus {
 	one := agent.SinkStatus{Name: t.Name, State: agent.Missing}
 	store, ok := t.Sink.(agent.Store)
@@ -211,17 +211,16 @@ func inFile(ctx context.Context, t agent.Target, known recalled) agent.SinkStatu
 		return one
 	}
 	record, remembered := known[t.Name]
-	asWritten := remembered && liesThere(ctx, t, record)
+	asWritten := remembered && (err == nil || errors.Is(err, agent.ErrNotReadBack)) && liesThere(ctx, t, record)
 	switch {
+	case asWritten && !record.Expires.IsZero():
+		one.Expires, err = record.Expires, nil
 	case err == nil:
 		one.Expires, err = expiry(text.Reveal())
 	case errors.Is(err, agent.ErrNotReadBack) && remembered && !asWritten:
 		err = fmt.Errorf("%s: it is not as it was written", t.Name)
 	case errors.Is(err, agent.ErrNotReadBack):
 		err = nil
-	}
-	if asWritten && one.Expires.IsZero() {
-		one.Expires = record.Expires
 	}
 	if err != nil {
 		one.Failing = &agent.Failing{Kind: agent.Writing.String(), Error: err.Error(), Failures: 1}

@@ -119,7 +119,7 @@ func (r drawerWithRecord) Adopt(context.Context, json.RawMessage) (string, error
 	return r.difference, nil
 }
 
-func TestTheRecordOfAFileTellsWhatItsTokenDoesNot(t *testing.T) {
+func TestTheRecordOfAFileTellsWhenItsTokenEnds(t *testing.T) {
 	past, future := time.Unix(1700000000, 0), time.Unix(4102444800, 0)
 	opaque, template := drawer{text: "opaque-0123"}, drawer{err: agent.ErrNotReadBack}
 	jwt := drawer{text: "eyJhbGciOiJub25lIn0.eyJleHAiOjQxMDI0NDQ4MDB9.c2ln"}
@@ -135,7 +135,10 @@ func TestTheRecordOfAFileTellsWhatItsTokenDoesNot(t *testing.T) {
 		"a template whose token is valid":    {drawerWithRecord{drawer: template}, future, agent.Valid, future, false},
 		"a template that somebody changed":   {drawerWithRecord{template, "its size is 3, not 5"}, past, agent.Missing, time.Time{}, true},
 		"a template without a record":        {drawerWithRecord{drawer: template}, time.Time{}, agent.Valid, time.Time{}, false},
-		"a JWT, which says it itself":        {drawerWithRecord{drawer: jwt}, past, agent.Valid, future, false},
+		"a JWT that ended sooner":            {drawerWithRecord{drawer: jwt}, past, agent.Expired, past, false},
+		"a JWT that somebody changed":        {drawerWithRecord{jwt, "its size is 3, not 5"}, past, agent.Valid, future, false},
+		"a JWT without a record":             {drawerWithRecord{drawer: jwt}, time.Time{}, agent.Valid, future, false},
+		"a damaged JWT as it was written":    {drawerWithRecord{drawer: drawer{text: "eyJhbGciOiJub25lIn0.e30x.c2ln"}}, future, agent.Valid, future, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			known := recalled{}
