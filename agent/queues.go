@@ -1,13 +1,14 @@
 package agent
 
 import (
+	"cmp"
 	"reflect"
 	"runtime"
 
 	"github.com/tokenagent/tokenagent/agent/queue"
 )
 
-const remoteRoom = queue.AtOnce // attempts at a time for one issuer, or in one folder
+const room = 2 // attempts at a time in one folder
 
 // The keys of queues; a source that can be compared is its own.
 type (
@@ -22,23 +23,23 @@ type (
 func (c *core) sourceQueue(e *entry) *queue.Queue {
 	switch {
 	case e.Issuer != "":
-		q := c.pool.Issuer(issuerKey(e.Issuer), remoteRoom)
+		q := c.pool.Issuer(issuerKey(e.Issuer), cmp.Or(e.Limits, queue.Usual()))
 		if c.issuers[q] == nil {
 			c.issuers[q] = &issuer{name: e.Issuer}
 		}
 		return q
 	case reflect.ValueOf(e.Source).Comparable():
-		return c.pool.Queue(e.Source, max(remoteRoom, runtime.GOMAXPROCS(0)))
+		return c.pool.Queue(e.Source, max(room, runtime.GOMAXPROCS(0)))
 	default:
-		return c.pool.Queue(sourceKey{e}, remoteRoom)
+		return c.pool.Queue(sourceKey{e}, room)
 	}
 }
 
 func (c *core) sinkQueue(t Target, e *entry) *queue.Queue {
 	if t.Queue != "" {
-		return c.pool.Queue(folderKey(t.Queue), remoteRoom)
+		return c.pool.Queue(folderKey(t.Queue), room)
 	}
-	return c.pool.Queue(sinkKey{e}, remoteRoom)
+	return c.pool.Queue(sinkKey{e}, room)
 }
 
 // dropQueues forgets the queues that nothing goes through any more.

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/tokenagent/tokenagent/agent/hooks"
+	"github.com/tokenagent/tokenagent/agent/queue"
 )
 
 // A Renewer ties a source to the sinks that its tokens go to: one token block,
@@ -12,7 +13,8 @@ import (
 type Renewer struct {
 	Name          string // as people write it: pilot, or pilot["ce1.example.org"]
 	Source        Source
-	Issuer        string // the server that Source asks: all that ask it share one queue, so that a slow one delays no other; "": Source signs or reads here
+	Issuer        string       // the server that Source asks: all that ask it share one queue, so that a slow one delays no other; "": Source signs or reads here
+	Limits        queue.Limits // of Issuer; the zero Limits are the usual ones
 	Request       Request
 	Sinks         []Target
 	Schedule      Schedule

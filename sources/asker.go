@@ -34,7 +34,7 @@ type asker struct {
 
 // facts are those of the source s, which asks as a does.
 func (a *asker) facts(s agent.Source) config.Source {
-	return config.Source{Source: s, Issuer: a.server.Name(), Files: a.files, Check: a.check, ComparesScope: true, Opaque: a.opaque()}
+	return config.Source{Source: s, Issuer: a.server.Name(), Limits: a.server.Limits(), Files: a.files, Check: a.check, ComparesScope: true, Opaque: a.opaque()}
 }
 
 // check returns what no token of an issuer can have of what req asks for.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/profile"
+	"github.com/tokenagent/tokenagent/agent/queue"
 )
 
 // A sourceName is what a source block is referred to by.
@@ -35,6 +36,7 @@ type Source struct {
 	Source agent.Source // nil where nothing could be made of the block
 
 	Issuer   string        // as agent.Renewer has it
+	Limits   queue.Limits  // as agent.Renewer has them
 	Profile  string        // the only profile of its tokens: a token block that names none has this one, and another is a fault
 	Lifetime time.Duration // of a token whose block names none; zero: the issuer decides
 	Files    []string      // absolute paths of what it reads; a change is a reason to load again

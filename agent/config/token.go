@@ -75,7 +75,7 @@ func (l *loading) decodeToken(s *stanza, in *instance) agent.Renewer {
 	b.check(from, r.Request)
 	b.contend(from, r.Request, sinks)
 	b.circles(from)
-	r.Issuer = from.Issuer
+	r.Issuer, r.Limits = from.Issuer, from.Limits
 	r.Source, r.Accept, r.Digest = from.Source.Source, accept(r.Request, from.Source), digest.hex()
 	if from.Opaque {
 		r.Decode = func(s agent.Secret) (agent.Token, error) { return agent.Token{Secret: s}, nil }

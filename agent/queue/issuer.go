@@ -6,25 +6,27 @@ import "time"
 // second; none before the time that it asked for; and while it does not answer, one from
 // time to time for all its tokens.
 type issuer struct {
-	paced  time.Time // it is asked nothing before, to keep the pace
-	closed time.Time // nor before, as it asked for
-	probed time.Time // nor before, because it does not answer
-	gave   time.Time // when it last gave a token
-	row    int       // how many failures in a row tell that it does not answer
+	pace   time.Duration // between the beginnings of two jobs
+	paced  time.Time     // it is asked nothing before, to keep the pace
+	closed time.Time     // nor before, as it asked for
+	probed time.Time     // nor before, because it does not answer
+	gave   time.Time     // when it last gave a token
+	row    int           // how many failures in a row tell that it does not answer
 }
 
-// The limits of one issuer. A Queue starts no more jobs than that, so that none takes
-// the place of another while it waits. A job may make several requests (for metadata,
-// for keys), so package sources/issuer keeps each request to the same limits.
-const (
-	AtOnce    = 2
-	PerSecond = 5
-)
+// Limits are how much one issuer is asked, for all its tokens together. Its Queue starts
+// no more jobs than that: those that have to wait go by their urgency. Package
+// sources/issuer holds each request to the same Limits, since a job may make several
+// (for metadata, for keys), and commands ask without a Queue.
+type Limits struct {
+	AtOnce    int     // requests at a time
+	PerSecond float64 // requests that begin in a second
+}
 
-const (
-	pace        = time.Second / PerSecond // between the beginnings of two jobs
-	fallsSilent = 5                       // failures in a row after which it is probed only
-)
+// Usual are the Limits of an issuer that has no others.
+func Usual() Limits { return Limits{AtOnce: 2, PerSecond: 5} }
+
+const fallsSilent = 5 // failures in a row after which it is probed only
 
 func (i *issuer) silent() bool { return i.row >= fallsSilent }
 

@@ -61,12 +61,13 @@ func (p *Pool) Queue(key any, room int) *Queue {
 	return q
 }
 
-// Issuer is Queue for an issuer.
-func (p *Pool) Issuer(key any, room int) *Queue {
-	q := p.Queue(key, room)
+// Issuer is Queue for an issuer. The Limits hold from now on.
+func (p *Pool) Issuer(key any, l Limits) *Queue {
+	q := p.Queue(key, l.AtOnce)
 	if q.issuer == nil {
 		q.issuer = &issuer{}
 	}
+	q.room, q.issuer.pace = l.AtOnce, time.Duration(float64(time.Second)/l.PerSecond)
 	return q
 }
 
@@ -166,7 +167,7 @@ func (p *Pool) begin(j *Job) {
 		q.retried++
 	}
 	if q.issuer != nil {
-		q.issuer.paced = p.now.Wall.Add(pace)
+		q.issuer.paced = p.now.Wall.Add(q.issuer.pace)
 	}
 	if j.Name != "" {
 		p.busy[j.Name] = j

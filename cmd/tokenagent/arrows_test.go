@@ -28,7 +28,7 @@ const (
 // none of ours.
 var arrows = map[string][]string{
 	"agent":           {"agent/hooks", "agent/queue"},
-	"agent/config":    {"agent", "agent/hooks", "agent/host", "agent/profile"},
+	"agent/config":    {"agent", "agent/hooks", "agent/host", "agent/profile", "agent/queue"},
 	"agent/profile":   {"agent"},
 	"agent/control":   {"agent", "agent/host"},
 	"agent/program":   {"agent", "agent/hooks", "agent/host", "agent/config"},

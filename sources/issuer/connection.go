@@ -15,7 +15,6 @@ import (
 
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/host"
-	"github.com/tokenagent/tokenagent/agent/queue"
 	"github.com/tokenagent/tokenagent/sources/keys"
 )
 
@@ -48,7 +47,7 @@ func (s *Server) line(ctx context.Context, c certificate) (http.RoundTripper, er
 		if l != nil {
 			l.transport.CloseIdleConnections()
 		}
-		l = &line{files, s.bounds.transport(config)}
+		l = &line{files, s.transport(config)}
 		s.lines[c] = l
 	}
 	return l.transport, nil
@@ -66,7 +65,8 @@ func (s *Server) wake(now instant) {
 
 // transport asks nothing to be compressed, and speaks HTTP/1.1 alone: one broken
 // connection of HTTP/2 would hold up all requests.
-func (b bounds) transport(config *tls.Config) *http.Transport {
+func (s *Server) transport(config *tls.Config) *http.Transport {
+	b := s.bounds
 	dialer := &net.Dialer{Timeout: b.connect, KeepAlive: 15 * time.Second}
 	return &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
@@ -76,7 +76,7 @@ func (b bounds) transport(config *tls.Config) *http.Transport {
 		TLSHandshakeTimeout:    b.tls,
 		ResponseHeaderTimeout:  b.header,
 		IdleConnTimeout:        b.idle,
-		MaxIdleConnsPerHost:    queue.AtOnce,
+		MaxIdleConnsPerHost:    s.limits.AtOnce,
 		MaxResponseHeaderBytes: 64 << 10,
 		DisableCompression:     true,
 	}

@@ -37,7 +37,7 @@ func reusedIn(t *testing.T, ctx context.Context, s *Server, c Client) (old bool)
 func TestConnectionsEndWithASuspend(t *testing.T) {
 	i := issuertest.Start(t)
 	s := NewServer(Address{TokenEndpoint: i.URL + "/token", CAFile: i.CAFile})
-	s.rate.SetLimit(rate.Inf)
+	s.limits.rate.SetLimit(rate.Inf)
 	reused(t, s, robot)
 	if !reused(t, s, robot) {
 		t.Error("no connection is kept for the next request")
@@ -55,7 +55,7 @@ func TestACertificateIsReadWhenItChanges(t *testing.T) {
 	i := issuertest.Start(t)
 	i.Change(func(b *issuertest.Behaviour) { b.ClientCert = true })
 	s := NewServer(Address{TokenEndpoint: i.URL + "/token", CAFile: i.CAFile})
-	s.rate.SetLimit(rate.Inf)
+	s.limits.rate.SetLimit(rate.Inf)
 	folder := t.TempDir()
 	c := Client{ID: "robot", Auth: "tls_client_auth", CertFile: filepath.Join(folder, "cert.pem"), KeyFile: filepath.Join(folder, "key.pem")}
 	install := func(ca *issuertest.CA) {

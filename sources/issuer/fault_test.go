@@ -37,7 +37,7 @@ func askWithin(t *testing.T, b bounds, a Address) error {
 	t.Helper()
 	s := NewServer(a)
 	s.bounds = b
-	s.rate.SetLimit(rate.Inf)
+	s.limits.rate.SetLimit(rate.Inf)
 	_, err := s.Token(t.Context(), robot, Grant{Type: "client_credentials", Parameters: url.Values{"scope": {"a"}}})
 	return err
 }
@@ -357,7 +357,7 @@ func TestFaultsOfAProxy(t *testing.T) {
 		t.Fatal(err)
 	}
 	ask := func() error {
-		through := usual.transport(nil)
+		through := NewServer(Address{}).transport(nil)
 		through.Proxy = http.ProxyURL(address)
 		req := httptest.NewRequest(http.MethodGet, "https://iam.example.org/", nil)
 		_, err := through.RoundTrip(req)

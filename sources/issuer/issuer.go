@@ -39,8 +39,7 @@ type Server struct {
 	address Address
 	bounds  bounds
 	wire    http.RoundTripper // in place of connections, in tests
-	room    chan struct{}
-	rate    *rate.Limiter
+	limits  *limiter
 	asked   singleflight.Group // for metadata and keys
 
 	mu       sync.Mutex
@@ -56,15 +55,28 @@ func NewServer(a Address) *Server {
 	return &Server{
 		address: a,
 		bounds:  usual,
-		room:    make(chan struct{}, queue.AtOnce),
-		rate:    rate.NewLimiter(queue.PerSecond, 1),
+		limits:  newLimiter(queue.Usual()),
 		lines:   map[certificate]*line{},
 	}
 }
 
+// A limiter holds all requests to one issuer to its Limits.
+type limiter struct {
+	queue.Limits
+	room chan struct{}
+	rate *rate.Limiter
+}
+
+func newLimiter(l queue.Limits) *limiter {
+	return &limiter{Limits: l, room: make(chan struct{}, l.AtOnce), rate: rate.NewLimiter(rate.Limit(l.PerSecond), 1)}
+}
+
 // ShareLimits has both keep to the limits together, since they are at the same issuer
 // and differ only in how they know it. It is called before s asks anything.
-func (s *Server) ShareLimits(other *Server) { s.room, s.rate = other.room, other.rate }
+func (s *Server) ShareLimits(other *Server) { s.limits = other.limits }
+
+// Limits are those that every request keeps to: what agent.Renewer has as Limits.
+func (s *Server) Limits() queue.Limits { return s.limits.Limits }
 
 // Name is the issuer, or else the token endpoint: what agent.Renewer has as Issuer.
 func (s *Server) Name() string {

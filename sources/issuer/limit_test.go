@@ -65,10 +65,10 @@ func (l *tally) check(t *testing.T, what string) {
 	t.Helper()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if got := within(l.asked, time.Second); got > queue.PerSecond {
+	if got := within(l.asked, time.Second); float64(got) > queue.Usual().PerSecond {
 		t.Errorf("%s: %d requests within a second", what, got)
 	}
-	if l.most > queue.AtOnce {
+	if l.most > queue.Usual().AtOnce {
 		t.Errorf("%s: %d requests at a time", what, l.most)
 	}
 	for scope, times := range l.tokens {
@@ -323,17 +323,37 @@ func TestTheLimitsHoldForAllWhoAskAtOnce(t *testing.T) {
 	})
 }
 
+func TestLimitsOfAnIssuerHoldForEachRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &tally{tokens: map[string][]time.Time{}}
+		s := serverOver(l.over(func(req *http.Request) (*http.Response, error) {
+			time.Sleep(5 * time.Second)
+			return grants(req, 3600), nil
+		}))
+		s.address.TokenEndpoint = example + "/token"
+		s.limits = newLimiter(queue.Limits{AtOnce: 1, PerSecond: 0.5})
+		var all sync.WaitGroup
+		for range 4 {
+			all.Go(func() { _, _ = s.Token(t.Context(), robot, Grant{Type: "client_credentials"}) })
+		}
+		all.Wait()
+		if l.most != 1 || within(l.asked, 2*time.Second) != 1 || len(l.asked) < 4 || s.Limits().AtOnce != 1 {
+			t.Errorf("asked %d times, %d at a time: %v", len(l.asked), l.most, l.asked)
+		}
+	})
+}
+
 // The limiter refuses at once who could not wait for the turn, when no context is
 // done yet.
 func TestATurnAfterTheDeadlineIsAFault(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := NewServer(Address{TokenEndpoint: "https://iam.example.org/token"})
-		s.rate.Allow()
+		s.limits.rate.Allow()
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
 		_, err := s.Token(ctx, robot, Grant{Type: "client_credentials"})
 		wants(t, err, "", agent.Transient, "token endpoint https://iam.example.org/token: no complete answer in time, which is at most 30s; see whether the issuer is overloaded, or the network slow")
-		if len(s.room) > 0 {
+		if len(s.limits.room) > 0 {
 			t.Error("it still has its place")
 		}
 	})

@@ -83,7 +83,7 @@ func TestNoErrorHoldsASecret(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := NewServer(Address{TokenEndpoint: i.URL + "/token", CAFile: i.CAFile})
-			s.rate.SetLimit(rate.Inf)
+			s.limits.rate.SetLimit(rate.Inf)
 			for _, c := range clients {
 				var sent []string
 				i.Change(func(b *issuertest.Behaviour) {

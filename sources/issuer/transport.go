@@ -115,15 +115,15 @@ func (a asking) RoundTrip(req *http.Request) (*http.Response, error) {
 // must be called when it is over.
 func (s *Server) enter(ctx context.Context) (leave func(), err error) {
 	select {
-	case s.room <- struct{}{}:
+	case s.limits.room <- struct{}{}:
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	if err := s.rate.Wait(ctx); err != nil {
-		<-s.room
+	if err := s.limits.rate.Wait(ctx); err != nil {
+		<-s.limits.room
 		return nil, cmp.Or(context.Cause(ctx), context.DeadlineExceeded) // it is refused at once where the turn comes after the deadline
 	}
-	return func() { <-s.room }, nil
+	return func() { <-s.limits.room }, nil
 }
 
 // read reads the answer. What a server says beside a status that refuses need not

@@ -139,7 +139,7 @@ func TestAPanicOverADocumentIsAFault(t *testing.T) {
 	s := serverOver(func(*http.Request) (*http.Response, error) { panic("SECRET") })
 	_, err := s.Metadata(t.Context())
 	wants(t, err, example, agent.Configuration, "issuer ISSUER: metadata: panic; please report this defect of tokenagent")
-	if len(s.room) > 0 {
+	if len(s.limits.room) > 0 {
 		t.Error("it still has its place")
 	}
 }
@@ -187,7 +187,7 @@ func TestAnIssuerThatHangsIsWaitedForNoLonger(t *testing.T) {
 		if took := time.Since(start); took != usual.total {
 			t.Errorf("it took %v", took)
 		}
-		if len(s.room) != 0 {
+		if len(s.limits.room) != 0 {
 			t.Error("a place is still taken")
 		}
 	})
