@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/host"
 	"github.com/tokenagent/tokenagent/sources/issuer"
 )
 
@@ -101,15 +102,11 @@ func counted(n int, what string) string {
 
 // keyNames lists the keys by kid and algorithm, but not dozens.
 func keyNames(keys []issuer.Key) string {
-	const most = 5
 	var names []string
-	for _, k := range keys[:min(len(keys), most)] {
+	for _, k := range keys {
 		names = append(names, strings.TrimSpace(shortened(cmp.Or(k.ID, "without kid"))+" "+shortened(k.Algorithm)))
 	}
-	if len(keys) > most {
-		names = append(names, fmt.Sprintf("and %d more", len(keys)-most))
-	}
-	return strings.Join(names, ", ")
+	return host.Few(names, 5)
 }
 
 const (

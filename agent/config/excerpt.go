@@ -10,6 +10,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/hashicorp/hcl/v2"
+
+	"github.com/tokenagent/tokenagent/agent/host"
 )
 
 const (
@@ -74,17 +76,8 @@ func (e excerpt) write(w io.Writer, number int) {
 
 // columns are the three parts of the line as they can be printed.
 func (e excerpt) columns() (before, marked, after []rune) {
+	printable := func(text string) []rune { return []rune(host.Printable(text, "\t", '·')) }
 	return printable(e.line[:e.start]), printable(e.line[e.start:e.end]), printable(e.line[e.end:])
-}
-
-// printable replaces what a terminal would obey.
-func printable(text string) []rune {
-	return []rune(strings.Map(func(r rune) rune {
-		if r != '\t' && !unicode.IsPrint(r) && !unicode.Is(unicode.Mn, r) {
-			return '·'
-		}
-		return r
-	}, text))
 }
 
 // cut shortens a long line around the marked part.

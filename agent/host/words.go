@@ -2,8 +2,11 @@ package host
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
+	"unicode"
 )
 
 // ShellWord is the text as a person types it into a shell: in quotes where it needs any.
@@ -22,4 +25,28 @@ func WithoutPath(err error) error {
 		return e.Err
 	}
 	return err
+}
+
+// Inside reports whether the path is the folder or lies in it. Both are clean.
+func Inside(path, folder string) bool {
+	return path == folder || strings.HasPrefix(path, folder+"/")
+}
+
+// Few names the first of the names, and says how many more there are.
+func Few(names []string, most int) string {
+	if len(names) > most {
+		names = append(slices.Clip(names[:most]), fmt.Sprintf("and %d more", len(names)-most))
+	}
+	return strings.Join(names, ", ")
+}
+
+// Printable is text from elsewhere on one line of a log or terminal: everything that
+// does not print, but what is in keep, becomes the other rune.
+func Printable(text, keep string, other rune) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) || strings.ContainsRune(keep, r) {
+			return r
+		}
+		return other
+	}, strings.ToValidUTF8(text, "?"))
 }

@@ -4,8 +4,9 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"unicode"
 	"unicode/utf8"
+
+	"github.com/tokenagent/tokenagent/agent/host"
 )
 
 const (
@@ -36,7 +37,7 @@ func (t *tail) Write(p []byte) (int, error) {
 // words are the last lines as an error can quote them: on one line, without
 // anything that a terminal would obey, and with all that may be a secret covered.
 func (t *tail) words() string {
-	text := redact(printable(string(t.kept)), t.cut)
+	text := redact(printable(t.kept), t.cut)
 	var lines []string
 	for line := range strings.Lines(text) {
 		if line = strings.TrimSpace(line); line != "" {
@@ -51,16 +52,8 @@ func (t *tail) words() string {
 }
 
 // printable replaces all but letters, signs and the ends of lines.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if r == '\n' || r != utf8.RuneError && unicode.IsPrint(r) {
-			return r
-		}
-		if r == '\t' || r == '\r' {
-			return ' '
-		}
-		return '?'
-	}, strings.ToValidUTF8(text, "?"))
+func printable(text []byte) string {
+	return host.Printable(strings.NewReplacer("\t", " ", "\r", " ").Replace(string(text)), "\n", '?')
 }
 
 // unbroken text is of the characters that tokens, keys and their encodings

@@ -265,39 +265,15 @@ func (w *Watcher) reportBlind(err error) {
 // places are the folders to watch for changes of path: its own, that of each
 // symlink on the way to it, and path itself where it is a folder.
 func places(path string) []string {
-	const most = 40 // symlinks, as in path_resolution(7)
 	found := []string{filepath.Dir(path)}
-	for range most {
-		link, target, ok := firstLink(path)
-		if !ok {
-			break
-		}
-		found = append(found, filepath.Dir(link))
-		path = target
+	for link := range host.Links(path) {
+		found = append(found, filepath.Dir(link.Path))
+		path = link.Next
 	}
 	if info, err := os.Lstat(path); err == nil && info.IsDir() {
 		found = append(found, path)
 	}
 	return append(found, filepath.Dir(path))
-}
-
-// firstLink finds the first symlink on the way to path, and the path with that link
-// replaced by its target.
-func firstLink(path string) (link, target string, ok bool) {
-	for i := 1; i <= len(path); i++ {
-		if i < len(path) && path[i] != '/' {
-			continue
-		}
-		to, err := os.Readlink(path[:i])
-		if err != nil {
-			continue
-		}
-		if !filepath.IsAbs(to) {
-			to = filepath.Join(filepath.Dir(path[:i]), to)
-		}
-		return path[:i], filepath.Join(to, path[i:]), true
-	}
-	return "", "", false
 }
 
 // coarse is how far the clock of a file system may lag behind time.Now.

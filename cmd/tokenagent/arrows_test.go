@@ -34,6 +34,7 @@ var arrows = map[string][]string{
 	"agent/program":   {"agent", "agent/hooks", "agent/host", "agent/config"},
 	"agent/state":     {"agent", "agent/hooks", "agent/host"},
 	"agent/watch":     {"agent/host"},
+	"agent/systemd":   {"agent/host"},
 	"sources":         {"agent", "agent/host", "agent/config", "agent/profile", "agent/program", "sources/...", "sinks/safefile"},
 	"sources/issuer":  {"agent", "agent/host", "agent/profile", "agent/queue", "sources/keys"},
 	"sources/refresh": {"agent", "agent/host", "sinks/safefile"},

@@ -3,13 +3,13 @@ package main
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/tokenagent/tokenagent/agent/config"
 	"github.com/tokenagent/tokenagent/agent/control"
+	"github.com/tokenagent/tokenagent/agent/host"
 	"github.com/tokenagent/tokenagent/agent/state"
 )
 
@@ -46,7 +46,7 @@ func (p *place) isDefault() bool {
 // ours: each of our paths is one of theirs, or lies in one.
 func serves(ours, theirs []string) bool {
 	for _, our := range ours {
-		if !slices.ContainsFunc(theirs, func(their string) bool { return inside(our, their) }) {
+		if !slices.ContainsFunc(theirs, func(their string) bool { return host.Inside(our, their) }) {
 			return false
 		}
 	}
@@ -81,39 +81,9 @@ func (p *place) typed() (all []string) {
 // gives the same one.
 func (p *place) followed() (all []string) {
 	for _, path := range p.typed() {
-		all = append(all, withoutLinks(path))
+		all = append(all, host.Resolved(path))
 	}
 	return all
-}
-
-// withoutLinks is the path that the links lead to. A link through a hidden folder
-// like "..data" is not followed: with it Kubernetes replaces the files of a volume,
-// and the path behind it is another one each time.
-func withoutLinks(path string) string {
-	const most = 40 // links, as the kernel has it
-	for range most {
-		if folder, err := filepath.EvalSymlinks(filepath.Dir(path)); err == nil {
-			path = filepath.Join(folder, filepath.Base(path))
-		}
-		target, err := os.Readlink(path)
-		if err != nil || throughHidden(target) {
-			return path
-		}
-		if !filepath.IsAbs(target) {
-			target = filepath.Join(filepath.Dir(path), target)
-		}
-		path = filepath.Clean(target)
-	}
-	return path
-}
-
-func throughHidden(path string) bool {
-	for part := range strings.SplitSeq(path, "/") {
-		if strings.HasPrefix(part, "..") && part != ".." {
-			return true
-		}
-	}
-	return false
 }
 
 // socketPath is where the agent of the configuration answers; "" when there is no

@@ -4,13 +4,13 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
 	sdnotify "github.com/coreos/go-systemd/v22/daemon"
 	"github.com/sirupsen/logrus"
 
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/host"
 	"github.com/tokenagent/tokenagent/agent/systemd"
 )
 
@@ -131,25 +131,21 @@ func clockTime(t, now time.Time) string {
 	return t.Format("2006-01-02 15:04")
 }
 
-const mostAwaited = 3 // tokens that are named while the agent waits for them
-
 // waitingFor says which required tokens are not valid; "" when all are.
 func waitingFor(tokens []agent.Status) string {
-	var names []string
-	awaited := 0
+	names := invalid(tokens)
+	if len(names) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("waiting for %d of %s: %s", len(names), plural(len(tokens), "token"), host.Few(names, 3))
+}
+
+// invalid are the required tokens that are not valid, each with its state.
+func invalid(tokens []agent.Status) (names []string) {
 	for _, t := range tokens {
-		if !t.Required || t.State == agent.Valid {
-			continue
-		}
-		if awaited++; awaited <= mostAwaited {
+		if t.Required && t.State != agent.Valid {
 			names = append(names, fmt.Sprintf("%s is %s", t.Name, t.State))
 		}
 	}
-	if awaited == 0 {
-		return ""
-	}
-	if awaited > mostAwaited {
-		names = append(names, fmt.Sprintf("and %d more", awaited-mostAwaited))
-	}
-	return fmt.Sprintf("waiting for %d of %s: %s", awaited, plural(len(tokens), "token"), strings.Join(names, ", "))
+	return names
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/config"
 	"github.com/tokenagent/tokenagent/agent/control"
+	"github.com/tokenagent/tokenagent/agent/host"
 	"github.com/tokenagent/tokenagent/agent/state"
 )
 
@@ -214,29 +215,18 @@ func choose(renewers []agent.Renewer, names []string) ([]agent.Renewer, error) {
 
 // namesOf lists the names for an error, but not thousands.
 func namesOf(renewers []agent.Renewer) string {
-	const most = 20
 	var names []string
-	for i, r := range renewers {
-		if i == most {
-			names = append(names, fmt.Sprintf("and %d more", len(renewers)-most))
-			break
-		}
+	for _, r := range renewers {
 		names = append(names, r.Name)
 	}
-	return strings.Join(names, ", ")
+	return host.Few(names, 20)
 }
 
 // notValid is the error that ends the process with 4 when a required token is
 // not valid.
 func notValid(tokens []agent.Status) error {
-	var names []string
-	for _, t := range tokens {
-		if t.Required && t.State != agent.Valid {
-			names = append(names, fmt.Sprintf("%s is %s", t.Name, t.State))
-		}
+	if names := invalid(tokens); len(names) > 0 {
+		return &exitError{exitNotValid, errors.New(strings.Join(names, ", "))}
 	}
-	if len(names) == 0 {
-		return nil
-	}
-	return &exitError{exitNotValid, errors.New(strings.Join(names, ", "))}
+	return nil
 }

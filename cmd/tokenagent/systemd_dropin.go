@@ -1,25 +1,19 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"maps"
 	"os"
-	"os/user"
 	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
-	"syscall"
-	"unicode"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/config"
 	"github.com/tokenagent/tokenagent/agent/hooks"
+	"github.com/tokenagent/tokenagent/agent/host"
+	"github.com/tokenagent/tokenagent/agent/systemd"
 )
 
 func newSystemdDropin() *cobra.Command {
@@ -31,10 +25,10 @@ func newSystemdDropin() *cobra.Command {
 		Long: `Print the drop-in that allows tokenagent.service what this configuration needs
 and the unit as shipped does not allow: to write in the folders of its sinks, to
 end the programs of other users that are its hooks, to read files as the users in
-whose folders they lie. Of the machine it looks only at whose these are.
+whose folders they lie. It looks only at who owns these folders.
 
-Exit codes: 0 printed, 78 the configuration has faults, 1 somebody else than
-root cannot tell whose a file is.`,
+Exit codes: 0 printed, 78 the configuration has faults, 1 a user other than root
+cannot see who owns a file.`,
 		Example: `  tokenagent systemd-dropin
   tokenagent systemd-dropin --config /etc/tokenagent/site.hcl --unit tokenagent@site.service`,
 		Args: arguments(0, 0, ""),
@@ -48,7 +42,8 @@ root cannot tell whose a file is.`,
 			if err != nil {
 				return err
 			}
-			return printDropin(c.OutOrStdout(), unit, needs)
+			_, err = io.WriteString(c.OutOrStdout(), systemd.Dropin(unit, needs))
+			return err
 		},
 	}
 	from.configFlag(c)
@@ -56,146 +51,42 @@ root cannot tell whose a file is.`,
 	return c
 }
 
-// A need is one line of a drop-in, with the reason for it.
-type need struct {
-	why  string
-	line string // "": what the unit as shipped allows, but only after what why says
-}
-
 // needsOf are the lines that the unit as shipped lacks.
-func needsOf(cfg *config.Config, unit string) (needs []need, err error) {
-	for _, find := range []func(*config.Config, string) ([]need, error){writtenFolders, foreignPrograms, foreignFiles} {
-		found, err := find(cfg, unit)
-		if err != nil {
-			return nil, err
-		}
-		needs = append(needs, found...)
+func needsOf(cfg *config.Config, unit string) ([]systemd.Need, error) {
+	folders, err := systemd.ToWrite(unit, writtenFolders(cfg))
+	if err != nil {
+		return nil, err
 	}
-	return needs, nil
+	files, err := foreignFiles(cfg)
+	return append(append(folders, programs(cfg)...), files...), err
 }
 
-func printDropin(w io.Writer, unit string, needs []need) error {
-	var text strings.Builder
-	lines := slices.ContainsFunc(needs, func(n need) bool { return n.line != "" })
-	if lines {
-		fmt.Fprintf(&text, "# What %s needs for its configuration. Save it as\n"+
-			"#   /etc/systemd/system/%[1]s.d/configuration.conf\n"+
-			"# and then: systemctl daemon-reload && systemctl restart %[1]s\n[Service]\n", unit)
-	} else {
-		fmt.Fprintf(&text, "# %s as shipped allows what its configuration needs.\n", unit)
-	}
-	for _, n := range needs {
-		fmt.Fprintf(&text, "\n# %s\n", n.why)
-		if n.line != "" {
-			fmt.Fprintln(&text, n.line)
-		}
-	}
-	_, err := io.WriteString(w, text.String())
-	return err
-}
-
-// opened are the folders that every unit as shipped may write in.
-var opened = []string{"/tmp", "/etc/condor/tokens.d", "/etc/condor-ce/tokens.d"}
-
-// unitFolders are those that systemd makes for the unit: of tokenagent@site.service
-// /var/lib/tokenagent/site and /run/tokenagent/site.
-func unitFolders(unit string) []string {
-	name := "tokenagent"
-	if _, instance, is := strings.Cut(strings.TrimSuffix(unit, ".service"), "@"); is {
-		name += "/" + instance
-	}
-	return []string{"/var/lib/" + name, "/run/" + name}
-}
-
-// writtenFolders opens the folders of sinks, and those that the agent block names.
-func writtenFolders(cfg *config.Config, unit string) (needs []need, err error) {
-	users := map[string][]string{} // by folder
+// writtenFolders are the folders of sinks and those that the agent block names, each
+// with what writes there.
+func writtenFolders(cfg *config.Config) map[string][]string {
+	users := map[string][]string{}
+	add := func(folder, user string) { users[folder] = append(users[folder], user) }
 	for _, r := range cfg.Renewers {
 		for _, s := range r.Sinks {
 			if s.Path != "" {
-				folder := filepath.Dir(s.Path)
-				users[folder] = append(users[folder], "token "+plain(r.Name))
+				add(filepath.Dir(s.Path), "token "+plain(r.Name))
 			}
 		}
 	}
 	if dir := cfg.Settings.StateDir; dir != "" {
-		users[dir] = append(users[dir], "state_dir")
+		add(dir, "state_dir")
 	}
 	if socket := cfg.Settings.Control; socket != "" {
-		users[filepath.Dir(socket)] = append(users[filepath.Dir(socket)], "control")
+		add(filepath.Dir(socket), "control")
 	}
-	for _, folder := range slices.Sorted(maps.Keys(users)) {
-		if slices.ContainsFunc(unitFolders(unit), func(own string) bool { return inside(folder, own) }) {
-			continue
-		}
-		n, err := folderNeed(folder, slices.Compact(users[folder]))
-		if err != nil {
-			return nil, err
-		}
-		if n.why != "" {
-			needs = append(needs, n)
-		}
-	}
-	return needs, nil
+	return users
 }
 
-// folderNeed is what it takes to write in the folder; nothing where why is "".
-func folderNeed(folder string, users []string) (n need, err error) {
-	isOpen := false
-	for _, open := range opened {
-		if inside(folder, open) && !missing(open) {
-			return need{}, nil
-		}
-		isOpen = isOpen || inside(folder, open)
-	}
-	n.why = few(users)
-	if missing(folder) {
-		n.why += fmt.Sprintf("; there is no %s yet: make it before the service starts, which opens no folder that comes later", plain(folder))
-	}
-	if isOpen {
-		return n, nil
-	}
-	word, err := unitWord("-" + folder)
-	n.line = "ReadWritePaths=" + word
-	return n, err
-}
+const mostUsers = 3 // that the reason of a line names
 
-func missing(path string) bool {
-	_, err := os.Stat(path)
-	return errors.Is(err, fs.ErrNotExist)
-}
-
-// few names the first of them.
-func few(names []string) string {
-	const most = 3
-	if len(names) > most {
-		names = append(slices.Clip(names[:most]), fmt.Sprintf("and %d more", len(names)-most))
-	}
-	return strings.Join(names, ", ")
-}
-
-// inside reports whether the path is the folder or lies in it.
-func inside(path, folder string) bool {
-	return path == folder || strings.HasPrefix(path, folder+"/")
-}
-
-// unitWord is a path as a unit file takes it, where backslashes are what they are.
-func unitWord(path string) (string, error) {
-	quote := ""
-	switch {
-	case strings.ContainsFunc(path, unicode.IsControl), strings.Contains(path, `"`) && strings.Contains(path, "'"):
-		return "", fmt.Errorf("%q: no unit file can hold this path; choose another", path)
-	case strings.Contains(path, `"`):
-		quote = "'"
-	case strings.ContainsFunc(path, unicode.IsSpace), strings.Contains(path, "'"):
-		quote = `"`
-	}
-	return quote + strings.ReplaceAll(path, "%", "%%") + quote, nil
-}
-
-// foreignPrograms lets the agent end the programs of other users, and says what
-// holds for all programs.
-func foreignPrograms(cfg *config.Config, _ string) (needs []need, err error) {
+// programs lets the agent end the programs of other users, and says what every
+// program needs.
+func programs(cfg *config.Config) (needs []systemd.Need) {
 	var all, foreign []string
 	note := func(what, user string) {
 		all = append(all, what)
@@ -214,12 +105,12 @@ func foreignPrograms(cfg *config.Config, _ string) (needs []need, err error) {
 		}
 	}
 	if len(foreign) > 0 {
-		needs = append(needs, need{few(foreign) + ": another user's program, which is ended when its time is over", "CapabilityBoundingSet=CAP_KILL"})
+		needs = append(needs, systemd.Need{Why: host.Few(foreign, mostUsers) + ": another user's program, which is ended when its time is over", Line: "CapabilityBoundingSet=CAP_KILL"})
 	}
 	if len(all) > 0 {
-		needs = append(needs, need{few(all) + ": it runs in this sandbox; if it writes to a file, add the file's folder as ReadWritePaths=", ""})
+		needs = append(needs, systemd.Need{Why: host.Few(all, mostUsers) + ": it runs in this sandbox; if it writes to a file, add the file's folder as ReadWritePaths="})
 	}
-	return needs, nil
+	return needs
 }
 
 // hookUser is the user that the hook names; see agent/program.
@@ -232,19 +123,19 @@ func hookUser(h hooks.Hook) string {
 	return name
 }
 
-// foreignFiles lets the agent read what lies in the folders of other users, as
-// those users: tokens that sources copy, keys, secrets and certificates. The unit as
-// shipped may, but drop-ins take capabilities away.
-func foreignFiles(cfg *config.Config, _ string) (needs []need, err error) {
+// foreignFiles lets the agent read what lies in the folders of other users, as those
+// users: tokens that sources copy, keys, secrets and certificates. The unit as
+// shipped may do so, but drop-ins take capabilities away.
+func foreignFiles(cfg *config.Config) (needs []systemd.Need, err error) {
 	for _, s := range cfg.Sources {
 		for _, path := range readPaths(s) {
-			keeper, of, err := keeperOf(path)
+			owner, of, err := host.OtherOwner(path)
 			if err != nil {
-				return nil, fmt.Errorf("%s: it cannot be told whose %s is: %w; ask as root", s.Name, plain(path), err)
+				return nil, fmt.Errorf("%s: the owner of %s is not known: %w; ask as root", s.Name, plain(path), err)
 			}
-			if keeper != 0 {
-				why := fmt.Sprintf("%s reads %s as %s, to whom %s belongs", s.Name, plain(path), userName(keeper), plain(of))
-				needs = append(needs, need{why, "CapabilityBoundingSet=CAP_SETUID CAP_SETGID"})
+			if owner != 0 {
+				why := fmt.Sprintf("%s reads %s as %v, the owner of %s", s.Name, plain(path), owner, plain(of))
+				needs = append(needs, systemd.Need{Why: why, Line: "CapabilityBoundingSet=CAP_SETUID CAP_SETGID"})
 			}
 		}
 	}
@@ -257,36 +148,8 @@ func readPaths(s config.Source) (paths []string) {
 		path, _ := f.Follows()
 		paths = append(paths, path)
 	}
-	if os.Geteuid() == 0 { // keys lie where others may not look
+	if os.Geteuid() == 0 { // other users cannot look where keys lie
 		paths = append(paths, s.Files...)
 	}
 	return paths
-}
-
-// keeperOf is the user, other than root, to whom the file or a folder above it
-// belongs, and which of them; 0 for none.
-func keeperOf(path string) (uid uint32, of string, err error) {
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real
-	}
-	for ; ; path = filepath.Dir(path) {
-		info, err := os.Lstat(path)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return 0, path, err
-		}
-		if err == nil && info.Sys().(*syscall.Stat_t).Uid != 0 {
-			return info.Sys().(*syscall.Stat_t).Uid, path, nil
-		}
-		if path == "/" {
-			return 0, "", nil
-		}
-	}
-}
-
-func userName(uid uint32) string {
-	number := strconv.FormatUint(uint64(uid), 10)
-	if u, err := user.LookupId(number); err == nil {
-		return u.Username
-	}
-	return "user " + number
 }

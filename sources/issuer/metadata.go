@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/host"
 )
 
 // Metadata is what an issuer says of itself (OpenID Connect Discovery 1.0 section
@@ -234,8 +235,8 @@ func get(ctx context.Context, client *http.Client, address string) (*reply, erro
 
 // cut is a text from elsewhere as an error can show it.
 func cut(text string) string {
-	if runes := []rune(printable(text)); len(runes) > mostQuoted {
+	if runes := []rune(host.Printable(text, "", '?')); len(runes) > mostQuoted {
 		return fmt.Sprint(string(runes[:mostQuoted]), "…")
 	}
-	return printable(text)
+	return host.Printable(text, "", '?')
 }

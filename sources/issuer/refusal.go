@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/tokenagent/tokenagent/agent"
 )
@@ -257,14 +256,4 @@ func (d demand) secrets() []string {
 		}
 	}
 	return all
-}
-
-// printable covers what a terminal might obey in a text from elsewhere.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return '?'
-	}, strings.ToValidUTF8(text, "?"))
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/host"
 )
 
 // unreachable is the fault of a request that has no answer, in our own words:
@@ -37,7 +38,7 @@ func unreachableAt(now time.Time, err error, b bounds) *agent.Fault {
 // that is not valid yet will be, by the clock alone.
 func untrusted(now time.Time, err error) *agent.Fault {
 	if e, ok := errors.AsType[x509.HostnameError](err); ok {
-		return misconfigured("its certificate is for another name than %s; check the address", printable(e.Host))
+		return misconfigured("its certificate is for another name than %s; check the address", host.Printable(e.Host, "", '?'))
 	}
 	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
 		return misconfigured("its certificate is signed by an authority that is not trusted here; name the certificate of that authority in ca_file, or add it to the system's")
@@ -105,9 +106,9 @@ func unnamed(e *net.DNSError, proxy bool) *agent.Fault {
 		address = "https_proxy, which names it"
 	}
 	if e.IsNotFound {
-		return transient("DNS knows no host %s; check %s, and this host's resolver", printable(e.Name), address)
+		return transient("DNS knows no host %s; check %s, and this host's resolver", host.Printable(e.Name, "", '?'), address)
 	}
-	return transient("DNS did not tell the address of %s; check this host's resolver", printable(e.Name))
+	return transient("DNS did not tell the address of %s; check this host's resolver", host.Printable(e.Name, "", '?'))
 }
 
 // throughProxy reports whether the connection was to be one to a proxy.
