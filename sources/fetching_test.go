@@ -87,7 +87,7 @@ func TestFaultsOfAClient(t *testing.T) {
 		"a certificate and no key": {[]string{theIssuer, theClient, theCert, auth("tls_client_auth")}, []string{`1: missing attribute client_key_file; client_auth "tls_client_auth" needs it`}},
 		"nothing and a secret":     {[]string{theIssuer, theClient, theSecret, auth("none")}, []string{`4: client_secret_file is not used; client_auth "none" has no use for it`}},
 		"a secret for nobody":      {[]string{theIssuer, theClient, `client_secret_file = "DIR/gone"`}, []string{`4: no usable client; DIR/gone: no such file or directory`}},
-		"a secret for everybody":   {[]string{theIssuer, theClient, `client_secret_file = "DIR/open"`}, []string{`4: no usable client; DIR/open: its mode 0644 lets everybody at it; chmod 0600 DIR/open (in a pod: defaultMode: 0440 with fsGroup)`}},
+		"a secret for everybody":   {[]string{theIssuer, theClient, `client_secret_file = "DIR/open"`}, []string{`4: no usable client; DIR/open: everybody can read it (mode 0644); chmod 0600 DIR/open`}},
 		"an empty secret":          {[]string{theIssuer, theClient, `client_secret_file = "DIR/empty"`}, []string{`4: no usable client; DIR/empty: `}},
 		"a key that is none":       {[]string{theIssuer, theClient, `client_key_file = "DIR/secret"`, auth("private_key_jwt")}, []string{`4: no usable client; `}},
 		"a certificate of another": {[]string{theIssuer, theClient, `client_key_file = "DIR/other.pem"`, theCert, auth("tls_client_auth")}, []string{`5: no usable client; `}},
@@ -95,6 +95,7 @@ func TestFaultsOfAClient(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			write(t, filepath.Join(dir, "open"), "s3cret", 0o644)
+			_ = os.Link(filepath.Join(dir, "open"), filepath.Join(dir, "link")) // so that a closed folder for tests does not count
 			write(t, filepath.Join(dir, "empty"), "\n", 0o600)
 			_, other := issuertest.NewCA(t).Files(t, nil)
 			data, err := os.ReadFile(other)
@@ -192,6 +193,7 @@ func TestFaultsOfATokenExchange(t *testing.T) {
 func TestWhatIsSurelyNotMeantIsWarnedOf(t *testing.T) {
 	dir := secrets(t)
 	write(t, filepath.Join(dir, "open"), "subject-token", 0o644)
+	_ = os.Link(filepath.Join(dir, "open"), filepath.Join(dir, "link")) // so that a closed folder for tests does not count
 	for name, c := range map[string]struct {
 		kind  string
 		lines []string
@@ -201,8 +203,8 @@ func TestWhatIsSurelyNotMeantIsWarnedOf(t *testing.T) {
 		"no verification":               {"client_credentials", []string{theIssuer, theClient, theSecret, `verify = false`}, "signatures are not verified; a token is installed whoever signed it; leave verify out where the issuer publishes its keys"},
 		"keys without verification":     {"client_credentials", []string{theIssuer, theClient, theSecret, `verify = false`, `jwks_uri = "https://iam.example.org/jwk"`}, "the keys are not used; verify = false has no signature held against them; leave one of both out"},
 		"credentials of nobody":         {"client_credentials", []string{theIssuer, theClient, `client_auth = "none"`}, "a client without authentication; RFC 6749 section 4.4"},
-		"a subject that everybody sees": {"token_exchange", []string{theIssuer, theClient, theSecret, `subject_token_file = "DIR/open"`}, "others can get at the token; DIR/open has permissions for everybody; have whoever keeps it leave them out, as chmod o= DIR/open does"},
-		"a file that everybody sees":    {"file", []string{`path = "DIR/open"`}, "others can get at the token; DIR/open has permissions for everybody"},
+		"a subject that everybody sees": {"token_exchange", []string{theIssuer, theClient, theSecret, `subject_token_file = "DIR/open"`}, "others can get at the token; everybody can read or write DIR/open; who keeps it should change that: chmod o= DIR/open"},
+		"a file that everybody sees":    {"file", []string{`path = "DIR/open"`}, "others can get at the token; everybody can read or write DIR/open"},
 		"a program that is not there":   {"command", []string{`command = ["DIR/gone"]`}, "the program cannot be run; there is no DIR/gone; install it, or correct the path"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -52,7 +52,8 @@ func inspectFollowed(b *config.Block, attr, path string) {
 	if b.DefinitionsOnly() {
 		return
 	}
-	var open fs.FileMode // what others may
+	var open bool
+	var closing string
 	var unread error
 	answered := b.Look(filepath.Dir(path), func() {
 		f, err := host.Open(path)
@@ -60,14 +61,15 @@ func inspectFollowed(b *config.Block, attr, path string) {
 			unread = err
 			return
 		}
-		open = f.Info.Mode().Perm() & 0o007
-		f.Close()
+		defer f.Close()
+		open = f.OpenToAll(path)
+		closing = f.Closing(path, "chmod o= "+host.ShellWord(path), "defaultMode: 0440 of its volume, and fsGroup")
 	})
 	switch {
 	case !answered:
 		b.Warn(attr, "the file's folder does not answer", "the file is tried when a token is due; is the server behind it gone?")
-	case open != 0:
-		b.Warn(attr, "others can get at the token", fmt.Sprintf("%s has permissions for everybody; have whoever keeps it leave them out, as chmod o= %s does", path, host.ShellWord(path)))
+	case open:
+		b.Warn(attr, "others can get at the token", fmt.Sprintf("everybody can read or write %s; who keeps it should change that: %s", path, closing))
 	case unread != nil && !errors.Is(unread, fs.ErrNotExist) && os.Geteuid() == 0: // others may check what root is to run
 		b.Warn(attr, "the file cannot be read as it lies there", unread.Error())
 	}

@@ -210,42 +210,54 @@ func (t Trust) withSudo() Trust {
 
 // closing is the command that keeps others from writing.
 func (p Place) closing() string {
-	if len(p.list()) > 0 {
+	if list, _ := p.list(); len(list) > 0 {
 		return fmt.Sprintf("setfacl -b %s && chmod go-w %[1]s", ShellWord(p.Path))
 	}
 	return "chmod go-w " + ShellWord(p.Path)
 }
 
-// writers are those who may write to the folder or file, without its owner. Each is
-// named only when it is shown, as in a Text.
+// writers are those who may write to the folder or file, without its owner.
 func (p Place) writers(t *Trust) (who []fmt.Stringer) {
 	if t == nil {
 		t = &Trust{}
 	}
-	if p.Stat.Mode&groupWrites != 0 { // with a list, that is the most that it gives
-		who = p.listed(t)
+	return p.granted(toWrite, func(e entry) bool {
+		return e.tag == aclUser && t.user(int(e.id)) || e.tag != aclUser && t.group(int(e.id))
+	})
+}
+
+// granted are those who have the permission, without the owner and friends. Each is named
+// only when it is shown, as in a Text.
+func (p Place) granted(permission uint16, friend func(entry) bool) (who []fmt.Stringer) {
+	mode := uint16(p.Stat.Mode)
+	if mode>>3&permission != 0 { // with a list, that is the most that it gives
+		who = p.listed(permission, friend)
 	}
-	if p.Stat.Mode&othersWrite != 0 {
+	if mode&permission != 0 {
 		who = append(who, Say("everybody"))
 	}
 	return who
 }
 
-// listed are the users and groups to whom the group's permission to write goes.
-func (p Place) listed(t *Trust) (who []fmt.Stringer) {
-	list := p.list()
-	if len(list) == 0 {
-		list = []entry{{aclOwnGroup, aclWrite, 0}}
+// listed are the users and groups to whom the group's permission goes.
+func (p Place) listed(permission uint16, friend func(entry) bool) (who []fmt.Stringer) {
+	list, err := p.list()
+	switch {
+	case err != nil:
+		return []fmt.Stringer{Say("whom its access control list names (%v)", err)}
+	case len(list) == 0:
+		list = []entry{{aclOwnGroup, permission, 0}}
 	}
 	for _, e := range list {
-		switch id := int(e.id); {
-		case e.permission&aclWrite == 0:
-		case e.tag == aclOwnGroup && !t.group(int(p.Stat.Gid)):
-			who = append(who, Say("the group %v", GroupID(p.Stat.Gid)))
-		case e.tag == aclGroup && !t.group(id):
-			who = append(who, Say("the group %v", GroupID(id)))
-		case e.tag == aclUser && !t.user(id):
-			who = append(who, UserID(id))
+		if e.tag == aclOwnGroup {
+			e.id = p.Stat.Gid
+		}
+		switch {
+		case e.permission&permission == 0 || friend(e):
+		case e.tag == aclUser:
+			who = append(who, UserID(e.id))
+		case e.tag == aclOwnGroup, e.tag == aclGroup:
+			who = append(who, Say("the group %v", GroupID(e.id)))
 		}
 	}
 	return who
@@ -261,19 +273,23 @@ const (
 	aclUser     = 0x02
 	aclOwnGroup = 0x04
 	aclGroup    = 0x08
-	aclWrite    = 0x02
 	aclVersion  = 2
 )
 
 // list is the access control list of the place; empty where there is none.
-func (p Place) list() (entries []entry) {
+func (p Place) list() (entries []entry, err error) {
 	raw := make([]byte, 64<<10) // the most that an attribute holds
 	n, err := unix.Getxattr(p.procPath(), "system.posix_acl_access", raw)
-	if err != nil || n < 4 || binary.LittleEndian.Uint32(raw) != aclVersion {
-		return nil
+	switch {
+	case errors.Is(err, unix.ENODATA), errors.Is(err, unix.ENOTSUP):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case n < 4 || binary.LittleEndian.Uint32(raw) != aclVersion:
+		return nil, unix.EINVAL
 	}
 	for raw = raw[4:n]; len(raw) >= 8; raw = raw[8:] {
 		entries = append(entries, entry{binary.LittleEndian.Uint16(raw), binary.LittleEndian.Uint16(raw[2:]), binary.LittleEndian.Uint32(raw[4:])})
 	}
-	return entries
+	return entries, nil
 }

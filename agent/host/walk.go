@@ -11,8 +11,6 @@ import (
 
 const (
 	mostLinks    = 40 // symbolic links in one path, as in the kernel
-	groupWrites  = 0o020
-	othersWrite  = 0o002
 	othersRead   = 0o004
 	othersSearch = 0o001
 )

@@ -94,7 +94,7 @@ func TestFilesOfAClientThatCannotBeUsed(t *testing.T) {
 	cert, key := ca.Files(t, nil)
 	otherCert, _ := ca.Files(t, func(c *x509.Certificate) { c.Subject.CommonName = "other" })
 	open := testFile(t, "secret")
-	if err := os.Chmod(open, 0o644); err != nil {
+	if err := errors.Join(os.Chmod(open, 0o644), os.Link(open, open+".link")); err != nil { // with two names it is in no closed folder
 		t.Fatal(err)
 	}
 	fifo := filepath.Join(t.TempDir(), "fifo")
@@ -109,7 +109,7 @@ func TestFilesOfAClientThatCannotBeUsed(t *testing.T) {
 		"empty secret":    {Client{Auth: "client_secret_basic", SecretFile: testFile(t, "\n")}, "SECRET", "it is empty; the client's secret belongs there"},
 		"lines":           {Client{Auth: "client_secret_post", SecretFile: testFile(t, "a\nb\n")}, "SECRET", "it has several lines; wanted is the client's secret alone"},
 		"missing secret":  {Client{Auth: "client_secret_basic", SecretFile: "/nowhere"}, "SECRET", "no such file or directory"},
-		"open secret":     {Client{Auth: "client_secret_basic", SecretFile: open}, "SECRET", "its mode 0644 lets everybody at it; chmod 0600 " + open + " (in a pod: defaultMode: 0440 with fsGroup)"},
+		"open secret":     {Client{Auth: "client_secret_basic", SecretFile: open}, "SECRET", "everybody can read it (mode 0644); chmod 0600 " + open},
 		"no key":          {Client{Auth: "private_key_jwt", KeyFile: testFile(t, "nonsense")}, "key KEY", ""},
 		"missing key":     {Client{Auth: "private_key_jwt", KeyFile: "/nowhere"}, "key KEY", "no such file or directory"},
 		"other key":       {Client{Auth: "tls_client_auth", CertFile: otherCert, KeyFile: key}, "CERT", "it is no certificate in PEM that belongs to the private key in " + key},

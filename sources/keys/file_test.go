@@ -12,8 +12,6 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/tokenagent/tokenagent/agent/host"
 )
 
 // write puts content into a new file and returns its path.
@@ -38,6 +36,25 @@ func TestReadTakesAKeyThatIsKeptAsASecret(t *testing.T) {
 	}
 }
 
+// reachable gives the file another name: then its mode alone counts, however closed the
+// folders for tests are.
+func reachable(t *testing.T, path string) string {
+	t.Helper()
+	must(t, os.Link(path, path+".link"))
+	return path
+}
+
+func TestAKeyInAClosedFolderIsKeptAsASecret(t *testing.T) {
+	path := write(t, testdata(t, "sec1.pem"), 0o444)
+	must(t, os.Chmod(filepath.Dir(path), 0o700))
+	if _, err := Read(path); err != nil {
+		t.Error(err)
+	}
+	if _, err := Read(reachable(t, path)); err == nil {
+		t.Error("everybody can read the key")
+	}
+}
+
 func TestReadFollowsSymlinksAsInAPod(t *testing.T) {
 	path := write(t, testdata(t, "sec1.pem"), 0o400)
 	link := filepath.Join(t.TempDir(), "key")
@@ -49,7 +66,7 @@ func TestReadFollowsSymlinksAsInAPod(t *testing.T) {
 	}
 }
 
-func TestReadNamesTheFileAndTheMend(t *testing.T) {
+func TestReadNamesTheFileAndTheRemedy(t *testing.T) {
 	key := testdata(t, "sec1.pem")
 	fifo, missing := filepath.Join(t.TempDir(), "fifo"), filepath.Join(t.TempDir(), "missing")
 	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
@@ -57,8 +74,8 @@ func TestReadNamesTheFileAndTheMend(t *testing.T) {
 	}
 	cases := map[string]struct{ path, want string }{
 		"missing":        {missing, "key PATH: no such file or directory"},
-		"others read":    {write(t, key, 0o604), "key PATH: its mode 0604 lets everybody at it; chmod 0600 PATH (in a pod: defaultMode: 0440 with fsGroup)"},
-		"group writes":   {write(t, key, 0o660), "key PATH: its mode 0660 lets its group write; chmod 0600 PATH (in a pod"},
+		"others read":    {reachable(t, write(t, key, 0o604)), "key PATH: everybody can read it (mode 0604); chmod 0600 PATH"},
+		"others write":   {reachable(t, write(t, key, 0o602)), "key PATH: everybody can write it (mode 0602); chmod 0600 PATH"},
 		"directory":      {t.TempDir(), "key PATH: it is a directory, not a regular file"},
 		"FIFO":           {fifo, "key PATH: it is a FIFO, not a regular file"},
 		"device":         {"/dev/null", "key PATH: it is a device, not a regular file"},
@@ -104,14 +121,24 @@ func withList(t *testing.T, path string, permissions uint16) string {
 	return path
 }
 
-func TestReadRefusesAnAccessControlList(t *testing.T) {
-	path := withList(t, write(t, testdata(t, "sec1.pem"), 0o600), 4)
+func TestAnAccessControlListCountsForWhomItNames(t *testing.T) {
+	path := withList(t, reachable(t, write(t, testdata(t, "sec1.pem"), 0o600)), 4)
 	_, err := Read(path)
-	if want := "key " + path + ": it has an access control list, which may let others at it; setfacl -b " + path; text(err) != want {
+	if want := "key " + path + ": uid 54321 can read it (mode 0640); setfacl -b " + path + " && chmod 0600 " + path; text(err) != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 	if _, err := ReadCondor(path, PoolKey); !strings.HasPrefix(text(err), "key "+path+": its mode 0640 lets others") {
 		t.Errorf("HTCondor's key: got %v", err)
+	}
+	if os.Geteuid() == 0 { // as systemd hands a credential to the user of a unit
+		for dir := filepath.Dir(path); dir != "/tmp" && dir != "/"; dir = filepath.Dir(dir) {
+			must(t, os.Chmod(dir, 0o755))
+		}
+		must(t, os.Chown(filepath.Dir(path), 54321, 54321))
+		if _, err := Read(path); err != nil {
+			t.Errorf("in a folder of the user whom it names: %v", err)
+		}
+		must(t, os.Chown(filepath.Dir(path), 0, 0))
 	}
 	if err := os.Chmod(path, 0o600); err != nil { // so that the list's mask permits nothing
 		t.Fatal(err)
@@ -129,40 +156,40 @@ func TestReadSecretFileReturnsEveryByte(t *testing.T) {
 	}
 }
 
-// A fakeInfo is what fstat says of a file that a test cannot make without root.
-type fakeInfo struct {
-	fs.FileInfo
-	mode fs.FileMode
-	stat syscall.Stat_t
+// ownedBy makes a key of the user and group in a folder of user 500.
+func ownedBy(t *testing.T, uid, gid int, mode fs.FileMode) string {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give a file away")
+	}
+	path := reachable(t, write(t, "hello", mode))
+	for dir := filepath.Dir(path); dir != "/tmp" && dir != "/"; dir = filepath.Dir(dir) {
+		must(t, os.Chmod(dir, 0o755))
+	}
+	must(t, errors.Join(os.Chown(path, uid, gid), os.Chmod(path, mode), os.Chown(filepath.Dir(path), 500, 500)))
+	return path
 }
 
-func (f fakeInfo) Mode() fs.FileMode { return f.mode }
-func (f fakeInfo) Sys() any          { return &f.stat }
-
 func TestOwnerAndGroupDecide(t *testing.T) {
-	agent := keeper{host.Identity{UID: 500, GID: 500, Groups: []int{70}}}
-	root := keeper{host.Identity{}}
-	cases := []struct {
+	const owner = "it must be root or the owner of its folder (uid 500): chown 500 PATH"
+	for _, c := range []struct {
 		name     string
-		me       keeper
-		uid, gid uint32
+		uid, gid int
 		mode     fs.FileMode
 		want     string
 	}{
-		{"own", agent, 500, 500, 0o600, ""},
-		{"root's, own group reads", agent, 0, 70, 0o440, ""},
-		{"root's, another group may do nothing", agent, 0, 71, 0o400, ""},
-		{"root's, another group reads", agent, 0, 71, 0o440, "its mode 0440 lets group 71 read, which the owner of its folder (uid 500) is not in; chmod 0600 /k (in a pod"},
-		{"another user's", agent, 501, 500, 0o600, "its owner is user 501; it must be root or the owner of its folder (uid 500): chown 500 /k"},
-		{"another user's, as root", root, 501, 0, 0o600, "its owner is user 501; it must be root"},
-		{"others may execute", agent, 500, 500, 0o601, "its mode 0601 lets everybody at it"},
-		{"own group writes", agent, 500, 500, 0o620, "its mode 0620 lets its group write"},
-	}
-	for _, c := range cases {
+		{"own", 500, 500, 0o600, ""},
+		{"another group may do nothing", 500, 71, 0o400, ""},
+		{"another group reads", 500, 71, 0o440, "the group gid 71 can read it (mode 0440); chmod 0600 PATH"},
+		{"another user's", 501, 500, 0o644, "its owner is uid 501; " + owner},
+		{"others may execute", 500, 500, 0o601, ""},
+		{"own group writes", 500, 500, 0o620, "the group gid 500 can write it (mode 0620); chmod 0600 PATH"},
+	} {
 		t.Run(c.name, func(t *testing.T) {
-			err := c.me.refuses("/k", fakeInfo{mode: c.mode, stat: syscall.Stat_t{Uid: c.uid, Gid: c.gid}})
-			if got := text(err); c.want == "" && got != "" || !strings.HasPrefix(got, c.want) {
-				t.Errorf("got %q, want %q", got, c.want)
+			path := ownedBy(t, c.uid, c.gid, c.mode)
+			_, err := ReadSecretFile(path)
+			if got, want := text(err), strings.ReplaceAll(c.want, "PATH", path); want == "" && got != "" || !strings.Contains(got, want) {
+				t.Errorf("got %q, want %q", got, want)
 			}
 		})
 	}
@@ -217,7 +244,7 @@ func TestACommandThatCorrectsAFileCanBeTyped(t *testing.T) {
 	if err := os.WriteFile(path, []byte("secret"), 0o604); err != nil {
 		t.Fatal(err)
 	}
-	_, err := Read(path)
+	_, err := Read(reachable(t, path))
 	if want := "chmod 0600 '" + strings.ReplaceAll(path, "'", `'\''`) + "'"; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("got %v, want %s", err, want)
 	}

@@ -27,7 +27,7 @@ type CondorKey struct {
 // must be as [ReadSecretFile] demands, and nobody but its owner may have any
 // permission, for HTCondor passes over others. Errors begin with "key PATH: ".
 func ReadCondor(path, id string) (CondorKey, error) {
-	data, err := readKept(path, keeper.refusesShared)
+	data, err := readKept(path, refusesShared)
 	if err != nil {
 		return CondorKey{}, fmt.Errorf("key %w", err)
 	}

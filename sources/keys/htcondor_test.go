@@ -12,10 +12,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
-
-	"github.com/tokenagent/tokenagent/agent/host"
 )
 
 // A vector is a key whose derivation the real condor_token_create has shown.
@@ -149,7 +146,7 @@ func TestANameThatCannotBeShownIsNone(t *testing.T) {
 	}
 }
 
-func TestReadCondorNamesTheFileAndTheMend(t *testing.T) {
+func TestReadCondorNamesTheFileAndTheRemedy(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "POOL")
 	const open = "lets others than its owner at it, and HTCondor wants none; chmod 0600 PATH"
 	cases := map[string]struct{ path, want string }{
@@ -178,21 +175,20 @@ func TestReadCondorNamesTheFileAndTheMend(t *testing.T) {
 }
 
 func TestACondorKeyIsItsOwnersAlone(t *testing.T) {
-	agent := keeper{host.Identity{UID: 500, GID: 500}}
 	for _, c := range []struct {
-		uid  uint32
+		uid  int
 		mode fs.FileMode
 		want string
 	}{
 		{500, 0o600, ""},
-		{0, 0o400, ""},
-		{501, 0o600, "its owner is user 501; it must be root or the owner of its folder (uid 500): chown 500 /k"},
 		{500, 0o440, "its mode 0440 lets others than its owner at it"}, // also in an own group
 		{500, 0o601, "its mode 0601 lets others than its owner at it"},
+		{501, 0o644, "its owner is uid 501; it must be root or the owner of its folder (uid 500): chown 500 PATH"},
 	} {
-		err := agent.refusesShared("/k", fakeInfo{mode: c.mode, stat: syscall.Stat_t{Uid: c.uid, Gid: 500}})
-		if got := text(err); c.want == "" && got != "" || !strings.HasPrefix(got, c.want) {
-			t.Errorf("user %d, mode %04o: got %q, want %q", c.uid, c.mode, got, c.want)
+		path := ownedBy(t, c.uid, 500, c.mode)
+		_, err := ReadCondor(path, PoolKey)
+		if got, want := text(err), strings.ReplaceAll(c.want, "PATH", path); want == "" && got != "" || !strings.Contains(got, want) {
+			t.Errorf("user %d, mode %04o: got %q, want %q", c.uid, c.mode, got, want)
 		}
 	}
 }

@@ -1,0 +1,131 @@
+package host
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Permissions, as one digit of a mode has them.
+const (
+	toRead  = 0o4
+	toWrite = 0o2
+	toPass  = 0o1
+)
+
+// Strangers are those who can read the file, and those who can write it, although they
+// are neither root, nor its keeper, nor its owner. What counts is the mode, the access
+// control list (acl(5)), and the folders above: a folder that lets no stranger pass
+// keeps them from everything in it. A group that the keeper is in may read. The path is
+// the one that the file was opened by.
+func (f *File) Strangers(path string) (readers, writers []fmt.Stringer) {
+	p, ok := f.place(path)
+	if !ok {
+		return []fmt.Stringer{Say("somebody whom the system does not tell")}, nil
+	}
+	keeper := f.Keeper
+	mayWrite := func(e entry) bool { return e.tag == aclUser && (e.id == 0 || int(e.id) == keeper.UID) }
+	mayRead := func(e entry) bool { return mayWrite(e) || e.tag != aclUser && keeper.In(int(e.id)) }
+	readers, writers = p.granted(toRead, mayRead), p.granted(toWrite, mayWrite)
+	if len(readers) > 0 && p.behind(shut(mayRead)) {
+		readers = nil
+	}
+	if len(writers) > 0 && (ReadOnlyForAll() && p.readOnly() || p.behind(shut(mayWrite))) {
+		writers = nil
+	}
+	return readers, writers
+}
+
+// OpenToAll reports whether everybody on this host can read the file, or write it:
+// its mode says so, and no folder above keeps everybody out.
+func (f *File) OpenToAll(path string) bool {
+	p, ok := f.place(path)
+	return ok && p.Stat.Mode&(toRead|toWrite) != 0 &&
+		!p.behind(func(folder Place) bool { return folder.Stat.Mode&toPass == 0 })
+}
+
+// place is the file as a component of the path.
+func (f *File) place(path string) (p Place, ok bool) {
+	p = Place{FD: int(f.Fd()), Path: path}
+	return p, unix.Fstat(p.FD, &p.Stat) == nil
+}
+
+// shut tells of a folder whether it lets nobody pass but its owner and friends, who
+// include the owner.
+func shut(friend func(entry) bool) func(Place) bool {
+	return func(folder Place) bool {
+		return friend(entry{tag: aclUser, id: uint32(folder.Owner())}) && len(folder.granted(toPass, friend)) == 0
+	}
+}
+
+// behind reports whether the file lies below a folder that is as closed says, on the way
+// without symbolic links. One with a second hard link may be open to others elsewhere.
+func (p Place) behind(closed func(folder Place) bool) bool {
+	path, err := absolute(p.Path)
+	if err != nil || p.Stat.Nlink > 1 {
+		return false
+	}
+	var w Walk
+	defer w.Close()
+	err = w.Begin(path)
+	var behind []string
+	for err == nil && len(w.Rest) > 0 {
+		if closed(w.At) {
+			behind = append(behind, w.At.Path)
+		}
+		var next Place
+		if next, err = w.Next(); err != nil {
+			return false
+		}
+		switch next.Kind() {
+		case unix.S_IFDIR:
+			w.Enter(next)
+			continue
+		case unix.S_IFLNK:
+			err = w.Follow(next)
+		}
+		next.Close()
+		if next.Stat.Dev == p.Stat.Dev && next.Stat.Ino == p.Stat.Ino {
+			return slices.ContainsFunc(behind, func(folder string) bool {
+				return strings.HasPrefix(next.Path, strings.TrimSuffix(folder, "/")+"/")
+			})
+		}
+	}
+	return false
+}
+
+// Closing says how to keep strangers from the file, where it lies: what to type, if it
+// can be typed there, else inPod for a file that Kubernetes has put there, or whose
+// setting it is.
+func (f *File) Closing(path, command, inPod string) string {
+	p, _ := f.place(path)
+	real, _ := os.Readlink(p.procPath())
+	lies := func(folder string) bool {
+		return folder != "" && (strings.HasPrefix(path, folder+"/") || strings.HasPrefix(real, folder+"/"))
+	}
+	switch {
+	case lies(os.Getenv("CREDENTIALS_DIRECTORY")) || lies("/run/credentials"):
+		return "systemd gives a credential to the User= of its unit alone: run this as that user"
+	case strings.Contains(filepath.Dir(real), "/.."):
+		return "in the pod: " + inPod
+	case lies("/run/secrets"):
+		return "where the container is defined, give the secret uid: and mode: 0400"
+	case p.readOnly():
+		return "it is mounted read-only, so change it where it comes from, as here: " + command
+	}
+	return command
+}
+
+// ClosingCommand is the command that keeps all but its owner from the file.
+func (f *File) ClosingCommand(path string) string {
+	command := "chmod 0600 " + ShellWord(path)
+	p, _ := f.place(path)
+	if list, _ := p.list(); len(list) > 0 {
+		return fmt.Sprintf("setfacl -b %s && %s", ShellWord(path), command)
+	}
+	return command
+}
