@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/robfig/cron/v3"
+
+	"github.com/tokenagent/tokenagent/agent/queue"
 )
 
 const (
@@ -57,7 +59,7 @@ func (s inZone) Next(t time.Time) time.Time {
 	for last := t.AddDate(5, 0, 0); in.Before(last); {
 		p := periodOf(in.In(s.zone))
 		if s.spec.Hour&everyHour != everyHour {
-			after = later(after, p.repeats.Add(-time.Nanosecond))
+			after = queue.Later(after, p.repeats.Add(-time.Nanosecond))
 		}
 		next := s.spec.Next(after.In(p.clock))
 		switch {

@@ -1,6 +1,10 @@
 package agent
 
-import "time"
+import (
+	"time"
+
+	"github.com/tokenagent/tokenagent/agent/queue"
+)
 
 // index finds the entries by the file that their source follows.
 func (s *set) index() {
@@ -27,7 +31,7 @@ func (e *entry) copies() bool {
 // atMost is due, but not later than a file that is copied has to be read again.
 func (e *entry) atMost(due, now time.Time) time.Time {
 	if e.copies() {
-		return earlier(due, now.Add(rereadUnknown))
+		return queue.Earlier(due, now.Add(rereadUnknown))
 	}
 	return due
 }
@@ -39,7 +43,7 @@ func (r *renewal) follow() {
 	case r.Running():
 		r.touched = true
 	case r.entry.copies():
-		r.scheduleAt(later(r.now, r.Began.Add(betweenTouches)))
+		r.scheduleAt(queue.Later(r.now, r.Began.Add(betweenTouches)))
 	case r.failures.any():
 		r.Queue.RetryNow()
 		r.schedule(r.now)

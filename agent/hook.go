@@ -9,6 +9,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/tokenagent/tokenagent/agent/hooks"
+	"github.com/tokenagent/tokenagent/agent/queue"
 )
 
 const (
@@ -30,7 +31,7 @@ func (e *entry) fitHooks(recalled map[string]Record) {
 	for _, p := range slices.Backward(e.sinks) {
 		k := recalled[p.Name]
 		failures = hooks.Merge(failures, k.Failures)
-		notice.Path, notice.Expires = p.Name, later(p.inPlace.Expires, k.Expires)
+		notice.Path, notice.Expires = p.Name, queue.Later(p.inPlace.Expires, k.Expires)
 		p.hooked = e.fitted(p.hooked, hooks.File, notice, k.Hooks)
 	}
 	if e.hooked == nil && e.failing() { // hooks that are new hear of what comes

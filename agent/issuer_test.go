@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/tokenagent/tokenagent/agent/hooks"
+	"github.com/tokenagent/tokenagent/agent/queue"
 )
 
 // A fakeIssuer is a server that several sources ask.
@@ -136,7 +137,7 @@ func outage(t *testing.T, machine string) {
 		first := never // when the first is due
 		expires := map[string]time.Time{}
 		for k, s := range sinks {
-			first = earlier(first, renewers[k].Schedule.Next(s.token()))
+			first = queue.Earlier(first, renewers[k].Schedule.Next(s.token()))
 			expires[renewers[k].Name] = s.token().Expires
 		}
 		from := first.Add(-time.Second)
@@ -179,7 +180,7 @@ func inOrder(t *testing.T, who []string, expires map[string]time.Time) {
 		if expires[w].Before(last) {
 			late++
 		}
-		last = later(last, expires[w])
+		last = queue.Later(last, expires[w])
 	}
 	if late > 30 {
 		t.Errorf("%d of the first 900 were asked for after one that had more time left", late)

@@ -153,7 +153,7 @@ func (p *placement) lookedAt(r result) {
 		p.entry.renewal.bringForward()
 		p.lookLater()
 	default:
-		p.pending, p.foreign.repair = true, later(p.now, p.foreign.repair.Add(betweenRepairs))
+		p.pending, p.foreign.repair = true, queue.Later(p.now, p.foreign.repair.Add(betweenRepairs))
 		p.logChanged(r.difference, "it is written again, at most once a minute")
 		p.schedule(p.foreign.repair)
 	}
@@ -186,13 +186,13 @@ func (p *placement) lookLater() {
 	if p.store == nil || p.inPlace.IsZero() && !p.leftover {
 		return
 	}
-	p.slot = later(p.slot.Add(lookSpacing), p.now.Add(betweenLooks))
+	p.slot = queue.Later(p.slot.Add(lookSpacing), p.now.Add(betweenLooks))
 	due := p.slot.Truncate(lookRound).Add(lookRound) // several at once: each by itself would wake the process
 	if p.touched {
 		due, p.touched = p.now.Add(betweenTouches), false
 	}
 	if e := p.inPlace.Expires; p.removesExpired() && !e.IsZero() && e.Before(due) {
-		due = later(e, p.now)
+		due = queue.Later(e, p.now)
 	}
 	p.schedule(due)
 }
@@ -204,7 +204,7 @@ func (p *placement) lookNow() {
 	case p.Running():
 		p.touched = true
 	case p.store != nil && !p.pending && !p.inPlace.IsZero():
-		p.schedule(later(p.now, p.Began.Add(betweenTouches)))
+		p.schedule(queue.Later(p.now, p.Began.Add(betweenTouches)))
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tokenagent/tokenagent/agent/hooks"
+	"github.com/tokenagent/tokenagent/agent/queue"
 )
 
 // A Record is what is remembered of one sink across restarts. It holds nothing
@@ -128,12 +129,12 @@ func (j *journal) due() (at time.Time, any bool) {
 
 // clockWentBack has them written and checked no later than before.
 func (j *journal) clockWentBack() {
-	j.kept, j.checked = earlier(j.kept, j.now), earlier(j.checked, j.now)
+	j.kept, j.checked = queue.Earlier(j.kept, j.now), queue.Earlier(j.checked, j.now)
 }
 
 // noteSilence says that the records take long to be written.
 func (j *journal) noteSilence() {
-	if j.now.Sub(later(j.kept, j.checked)) >= betweenKeeps {
+	if j.now.Sub(queue.Later(j.kept, j.checked)) >= betweenKeeps {
 		j.notKept(errors.New("what keeps them does not answer"))
 	}
 }
@@ -211,7 +212,7 @@ func (s *set) snapshot() []Record {
 func (c *core) warnOfTheClock(known []Record) {
 	var newest time.Time
 	for _, k := range known {
-		newest = later(newest, k.Issued)
+		newest = queue.Later(newest, k.Issued)
 	}
 	if c.now.Before(newest.Add(-clockBackAllowed)) {
 		c.log.WithField("newest", stamp(newest)).Warn("the clock is behind the newest token; is it right?")

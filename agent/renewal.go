@@ -31,7 +31,7 @@ func newRenewal(c *core, e *entry) *renewal {
 // distance from the one before.
 func (r *renewal) schedule(due time.Time) {
 	if !r.Began.IsZero() {
-		due = later(due, r.Began.Add(betweenAttempts))
+		due = queue.Later(due, r.Began.Add(betweenAttempts))
 	}
 	r.scheduleAt(due)
 }
@@ -151,7 +151,7 @@ func (r *renewal) bringForward() {
 	case !r.failures.any():
 		r.schedule(r.now)
 	case r.failures.kind == Transient:
-		r.schedule(earlier(r.Due, r.now.Add(queue.LongestWait(r.entry.expiry().Sub(r.now)))))
+		r.schedule(queue.Earlier(r.Due, r.now.Add(queue.LongestWait(r.entry.expiry().Sub(r.now)))))
 	}
 }
 

@@ -295,9 +295,9 @@ func (l *trialLimit) hangsStill()             {}
 func installAt(until, expires, came time.Time) time.Time {
 	chance := came.Add(trialPatience)
 	if !expires.IsZero() {
-		chance = earlier(chance, expires.Add(-leastUse))
+		chance = queue.Earlier(chance, expires.Add(-leastUse))
 	}
-	return later(until, chance)
+	return queue.Later(until, chance)
 }
 
 // keeps says until when the tokens in place are kept while a new one that came then is

@@ -35,17 +35,3 @@ func askWait(f *Fault, n int, remaining time.Duration) time.Duration {
 
 // writeWait is how long to wait after the nth failure in a row to write a file.
 func writeWait(n int) time.Duration { return queue.Doubled(firstWriteWait, n, mostWriteWait) }
-
-func earlier(t, u time.Time) time.Time {
-	if t.Before(u) {
-		return t
-	}
-	return u
-}
-
-func later(t, u time.Time) time.Time {
-	if t.After(u) {
-		return t
-	}
-	return u
-}

@@ -42,8 +42,8 @@ func (i *issuer) admit(u Urgency, now time.Time) {
 		return
 	}
 	remaining := u.Deadline.Sub(now)
-	i.closed = earlier(i.closed, now.Add(RetryAfter(i.closed.Sub(now), remaining)))
-	i.probed = earlier(i.probed, now.Add(LongestWait(remaining)))
+	i.closed = Earlier(i.closed, now.Add(RetryAfter(i.closed.Sub(now), remaining)))
+	i.probed = Earlier(i.probed, now.Add(LongestWait(remaining)))
 }
 
 // Silent reports whether the Queue is that of an issuer that does not answer.
@@ -55,7 +55,7 @@ func (q *Queue) JustFellSilent() bool { return q.issuer.row == fallsSilent }
 // Opens is when the Queue may start a job next, as far as its issuer is concerned.
 func (q *Queue) Opens() time.Time {
 	if i := q.issuer; i != nil {
-		return later(i.paced, later(i.closed, i.probed))
+		return Later(i.paced, Later(i.closed, i.probed))
 	}
 	return time.Time{}
 }
@@ -104,7 +104,7 @@ func (q *Queue) Unanswered(j *Job, retryAfter time.Duration, now time.Time) {
 		i.row++
 	}
 	if retryAfter > 0 {
-		i.closed = later(i.closed, now.Add(q.least(j, now, func(remaining time.Duration) time.Duration {
+		i.closed = Later(i.closed, now.Add(q.least(j, now, func(remaining time.Duration) time.Duration {
 			return RetryAfter(retryAfter, remaining)
 		})))
 	}

@@ -58,7 +58,7 @@ func (j *Job) Waits() bool { return j.turn > 0 }
 // NextAt is when the job starts at the earliest, as far as can be known.
 func (j *Job) NextAt() time.Time {
 	if j.Waits() {
-		return later(j.Due, j.Queue.Opens())
+		return Later(j.Due, j.Queue.Opens())
 	}
 	return j.Due
 }

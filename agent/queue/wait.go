@@ -50,14 +50,16 @@ func Between(least, most time.Duration) time.Duration {
 	return least + rand.N(most-least+1)
 }
 
-func earlier(t, u time.Time) time.Time {
+// Earlier is the earlier one of two times.
+func Earlier(t, u time.Time) time.Time {
 	if t.Before(u) {
 		return t
 	}
 	return u
 }
 
-func later(t, u time.Time) time.Time {
+// Later is the later one of two times.
+func Later(t, u time.Time) time.Time {
 	if t.After(u) {
 		return t
 	}

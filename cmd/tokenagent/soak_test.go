@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/queue"
 )
 
 // The soak: two agents keep tokens of 30 s, some that they sign, some from an issuer
@@ -202,7 +203,7 @@ func (s *soak) readOne(one *soakSite, name string, absent map[string]time.Time) 
 		if absent[name].IsZero() {
 			absent[name] = now
 		}
-		if name[0] == 'l' && now.Sub(later(absent[name], calm)) > afterHarm {
+		if name[0] == 'l' && now.Sub(queue.Later(absent[name], calm)) > afterHarm {
 			return fmt.Sprintf("gone or another's since %v, and not written again", now.Sub(absent[name]))
 		}
 		return ""
@@ -231,7 +232,7 @@ func (s *soak) expired(one *soakSite, name string, now, calm time.Time, ago time
 		return fmt.Sprintf("expired %v ago, though the agent could sign another", ago)
 	}
 	scope, end := "storage.read:/"+one.name+"/"+name, now.Add(-ago)
-	if s.proxy.letThrough(scope, later(calm, end.Add(-lastOfLife)), earlier(end, now.Add(-afterGift))) {
+	if s.proxy.letThrough(scope, queue.Later(calm, end.Add(-lastOfLife)), queue.Earlier(end, now.Add(-afterGift))) {
 		return fmt.Sprintf("expired %v ago, though the issuer gave another in its last %v", ago, lastOfLife)
 	}
 	s.mu.Lock()
@@ -264,20 +265,6 @@ func expiryOf(f seen, err error) (time.Time, error) {
 		return time.Time{}, fmt.Errorf("torn: %w", err)
 	}
 	return time.Unix(claims.Exp, 0), nil
-}
-
-func later(t, u time.Time) time.Time {
-	if t.After(u) {
-		return t
-	}
-	return u
-}
-
-func earlier(t, u time.Time) time.Time {
-	if t.Before(u) {
-		return t
-	}
-	return u
 }
 
 // sample looks each second at what the agent uses that lives from begin to end.
