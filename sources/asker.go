@@ -124,6 +124,7 @@ func (a *asker) token(ctx context.Context, req agent.Request, answer issuer.Answ
 	if err := checkBegun(decoded.Claims, agent.Now(ctx).Add(-answer.Skew)); err != nil {
 		return agent.Token{}, about(a.server.String(), err)
 	}
+	t.Beside = answer.Odd
 	var refused []string
 	less := narrowed(req, answer, decoded)
 	switch {

@@ -436,6 +436,28 @@ func TestWhatComesBesideAndGrantsNothingIsLoggedOnce(t *testing.T) {
 	}
 }
 
+// An answer that is not quite as RFC 6749 has it is taken, and told once.
+func TestAnOddAnswerIsTakenAndToldOnce(t *testing.T) {
+	i := issuertest.Start(t)
+	seconds := 3599.5
+	i.Change(func(b *issuertest.Behaviour) {
+		b.Answer = func(_ url.Values, a map[string]any) {
+			seconds--
+			a["expires_in"], a["scope"] = seconds, []string{"compute.read", "storage.read:/"}
+		}
+	})
+	a, log, sink := keeping(t, asking(t, i, "client_credentials", nil, asksFor))
+	for range 2 {
+		if _, err := a.Refresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const want = `level=info msg="in the issuer's answer expires_in is not written as a whole number, and scope is an array; RFC 6749 section 5.1 has them otherwise, and they are understood" token=t`
+	if said := strings.Join(log.lines(), "\n"); strings.Count(said, want) != 1 || strings.Contains(said, "level=warn") || len(sink.put()) != 3 {
+		t.Errorf("%d tokens were put, and it was said %s", len(sink.put()), said)
+	}
+}
+
 func TestWhatAllowsMoreThanAskedForPassesWithAWarningIfThatIsWished(t *testing.T) {
 	i := issuertest.Start(t)
 	r := asking(t, i, "client_credentials", []string{`on_widened = "warn"`, `on_narrowed = "warn"`}, asksFor)

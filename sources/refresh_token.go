@@ -317,10 +317,25 @@ func (s *refreshToken) refresh(ctx context.Context, req agent.Request, used usab
 	ctx, cancel := withGrace(ctx)
 	defer cancel()
 	answer, err := s.grant(ctx, req, "refresh_token", url.Values{"refresh_token": {used.Text.Reveal()}})
-	if denied, ok := errors.AsType[*issuer.Denied](err); ok && denied.Code == "invalid_grant" {
-		return answer, configurationFault(fmt.Errorf("refresh token %s: the issuer refused it (invalid_grant), it is expired, revoked or used up; to get a new one: %s", used.path, s.login))
+	return answer, s.namingLogin(err, used)
+}
+
+// namingLogin is the error with the command that gets a new refresh token, where the issuer
+// no longer takes the one that was used. What a busy issuer says does not count.
+func (s *refreshToken) namingLogin(err error, used usable) error {
+	f, _ := errors.AsType[*agent.Fault](err)
+	denied, ok := errors.AsType[*issuer.Denied](err)
+	switch {
+	case !ok || f.Kind != agent.Configuration:
+		return err
+	case denied.EndsGrant():
+		err = fmt.Errorf("refresh token %s: the issuer refused it (%s), it is expired, revoked or used up, or a person must log in again; to get a new one: %s", used.path, denied.Said, s.login)
+	case denied.MayEndGrant():
+		err = fmt.Errorf("%w; if it has worked before, the refresh token %s may be expired or revoked; to get a new one: %s", err, used.path, s.login)
+	default:
+		return err
 	}
-	return answer, err
+	return &agent.Fault{Kind: f.Kind, RetryAfter: f.RetryAfter, Err: err}
 }
 
 // withGrace is ctx that ends a while later.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"net/url"
@@ -194,6 +195,56 @@ func TestTheRotatedRefreshTokenIsStoredBeforeAnythingElse(t *testing.T) {
 	r.issuer.Change(func(b *issuertest.Behaviour) { b.ServeKeys = nil })
 	r.load(t) // what failed is not asked for again at once
 	r.mustIssue(t)
+}
+
+// Issuers call a refresh token that is no longer good by many names. What a busy issuer
+// says is no reason for a person to log in.
+func TestEachWordForARefusedRefreshTokenNamesTheLogin(t *testing.T) {
+	r := newRobot(t)
+	path := r.file
+	serve := func(status int, kind, text string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", kind)
+			w.Header().Set("Retry-After", "7")
+			w.WriteHeader(status)
+			io.WriteString(w, text)
+		}
+	}
+	const dead, perhaps, no = "it is expired, revoked or used up", "may be expired or revoked", ""
+	for _, c := range []struct {
+		status     int
+		kind, text string
+		says       string
+	}{
+		{400, "application/json", `{"error":"invalid_grant"}`, dead},
+		{401, "application/json", `{"error":"invalid_token","error_description":"Invalid refresh token"}`, dead}, // INDIGO IAM
+		{400, "text/html", "<html><h1>invalid_grant</h1>", dead},
+		{400, "application/json", `{"error":"interaction_required"}`, dead}, // Entra ID
+		{400, "application/json", `{"error":"consent_required"}`, dead},
+		{400, "application/json", `{"error":"login_required"}`, dead},
+		{200, "application/json", `{"error":"bad_refresh_token"}`, dead}, // GitHub
+		{401, "application/json", `{"error":"token_inactive"}`, dead},    // Hydra
+		{400, "application/json", `{"error":"invalid_request"}`, perhaps},
+		{400, "application/json", `{"error":"unauthorized_client"}`, perhaps},
+		{403, "application/json", `{"error":"access_denied"}`, perhaps},
+		{401, "application/json", `{"error":"invalid_client"}`, no},
+		{400, "application/json", `{"error":"invalid_scope"}`, no},
+		{503, "application/json", `{"error":"invalid_grant"}`, no},
+		{429, "application/json", `{"error":"invalid_token"}`, no},
+		{400, "application/json", `{"error":"temporarily_unavailable"}`, no},
+	} {
+		r.issuer.Change(func(b *issuertest.Behaviour) { b.ServeToken = serve(c.status, c.kind, c.text) })
+		_, err := r.Issue(t.Context(), r.req)
+		f, _ := errors.AsType[*agent.Fault](err)
+		kind := agent.Configuration
+		if c.status >= 429 || strings.Contains(c.text, "unavailable") {
+			kind = agent.Transient
+		}
+		named := strings.Contains(err.Error(), path) && strings.HasSuffix(err.Error(), "; to get a new one: HERE login cilogon")
+		if f.Kind != kind || f.RetryAfter != 7*time.Second || named != (c.says != no) || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%d %s: %s after %s: %v", c.status, c.text, f.Kind, f.RetryAfter, err)
+		}
+	}
 }
 
 func TestARefusedRefreshTokenNamesTheLoginThatMends(t *testing.T) {

@@ -98,7 +98,7 @@ func refuseOrWarn(b *config.Block, attr, value string) {
 func (w taking) apply(t *agent.Token, decoded profile.Token, said []string, req agent.Request, from string) error {
 	more := profile.Exceeds(decoded, said, req)
 	if len(more.Beside) > 0 {
-		t.Beside = "beside what was asked for came " + strings.Join(more.Beside, " and ")
+		t.Beside = joined(t.Beside, "beside what was asked for came "+strings.Join(more.Beside, " and "))
 	}
 	if len(more.Wider) == 0 {
 		return nil
@@ -109,10 +109,18 @@ func (w taking) apply(t *agent.Token, decoded profile.Token, said []string, req 
 	}
 	text := strings.Join(texts, "; ")
 	if w.OnWidened == "warn" {
-		t.Note = strings.Join(slices.DeleteFunc([]string{t.Note, text}, func(s string) bool { return s == "" }), "; ")
+		t.Note = joined(t.Note, text)
 		return nil
 	}
 	return fmt.Errorf(`%s; %s, add what is wanted to scope or audience in the token block, or write on_widened = "warn" in the source to take it`, text, from)
+}
+
+// joined is both texts, of which the first may be "".
+func joined(first, second string) string {
+	if first == "" {
+		return second
+	}
+	return first + "; " + second
 }
 
 // facts adds to those of a source what taking knows.

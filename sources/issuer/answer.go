@@ -4,7 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -18,12 +18,11 @@ func (r *reply) token(grant string) (Answer, error) {
 	m := reader{object: r.object}
 	access := m.access("access_token")
 	refresh := m.visible("refresh_token")
-	scope := m.text("scope")
 	a := Answer{
 		Access:          agent.NewSecret(access),
 		Sent:            r.sent,
 		ExpiresIn:       m.seconds("expires_in"),
-		Scope:           strings.Fields(scope),
+		Scope:           m.words("scope"),
 		ScopeSaid:       r.object["scope"] != nil,
 		IssuedTokenType: m.text("issued_token_type"),
 		Skew:            r.skew(),
@@ -34,9 +33,12 @@ func (r *reply) token(grant string) (Answer, error) {
 	kind := m.text("token_type")
 	switch {
 	case m.err != nil:
-		return Answer{}, transient("its answer is no token response: %w", m.err)
+		return Answer{}, transient("its answer is not a token response: %w", m.err)
 	case access == "":
-		return Answer{}, transient("its answer is no token response: it has no access_token")
+		return Answer{}, transient("its answer is not a token response: it has no access_token")
+	}
+	if len(m.odd) > 0 {
+		a.Odd = "in the issuer's answer " + strings.Join(m.odd, ", and ") + "; RFC 6749 section 5.1 has them otherwise, and they are understood"
 	}
 	if f := checkType(kind, grant); f != nil {
 		return Answer{}, f
@@ -57,16 +59,17 @@ func checkType(name, grant string) *agent.Fault {
 	case strings.EqualFold(name, "DPoP"):
 		return misconfigured("token_type: the issuer binds its tokens to a key (DPoP), so no reader of a file can use them; have it give the client Bearer tokens")
 	case name == "":
-		return transient("its answer is no token response: it has no token_type, which must be Bearer")
+		return transient("its answer is not a token response: it has no token_type, which must be Bearer")
 	}
 	return misconfigured("token_type: it is not Bearer, and a reader of a file can use no other; see the client's settings at the issuer")
 }
 
 // A reader takes members of an object that somebody else wrote; err is the first
-// that is not as it must be.
+// that is not as it must be, and odd are those that are not as they should be.
 type reader struct {
 	object map[string]any
 	err    error
+	odd    []string
 }
 
 func (m *reader) fault(name string, err error) {
@@ -80,9 +83,18 @@ func (m *reader) text(name string) string {
 	value := m.object[name]
 	text, ok := value.(string)
 	if !ok && value != nil {
-		m.fault(name, errors.New("it is no string"))
+		m.fault(name, errors.New("it is not a string"))
 	}
 	return text
+}
+
+// words are those of a string, or, as some issuers have it, of a list of strings.
+func (m *reader) words(name string) []string {
+	if _, isList := m.object[name].([]any); isList {
+		m.odd = append(m.odd, name+" is an array")
+		return strings.Fields(strings.Join(m.texts(name), " "))
+	}
+	return strings.Fields(m.text(name))
 }
 
 // mostAddress is more characters than any address has that somebody made up.
@@ -93,7 +105,7 @@ const mostAddress = 2000
 func (m *reader) address(name string) string {
 	text := m.text(name)
 	if len(text) > mostAddress || strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		m.fault(name, fmt.Errorf("it is no URL of at most %d visible ASCII characters (RFC 3986)", mostAddress))
+		m.fault(name, fmt.Errorf("it is not a URL of at most %d visible ASCII characters (RFC 3986)", mostAddress))
 	}
 	return text
 }
@@ -103,13 +115,13 @@ func (m *reader) texts(name string) []string {
 	value := m.object[name]
 	list, ok := value.([]any)
 	if !ok && value != nil {
-		m.fault(name, errors.New("it is no list of strings"))
+		m.fault(name, errors.New("it is not a list of strings"))
 	}
 	var texts []string
 	for _, element := range list {
 		text, ok := element.(string)
 		if !ok {
-			m.fault(name, errors.New("it is no list of strings"))
+			m.fault(name, errors.New("it is not a list of strings"))
 		}
 		texts = append(texts, text)
 	}
@@ -138,7 +150,10 @@ func (m *reader) visible(name string) string {
 	return text
 }
 
-// seconds is a time: a number, or, as some issuers have it, a string of digits; 0
+// jsonNumber is what JSON takes for one (RFC 8259 section 6).
+var jsonNumber = regexp.MustCompile(`^-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?$`)
+
+// seconds is a time: a number, or, as some issuers have it, a string that is one; 0
 // where it is 0 or not there.
 func (m *reader) seconds(name string) time.Duration {
 	var digits string
@@ -148,14 +163,18 @@ func (m *reader) seconds(name string) time.Duration {
 	case json.Number:
 		digits = value.String()
 	case string:
-		digits = value
-		if digits == "" || strings.Trim(digits, "0123456789") != "" {
+		digits = strings.TrimSpace(value)
+		if !jsonNumber.MatchString(digits) {
 			m.fault(name, errors.New("it is a text, not a number of seconds"))
 			return 0
 		}
+		m.odd = append(m.odd, name+" is a text")
 	default:
 		m.fault(name, errors.New("it is not a number of seconds"))
 		return 0
+	}
+	if strings.Trim(digits, "-0123456789") != "" {
+		m.odd = append(m.odd, name+" is not written as a whole number")
 	}
 	life, err := parseSeconds(digits)
 	if err != nil {
@@ -171,8 +190,6 @@ func parseSeconds(digits string) (time.Duration, error) {
 		return 0, errors.New("it is negative, so it is over before it came")
 	case err != nil || seconds > agent.MaxLife.Seconds():
 		return 0, errors.New("it is more than ten years; is it in milliseconds? It must be in seconds")
-	case seconds != math.Trunc(seconds):
-		return 0, errors.New("it is not a whole number of seconds")
 	}
-	return time.Duration(seconds) * time.Second, nil
+	return time.Duration(seconds * float64(time.Second)), nil
 }

@@ -84,7 +84,7 @@ func TestADeviceThatIsNotLetIn(t *testing.T) {
 		"page of a thief": {device("http://iam.example/activate"), agent.Transient, page},
 		"no page":         {device("javascript:alert(1)"), agent.Transient, page},
 		"what a terminal obeys": {device("https://iam.example/\x1b[2J"), agent.Transient,
-			"issuer ISSUER: its answer is no device authorization: verification_uri: it is no URL of at most 2000 visible ASCII characters (RFC 3986)"},
+			"issuer ISSUER: its answer is no device authorization: verification_uri: it is not a URL of at most 2000 visible ASCII characters (RFC 3986)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

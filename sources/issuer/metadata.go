@@ -94,40 +94,84 @@ func (s *Server) refresh(ctx context.Context) (Metadata, error) {
 	return s.metadata.Metadata, nil
 }
 
-// discover looks where OpenID Connect puts the metadata, and where there is
-// nothing, where RFC 8414 does.
+// discover looks at each place of the metadata until one has it. A place may answer with
+// something else, as a single-page application answers with its page at any path. Where
+// the server itself does not work, no other place is asked.
 func (s *Server) discover(ctx context.Context) (Metadata, error) {
-	first, second, err := wellKnown(s.address.Issuer)
+	places, err := wellKnown(s.address.Issuer)
 	if err != nil {
 		return Metadata{}, err
 	}
-	found, err := s.fetch(ctx, first)
-	if isMissing(err) {
-		found, err = s.fetch(ctx, second)
-		if isMissing(err) {
-			return Metadata{}, transient("there is none, neither at %s nor at %s; check issuer, or set token_endpoint", first, second)
+	var failed []*agent.Fault
+	for _, place := range places {
+		found, err := s.metadataAt(ctx, place)
+		f, bad := errors.AsType[*agent.Fault](err)
+		switch {
+		case !bad:
+			return found, err
+		case !isUnfit(err):
+			return Metadata{}, err
 		}
+		failed = append(failed, f)
 	}
+	return Metadata{}, nowhere(places, failed)
+}
+
+// betweenPlaces is how long to wait for each place that was asked in vain; see leastPatience.
+const betweenPlaces = 10 * time.Second
+
+// nowhere is the fault of metadata that no place has. One that only a person can remove
+// counts for all.
+func nowhere(places []string, failed []*agent.Fault) *agent.Fault {
+	f := transient("there is none, neither at %s; check issuer, or set token_endpoint", strings.Join(places, " nor at "))
+	var texts []string
+	missing := true
+	for n, why := range failed {
+		f.Kind = max(f.Kind, why.Kind)
+		f.RetryAfter = max(f.RetryAfter, why.RetryAfter, time.Duration(len(places))*betweenPlaces)
+		text := why.Error()
+		if gone, ok := errors.AsType[missingError](why); ok {
+			text = gone.status
+		} else {
+			missing = false
+		}
+		texts = append(texts, fmt.Sprintf("at %s: %s", places[n], text))
+	}
+	if !missing {
+		f.Err = errors.New(strings.Join(texts, "; "))
+	}
+	return f
+}
+
+// metadataAt is what lies at the address.
+func (s *Server) metadataAt(ctx context.Context, address string) (Metadata, error) {
+	found, err := s.fetch(ctx, address)
 	if err != nil {
 		return Metadata{}, err
 	}
 	return s.readMetadata(found.object)
 }
 
-// wellKnown are the addresses of an issuer's metadata: by OpenID Connect
-// Discovery 1.0 section 4, and by RFC 8414 section 3.1.
-func wellKnown(issuer string) (oidc, oauth string, err error) {
+// wellKnown are the addresses where the metadata of an issuer may be: by OpenID Connect
+// Discovery 1.0 section 4, by RFC 8414 section 3.1, and, for an issuer with a path, by
+// each with the path where the other has it (RFC 8414 section 5).
+func wellKnown(issuer string) (addresses []string, err error) {
 	if err := CheckURL(issuer); err != nil {
-		return "", "", misconfigured("issuer: %w", err)
+		return nil, misconfigured("issuer: %w", err)
 	}
 	u, err := url.Parse(issuer)
 	if err != nil || u.RawQuery != "" || u.ForceQuery {
-		return "", "", misconfigured("issuer: it has a query (?…), which an issuer may not (RFC 8414 section 2)")
+		return nil, misconfigured("issuer: it has a query (?…), which an issuer may not (RFC 8414 section 2)")
 	}
 	base := strings.TrimSuffix(issuer, "/")
 	path := strings.TrimSuffix(u.EscapedPath(), "/")
 	root := strings.TrimSuffix(base, path)
-	return base + "/.well-known/openid-configuration", root + "/.well-known/oauth-authorization-server" + path, nil
+	const oidc, oauth = "/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"
+	addresses = []string{base + oidc, root + oauth + path}
+	if path != "" {
+		addresses = append(addresses, base+oauth, root+oidc+path)
+	}
+	return addresses, nil
 }
 
 // readMetadata reads the metadata; that of another issuer is refused.
@@ -150,11 +194,13 @@ func (s *Server) readMetadata(object map[string]any) (Metadata, error) {
 	}
 	switch {
 	case m.err != nil:
-		return Metadata{}, transient("%w", m.err)
+		return Metadata{}, unfit("%w", m.err)
 	case found.Issuer == "":
-		return Metadata{}, transient("it names no issuer, so it is no metadata")
+		return Metadata{}, unfit("it names no issuer, so it is not metadata")
 	case found.Issuer != s.address.Issuer:
-		return Metadata{}, misconfigured("it says that its issuer is %q; write just that, to the slash at its end, or ask whom you mean", cut(found.Issuer))
+		f := unfit("it says that its issuer is %q; write just that, to the slash at its end, or ask whom you mean", cut(found.Issuer))
+		f.Kind = agent.Configuration
+		return Metadata{}, f
 	}
 	return found, nil
 }
@@ -189,14 +235,24 @@ func patient(err error) error {
 	return err
 }
 
-// A missing is the fault of a document that is not where it could be.
-type missing struct{ *agent.Fault }
+// An unfitError is that of a server that works, and has something else than what was asked for.
+type unfitError struct{ error }
 
-// Unwrap returns the fault itself.
-func (m missing) Unwrap() error { return m.Fault }
+// Unwrap returns the error itself.
+func (u unfitError) Unwrap() error { return u.error }
 
-func isMissing(err error) bool {
-	_, ok := errors.AsType[missing](err)
+// A missingError is that of a document that is not there.
+type missingError struct {
+	error
+	status string // 404 Not Found
+}
+
+func unfit(format string, args ...any) *agent.Fault {
+	return &agent.Fault{Kind: agent.Transient, Err: unfitError{fmt.Errorf(format, args...)}}
+}
+
+func isUnfit(err error) bool {
+	_, ok := errors.AsType[unfitError](err)
 	return ok
 }
 
@@ -211,8 +267,8 @@ func (s *Server) fetch(ctx context.Context, address string) (*reply, error) {
 	}
 	f := transient("%s at %s; %s", statusText(r.status), address, nextAfter(r.status))
 	f.RetryAfter = r.retryAfter
-	if r.status/100 == 4 && !unavailable(r.status) {
-		return nil, missing{f}
+	if !unavailable(r.status) {
+		f.Err = unfitError{missingError{f.Err, statusText(r.status)}}
 	}
 	return nil, f
 }

@@ -1,7 +1,9 @@
 package issuer
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"net/http"
 	"regexp"
 	"slices"
@@ -12,8 +14,8 @@ import (
 	"github.com/tokenagent/tokenagent/agent"
 )
 
-// An oauthError is what a code of RFC 6749 section 5.2, RFC 8628 section 3.5 or
-// RFC 8707 section 2 means for us.
+// An oauthError is what a code of RFC 6749 section 5.2, RFC 6750 section 3.1, RFC 8628
+// section 3.5, RFC 8707 section 2 or OpenID Connect Core section 3.1.2.6 means for us.
 type oauthError struct {
 	kind agent.Kind
 	what string // has happened
@@ -22,26 +24,75 @@ type oauthError struct {
 
 // oauthErrors are the codes that an issuer may give for what we ask.
 var oauthErrors = map[string]oauthError{
-	"invalid_request":         {agent.Configuration, "the issuer misses something in the request, or does not understand it", "check scope, audience_parameter and parameters"},
-	"invalid_client":          {agent.Configuration, "the issuer does not accept the client", "check client_id and client_auth"},
-	"invalid_grant":           {agent.Configuration, "the issuer does not accept what was presented for the token", "check that it has not expired, and is for this client"},
-	"unauthorized_client":     {agent.Configuration, "the client may not use this grant", "have it allowed for the client at the issuer"},
-	"unsupported_grant_type":  {agent.Configuration, "the issuer does not know this grant", "see what its metadata offers with check --online, or use another kind of source"},
-	"invalid_scope":           {agent.Configuration, "the issuer does not give this client that scope", "check scope, or have it allowed for the client at the issuer"},
-	"invalid_target":          {agent.Configuration, "the issuer does not give tokens for that audience", "check audience and audience_parameter"},
-	"access_denied":           {agent.Configuration, "the issuer, or a person whom it asked, said no", "have it allowed at the issuer"},
-	"expired_token":           {agent.Configuration, "nobody let the device in before its code expired", "begin again"},
-	"authorization_pending":   {agent.Transient, "nobody has let the device in yet", "open the address that was shown"},
-	"slow_down":               {agent.Transient, "the issuer wants to be asked less often", "wait"},
-	"server_error":            {agent.Transient, "something went wrong at the issuer", "see its own log if it lasts"},
-	"temporarily_unavailable": {agent.Transient, "the issuer is overloaded or under maintenance", "wait"},
+	"invalid_request":            {agent.Configuration, "the issuer misses something in the request, or does not understand it", "check scope, audience_parameter and parameters"},
+	"invalid_client":             {agent.Configuration, "the issuer does not accept the client", "check client_id and client_auth"},
+	"invalid_grant":              {agent.Configuration, "the issuer does not accept what was presented for the token", "check that it has not expired, and is for this client"},
+	"invalid_token":              {agent.Configuration, "the issuer does not accept what was presented for the token", "check that it has not expired, and is for this client"},
+	"insufficient_scope":         {agent.Configuration, "the issuer does not give this client that scope", "check scope, or have it allowed for the client at the issuer"},
+	"interaction_required":       {agent.Configuration, "the issuer wants a person to log in or consent", "log in again"},
+	"login_required":             {agent.Configuration, "the issuer wants a person to log in", "log in again"},
+	"consent_required":           {agent.Configuration, "the issuer wants a person to consent", "log in again"},
+	"account_selection_required": {agent.Configuration, "the issuer wants a person to choose an account", "log in again"},
+	"unauthorized_client":        {agent.Configuration, "the client may not use this grant", "have it allowed for the client at the issuer"},
+	"unsupported_grant_type":     {agent.Configuration, "the issuer does not know this grant", "see what its metadata offers with check --online, or use another kind of source"},
+	"invalid_scope":              {agent.Configuration, "the issuer does not give this client that scope", "check scope, or have it allowed for the client at the issuer"},
+	"invalid_target":             {agent.Configuration, "the issuer does not give tokens for that audience", "check audience and audience_parameter"},
+	"access_denied":              {agent.Configuration, "the issuer, or a person whom it asked, said no", "have it allowed at the issuer"},
+	"expired_token":              {agent.Configuration, "nobody let the device in before its code expired", "begin again"},
+	"authorization_pending":      {agent.Transient, "nobody has let the device in yet", "open the address that was shown"},
+	"slow_down":                  {agent.Transient, "the issuer wants to be asked less often", "wait"},
+	"server_error":               {agent.Transient, "something went wrong at the issuer", "see its own log if it lasts"},
+	"temporarily_unavailable":    {agent.Transient, "the issuer is overloaded or under maintenance", "wait"},
 }
 
-// A Denied is an answer with an error code of RFC 6749 section 5.2, or of an RFC
-// that adds to it. It lies within the Fault.
+// sameAs are codes that no RFC knows, and the one that they mean: those of Spring and
+// UAA, fosite (Ory Hydra), GitHub, Google, Microsoft and Auth0.
+var sameAs = map[string]string{
+	"unauthorized":                      "invalid_client",
+	"request_unauthorized":              "invalid_client",
+	"incorrect_client_credentials":      "invalid_client",
+	"deleted_client":                    "invalid_client",
+	"disabled_client":                   "invalid_client",
+	"bad_refresh_token":                 "invalid_grant",
+	"invalid_refresh_token":             "invalid_grant",
+	"refresh_token_expired":             "invalid_grant",
+	"token_expired":                     "invalid_grant",
+	"token_inactive":                    "invalid_grant",
+	"token_revoked":                     "invalid_grant",
+	"invalid_resource":                  "invalid_target",
+	"invalid_audience":                  "invalid_target",
+	"invalid_scopes":                    "invalid_scope",
+	"mfa_required":                      "interaction_required",
+	"insufficient_user_authentication":  "interaction_required",
+	"unmet_authentication_requirements": "interaction_required",
+}
+
+// A Denied is an answer with an error code of RFC 6749 section 5.2, of an RFC that
+// adds to it, or with one that means the same. It lies within the Fault.
 type Denied struct {
-	Code string // such as invalid_grant
+	Code string // by an RFC, such as invalid_grant
+	Said string // as the issuer called it
 	text string
+}
+
+// EndsGrant reports whether the code says that what was presented for the token, such as
+// a refresh token, is no longer good: a person must log in again.
+func (d *Denied) EndsGrant() bool {
+	switch d.Code {
+	case "invalid_grant", "invalid_token", "interaction_required", "login_required", "consent_required", "account_selection_required":
+		return true
+	}
+	return false
+}
+
+// MayEndGrant reports whether some issuers say the code of a refresh token that is no
+// longer good, and others of something else.
+func (d *Denied) MayEndGrant() bool {
+	switch d.Code {
+	case "invalid_request", "unauthorized_client", "access_denied":
+		return true
+	}
+	return false
 }
 
 // Error says in one line what the code means here, and what to do.
@@ -55,8 +106,49 @@ func classify(status int, code string) agent.Kind {
 	if unavailable(status) {
 		return agent.Transient
 	}
-	return oauthErrors[code].kind // Transient where it is unknown
+	return oauthErrors[canonical(code)].kind // Transient where it is unknown
 }
+
+// canonical is the code by which an RFC knows it.
+func canonical(code string) string { return cmp.Or(sameAs[code], code) }
+
+// errorCode is what the member error says. Some issuers have an object there, with the
+// code in it, or write it in capitals.
+func errorCode(object map[string]any) string {
+	inner, _ := object["error"].(map[string]any)
+	for _, value := range []any{object["error"], inner["error"], inner["code"], inner["status"], inner["type"]} {
+		if text, ok := value.(string); ok {
+			return strings.ToLower(strings.TrimSpace(text))
+		}
+	}
+	return ""
+}
+
+// codeIn finds the error code of an answer that is not the JSON of RFC 6749: in its
+// header (RFC 6750 section 3), or the only one on its page. It is "" where there is none,
+// and never one that may be said of something else than the request.
+func codeIn(resp *http.Response, body []byte) string {
+	if unavailable(resp.StatusCode) {
+		return ""
+	}
+	found := authenticateError.FindStringSubmatch(strings.Join(resp.Header.Values("WWW-Authenticate"), " "))
+	if found != nil && oauthErrors[canonical(found[1])].kind == agent.Configuration {
+		return found[1]
+	}
+	on := map[string]bool{}
+	for _, word := range codeWord.FindAll(body, -1) {
+		on[string(word)] = true
+	}
+	if len(on) != 1 {
+		return ""
+	}
+	return slices.Collect(maps.Keys(on))[0]
+}
+
+var (
+	authenticateError = regexp.MustCompile(`\berror="?([a-z_]+)`)
+	codeWord          = regexp.MustCompile(`\b(invalid_(grant|token|client|scope|target)|unauthorized_client|unsupported_grant_type|(interaction|login|consent)_required)\b`)
+)
 
 // unavailable reports whether the status speaks of the server and not of what it
 // was asked (RFC 9110 section 15, RFC 6585, RFC 8470).
@@ -110,22 +202,34 @@ func (r *reply) refuses() bool {
 
 // refusal is the fault of an answer that gives no token.
 func (r *reply) refusal(d demand) *agent.Fault {
-	code, _ := r.object["error"].(string)
+	said := errorCode(r.object)
+	code := canonical(said)
 	kind, status := classify(r.status, code), statusText(r.status)
 	meaning, known := oauthErrors[code]
 	var why error
 	switch {
 	case known && kind == meaning.kind:
 		meaning = d.precise(code, meaning)
-		why = &Denied{code, fmt.Sprintf("%s: %s%s; %s", code, meaning.what, d.quote(r.object), meaning.next)}
+		why = &Denied{code, said, fmt.Sprintf("%s: %s%s; %s", said, meaning.what, d.quote(r.object), meaning.next)}
 	case known:
-		why = &Denied{code, fmt.Sprintf("%s with the error %s; %s", status, code, nextAfter(r.status))}
+		why = &Denied{code, said, fmt.Sprintf("%s with the error %s; %s", status, said, nextAfter(r.status))}
 	case isCode(code) && !d.holdsSecret(code):
 		why = fmt.Errorf("%s with the error %s, which no RFC knows%s; see the issuer's documentation", status, code, d.quote(r.object))
+	case r.object["error"] != nil:
+		why = fmt.Errorf("%s at %s with an error that no RFC knows%s; see the issuer's documentation", status, d.endpoint, d.quote(r.object))
 	default:
-		why = fmt.Errorf("%s at %s without an OAuth error; %s", status, d.endpoint, nextAfter(r.status))
+		why = fmt.Errorf("%s at %s without an OAuth error; %s%s", status, d.endpoint, nextAfter(r.status), d.relogin(r.status))
 	}
 	return &agent.Fault{Kind: kind, RetryAfter: r.retryAfter, Err: why}
+}
+
+// relogin is what else to do about a status that some issuers have for a refresh token
+// that is no longer good.
+func (d demand) relogin(status int) string {
+	if d.grant.Type == "refresh_token" && (status == http.StatusBadRequest || status == http.StatusUnauthorized || status == http.StatusForbidden) {
+		return ", and log in again for a new refresh token if it lasts"
+	}
+	return ""
 }
 
 // precise has the words for the client's way to prove itself, and for the grant.
@@ -133,7 +237,7 @@ func (d demand) precise(code string, e oauthError) oauthError {
 	switch code {
 	case "invalid_client":
 		e.what, e.next = d.client.refused()
-	case "invalid_grant":
+	case "invalid_grant", "invalid_token":
 		switch d.grant.Type {
 		case "refresh_token":
 			e.what, e.next = "the refresh token has expired, was revoked or used before, or is another client's", "log in again for a new one"

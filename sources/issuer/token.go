@@ -34,6 +34,7 @@ type Answer struct {
 	Scope           []string      // the words of scope
 	ScopeSaid       bool          // it said scope at all; else it is as asked for (RFC 6749 section 5.1)
 	IssuedTokenType string        // of a token exchange (RFC 8693 section 2.2.1)
+	Odd             string        // what in it is not as RFC 6749 has it, and was understood all the same; "" for nothing
 	Skew            time.Duration // our clock minus the issuer's, where that is more than 2 s; at most 300 s either way
 }
 

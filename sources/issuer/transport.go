@@ -48,7 +48,7 @@ type reply struct {
 	status         int
 	date           time.Time      // when it was made, by the server's clock; zero: it did not say
 	retryAfter     time.Duration  // 0: it did not say
-	object         map[string]any // the members of the body; nil where it is no JSON object
+	object         map[string]any // the members of the body; nil where it is not a JSON object
 }
 
 func (r *reply) ok() bool { return r.status >= 200 && r.status < 300 }
@@ -145,6 +145,13 @@ func (s *Server) read(ctx context.Context, resp *http.Response, sent time.Time) 
 	}
 	object, err := members(resp, body)
 	if err != nil && refused {
+		if object, err = decodeObject(body); err != nil { // whatever its type says
+			object = map[string]any{}
+			if code := codeIn(resp, body); code != "" {
+				object["error"] = code
+			}
+		}
+		r.object = object
 		return r, nil, nil
 	}
 	r.object = object
@@ -183,14 +190,14 @@ func retryAfterOf(resp *http.Response, received time.Time) time.Duration {
 // members reads the body of an answer.
 func members(resp *http.Response, body []byte) (map[string]any, error) {
 	if coding := resp.Header.Get("Content-Encoding"); coding != "" && coding != "identity" {
-		return nil, transient("its answer is compressed, though nobody asked for that; see what stands between")
+		return nil, unfit("its answer is compressed, though nobody asked for that; see what stands between")
 	}
 	if kind := resp.Header.Get("Content-Type"); !isJSON(kind, resp.Request) && len(body) > 0 {
-		return nil, transient("its answer is %s and no JSON; see whether that is the issuer, or a page of something between", kindOfContent(kind))
+		return nil, unfit("its answer is %s and not JSON; see whether that is the issuer, or a page of something between", kindOfContent(kind))
 	}
 	object, err := decodeObject(body)
 	if err != nil {
-		return nil, transient("its answer with status %d cannot be used: %w", resp.StatusCode, err)
+		return nil, unfit("its answer with status %d cannot be used: %w; see whether the address is right, and what answers there", resp.StatusCode, err)
 	}
 	return object, nil
 }
@@ -236,7 +243,7 @@ func decodeObject(body []byte) (map[string]any, error) {
 	object, ok := value.(map[string]any)
 	switch {
 	case !ok:
-		return nil, errors.New("it is no JSON object")
+		return nil, errors.New("it is not a JSON object")
 	case profile.HoldsNUL(object):
 		return nil, profile.ErrNUL
 	}
@@ -252,11 +259,11 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 	case via[0].Method != http.MethodGet:
 		return transient("it redirects to %s, and a token request is not sent elsewhere; give the address as token_endpoint if it has moved", target)
 	case req.URL.Scheme != "https":
-		return transient("it redirects to %s, which is not https and not followed", target)
+		return unfit("it redirects to %s, which is not https and not followed", target)
 	case req.URL.Host != first.Host:
-		return transient("it redirects to another host, %s, which is not followed", target)
+		return unfit("it redirects to another host, %s, which is not followed", target)
 	case len(via) > mostRedirects:
-		return transient("it redirects more than %d times", mostRedirects)
+		return unfit("it redirects more than %d times; see what answers there", mostRedirects)
 	}
 	return nil
 }

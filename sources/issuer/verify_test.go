@@ -151,16 +151,16 @@ func TestKeysThatCannotBeRead(t *testing.T) {
 		`{}`:          "it is no set of keys (JWKS, RFC 7517): it has no list named keys",
 		`{"keys":{}}`: "it is no set of keys (JWKS, RFC 7517): it has no list named keys",
 		`{"keys":[1` + strings.Repeat(",1", 200) + `]}`: "it has 201 keys; a set that can be used has at most 200",
-		`[]`:                    "its answer with status 200 cannot be used: it is no JSON object",
-		`{"keys":[],"keys":[]}`: "its answer with status 200 cannot be used: a name occurs twice in an object",
-		`<html>`:                "its answer with status 200 cannot be used: it is no valid JSON",
+		`[]`:                    "its answer with status 200 cannot be used: it is not a JSON object; see whether the address is right, and what answers there",
+		`{"keys":[],"keys":[]}`: "its answer with status 200 cannot be used: a name occurs twice in an object; see whether the address is right, and what answers there",
+		`<html>`:                "its answer with status 200 cannot be used: it is no valid JSON; see whether the address is right, and what answers there",
 	} {
 		i.Change(func(b *issuertest.Behaviour) {
 			b.ServeKeys = func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte(text)) }
 		})
 		_, err := serverOf(i).Verify(t.Context(), agent.NewSecret(i.Sign(map[string]any{"iss": i.URL})))
 		if strings.HasPrefix(text, "<") { // of which net/http tells the type
-			want = "its answer is an HTML page and no JSON; see whether that is the issuer, or a page of something between"
+			want = "its answer is an HTML page and not JSON; see whether that is the issuer, or a page of something between"
 		}
 		wantFault(t, err, i, agent.Transient, "issuer ISSUER: keys at ISSUER/jwks: "+want)
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -202,15 +203,23 @@ func TestWellKnown(t *testing.T) {
 		"https://a.example/r%20x":     {"https://a.example/r%20x/.well-known/openid-configuration", "https://a.example/.well-known/oauth-authorization-server/r%20x"},
 		"https://a.example/a.example": {"https://a.example/a.example/.well-known/openid-configuration", "https://a.example/.well-known/oauth-authorization-server/a.example"},
 	} {
-		oidc, oauth, err := wellKnown(issuer)
-		if err != nil || oidc != want[0] || oauth != want[1] {
-			t.Errorf("%s: %s, %s, %v", issuer, oidc, oauth, err)
+		got, err := wellKnown(issuer)
+		if err != nil || len(got) < 2 || [2]string(got[:2]) != want {
+			t.Errorf("%s: %q, %v", issuer, got, err)
 		}
 	}
 	for _, issuer := range []string{"https://a.example?x", "https://a.example/?", "http://a.example"} {
-		if _, _, err := wellKnown(issuer); err == nil {
+		if _, err := wellKnown(issuer); err == nil {
 			t.Errorf("%s was accepted", issuer)
 		}
+	}
+	got, err := wellKnown("https://a.example/r/x/")
+	want := []string{
+		"https://a.example/r/x/.well-known/openid-configuration", "https://a.example/.well-known/oauth-authorization-server/r/x",
+		"https://a.example/r/x/.well-known/oauth-authorization-server", "https://a.example/.well-known/openid-configuration/r/x",
+	}
+	if !slices.Equal(got, want) || err != nil {
+		t.Errorf("got %q, %v", got, err)
 	}
 }
 
