@@ -2,41 +2,76 @@ package config
 
 import (
 	"fmt"
-	"reflect"
+	"slices"
 	"strings"
 	"unicode"
-	"unicode/utf8"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
 
 	"github.com/tokenagent/tokenagent/agent/profile"
 )
 
-const mostName = 200 // characters of a name or key
-
-// declare takes over the blocks of all files and makes their names known, then
-// checks every reference.
-func (l *loading) declare() {
-	for _, f := range l.files {
-		for _, a := range attributesOf(f.body) {
-			l.fault(a.nameRange, "attribute "+a.name+" outside of a block", "attributes stand in an agent, locals, source or token block")
-		}
-		for _, block := range f.body.Blocks {
-			l.declareBlock(stanzaOf(f, block))
-		}
-	}
-	l.resolveAll()
-	if len(l.tokenOrder) == 0 && !l.lost.tokens {
-		l.fault(l.wholeConfiguration(), "no token block", `at least one is wanted: token "NAME" { source = …, sink "file" { … } }`)
-	}
+// A document is what the files of a configuration declare, in the order of the text.
+type document struct {
+	found       *findings
+	sourceKinds []string
+	lost        lost // what may stand in text that could not be read or parsed
+	agents      []*stanza
+	locals      map[string]*local
+	localOrder  []*local
+	sources     map[sourceName]*stanza // the first of each name
+	sourceOrder []*stanza
+	tokens      map[string]*stanza // the first of each name
+	tokenOrder  []*stanza
 }
 
-// wholeConfiguration is where a fault of no file in particular is shown.
-func (l *loading) wholeConfiguration() hcl.Range {
-	if len(l.files) == 0 {
-		return hcl.Range{Filename: strings.Join(l.paths, ", ")}
+// A local is one attribute of a locals block.
+type local struct {
+	*attribute
+	file     *file
+	visiting bool // it is being evaluated
+}
+
+// A sourceName is the two labels of a source block, by which tokens refer to it.
+type sourceName struct{ kind, name string }
+
+func nameOf(source *stanza) sourceName { return sourceName{source.labels[0], source.labels[1]} }
+
+func (n sourceName) String() string {
+	if hclsyntax.ValidIdentifier(n.name) {
+		return "source." + n.kind + "." + n.name
 	}
-	return hcl.Range{Filename: l.files[len(l.files)-1].name}
+	return fmt.Sprintf("source.%s[%q]", n.kind, n.name)
+}
+
+// declare gathers the blocks of all files. It corrects misspelt kinds of sources.
+func declare(r *reader, sourceKinds []string) *document {
+	d := &document{found: r.found, lost: r.lost, sourceKinds: sourceKinds, locals: map[string]*local{}, sources: map[sourceName]*stanza{}, tokens: map[string]*stanza{}}
+	for _, s := range r.broken {
+		d.sources[nameOf(s)] = s
+		d.sourceOrder = append(d.sourceOrder, s)
+	}
+	for _, f := range r.files {
+		for _, a := range attributesOf(f.body) {
+			d.found.fault(a.nameRange, "attribute "+a.name+" outside of a block", "attributes stand in an agent, locals, source or token block")
+		}
+		for _, block := range f.body.Blocks {
+			d.block(newStanza(f, block))
+		}
+	}
+	if len(d.tokenOrder) == 0 && !d.lost.tokens {
+		d.found.fault(wholeOf(r), "no token block", `write at least one: token "NAME" { source = …, sink "file" { … } }`)
+	}
+	return d
+}
+
+// wholeOf is where a fault of no file in particular is shown.
+func wholeOf(r *reader) hcl.Range {
+	if len(r.files) == 0 {
+		return hcl.Range{Filename: strings.Join(r.paths, ", ")}
+	}
+	return hcl.Range{Filename: r.files[len(r.files)-1].name}
 }
 
 // topLevel are the blocks outside of any other, each with what its labels are.
@@ -44,127 +79,88 @@ var topLevel = map[string][]string{"agent": {}, "locals": {}, "source": {"KIND",
 
 var blockKinds = []string{"agent", "locals", "source", "token"}
 
-func (l *loading) declareBlock(s *stanza) {
-	labels, known := topLevel[s.kind]
-	if !known {
-		near := profile.Nearest(s.kind, blockKinds)
-		hint := "blocks are agent, locals, source and token"
-		if near != "" {
-			hint = "did you mean " + near + "?"
-		}
-		l.fault(s.header, "unknown block "+s.kind, hint)
-		if profile.Meant(s.kind, blockKinds) == "" {
+func (d *document) block(s *stanza) {
+	if !slices.Contains(blockKinds, s.kind) {
+		d.found.fault(s.header, "unknown block "+s.kind, suggestion(s.kind, blockKinds, "%s", "blocks are agent, locals, source and token"))
+		if s.kind = profile.Meant(s.kind, blockKinds); s.kind == "" {
 			return
 		}
-		s.kind, labels = near, topLevel[near] // so that what else is wrong with it is found
 	}
-	proper := l.labelled(s, labels...)
+	proper := s.labelled(d.found, topLevel[s.kind]...)
 	switch s.kind {
 	case "agent":
-		if len(l.agents) > 0 {
-			l.again(s.header, "a second agent block", l.agents[0].header)
+		if len(d.agents) > 0 {
+			d.found.again(s.header, "a second agent block", d.agents[0].header)
 		}
-		l.agents = append(l.agents, s)
+		d.agents = append(d.agents, s)
 	case "locals":
-		l.declareLocals(s)
+		d.addLocals(s)
 	case "source":
-		l.declareSource(s, proper)
+		d.addSource(s, proper)
 	case "token":
-		l.declareToken(s, proper)
+		d.addToken(s, proper)
 	}
 }
 
-// labelled reports whether the block has these labels, and proper ones. In the place
-// of those that it has not it gets stand-ins.
-func (l *loading) labelled(s *stanza, labels ...string) bool {
-	if s.improper {
-		return false
-	}
-	if len(s.labels) != len(labels) {
-		form := s.kind
-		for _, label := range labels {
-			form += ` "` + label + `"`
-		}
-		l.fault(s.header, fmt.Sprintf("%s with %d labels", s.kind, len(s.labels)), "write "+form+" { … }")
-		s.improper = true
-	}
-	for i := range labels {
-		switch {
-		case i >= len(s.labels):
-			s.labels, s.labelAt = append(s.labels, standIn), append(s.labelAt, s.header)
-		case !isName(s.labels[i]):
-			l.fault(s.labelAt[i], "not a name", fmt.Sprintf("names and kinds have 1 to %d printable characters", mostName))
-			s.labels[i], s.improper = standIn, true
-		}
-	}
-	s.labels = s.labels[:len(labels)]
-	return !s.improper
-}
-
-// isName reports whether the text can name a source, or an instance.
-func isName(text string) bool {
-	return text != "" && utf8.RuneCountInString(text) <= mostName &&
-		!strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) })
-}
-
-// again reports what stands in the configuration already.
-func (l *loading) again(at hcl.Range, summary string, first hcl.Range) {
-	l.fault(at, summary, "the first is at "+placeText(first))
-}
-
-func placeText(at hcl.Range) string {
-	return fmt.Sprintf("%s:%d:%d", at.Filename, at.Start.Line, at.Start.Column)
-}
-
-func (l *loading) declareLocals(s *stanza) {
+func (d *document) addLocals(s *stanza) {
 	for _, inner := range s.blocks {
-		l.fault(inner.header, "unknown block "+inner.kind, "a locals block has only attributes")
+		d.found.fault(inner.header, "unknown block "+inner.kind, "a locals block has only attributes")
 	}
 	for _, a := range s.attributes {
-		if first := l.locals[a.name]; first != nil {
-			l.again(a.nameRange, "local."+a.name+" is defined twice", first.nameRange)
+		if first := d.locals[a.name]; first != nil {
+			d.found.again(a.nameRange, "local."+a.name+" is defined twice", first.nameRange)
 			continue
 		}
 		n := &local{attribute: a, file: s.file}
-		l.locals[a.name] = n
-		l.localOrder = append(l.localOrder, n)
+		d.locals[a.name] = n
+		d.localOrder = append(d.localOrder, n)
 	}
 }
 
-func (l *loading) declareSource(s *stanza, proper bool) {
-	if proper {
-		s.labels[0] = l.sourceKind(s)
-	}
-	n := &source{name: sourceName{s.labels[0], s.labels[1]}, stanza: s}
-	l.sourceOrder = append(l.sourceOrder, n)
+func (d *document) addSource(s *stanza, proper bool) {
+	d.sourceOrder = append(d.sourceOrder, s)
 	if !proper {
-		l.lost.sources = true // what refers to it cannot be found
+		d.lost.sources = true // what refers to it cannot be found
 		return
 	}
-	if first := l.sources[n.name]; first != nil {
-		l.again(s.labelAt[1], n.name.String()+" is defined twice", first.stanza.header)
+	s.correctKind(d.found, d.sourceKinds)
+	name := nameOf(s)
+	if first := d.sources[name]; first != nil {
+		d.found.again(s.labelAt[1], name.String()+" is defined twice", first.header)
 		s.spare = true
 		return
 	}
-	l.sources[n.name] = n
+	d.sources[name] = s
 }
 
-func (l *loading) declareToken(s *stanza, proper bool) {
-	l.tokenOrder = append(l.tokenOrder, s)
-	l.correct(s, fieldNames(l.fieldsOf(reflect.TypeFor[tokenText]())), l.inToken())
+func (d *document) addToken(s *stanza, proper bool) {
+	d.tokenOrder = append(d.tokenOrder, s)
 	name := s.labels[0]
-	switch first := l.tokens[name]; {
-	case !proper: // which has been said
+	switch first := d.tokens[name]; {
+	case !proper: // which was reported
 	case strings.ContainsFunc(name, notInTokenName):
-		l.fault(s.labelAt[0], "not a name for a token", "it is made of letters, digits and - _ . @, so that it can be typed in commands")
+		d.found.fault(s.labelAt[0], "not a name for a token", "it is made of letters, digits and - _ . @, so that it can be typed in commands")
 	case first != nil:
-		l.again(s.labelAt[0], fmt.Sprintf("token %q is defined twice", name), first.header)
+		d.found.again(s.labelAt[0], fmt.Sprintf("token %q is defined twice", name), first.header)
 		s.spare = true
 	default:
-		l.tokens[name] = s
+		d.tokens[name] = s
 	}
 }
 
 func notInTokenName(r rune) bool {
 	return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("-_.@", r)
+}
+
+// sourceHint names the source that is most like the given one.
+func (d *document) sourceHint(given string) string {
+	known := make([]string, 0, len(d.sourceOrder))
+	for _, s := range d.sourceOrder {
+		known = append(known, strings.TrimPrefix(nameOf(s).String(), "source"))
+	}
+	hint := `there is no source at all; write source "KIND" "NAME" { … }`
+	if len(known) > 0 {
+		hint = "there is source" + strings.Join(known[:min(len(known), fewNames)], ", source")
+	}
+	return suggestion(strings.TrimPrefix(given, "source"), known, "source%s", hint)
 }

@@ -18,8 +18,8 @@ import (
 )
 
 // Decode fills the struct that into points to with the attributes of the block
-// and reports whether all was well; every fault has been reported by then, at
-// the value. A field is tagged with the attribute's name and options:
+// and reports whether all was well. It reports every fault at the value. A field is
+// tagged with the attribute's name and options:
 //
 //	KeyFile string   `hcl:"key_file,path"`      // required; absolute, and cleaned
 //	KeyID   string   `hcl:"key_id,optional"`    // left as it is when not set
@@ -33,113 +33,43 @@ import (
 // The types of fields are string, bool, int, float64, []string, map[string]any
 // (of string, bool, int64, float64, []any and map[string]any), time.Duration
 // ("2d12h", see ParseDuration) and fs.FileMode ("0600", see ParseMode). Nothing
-// is converted: a number is no string. Strings are neither empty nor of more
+// is converted: a number is not a string. Strings are neither empty nor of more
 // than one line. An attribute or block that the struct does not have is a fault.
 func (b *Block) Decode(into any) bool { return b.decode(into) }
 
-// decode is Decode for a block that may hold blocks of the given types.
+// decode is Decode for a block that may hold blocks of the given kinds.
 func (b *Block) decode(into any, blocks ...string) bool {
 	target := reflect.ValueOf(into).Elem()
-	fields := b.load.fieldsOf(target.Type())
-	meant, ok := b.load.correct(b.stanza, fieldNames(fields), blocks)
-	b.faulty = b.faulty || !ok
+	fields := once(b.load, target.Type(), func() []field { return fieldsOf(target.Type()) })
+	meant, ok := correct(b.stanza, fieldNames(fields), blocks, b.load.found)
 	b.unread = append(b.unread, meant...)
 	for _, f := range fields {
 		if !slices.Contains(meant, f.name) && !b.decodeField(f, target.FieldByIndex(f.index)) {
-			b.faulty, ok = true, false
+			ok = false
 		}
 	}
+	b.faulty = b.faulty || !ok
 	return ok
 }
 
 // A field is one of a struct to decode into.
 type field struct {
-	name     string
-	index    []int // for reflect's FieldByIndex
-	kind     reflect.Type
-	optional bool
-	path     bool
-	lines    bool
+	name                  string
+	index                 []int // for reflect's FieldByIndex
+	kind                  reflect.Type
+	optional, path, lines bool
 }
 
-// fieldsOf reads the tags of a struct, once for each type.
-func (l *loading) fieldsOf(t reflect.Type) []field {
-	if known, ok := l.fields[t]; ok {
-		return known
-	}
-	var fields []field
+// fieldsOf reads the tags of a struct.
+func fieldsOf(t reflect.Type) (fields []field) {
 	for _, member := range reflect.VisibleFields(t) {
-		tag, tagged := member.Tag.Lookup("hcl")
-		if !tagged {
-			continue
+		if tag, tagged := member.Tag.Lookup("hcl"); tagged {
+			name, options, _ := strings.Cut(tag, ",")
+			has := func(option string) bool { return strings.Contains(options, option) }
+			fields = append(fields, field{name, member.Index, member.Type, has("optional"), has("path"), has("lines")})
 		}
-		name, options, _ := strings.Cut(tag, ",")
-		has := func(option string) bool { return slices.Contains(strings.Split(options, ","), option) }
-		fields = append(fields, field{name, member.Index, member.Type, has("optional"), has("path"), has("lines")})
 	}
-	l.fields[t] = fields
 	return fields
-}
-
-// correct reports attributes and blocks that nobody asks for. One that is surely meant
-// for another is read as that from then on, so that what else is wrong with it is found
-// in the same run. meant are the attributes that others are probably meant for, which
-// so need not be called missing.
-func (l *loading) correct(s *stanza, attrs, blocks []string) (meant []string, ok bool) {
-	ok = true
-	refuse := func(at hcl.Range, what, name string) (near string) {
-		near, hint := s.unknownHint(name, attrs, blocks)
-		l.fault(at, "unknown "+what+" "+name, hint)
-		ok = false
-		return near
-	}
-	for _, a := range s.attributes {
-		if slices.Contains(attrs, a.name) {
-			continue
-		}
-		near := refuse(a.nameRange, "attribute", a.name)
-		if near != "" && s.attribute(near) == nil && profile.Meant(a.name, attrs) == near {
-			a.name = near
-			continue
-		}
-		if near != "" {
-			meant = append(meant, near)
-		}
-		l.forget(a.expr.Range())
-	}
-	for _, inner := range s.blocks {
-		if slices.Contains(blocks, inner.kind) {
-			continue
-		}
-		near := refuse(inner.header, "block", inner.kind)
-		if near != "" && profile.Meant(inner.kind, blocks) == near {
-			inner.kind = near
-			continue
-		}
-		if near != "" {
-			meant = append(meant, near)
-		}
-	}
-	return slices.DeleteFunc(meant, func(name string) bool { return s.attribute(name) != nil }), ok
-}
-
-// unknownHint says what stands in the block that the unknown name stands in,
-// and which of it is most like that name.
-func (s *stanza) unknownHint(name string, attrs, blocks []string) (near, hint string) {
-	switch {
-	case slices.Contains(blocks, name):
-		return name, fmt.Sprintf("%s is a block here; write %s { … } without an equals sign", name, name)
-	case slices.Contains(attrs, name):
-		return name, fmt.Sprintf("%s is an attribute here; write %s = …", name, name)
-	}
-	if near := profile.Nearest(name, slices.Concat(attrs, blocks)); near != "" {
-		return near, fmt.Sprintf("did you mean %s?", near)
-	}
-	hint = "a " + s.kind + " block has " + strings.Join(attrs, ", ")
-	if len(blocks) > 0 {
-		hint += ", and the blocks " + strings.Join(blocks, ", ")
-	}
-	return "", hint
 }
 
 func fieldNames(fields []field) []string {
@@ -150,13 +80,68 @@ func fieldNames(fields []field) []string {
 	return names
 }
 
+// correct reports attributes and blocks that are unknown. One that is surely meant for
+// another is read as that from then on, so that what else is wrong with it is found in
+// the same run. meant are the attributes that others are probably meant for: they need
+// not be called missing.
+func correct(s *stanza, attrs, blocks []string, found *findings) (meant []string, ok bool) {
+	ok = true
+	unknown := func(at hcl.Range, what, name string) (near string) {
+		near, hint := s.unknownHint(name, attrs, blocks)
+		found.fault(at, "unknown "+what+" "+name, hint)
+		ok = false
+		return near
+	}
+	for _, a := range s.attributes {
+		if slices.Contains(attrs, a.name) {
+			continue
+		}
+		near := unknown(a.nameRange, "attribute", a.name)
+		if near != "" && s.attribute(near) == nil && profile.Meant(a.name, attrs) == near {
+			a.name = near
+			continue
+		}
+		meant = append(meant, near)
+		found.forget(a.expr.Range())
+	}
+	for _, inner := range s.blocks {
+		if slices.Contains(blocks, inner.kind) {
+			continue
+		}
+		near := unknown(inner.header, "block", inner.kind)
+		if near != "" && profile.Meant(inner.kind, blocks) == near {
+			inner.kind = near
+			continue
+		}
+		meant = append(meant, near)
+	}
+	return slices.DeleteFunc(meant, func(name string) bool { return name == "" || s.attribute(name) != nil }), ok
+}
+
+// unknownHint says what the block that the unknown name stands in has, and which of it is
+// most like that name.
+func (s *stanza) unknownHint(name string, attrs, blocks []string) (near, hint string) {
+	switch {
+	case slices.Contains(blocks, name):
+		return name, fmt.Sprintf("%s is a block here; write %s { … } without an equals sign", name, name)
+	case slices.Contains(attrs, name):
+		return name, fmt.Sprintf("%s is an attribute here; write %s = …", name, name)
+	}
+	hint = "a " + s.kind + " block has " + strings.Join(attrs, ", ")
+	if len(blocks) > 0 {
+		hint += ", and the blocks " + strings.Join(blocks, ", ")
+	}
+	known := slices.Concat(attrs, blocks)
+	return profile.Nearest(name, known), suggestion(name, known, "%s", hint)
+}
+
 // decodeField sets one field from its attribute, if that is set.
 func (b *Block) decodeField(f field, target reflect.Value) bool {
 	v, set := b.value(f.name)
 	switch {
 	case set && !v.IsNull() && v.IsKnown():
 		return b.convert(f, v, target)
-	case set && !v.IsNull(): // why has been said where the value comes from
+	case set && !v.IsNull(): // the fault that made it unknown was reported
 	case f.optional:
 		return true
 	default:
@@ -169,20 +154,22 @@ func (b *Block) decodeField(f field, target reflect.Value) bool {
 
 // convert sets one field to the value of its attribute.
 func (b *Block) convert(f field, v cty.Value, target reflect.Value) bool {
-	fresh := reflect.New(f.kind)
-	c := conversion{name: f.name, expr: b.stanza.attribute(f.name).expr, path: f.path, lines: f.lines}
-	c.into(fresh.Interface(), v)
-	if len(c.wrong) == 0 && f.path {
-		c.wrong = b.keyInPath(f.name, v.AsString())
+	a := b.stanza.attribute(f.name)
+	converted := reflect.New(f.kind)
+	c := conversion{field: f, expr: a.expr}
+	c.into(converted.Interface(), v)
+	if len(c.wrong) == 0 && f.path && b.load.eval.keyInPath(a, b.stanza.file, b.instance, v.AsString()) {
+		c.fail(hcl.Range{}, "a key of for_each changes the folder of "+f.name,
+			fmt.Sprintf(`the key %q has "/", ".." or a leading dot; write %s instead of it`, b.instance.key, harmlessKey(b.instance.key)))
 	}
 	if len(c.wrong) == 0 || f.kind.Kind() == reflect.Map {
-		target.Set(fresh.Elem())
+		target.Set(converted.Elem())
 	} else {
 		b.unread = append(b.unread, f.name)
 	}
 	for _, w := range c.wrong {
 		if w.at.Empty() {
-			w.at = b.place(f.name)
+			w.at = a.expr.Range()
 		}
 		b.wrong = append(b.wrong, f.name)
 		b.report(severityError, w.at, w.summary, w.detail)
@@ -222,10 +209,8 @@ type misfit struct {
 
 // A conversion is one of an attribute's value into a Go value.
 type conversion struct {
-	name  string
+	field
 	expr  hclsyntax.Expression
-	path  bool
-	lines bool
 	wrong []misfit
 }
 
@@ -281,8 +266,7 @@ func (c *conversion) text(v cty.Value) string {
 	switch {
 	case s == "":
 		c.fail(hcl.Range{}, c.name+" is empty", "give it a value, or leave the attribute out")
-	case c.lines && !strings.ContainsFunc(strings.NewReplacer("\n", "", "\r", "", "\t", "").Replace(s), unicode.IsControl):
-	case strings.ContainsFunc(s, unicode.IsControl):
+	case strings.ContainsFunc(s, func(r rune) bool { return unicode.IsControl(r) && !(c.lines && strings.ContainsRune("\n\r\t", r)) }):
 		c.fail(hcl.Range{}, c.name+" has control characters", "it is one line of text, without line breaks and tabs")
 	case c.path && !filepath.IsAbs(s):
 		c.fail(hcl.Range{}, c.name+" is a relative path",

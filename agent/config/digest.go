@@ -12,10 +12,9 @@ import (
 	"strings"
 )
 
-// A digest gathers what a definition sets, evaluated: source, request and
-// sinks. What is left to a default has no part in it, so that another default
-// changes no digest, and neither has what only says when to renew, what becomes
-// of a file in the end, and which hooks are run.
+// A digest gathers what a definition sets, evaluated: source, request and sinks. It leaves
+// out defaults, so that another default changes no digest, and what only says when to
+// renew, what becomes of a file in the end, and which hooks are run.
 type digest struct {
 	key  []byte
 	text []byte
@@ -31,10 +30,10 @@ func (d *digest) sum() []byte {
 func (d *digest) hex() string { return hex.EncodeToString(d.sum()) }
 
 // sourceDigest is that of a source block and of its signing key.
-func (l *loading) sourceDigest(key SigningKey, b *Block) []byte {
-	d := &digest{key: l.digestKey}
+func (b *Block) sourceDigest(key SigningKey) []byte {
+	d := &digest{key: b.load.digestKey}
 	d.block(b)
-	if mark := key.Mark.Reveal(); mark != "" && !l.env.Definitions {
+	if mark := key.Mark.Reveal(); mark != "" && !b.DefinitionsOnly() {
 		d.text = appendText(append(d.text, 'k'), mark)
 	}
 	return d.sum()
@@ -68,8 +67,8 @@ func (d *digest) block(b *Block, except ...string) {
 	d.text = append(d.text, '}')
 }
 
-// appendValue writes a plain value so that no two differ in nothing but their
-// division: each with a letter for its type, and its length.
+// appendValue writes a plain value with a letter for its type, and its length, so that
+// two different values never become the same bytes.
 func appendValue(to []byte, v any) []byte {
 	switch v := v.(type) {
 	case string:
@@ -96,7 +95,7 @@ func appendValue(to []byte, v any) []byte {
 		}
 		return to
 	}
-	panic(fmt.Sprintf("config: %T is no plain value", v))
+	panic(fmt.Sprintf("config: %T is not a plain value", v))
 }
 
 func appendText(to []byte, text string) []byte {

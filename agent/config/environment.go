@@ -58,6 +58,18 @@ type State struct {
 	Lock func(dir string) (release func(), err error)
 }
 
+// Settings are the agent block. What it leaves out is the zero value, but for
+// LogLevel "info" and LogFormat "text".
+type Settings struct {
+	Name         string `hcl:"name,optional"` // of the configuration, where its state is kept; "": a name made of its paths
+	StateDir     string `hcl:"state_dir,optional,path"`
+	Control      string `hcl:"control,optional,path"`
+	ControlGroup string `hcl:"control_group,optional"`
+	LogLevel     string `hcl:"log_level,optional"`   // "debug", "info", "warn" or "error"
+	LogFormat    string `hcl:"log_format,optional"`  // "text" or "json"
+	RequireAll   bool   `hcl:"require_all,optional"` // every token is required, whatever its block says
+}
+
 // complete gives every function that is nil a default, so that callers need not ask.
 func (e Environment) complete() Environment {
 	unknown := func() (string, error) { return "", errors.New("it is not known here") }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -12,97 +13,126 @@ import (
 	"unicode/utf8"
 
 	"github.com/hashicorp/hcl/v2"
-	"github.com/hashicorp/hcl/v2/hclsyntax"
-	"github.com/zclconf/go-cty/cty"
 
 	"github.com/tokenagent/tokenagent/agent/host"
 )
 
 const mostText = 16 << 20 // bytes of one file
 
-// A file is one that could be parsed.
-type file struct {
-	name  string // as it was given
-	scope *hcl.EvalContext
-	body  *hclsyntax.Body
+// A reader reads and parses the files of a configuration, and reports who could change
+// them.
+type reader struct {
+	paths  []string
+	trust  *host.Trust // nil: who could change the files does not matter
+	strict bool        // a configuration that others can change is refused
+	found  *findings
+
+	names   []string // of the files that were read
+	files   []*file
+	broken  []*stanza // source blocks that could not be parsed
+	lost    lost
+	watched []string // see Config.Files
+	doubts  []string // see Config.Doubts
+	doubted map[string]bool
+	refused bool // because of a doubt
 }
 
-// read reads and parses the files of all paths, each once.
-func (l *loading) read() {
-	seen := map[string]bool{}
-	for _, path := range l.paths {
-		for _, name := range l.expand(path) {
-			abs, err := filepath.Abs(name)
-			if err == nil && seen[abs] {
-				continue
+// lost says of what kinds there may be more blocks than were found. A reference to one
+// that is not there may be right then.
+type lost struct{ tokens, locals, sources bool }
+
+// read reads the files of all paths, each once.
+func (r *reader) read() {
+	for _, path := range r.paths {
+		for _, name := range r.expand(path) {
+			if r.watch(name) {
+				r.readFile(name)
 			}
-			seen[abs] = true
-			l.watch(name)
-			l.readFile(name)
 		}
 	}
+}
+
+// watch adds a path to those whose change is a reason to load again. It reports whether
+// the path is new.
+func (r *reader) watch(path string) bool {
+	path = absolute(path)
+	if slices.Contains(r.watched, path) {
+		return false
+	}
+	r.watched = append(r.watched, path)
+	return true
+}
+
+// absolute is the path from the root on; as it is where no working folder is known.
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
 }
 
 // dropIns is the folder of further files, beside a configuration or in a folder of it.
 const dropIns = "conf.d"
 
 // expand gives the files that a path stands for.
-func (l *loading) expand(path string) []string {
+func (r *reader) expand(path string) []string {
 	if folder, optional := strings.CutSuffix(path, "/*.hcl"); optional {
-		return l.expandOptional(folder)
+		return r.expandOptional(folder)
 	}
 	info, err := os.Stat(path)
 	switch {
 	case err == nil && !info.IsDir():
 		return []string{path}
-	case errors.Is(err, fs.ErrNotExist) && l.hasDropIns(path):
-		l.watch(path)
+	case errors.Is(err, fs.ErrNotExist) && r.hasDropIns(path):
+		r.watch(path)
 		return nil
 	}
-	return l.expandFolder(path)
+	return r.expandFolder(path)
 }
 
-// expandOptional gives the files of a folder that need not exist. A link to nothing is a
-// fault, see hasDropIns.
-func (l *loading) expandOptional(folder string) []string {
-	names, err := l.list(folder)
-	if _, missing := os.Lstat(folder); err != nil && !errors.Is(missing, fs.ErrNotExist) {
-		l.unreadable(folder, err)
+// expandFolder gives the files of a folder, and those of conf.d in it.
+func (r *reader) expandFolder(folder string) []string {
+	names, err := r.list(folder)
+	if err != nil {
+		r.unreadable(folder, err)
+		return nil
+	}
+	names = append(names, r.expandOptional(filepath.Join(folder, dropIns))...)
+	if len(names) == 0 {
+		r.refuse(folder, "the folder holds no configuration", "files with names that end in .hcl are read, in the folder and in "+dropIns+" in it")
 	}
 	return names
 }
 
-// expandFolder gives the files of a folder, and those of conf.d in it. It reports a
-// path where there is none.
-func (l *loading) expandFolder(folder string) []string {
-	names, err := l.list(folder)
-	if err != nil {
-		l.unreadable(folder, err)
-		return nil
-	}
-	names = append(names, l.expandOptional(filepath.Join(folder, dropIns))...)
-	if len(names) == 0 {
-		l.refuse(folder, "the folder holds no configuration", "files with names that end in .hcl are read, in the folder and in "+dropIns+" in it")
+// expandOptional gives the files of a folder that need not exist. A link to nothing is a
+// fault, see hasDropIns.
+func (r *reader) expandOptional(folder string) []string {
+	names, err := r.list(folder)
+	if _, missing := os.Lstat(folder); err != nil && !errors.Is(missing, fs.ErrNotExist) {
+		r.unreadable(folder, err)
 	}
 	return names
 }
 
 // hasDropIns reports whether the file may be missing: conf.d beside it is loaded too,
-// and has files. A link that leads nowhere is not missing: the tokens of its file would
-// be removed while it cannot be reached.
-func (l *loading) hasDropIns(path string) bool {
+// and has files. A link to nothing is not missing: the tokens of its file would be
+// removed while it cannot be reached.
+func (r *reader) hasDropIns(path string) bool {
 	if _, err := os.Lstat(path); err == nil {
 		return false
 	}
 	folder := filepath.Join(filepath.Dir(path), dropIns)
 	names, _ := configurations(folder)
-	return len(names) > 0 && slices.Contains(l.paths, folder+"/*.hcl")
+	return len(names) > 0 && slices.Contains(r.paths, folder+"/*.hcl")
 }
 
 // list gives the files of a folder that is part of the configuration.
-func (l *loading) list(folder string) ([]string, error) {
-	l.watch(folder)
-	l.trustFolder(folder)
+func (r *reader) list(folder string) ([]string, error) {
+	r.watch(folder)
+	if r.trust != nil {
+		weaknesses, _ := r.trust.Weaknesses(folder) // reading the folder fails with the same error
+		r.doubt(folder, weaknesses)
+	}
 	return configurations(folder)
 }
 
@@ -118,41 +148,84 @@ func configurations(folder string) (names []string, err error) {
 }
 
 // unreadable reports a file or folder that could not be opened.
-func (l *loading) unreadable(name string, err error) {
-	l.refuse(name, host.WithoutPath(err).Error(), "the configuration is read from files and from folders with files named *.hcl")
+func (r *reader) unreadable(name string, err error) {
+	r.refuse(name, host.WithoutPath(err).Error(), "the configuration is read from files and from folders with files named *.hcl")
 }
 
 // refuse reports a file as a whole.
-func (l *loading) refuse(name, summary, detail string) {
-	l.number(name)
-	l.lost = lost{true, true, true}
-	l.fault(hcl.Range{Filename: name}, summary, detail)
+func (r *reader) refuse(name, summary, detail string) {
+	r.found.number(name)
+	r.lost = lost{true, true, true}
+	r.found.fault(hcl.Range{Filename: name}, summary, detail)
 }
 
-// number gives the file its place in the order of faults.
-func (l *loading) number(name string) {
-	if _, known := l.fileOrder[name]; !known {
-		l.fileOrder[name] = len(l.fileOrder)
-	}
-}
-
-func (l *loading) readFile(name string) {
-	l.number(name)
-	text, err := l.readTrusted(name)
+func (r *reader) readFile(name string) {
+	r.found.number(name)
+	text, err := r.readText(name)
 	if err != nil {
-		l.unreadable(name, err)
+		r.unreadable(name, err)
 		return
 	}
-	l.text[name] = text
-	l.readBy("the configuration", hcl.Range{Filename: name, Start: hcl.InitialPos}, name)
+	r.names = append(r.names, name)
+	r.found.text[name] = text
 	valid := asUTF8(text)
-	if l.refuseText(name, valid) {
+	if r.refuseText(name, valid) {
 		return
 	}
 	if at := firstInvalid(text); at < len(text) {
-		l.fault(positionOf(name, text, at), "the file is not UTF-8", "this byte is not UTF-8; save the file as UTF-8")
+		r.found.fault(positionOf(name, text, at), "the file is not UTF-8", "this byte is not UTF-8; save the file as UTF-8")
 	}
-	l.parse(name, valid)
+	r.parse(name, valid)
+}
+
+// readText reads the file, at most one byte more than is allowed. It reads the very file
+// whose owner and mode it looks at.
+func (r *reader) readText(name string) ([]byte, error) {
+	f, err := r.open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, mostText+1))
+}
+
+func (r *reader) open(name string) (*host.File, error) {
+	if r.trust == nil {
+		return host.OpenPlain(name)
+	}
+	f, weaknesses, err := r.trust.Open(name)
+	r.doubt(name, weaknesses)
+	return f, err
+}
+
+// A configuration names programs that its agent runs. As root it must be one that nobody
+// else can change: neither its files nor a folder or link on the way to them.
+const (
+	untrusted = "others than root can change the configuration, and so what root runs"
+	refusedBy = "; run, once, exec, login, token create and check --issue refuse it"
+)
+
+// doubt reports each weakness once: files have their folders in common.
+func (r *reader) doubt(name string, weaknesses []*host.Weakness) {
+	for _, w := range weaknesses {
+		if r.doubted[w.Path] {
+			continue
+		}
+		r.doubted[w.Path] = true
+		r.found.number(name)
+		f := finding{severity: severityWarning, at: hcl.Range{Filename: name}, summary: untrusted, detail: w.Error()}
+		switch {
+		case w.Sudo:
+			f.detail += "; only a warning, as that is the user who called sudo"
+		case r.strict:
+			f.severity = severityError
+			r.refused = true
+		default:
+			f.detail += refusedBy
+		}
+		r.found.list = append(r.found.list, f)
+		r.doubts = append(r.doubts, name+": "+untrusted+": "+w.Error())
+	}
 }
 
 // asUTF8 is the text with something harmless for each byte that is not UTF-8, so that
@@ -165,17 +238,17 @@ func asUTF8(text []byte) []byte {
 	return text
 }
 
-// refuseText reports, in one message, what cannot be a configuration at all.
-func (l *loading) refuseText(name string, text []byte) bool {
+// refuseText reports, in one message, a text that cannot be a configuration at all.
+func (r *reader) refuseText(name string, text []byte) bool {
 	switch {
 	case len(text) == 0:
-		l.refuse(name, "the file is empty", "delete it, or write at least a comment into it")
+		r.refuse(name, "the file is empty", "delete it, or write at least a comment into it")
 	case len(text) > mostText:
-		l.refuse(name, "the file is too large", fmt.Sprintf("at most %d MiB are read", mostText>>20))
+		r.refuse(name, "the file is too large", fmt.Sprintf("at most %d MiB are read", mostText>>20))
 	case bytes.IndexByte(text, 0) >= 0:
-		l.refuse(name, "the file is binary", "it has a NUL byte; a configuration is UTF-8 text (not UTF-16)")
+		r.refuse(name, "the file is binary", "it has a NUL byte; a configuration is UTF-8 text (not UTF-16)")
 	case tooDeep(text):
-		l.refuse(name, "the file is nested too deeply", fmt.Sprintf("at most %d brackets and operators may stand within each other", mostNesting))
+		r.refuse(name, "the file is nested too deeply", fmt.Sprintf("at most %d brackets and operators may stand within each other", mostNesting))
 	default:
 		return false
 	}
@@ -207,19 +280,4 @@ func positionOf(name string, text []byte, at int) hcl.Range {
 	end.Byte++
 	end.Column++
 	return hcl.Range{Filename: name, Start: start, End: end}
-}
-
-// scopeOf is the names that expressions of the file may use, besides each.
-func (l *loading) scopeOf(name string) *hcl.EvalContext {
-	folder, err := filepath.Abs(filepath.Dir(name))
-	if err != nil {
-		folder = filepath.Dir(name)
-	}
-	scope := l.functions.NewChild()
-	scope.Variables = map[string]cty.Value{"path": cty.ObjectVal(map[string]cty.Value{
-		"config":      cty.StringVal(folder),
-		"credentials": cty.StringVal(l.env.Credentials),
-		"discovery":   cty.StringVal(l.env.Discovery),
-	})}
-	return scope
 }

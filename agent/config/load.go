@@ -6,14 +6,12 @@ package config
 
 import (
 	"context"
-	"path/filepath"
-	"reflect"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
-	"github.com/zclconf/go-cty/cty"
 
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/host"
@@ -26,18 +24,6 @@ type Config struct {
 	Sources  []Source        // in the order of the text; nil after errors
 	Doubts   []string        // how others than root could change the files; empty where nobody looked
 	Files    []string        // absolute paths of every file and folder whose change is a reason to load again
-}
-
-// Settings are the agent block. What it leaves out is the zero value, but for
-// LogLevel "info" and LogFormat "text".
-type Settings struct {
-	Name         string `hcl:"name,optional"` // of the configuration, where its state is kept; "": a name made of its paths
-	StateDir     string `hcl:"state_dir,optional,path"`
-	Control      string `hcl:"control,optional,path"`
-	ControlGroup string `hcl:"control_group,optional"`
-	LogLevel     string `hcl:"log_level,optional"`   // "debug", "info", "warn" or "error"
-	LogFormat    string `hcl:"log_format,optional"`  // "text" or "json"
-	RequireAll   bool   `hcl:"require_all,optional"` // every token is required, whatever its block says
 }
 
 // DefaultPaths are the paths to load where nobody names others. The folder conf.d
@@ -71,102 +57,56 @@ func Load(ctx context.Context, paths []string, kinds Kinds, env Environment) (*C
 }
 
 func loadWithin(ctx context.Context, most limits, paths []string, kinds Kinds, env Environment) (*Config, Faults) {
-	l := newLoading(paths, kinds, env, &meter{ctx: ctx, limits: most})
-	l.read()
-	if faults := l.faults(); l.refused { // nothing that it names is looked at, or made
-		return &Config{Files: l.watched, Settings: l.settings, Doubts: l.doubts}, faults
-	}
-	l.declare()
-	l.evaluateLocals()
-	l.decodeAgents()
-	l.digestKey = l.env.DigestKey(l.settings)
-	l.decodeSources()
-	renewers := l.decodeTokens()
-	l.shadows()
-	faults := l.faults()
-	if faults.HasErrors() {
-		return &Config{Settings: l.settings, Files: l.watched, Doubts: l.doubts}, faults
-	}
-	return &Config{Settings: l.settings, Renewers: renewers, Sources: l.listed(), Files: l.watched, Doubts: l.doubts}, faults
-}
-
-// A loading is what one call of Load knows and has found so far.
-type loading struct {
-	paths     []string
-	kinds     Kinds
-	env       Environment
-	meter     *meter
-	functions *hcl.EvalContext // outermost: functions, and the names that all files share
-	fields    map[reflect.Type][]field
-	schedules map[string]cronResult
-	hooks     map[*stanza]decodedHook
-
-	files     []*file
-	fileOrder map[string]int
-	text      map[string][]byte
-	lost      lost // what may stand in text that could not be read or parsed
-	watched   []string
-
-	agents      []*stanza // one, or a fault
-	settings    Settings
-	digestKey   []byte
-	locals      map[string]*local
-	localOrder  []*local
-	sources     map[sourceName]*source
-	sourceOrder []*source
-	tokens      map[string]*stanza
-	tokenOrder  []*stanza
-	written     map[location]writer
-	kept        map[location]writer // by what lies in folders that one source has to itself; see Block.Keep
-	contenders  []contender
-
-	shared     map[any]any     // see Block.Shared
-	distrusted map[string]bool // paths by which others can change the configuration, that were reported
-	doubts     []string        // see Config.Doubts
-	refused    bool            // for one of them
-	hung       map[string]bool // folders that did not answer, see Block.Look
-	asked      bool            // see Block.Asked
-	found      []finding
-}
-
-// lost says of what kinds there may be more blocks than were found. What refers to
-// one that is not there may be right then.
-type lost struct{ tokens, locals, sources bool }
-
-func newLoading(paths []string, kinds Kinds, env Environment, m *meter) *loading {
 	env = env.complete()
-	l := &loading{
-		paths:      paths,
-		kinds:      kinds,
-		env:        env,
-		meter:      m,
-		fields:     map[reflect.Type][]field{},
-		schedules:  map[string]cronResult{},
-		hooks:      map[*stanza]decodedHook{},
-		fileOrder:  map[string]int{},
-		text:       map[string][]byte{},
-		locals:     map[string]*local{},
-		sources:    map[sourceName]*source{},
-		tokens:     map[string]*stanza{},
-		written:    map[location]writer{},
-		kept:       map[location]writer{},
-		shared:     map[any]any{},
-		hung:       map[string]bool{},
-		distrusted: map[string]bool{},
-		settings:   Settings{LogLevel: "info", LogFormat: "text"},
+	found := &findings{order: map[string]int{}, text: map[string][]byte{}}
+	r := &reader{paths: paths, trust: env.Trust, strict: env.Strict, found: found, doubted: map[string]bool{}}
+	r.read()
+	config := &Config{Settings: Settings{LogLevel: "info", LogFormat: "text"}, Files: r.watched, Doubts: r.doubts}
+	if r.refused { // nothing that it names is looked at, or made
+		return config, found.faults()
 	}
-	l.functions = &hcl.EvalContext{Functions: functions(env, m.bytes), Variables: map[string]cty.Value{}}
-	return l
+	d := declare(r, slices.Sorted(maps.Keys(kinds.Sources)))
+	l := newLoading(kinds, env, newEvaluator(d, &meter{ctx: ctx, limits: most}, env))
+	for _, s := range d.tokenOrder { // before its references are looked at: it may have a for_each
+		correct(s, tokenAttributes, l.blocksInToken(), found)
+	}
+	resolver{d, env}.resolveAll()
+	for _, name := range r.names {
+		l.places.readBy("the configuration", hcl.Range{Filename: name, Start: hcl.InitialPos}, name)
+	}
+	l.eval.evaluateLocals()
+	l.decodeSettings()
+	sources := l.decodeSources()
+	renewers := l.decodeTokens()
+	l.reportShadows()
+	config.Settings = l.settings
+	for _, s := range sources {
+		config.Files = append(config.Files, s.Files...)
+	}
+	faults := found.faults()
+	if !faults.HasErrors() {
+		config.Renewers, config.Sources = renewers, sources
+	}
+	return config, faults
 }
 
-func (l *loading) fault(at hcl.Range, summary, detail string) {
-	l.found = append(l.found, finding{severity: severityError, at: at, summary: summary, detail: detail})
+func newLoading(kinds Kinds, env Environment, eval *evaluator) *loading {
+	return &loading{
+		kinds:    kinds,
+		env:      env,
+		found:    eval.found,
+		eval:     eval,
+		places:   newPlaces(env.Definitions),
+		settings: Settings{LogLevel: "info", LogFormat: "text"},
+		sources:  map[sourceName]*source{},
+		shared:   map[any]any{},
+	}
 }
 
-// decodeAgents fills the settings from the first agent block. Of any further one it
-// says what is wrong.
-func (l *loading) decodeAgents() {
-	for i, s := range l.agents {
+// decodeSettings fills the settings from the first agent block. A further one is only
+// checked.
+func (l *loading) decodeSettings() {
+	for i, s := range l.eval.agents {
 		into := &l.settings
 		if i > 0 {
 			into = &Settings{}
@@ -177,6 +117,7 @@ func (l *loading) decodeAgents() {
 		b.OneOf("log_level", into.LogLevel, "debug", "info", "warn", "error")
 		b.OneOf("log_format", into.LogFormat, "text", "json")
 	}
+	l.digestKey = l.env.DigestKey(l.settings)
 }
 
 // fileName is what the name of a configuration looks like.
@@ -189,14 +130,4 @@ func (b *Block) checkName(s *Settings) {
 	}
 	b.Fault("name", "not a name for a configuration", `a folder gets this name: 1 to 64 letters, digits, ".", "_" and "-" are allowed, but not "." or ".." alone`)
 	s.Name = ""
-}
-
-// watch adds an absolute path to those whose change is a reason to load again.
-func (l *loading) watch(path string) {
-	if abs, err := filepath.Abs(path); err == nil {
-		path = abs
-	}
-	if !slices.Contains(l.watched, path) {
-		l.watched = append(l.watched, path)
-	}
 }

@@ -275,8 +275,8 @@ func TestFilesThatAreNoConfiguration(t *testing.T) {
 		"fifo.hcl":      "fifo.hcl: it is a FIFO, not a regular file; the configuration is read from files and from folders with files named *.hcl",
 		"empty.d":       "empty.d: the folder holds no configuration; files with names that end in .hcl are read, in the folder and in conf.d in it",
 		"truncated.hcl": "truncated.hcl:1:11: unclosed configuration block; there is no closing brace for this block before the end of the file. This may be caused by incorrect brace nesting elsewhere in this file",
-		"comment.hcl":   `comment.hcl: no token block; at least one is wanted: token "NAME" { source = …, sink "file" { … } }`,
-		"no/*.hcl":      `no/*.hcl: no token block; at least one is wanted: token "NAME" { source = …, sink "file" { … } }`,
+		"comment.hcl":   `comment.hcl: no token block; write at least one: token "NAME" { source = …, sink "file" { … } }`,
+		"no/*.hcl":      `no/*.hcl: no token block; write at least one: token "NAME" { source = …, sink "file" { … } }`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, faults := Load(t.Context(), []string{folder + "/" + name}, fakes(""), testEnvironment())

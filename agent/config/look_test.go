@@ -11,14 +11,14 @@ import (
 
 func TestOneLoadWaitsForFewFolders(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		mended := make(chan struct{})
-		defer close(mended)
-		b, start := &Block{load: newLoading(nil, Kinds{}, Environment{}, &meter{})}, time.Now()
+		repaired := make(chan struct{})
+		defer close(repaired)
+		b, start := &Block{load: &loading{places: newPlaces(false)}}, time.Now()
 		if !b.Look("/healthy", func() {}) {
 			t.Error("a healthy folder did not answer")
 		}
 		for n := range 1000 {
-			if b.Look(fmt.Sprint("/hung/", n/2), func() { <-mended }) {
+			if b.Look(fmt.Sprint("/hung/", n/2), func() { <-repaired }) {
 				t.Error("a hung folder answered")
 			}
 		}

@@ -96,8 +96,12 @@ func (m *meter) exceed(at hcl.Range, summary string) {
 	}}})
 }
 
-// value is that of an expression that bounded returned.
-func (m *meter) value(expr hclsyntax.Expression, scope *hcl.EvalContext) (v cty.Value, diags hcl.Diagnostics) {
+// value evaluates the attribute, whose parts count what they make from then on.
+func (m *meter) value(a *attribute, scope *hcl.EvalContext) (v cty.Value, diags hcl.Diagnostics) {
+	if !a.bounded {
+		m.bound(&a.expr)
+		a.bounded = true
+	}
 	defer func() {
 		switch thrown := recover().(type) {
 		case nil:
@@ -107,7 +111,7 @@ func (m *meter) value(expr hclsyntax.Expression, scope *hcl.EvalContext) (v cty.
 			panic(thrown)
 		}
 	}()
-	return expr.Value(scope)
+	return a.expr.Value(scope)
 }
 
 // A counted expression counts its value each time it is evaluated.
@@ -131,103 +135,78 @@ func (c *counted) Value(scope *hcl.EvalContext) (cty.Value, hcl.Diagnostics) {
 	return v, diags
 }
 
-// bounded is the expression as the meter bounds it: each part that makes something is
-// counted. The original is left as it is, for those who look for names in it.
-func (m *meter) bounded(expr hclsyntax.Expression) hclsyntax.Expression {
-	switch e := expr.(type) {
+// bound makes each part of the expression that makes something count it. hcl finds no
+// names in the expression any more: see attribute.references.
+func (m *meter) bound(slot *hclsyntax.Expression) {
+	switch e := (*slot).(type) {
 	case *hclsyntax.ForExpr:
-		c := *e
-		c.CollExpr, c.KeyExpr, c.CondExpr = m.bounded(e.CollExpr), m.boundedOrNil(e.KeyExpr), m.boundedOrNil(e.CondExpr)
-		c.ValExpr = m.counted(e.ValExpr, e.SrcRange)
-		if e.CondExpr != nil {
-			c.CondExpr = m.counted(e.CondExpr, e.SrcRange) // one that is never true takes time too
-		}
-		return &c
+		m.boundAll(&e.CollExpr, &e.KeyExpr)
+		m.counting(e.SrcRange, &e.ValExpr, &e.CondExpr) // a condition that is never true takes time too
 	case *hclsyntax.SplatExpr:
-		c := &hclsyntax.SplatExpr{Item: e.Item, SrcRange: e.SrcRange, MarkerRange: e.MarkerRange}
-		c.Source, c.Each = m.bounded(e.Source), m.counted(e.Each, e.SrcRange)
-		return c
+		m.bound(&e.Source)
+		m.counting(e.SrcRange, &e.Each)
 	case *hclsyntax.FunctionCallExpr:
-		c := *e
-		c.Args = m.boundedAll(e.Args)
-		return &counted{&c, m, e.Range()}
+		m.boundAll(slots(e.Args)...)
+		*slot = &counted{e, m, e.Range()}
 	case *hclsyntax.TemplateExpr:
-		return &hclsyntax.TemplateExpr{Parts: m.countedAll(e.Parts, e.SrcRange), SrcRange: e.SrcRange}
+		m.counting(e.SrcRange, slots(e.Parts)...)
 	case *hclsyntax.TemplateJoinExpr:
-		return &hclsyntax.TemplateJoinExpr{Tuple: m.bounded(e.Tuple)}
+		m.bound(&e.Tuple)
 	case *hclsyntax.TemplateWrapExpr:
-		return &hclsyntax.TemplateWrapExpr{Wrapped: m.bounded(e.Wrapped), SrcRange: e.SrcRange}
+		m.bound(&e.Wrapped)
 	case *hclsyntax.TupleConsExpr:
-		c := *e
-		c.Exprs = m.countedAll(e.Exprs, e.SrcRange)
-		return &c
+		m.counting(e.SrcRange, slots(e.Exprs)...)
 	case *hclsyntax.ObjectConsExpr:
-		c := *e
-		c.Items = nil
-		for _, item := range e.Items {
-			c.Items = append(c.Items, hclsyntax.ObjectConsItem{KeyExpr: m.bounded(item.KeyExpr), ValueExpr: m.counted(item.ValueExpr, e.SrcRange)})
+		for i := range e.Items {
+			m.bound(&e.Items[i].KeyExpr)
+			m.counting(e.SrcRange, &e.Items[i].ValueExpr)
 		}
-		return &c
+	default:
+		m.boundAll(partsIn(e)...)
 	}
-	return m.boundedParts(expr)
 }
 
-// boundedParts is bounded for expressions that make nothing by themselves.
-func (m *meter) boundedParts(expr hclsyntax.Expression) hclsyntax.Expression {
+// partsIn are the parts of an expression that makes nothing by itself.
+func partsIn(expr hclsyntax.Expression) []*hclsyntax.Expression {
 	switch e := expr.(type) {
 	case *hclsyntax.ParenthesesExpr:
-		return &hclsyntax.ParenthesesExpr{Expression: m.bounded(e.Expression), SrcRange: e.SrcRange}
+		return []*hclsyntax.Expression{&e.Expression}
 	case *hclsyntax.ObjectConsKeyExpr:
-		return &hclsyntax.ObjectConsKeyExpr{Wrapped: m.bounded(e.Wrapped), ForceNonLiteral: e.ForceNonLiteral}
+		return []*hclsyntax.Expression{&e.Wrapped}
 	case *hclsyntax.ConditionalExpr:
-		c := *e
-		c.Condition, c.TrueResult, c.FalseResult = m.bounded(e.Condition), m.bounded(e.TrueResult), m.bounded(e.FalseResult)
-		return &c
+		return []*hclsyntax.Expression{&e.Condition, &e.TrueResult, &e.FalseResult}
 	case *hclsyntax.BinaryOpExpr:
-		c := *e
-		c.LHS, c.RHS = m.bounded(e.LHS), m.bounded(e.RHS)
-		return &c
+		return []*hclsyntax.Expression{&e.LHS, &e.RHS}
 	case *hclsyntax.UnaryOpExpr:
-		c := *e
-		c.Val = m.bounded(e.Val)
-		return &c
+		return []*hclsyntax.Expression{&e.Val}
 	case *hclsyntax.IndexExpr:
-		c := *e
-		c.Collection, c.Key = m.bounded(e.Collection), m.bounded(e.Key)
-		return &c
+		return []*hclsyntax.Expression{&e.Collection, &e.Key}
 	case *hclsyntax.RelativeTraversalExpr:
-		c := *e
-		c.Source = m.bounded(e.Source)
-		return &c
+		return []*hclsyntax.Expression{&e.Source}
 	}
-	return expr // a literal, a name, or what hcl has yet to invent
+	return nil // a literal, a name, or an expression that hcl does not have yet
 }
 
-func (m *meter) boundedOrNil(expr hclsyntax.Expression) hclsyntax.Expression {
-	if expr == nil {
-		return nil
-	}
-	return m.bounded(expr)
-}
-
-func (m *meter) boundedAll(list []hclsyntax.Expression) (all []hclsyntax.Expression) {
-	for _, e := range list {
-		all = append(all, m.bounded(e))
+func slots(list []hclsyntax.Expression) (all []*hclsyntax.Expression) {
+	for i := range list {
+		all = append(all, &list[i])
 	}
 	return all
 }
 
-func (m *meter) counted(expr hclsyntax.Expression, at hcl.Range) hclsyntax.Expression {
-	return &counted{m.bounded(expr), m, at}
+func (m *meter) boundAll(list ...*hclsyntax.Expression) {
+	for _, slot := range list {
+		m.bound(slot)
+	}
 }
 
-func (m *meter) countedAll(list []hclsyntax.Expression, at hcl.Range) (all []hclsyntax.Expression) {
-	for _, e := range list {
-		if _, literal := e.(*hclsyntax.LiteralValueExpr); literal {
-			all = append(all, e) // no more than the text has
-			continue
+// counting bounds the parts and makes each count its value. A literal makes no more than
+// the text has.
+func (m *meter) counting(at hcl.Range, list ...*hclsyntax.Expression) {
+	for _, slot := range list {
+		m.bound(slot)
+		if _, literal := (*slot).(*hclsyntax.LiteralValueExpr); !literal && *slot != nil {
+			*slot = &counted{*slot, m, at}
 		}
-		all = append(all, m.counted(e, at))
 	}
-	return all
 }

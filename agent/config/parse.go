@@ -12,13 +12,12 @@ import (
 	"github.com/tokenagent/tokenagent/agent/profile"
 )
 
-// parse parses a file. Where that fails, each of its blocks is parsed by itself, so that
-// a syntax fault in one hides nothing that is wrong in the others.
-func (l *loading) parse(name string, text []byte) {
-	scope := l.scopeOf(name)
+// parse parses a file. Where that fails, it parses each block by itself, so that a
+// syntax fault in one hides nothing that is wrong in the others.
+func (r *reader) parse(name string, text []byte) {
 	body, whole := parseText(text, name, hcl.InitialPos)
 	if !whole.HasErrors() {
-		l.files = append(l.files, &file{name: name, scope: scope, body: body})
+		r.files = append(r.files, &file{name: name, body: body})
 		return
 	}
 	parts, found := partsOf(text), false
@@ -27,17 +26,17 @@ func (l *loading) parse(name string, text []byte) {
 	}
 	for _, p := range parts {
 		body, diags := parseText(p.text, name, p.start)
-		l.add(diags, nil)
+		r.found.add(diags, nil)
 		found = found || diags.HasErrors()
 		if isWhole(diags) {
-			l.files = append(l.files, &file{name: name, scope: scope, body: body})
+			r.files = append(r.files, &file{name: name, body: body})
 		} else {
-			l.lose(p, name)
+			r.lose(p, name)
 		}
 	}
 	if !found { // what was taken for a block is a part of one
-		l.add(whole, nil)
-		l.lost = lost{true, true, true}
+		r.found.add(whole, nil)
+		r.lost = lost{true, true, true}
 	}
 }
 
@@ -46,14 +45,14 @@ func parseText(text []byte, name string, start hcl.Pos) (*hclsyntax.Body, hcl.Di
 	return parsed.Body.(*hclsyntax.Body), diags
 }
 
-// isWhole reports whether the parser has read all of the text in spite of its errors:
-// of an attribute that is written twice it takes the first.
+// isWhole reports whether the parser has read all of the text despite its errors: of an
+// attribute that is written twice it takes the first.
 func isWhole(diags hcl.Diagnostics) bool {
 	return !slices.ContainsFunc(diags, func(d *hcl.Diagnostic) bool { return d.Summary != "Attribute redefined" })
 }
 
-// A part is a block of a file that could not be parsed, or what stands before the
-// first.
+// A part is one block of a file that could not be parsed, or what stands before the
+// first block.
 type part struct {
 	kind   string // of blockKinds, or ""
 	labels []string
@@ -63,7 +62,7 @@ type part struct {
 
 func (p part) tooDeep() bool { return tooDeep(p.text) }
 
-// headerForm is the begin of a block, as a line of its own that is not indented.
+// headerForm is the beginning of a block, on a line that is not indented.
 var headerForm = regexp.MustCompile(`^([A-Za-z_]+)((?:[ \t]+"[^"\n]*")*)[ \t]*\{`)
 
 // partsOf divides a file before each line that looks like the header of a block.
@@ -94,19 +93,17 @@ func labelsIn(text string) (labels []string) {
 	return labels
 }
 
-// lose takes note of what a part that could not be parsed would have defined.
-func (l *loading) lose(p part, name string) {
+// lose notes what a part that could not be parsed would have defined.
+func (r *reader) lose(p part, name string) {
 	switch {
 	case p.kind == "token":
-		l.lost.tokens = true
+		r.lost.tokens = true
 	case p.kind == "locals":
-		l.lost.locals = true
+		r.lost.locals = true
 	case p.kind == "source" && len(p.labels) == 2:
 		at := hcl.Range{Filename: name, Start: p.start, End: p.start}
-		s := &source{name: sourceName{p.labels[0], p.labels[1]}, stanza: &stanza{kind: p.kind, header: at}, broken: true}
-		l.sources[s.name] = s
-		l.sourceOrder = append(l.sourceOrder, s)
+		r.broken = append(r.broken, &stanza{kind: p.kind, labels: p.labels, header: at, broken: true})
 	case p.kind != "agent":
-		l.lost = lost{true, true, true}
+		r.lost = lost{true, true, true}
 	}
 }

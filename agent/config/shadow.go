@@ -5,8 +5,6 @@ import (
 	"path/filepath"
 
 	"github.com/hashicorp/hcl/v2"
-
-	"github.com/tokenagent/tokenagent/agent"
 )
 
 // A contest is among the tokens that HTCondor takes for one and the same.
@@ -25,37 +23,37 @@ type contender struct {
 	idtoken    bool // and not one that lies there for other readers
 }
 
-// contend takes note of the files of the token that HTCondor chooses among.
-func (b *Block) contend(from *source, req agent.Request, sinks []Sink) {
-	key := from.Key
+// contend notes the files of the token that HTCondor chooses among.
+func (t *token) contend() {
+	key := t.from.Key
 	if key.Issuer == "" || key.ID == "" {
 		return
 	}
-	for _, s := range sinks {
+	for _, s := range t.sinks {
 		if !s.Condor || s.Path == "" {
 			continue
 		}
-		where := b.load.locate(s.Path)
-		first := b.load.written[where]
-		if first.what != "token "+b.name {
+		where := t.load.places.locate(s.Path)
+		first, own := t.writer(where)
+		if !own {
 			continue
 		}
 		folder := location{where.device, where.inode, filepath.Dir(where.rest)}
-		b.load.contenders = append(b.load.contenders, contender{
+		t.load.contenders = append(t.load.contenders, contender{
 			contest: contest{folder, s.CondorUID, key.Issuer, key.ID},
-			block:   b,
+			block:   t.Block,
 			path:    s.Path,
 			name:    filepath.Base(where.rest),
 			at:      first.at,
-			idtoken: req.Profile == "htcondor",
+			idtoken: t.request.Profile == "htcondor",
 		})
 	}
 }
 
-// shadows reports the tokens that another hides. HTCondor takes the first of an
+// reportShadows reports the tokens that another hides. HTCondor takes the first of an
 // issuer and key in the order of the bytes of the names, looks at neither its
 // scope nor its expiry, and tries no second one.
-func (l *loading) shadows() {
+func (l *loading) reportShadows() {
 	first := map[contest]contender{}
 	for _, c := range l.contenders {
 		if f, taken := first[c.contest]; !taken || c.name < f.name {

@@ -1,10 +1,9 @@
 package config
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
-	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -34,11 +33,31 @@ type tokenText struct {
 	OnRemove  string         `hcl:"on_remove,optional"`
 }
 
+// tokenAttributes are the attributes of a token block.
+var tokenAttributes = fieldNames(fieldsOf(reflect.TypeFor[tokenText]()))
+
+// A token is a token block, or one instance of it, on its way to a Renewer.
+type token struct {
+	*Block
+	text    tokenText
+	from    *source // nil after a fault
+	request agent.Request
+	digest  *digest
+	sinks   []Sink
+}
+
+// blocksInToken are the kinds of blocks that a token block may hold.
+func (l *loading) blocksInToken() []string {
+	if l.kinds.Hook == nil {
+		return []string{"renew", "sink"}
+	}
+	return []string{"renew", "sink", "hook"}
+}
+
 // decodeTokens makes the Renewers of all token blocks.
-func (l *loading) decodeTokens() []agent.Renewer {
-	var renewers []agent.Renewer
-	for _, s := range l.tokenOrder {
-		for _, in := range l.instances(s) {
+func (l *loading) decodeTokens() (renewers []agent.Renewer) {
+	for _, s := range l.eval.tokenOrder {
+		for _, in := range l.eval.instances(s) {
 			r := l.decodeToken(s, in)
 			if in == nil || !in.look {
 				renewers = append(renewers, r)
@@ -55,100 +74,91 @@ func (l *loading) decodeToken(s *stanza, in *instance) agent.Renewer {
 	if in != nil {
 		name = in.name
 	}
-	b := l.block(s, name, in)
-	text := tokenText{Required: true}
-	b.decode(&text, l.inToken()...)
-	r := agent.Renewer{Name: name, Required: text.Required || l.settings.RequireAll, Decode: inPlace}
-	b.fates(text, &r)
-	from := b.namedSource(text.Source)
-	r.Request = b.request(text, from)
-	r.Schedule = b.schedule(r.Request.Lifetime)
-	digest := b.tokenDigest(from)
-	sinks := b.sinks(r.Request, digest)
-	for _, s := range sinks {
-		r.Sinks = append(r.Sinks, s.Target)
+	t := &token{Block: l.block(s, name, in), text: tokenText{Required: true}}
+	t.decode(&t.text, l.blocksInToken()...)
+	t.OneOf("on_expired", t.text.OnExpired, "keep", "remove")
+	t.OneOf("on_remove", t.text.OnRemove, "keep", "delete")
+	t.from = t.findSource()
+	t.request = t.makeRequest()
+	t.digest = t.tokenDigest(t.from)
+	r := agent.Renewer{
+		Name:          name,
+		Request:       t.request,
+		Schedule:      t.schedule(),
+		Required:      t.text.Required || l.settings.RequireAll,
+		RemoveExpired: t.text.OnExpired == "remove",
+		DeleteRemoved: t.text.OnRemove == "delete",
+		Decode:        inPlace,
 	}
-	r.Hooks = b.hooks()
-	if from == nil {
-		return r
+	t.decodeSinks()
+	for _, sink := range t.sinks {
+		r.Sinks = append(r.Sinks, sink.Target)
 	}
-	b.check(from, r.Request)
-	b.contend(from, r.Request, sinks)
-	b.circles(from)
-	r.Issuer, r.Limits = from.Issuer, from.Limits
-	r.Source, r.Accept, r.Digest = from.Source.Source, accept(r.Request, from.Source), digest.hex()
-	if from.Opaque {
-		r.Decode = func(s agent.Secret) (agent.Token, error) { return agent.Token{Secret: s}, nil }
+	r.Hooks = t.hooks()
+	if t.from != nil {
+		t.check()
+		t.contend()
+		t.checkCircle()
+		r.Source, r.Issuer, r.Limits = t.from.Source.Source, t.from.Issuer, t.from.Limits
+		r.Accept, r.Digest = accept(t.request, t.from.Source), t.digest.hex()
+		if t.from.Opaque {
+			r.Decode = func(s agent.Secret) (agent.Token, error) { return agent.Token{Secret: s}, nil }
+		}
 	}
 	return r
 }
 
-// inToken are the blocks that a token block may hold.
-func (l *loading) inToken() []string {
-	if l.kinds.Hook == nil {
-		return []string{"renew", "sink"}
-	}
-	return []string{"renew", "sink", "hook"}
-}
-
-// fates sets what becomes of files whose token, or whose definition, is no more.
-func (b *Block) fates(text tokenText, r *agent.Renewer) {
-	b.OneOf("on_expired", text.OnExpired, "keep", "remove")
-	b.OneOf("on_remove", text.OnRemove, "keep", "delete")
-	r.RemoveExpired = text.OnExpired == "remove"
-	r.DeleteRemoved = text.OnRemove == "delete"
-}
-
-// namedSource is the source that the block names, or means; nil after a fault.
-func (b *Block) namedSource(v cty.Value) *source {
+// findSource is the source that the block names, or means; nil after a fault.
+func (t *token) findSource() *source {
+	v := t.text.Source
 	if v == cty.NilVal || !v.IsKnown() {
-		return b.meantSource()
+		return t.meantSource()
 	}
-	return b.sourceOf(v)
+	if v.Type() == sourceType {
+		return v.EncapsulatedValue().(*source)
+	}
+	t.Fault("source", "wrong type for source", wrongSourceHint(v))
+	return nil
 }
 
 // meantSource is the source that an unknown name is surely meant for; nil where there is
-// none. By it what else is wrong with the token is found.
-func (b *Block) meantSource() *source {
-	a := b.stanza.attribute("source")
+// none. With it, what else is wrong with the token is found.
+func (t *token) meantSource() *source {
+	a := t.stanza.attribute("source")
 	if a == nil || len(a.bad) == 0 {
 		return nil
 	}
-	kind, _ := memberName(a.expr.Variables()[0], 1)
-	name, _ := memberName(a.expr.Variables()[0], 2)
+	kind, _ := memberName(a.references[0], 1)
+	name, _ := memberName(a.references[0], 2)
 	var names []string
-	for known := range b.load.sources {
+	for known := range t.load.sources {
 		if known.kind == kind {
 			names = append(names, known.name)
 		}
 	}
 	slices.Sort(names)
-	s := b.load.sources[sourceName{kind, profile.Meant(name, names)}]
-	if s == nil || s.Source.Source == nil {
-		return nil
-	}
-	return s
+	return t.load.sources[sourceName{kind, profile.Meant(name, names)}]
 }
 
-// request is what the block asks for, the source's own profile and lifetime
-// included.
-func (b *Block) request(text tokenText, from *source) agent.Request {
-	text.Profile = b.profile(text.Profile, from)
-	known := text.Profile != "" || from != nil && !b.Wrong("profile")
+// makeRequest is what the block asks for, with the profile and lifetime of the source.
+func (t *token) makeRequest() agent.Request {
+	text, from := t.text, t.from
+	text.Profile = t.profile()
+	known := text.Profile != "" || from != nil && !t.Wrong("profile")
 	if text.Unlimited && known && text.Profile != "htcondor" {
-		b.Fault("unlimited", "unlimited is for IDTOKENs alone", "leave it out; only HTCondor takes a token without scope for one without limit")
+		t.Fault("unlimited", "unlimited is for IDTOKENs alone", "leave it out; only HTCondor takes a token without scope for one without limit")
 	}
 	switch {
-	case !b.Has("lifetime"):
+	case !t.Has("lifetime"):
 		if from != nil {
 			text.Lifetime = from.Lifetime
 		}
-	case b.Wrong("lifetime"):
+	case t.Wrong("lifetime"):
 	case text.Lifetime < leastLifetime:
-		b.Fault("lifetime", "the lifetime is too short", `it is at least "30s"`)
+		t.Fault("lifetime", "the lifetime is too short", `it is at least "30s"`)
 		text.Lifetime = 0 // nothing is compared with it
 	case text.Lifetime > agent.MaxLife:
-		b.Fault("lifetime", "the lifetime is too long", "it is at most ten years")
+		t.Fault("lifetime", "the lifetime is too long", "it is at most ten years")
 	}
 	return agent.Request{
 		Profile:   text.Profile,
@@ -162,91 +172,31 @@ func (b *Block) request(text tokenText, from *source) agent.Request {
 }
 
 // profile is the one that the block names, or means, or else the only one of its source.
-func (b *Block) profile(named string, from *source) string {
-	b.OneOf("profile", named, profile.Names()...)
-	if b.Wrong("profile") {
+func (t *token) profile() string {
+	named := t.text.Profile
+	t.OneOf("profile", named, profile.Names()...)
+	if t.Wrong("profile") {
 		named = profile.Meant(named, profile.Names())
 	}
-	if from == nil || from.Profile == "" {
+	if t.from == nil || t.from.Profile == "" {
 		return named
 	}
-	if named != from.Profile && named != "" {
-		b.Fault("profile", fmt.Sprintf("wrong profile %q for the source", named),
-			fmt.Sprintf("%s issues for the profile %s alone; leave the attribute out", from.Name, from.Profile))
+	if named != t.from.Profile && named != "" {
+		t.Fault("profile", fmt.Sprintf("wrong profile %q for the source", named),
+			fmt.Sprintf("%s issues for the profile %s alone; leave the attribute out", t.from.Name, t.from.Profile))
 	}
-	return from.Profile
+	return t.from.Profile
 }
 
-// OneOf reports a value of the attribute that is set, but none of those allowed.
-func (b *Block) OneOf(attr, value string, allowed ...string) {
-	if value == "" || slices.Contains(allowed, value) {
+// check reports what the source finds wrong with the request, as far as that could be
+// read.
+func (t *token) check() {
+	if t.from.Check == nil {
 		return
 	}
-	detail := fmt.Sprintf(`it is "%s"`, strings.Join(allowed, `", "`))
-	if near := profile.Nearest(value, allowed); near != "" {
-		detail = fmt.Sprintf("did you mean %q?", near)
-	}
-	b.Fault(attr, fmt.Sprintf("unknown %s %q", attr, value), detail)
-}
-
-// sinks are those of the sink blocks; their definitions go into the digest.
-func (b *Block) sinks(req agent.Request, digest *digest) []Sink {
-	var sinks []Sink
-	blocks := 0
-	for _, s := range b.stanza.blocks {
-		if s.kind != "sink" {
-			continue
-		}
-		blocks++
-		if sink := b.sink(s, req, digest); sink.Sink != nil {
-			sinks = append(sinks, sink)
-		}
-	}
-	if blocks == 0 {
-		b.Warn("", "no sink block", "run keeps no token for it; it can only be used by exec and token create")
-	}
-	return sinks
-}
-
-func (b *Block) sink(s *stanza, req agent.Request, digest *digest) Sink {
-	decode := b.load.kinds.Sinks[b.sinkKind(s)]
-	if decode == nil {
-		return Sink{}
-	}
-	inner := b.load.block(s, b.name, b.instance)
-	digest.block(inner)
-	sink := decode(inner, req)
-	if sink.Path != "" && (b.instance == nil || !b.instance.look) {
-		inner.writes(sink.Path)
-	}
-	return sink
-}
-
-// sinkKind is the kind of sink that the block names, or means.
-func (b *Block) sinkKind(s *stanza) string {
-	known := slices.Sorted(maps.Keys(b.load.kinds.Sinks))
-	proper := b.load.labelled(s, "KIND")
-	kind := s.labels[0]
-	switch {
-	case b.load.kinds.Sinks[kind] != nil:
-	case proper:
-		b.load.fault(s.labelAt[0], fmt.Sprintf("unknown kind of sink %q", kind), kindHint(kind, known))
-		s.labels[0] = cmp.Or(profile.Meant(kind, known), kind) // so that what else is wrong with it is found
-	case len(known) == 1:
-		s.labels[0] = known[0]
-	}
-	return s.labels[0]
-}
-
-// check reports what the source finds wrong with the request, as far as that
-// could be read.
-func (b *Block) check(from *source, req agent.Request) {
-	if from.Check == nil {
-		return
-	}
-	for _, p := range from.Check(req) {
-		attr := attributeFor(p.Claim, req)
-		if b.hides(attr, p.Claim, req) || from.explains(p.Claim) {
+	for _, p := range t.from.Check(t.request) {
+		attr := t.origin(p.Claim)
+		if t.hides(attr, p.Claim) || t.from.explains(p.Claim) {
 			continue // it may be right when what is wrong there is corrected
 		}
 		severity := severityError
@@ -254,45 +204,46 @@ func (b *Block) check(from *source, req agent.Request) {
 			severity = severityWarning
 		}
 		summary, detail, _ := strings.Cut(p.String(), "; ")
-		b.report(severity, b.placeOfClaim(attr, p.Claim), summary, detail)
+		t.report(severity, t.placeOfClaim(attr, p.Claim), summary, detail)
 	}
 }
 
 // hides reports whether an error at the attribute may be why the claim is wrong. A source
 // or profile that is misspelt is known nevertheless.
-func (b *Block) hides(attr, claim string, req agent.Request) bool {
-	_, further := req.Claims[claim]
-	known := attr == "source" || attr == "profile" && req.Profile != ""
-	return b.Wrong(attr) && !further && !known
+func (t *token) hides(attr, claim string) bool {
+	_, further := t.request.Claims[claim]
+	known := attr == "source" || attr == "profile" && t.request.Profile != ""
+	return t.Wrong(attr) && !further && !known
 }
 
-// attributes are those of a token block that claims and header parameters come from.
-var attributes = map[string]string{
+// tokenOrigins are the attributes of a token block that claims and header parameters
+// come from.
+var tokenOrigins = map[string]string{
 	"aud": "audience", "scope": "scope", "sub": "subject", "exp": "lifetime",
 	"iss": "source", "alg": "source", "kid": "source", "typ": "source", "": "profile",
 }
 
-// attributeFor is the attribute that the claim comes from.
-func attributeFor(claim string, req agent.Request) string {
-	attr, known := attributes[claim]
-	if _, further := req.Claims[claim]; further || !known {
+// origin is the attribute that the claim comes from.
+func (t *token) origin(claim string) string {
+	attr, known := tokenOrigins[claim]
+	if _, further := t.request.Claims[claim]; further || !known {
 		return "claims"
 	}
 	return attr
 }
 
 // placeOfClaim is where a problem with a claim from that attribute is shown.
-func (b *Block) placeOfClaim(attr, claim string) hcl.Range {
-	if a := b.stanza.attribute(attr); a != nil && attr == "claims" {
+func (t *token) placeOfClaim(attr, claim string) hcl.Range {
+	if a := t.stanza.attribute(attr); a != nil && attr == "claims" {
 		if item := itemOf(a.expr, claim); item != nil {
 			return item.Range()
 		}
 	}
-	return b.place(attr)
+	return t.place(attr)
 }
 
-// inPlace reads the times of a token that lies in a sink, whoever put it there.
-// An opaque one says nothing of them.
+// inPlace reads the times of a token that is already in a sink. An opaque one says
+// nothing of them.
 func inPlace(s agent.Secret) (agent.Token, error) {
 	t := agent.Token{Secret: s}
 	decoded, err := profile.Decode(s.Reveal())
@@ -306,9 +257,9 @@ func inPlace(s agent.Secret) (agent.Token, error) {
 
 // accept is what a finished token must fulfil to be installed: it is what was
 // asked for, as far as it can be read, and what its profile demands. Audience and
-// scope have been compared already by a source that does so itself.
+// scope are left out where the source has compared them itself.
 func accept(req agent.Request, from Source) func(agent.Token) error {
-	let := func(p profile.Problem) bool {
+	skip := func(p profile.Problem) bool {
 		return from.ComparesScope && (p.Claim == "aud" || p.Claim == "scope")
 	}
 	return func(t agent.Token) error {
@@ -317,13 +268,13 @@ func accept(req agent.Request, from Source) func(agent.Token) error {
 		}
 		decoded, err := profile.Decode(t.Secret.Reveal())
 		if err != nil && req.Profile == "" {
-			return nil // opaque: nobody but its issuer can read it
+			return nil // opaque: only its issuer can read it
 		}
 		if err != nil {
 			return &agent.Fault{Kind: agent.Configuration, Err: err}
 		}
 		var texts []string
-		differences := slices.DeleteFunc(profile.Matches(decoded, req), let)
+		differences := slices.DeleteFunc(profile.Matches(decoded, req), skip)
 		for _, p := range slices.Concat(differences, profile.Check(req.Profile, decoded)) {
 			if !p.Warning && !slices.Contains(texts, p.String()) {
 				texts = append(texts, p.String())

@@ -1,0 +1,180 @@
+package config
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// An evaluator gives the values of attributes.
+type evaluator struct {
+	*document
+	meter  *meter
+	env    Environment
+	shared *hcl.EvalContext // functions, and the names that all files share: local and source
+}
+
+func newEvaluator(d *document, m *meter, env Environment) *evaluator {
+	shared := &hcl.EvalContext{Functions: functions(env, m.bytes), Variables: map[string]cty.Value{}}
+	return &evaluator{document: d, meter: m, env: env, shared: shared}
+}
+
+// scopeOf are the names that expressions of the file may use, without each.
+func (e *evaluator) scopeOf(f *file) *hcl.EvalContext {
+	if f.scope == nil {
+		f.scope = e.shared.NewChild()
+		f.scope.Variables = map[string]cty.Value{"path": cty.ObjectVal(map[string]cty.Value{
+			"config":      cty.StringVal(absolute(filepath.Dir(f.name))),
+			"credentials": cty.StringVal(e.env.Credentials),
+			"discovery":   cty.StringVal(e.env.Discovery),
+		})}
+	}
+	return f.scope
+}
+
+// scopeIn are the names that expressions may use for the instance; nil: for none.
+func (e *evaluator) scopeIn(f *file, in *instance) *hcl.EvalContext {
+	if in == nil {
+		return e.scopeOf(f)
+	}
+	if in.scope == nil {
+		in.scope = e.withEach(f, cty.StringVal(in.key), in.value)
+	}
+	return in.scope
+}
+
+func (e *evaluator) withEach(f *file, key, value cty.Value) *hcl.EvalContext {
+	scope := e.scopeOf(f).NewChild()
+	scope.Variables = map[string]cty.Value{"each": cty.ObjectVal(map[string]cty.Value{"key": key, "value": value})}
+	return scope
+}
+
+// values are those of the attributes, in their order. What does not depend on each is
+// evaluated once for all instances.
+func (e *evaluator) values(s *stanza, in *instance) []cty.Value {
+	values := make([]cty.Value, len(s.attributes))
+	for i, a := range s.attributes {
+		if !a.known {
+			a.known = !a.each
+			a.value = e.evaluate(a, s.file, in)
+		}
+		values[i] = a.value
+	}
+	return values
+}
+
+// evaluate gives the value of the attribute for the instance. It is unknown as a whole
+// where a part of it is, so that nobody need search deep within it.
+func (e *evaluator) evaluate(a *attribute, f *file, in *instance) cty.Value {
+	e.meter.begin()
+	if !a.each {
+		in = nil
+	}
+	v := e.evaluateIn(a, e.scopeIn(f, in), in)
+	if !v.IsWhollyKnown() {
+		return cty.DynamicVal
+	}
+	return v
+}
+
+// evaluateIn gives the value of the attribute; an unknown one when that is not possible,
+// which it reports.
+func (e *evaluator) evaluateIn(a *attribute, scope *hcl.EvalContext, in *instance) cty.Value {
+	v, diags := e.meter.value(a, scope)
+	if len(a.bad) > 0 {
+		e.found.add(slices.DeleteFunc(diags, a.isAboutBad), in)
+		return cty.DynamicVal
+	}
+	if !diags.HasErrors() {
+		return v
+	}
+	if name := missingSource(a, scope); name != "" {
+		diags = nil
+		e.found.list = append(e.found.list, finding{severityError, a.expr.Range(), "unknown " + name, e.sourceHint(name), in})
+	}
+	e.found.add(diags, in)
+	return cty.DynamicVal
+}
+
+// isAboutBad reports whether hcl complains of a reference that was reported.
+func (a *attribute) isAboutBad(d *hcl.Diagnostic) bool {
+	return d.Subject == nil || slices.ContainsFunc(a.bad, d.Subject.Overlaps)
+}
+
+// missingSource is the source that source.KIND[expression] asked for in vain;
+// "" when the attribute is not of that form.
+func missingSource(a *attribute, scope *hcl.EvalContext) string {
+	index, ok := a.expr.(*hclsyntax.IndexExpr)
+	if !ok {
+		return ""
+	}
+	collection, ok := index.Collection.(*hclsyntax.ScopeTraversalExpr)
+	if !ok || collection.Traversal.RootName() != "source" {
+		return ""
+	}
+	kind, _ := memberName(collection.Traversal, 1)
+	key, diags := index.Key.Value(scope)
+	name, ok := textOf(key)
+	if diags.HasErrors() || !ok {
+		return ""
+	}
+	return sourceName{kind, name}.String()
+}
+
+// evaluateLocals evaluates all locals, each after those that it refers to.
+func (e *evaluator) evaluateLocals() {
+	e.meter.begin() // once for all, as they are kept together
+	all := make(map[string]cty.Value, len(e.localOrder))
+	for _, n := range e.localOrder {
+		all[n.name] = e.evaluateLocal(n, nil)
+	}
+	e.shared.Variables["local"] = cty.ObjectVal(all)
+}
+
+// evaluateLocal gives the value of a local, which the chain of others needs.
+func (e *evaluator) evaluateLocal(n *local, chain []string) cty.Value {
+	chain = append(chain, n.name)
+	switch {
+	case n.known:
+		return n.value
+	case len(chain) > mostNesting:
+		e.found.fault(n.expr.Range(), "the locals are nested too deeply", fmt.Sprintf("at most %d locals may refer to each other in a row", mostNesting))
+		n.value, n.known = cty.DynamicVal, true
+		return n.value
+	case n.visiting:
+		e.found.fault(n.expr.Range(), "local."+n.name+" refers to itself", e.circle(chain))
+		return cty.DynamicVal
+	}
+	n.visiting = true
+	needed := map[string]cty.Value{}
+	for _, t := range n.references {
+		if name, ok := memberName(t, 1); ok && t.RootName() == "local" && e.locals[name] != nil {
+			needed[name] = e.evaluateLocal(e.locals[name], chain)
+		}
+	}
+	scope := e.scopeOf(n.file).NewChild()
+	scope.Variables = map[string]cty.Value{"local": cty.ObjectVal(needed)}
+	n.value, n.known = e.evaluateIn(n.attribute, scope, nil), true
+	return n.value
+}
+
+// circle shows the part of a chain that goes in a circle. Other faults of its locals
+// would only follow from it.
+func (e *evaluator) circle(chain []string) string {
+	last := len(chain) - 1
+	chain = chain[slices.Index(chain[:last], chain[last]):]
+	for _, name := range chain {
+		n := e.locals[name]
+		for _, t := range n.references {
+			if t.RootName() == "local" {
+				n.bad = append(n.bad, t.SourceRange())
+			}
+		}
+	}
+	return "local." + strings.Join(chain, " → local.")
+}

@@ -1,0 +1,165 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"github.com/tokenagent/tokenagent/agent/profile"
+)
+
+// A finding is a Fault before it is sorted and merged.
+type finding struct {
+	severity        string
+	at              hcl.Range
+	summary, detail string
+	instance        *instance // nil outside of a token with for_each
+}
+
+// findings collect what one load finds wrong.
+type findings struct {
+	list  []finding
+	order map[string]int    // of the files
+	text  map[string][]byte // of the files, for excerpts
+}
+
+// number gives the file its place in the order of faults.
+func (f *findings) number(file string) {
+	if _, known := f.order[file]; !known {
+		f.order[file] = len(f.order)
+	}
+}
+
+func (f *findings) fault(at hcl.Range, summary, detail string) {
+	f.list = append(f.list, finding{severity: severityError, at: at, summary: summary, detail: detail})
+}
+
+// again reports something that may be there once, and where the first is.
+func (f *findings) again(at hcl.Range, summary string, first hcl.Range) {
+	f.fault(at, summary, "the first is at "+placeText(first))
+}
+
+func placeText(at hcl.Range) string {
+	return fmt.Sprintf("%s:%d:%d", at.Filename, at.Start.Line, at.Start.Column)
+}
+
+// add takes over the diagnostics of hcl in our form: lower case, no full stop.
+func (f *findings) add(diags hcl.Diagnostics, in *instance) {
+	for _, d := range diags {
+		one := finding{severity: severityError, summary: plainText(d.Summary), detail: plainText(d.Detail), instance: in}
+		if d.Severity == hcl.DiagWarning {
+			one.severity = severityWarning
+		}
+		if d.Subject != nil {
+			one.at = *d.Subject
+		}
+		f.list = append(f.list, one)
+	}
+}
+
+// plainText makes a sentence a clause.
+func plainText(sentence string) string {
+	text := strings.TrimSuffix(strings.TrimSpace(sentence), ".")
+	if len(text) > 1 && text[1] >= 'a' && text[1] <= 'z' || strings.HasPrefix(text, "A ") {
+		text = strings.ToLower(text[:1]) + text[1:]
+	}
+	return text
+}
+
+// forget drops what was found in a part of the text: the value of an attribute that is
+// unknown, so that nobody can tell what it may hold.
+func (f *findings) forget(part hcl.Range) {
+	f.list = slices.DeleteFunc(f.list, func(one finding) bool {
+		return one.at.Filename == part.Filename && part.Start.Byte <= one.at.Start.Byte && one.at.End.Byte <= part.End.Byte
+	})
+}
+
+// compare orders findings by file and position.
+func (f *findings) compare(a, b finding) int {
+	return cmp.Or(
+		cmp.Compare(f.order[a.at.Filename], f.order[b.at.Filename]),
+		cmp.Compare(a.at.Start.Byte, b.at.Start.Byte),
+		cmp.Compare(a.at.End.Byte, b.at.End.Byte),
+		strings.Compare(a.severity, b.severity),
+		strings.Compare(a.summary, b.summary),
+	)
+}
+
+// faults sorts the findings, and merges those that the instances of a token with
+// for_each have in common.
+func (f *findings) faults() Faults {
+	slices.SortStableFunc(f.list, f.compare)
+	var faults Faults
+	for rest := f.list; len(rest) > 0; {
+		n := 1
+		for n < len(rest) && f.compare(rest[0], rest[n]) == 0 {
+			n++
+		}
+		for _, one := range merge(rest[:n]) {
+			faults = append(faults, f.handOut(one))
+		}
+		rest = rest[n:]
+	}
+	return faults
+}
+
+// merge leaves, of findings with one summary at one place, those of the first
+// instance. It adds for which instances they hold, unless all have the same.
+func merge(same []finding) []finding {
+	var merged []finding
+	instances := map[*instance]bool{}
+	alike := true
+	for _, f := range same {
+		instances[f.instance] = true
+		alike = alike && f.detail == same[0].detail
+		known := slices.ContainsFunc(merged, func(m finding) bool { return m.detail == f.detail })
+		if f.instance == same[0].instance && !known {
+			merged = append(merged, f)
+		}
+	}
+	first := same[0].instance
+	if first == nil || alike && len(instances) == first.total {
+		return merged
+	}
+	for i := range merged {
+		merged[i].detail += fmt.Sprintf(" (for %s%s)", first.name, more(len(instances)-1))
+	}
+	return merged
+}
+
+func more(n int) string {
+	switch n {
+	case 0:
+		return ""
+	case 1:
+		return " and one more"
+	}
+	return fmt.Sprintf(" and %d more", n)
+}
+
+func (f *findings) handOut(one finding) Fault {
+	out := Fault{
+		File:     one.at.Filename,
+		Line:     one.at.Start.Line,
+		Column:   one.at.Start.Column,
+		Severity: one.severity,
+		Summary:  one.summary,
+		Detail:   one.detail,
+	}
+	if out.Line > 0 {
+		out.excerpt = excerptOf(f.text[out.File], one.at)
+	}
+	return out
+}
+
+// suggestion asks for the known name that is most like the given one, in that format. It
+// is otherwise where none is like it.
+func suggestion(given string, known []string, format, otherwise string) string {
+	if near := profile.Nearest(given, known); near != "" {
+		return fmt.Sprintf("did you mean "+format+"?", near)
+	}
+	return otherwise
+}

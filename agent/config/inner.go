@@ -1,0 +1,197 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/robfig/cron/v3"
+
+	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/hooks"
+)
+
+// decodeSinks decodes the sink blocks; their definitions go into the digest.
+func (t *token) decodeSinks() {
+	blocks := t.stanza.inner("sink")
+	if len(blocks) == 0 {
+		t.Warn("", "no sink block", "run keeps no token for it; it can only be used by exec and token create")
+	}
+	for _, s := range blocks {
+		decode := t.sinkDecoder(s)
+		if decode == nil {
+			continue
+		}
+		b := t.load.block(s, t.name, t.instance)
+		t.digest.block(b)
+		sink := decode(b, t.request)
+		if sink.Path != "" && (t.instance == nil || !t.instance.look) {
+			b.writes(sink.Path)
+		}
+		if sink.Sink != nil {
+			t.sinks = append(t.sinks, sink)
+		}
+	}
+}
+
+// sinkDecoder decodes the kind of sink that the block names, or means; nil where there
+// is no such kind.
+func (t *token) sinkDecoder(s *stanza) SinkDecoder {
+	sinks, found := t.load.kinds.Sinks, t.load.found
+	proper := s.labelled(found, "KIND")
+	if decode := sinks[s.labels[0]]; decode != nil {
+		return decode
+	}
+	known := slices.Sorted(maps.Keys(sinks))
+	switch {
+	case proper:
+		s.correctKind(found, known)
+	case len(known) == 1:
+		s.labels[0] = known[0]
+	}
+	return sinks[s.labels[0]]
+}
+
+// writes reports a path that is written or read already, or that lies in a folder which
+// a source has to itself.
+func (b *Block) writes(path string) {
+	p, folder := b.load.places, filepath.Dir(path)
+	if keeper, kept := p.folders[p.locateFolder(folder)]; kept {
+		b.Fault("path", "a token in the folder of a source", fmt.Sprintf("%s keeps the token that it asks with in %s, at %s, and would ask with this one in its place; write it elsewhere", keeper.what, folder, placeText(keeper.at)))
+		return
+	}
+	where := p.locate(path)
+	first, taken := p.files[where]
+	switch {
+	case !taken:
+		p.files[where] = writer{"token " + b.name, false, b.place("path")}
+	case first.read:
+		b.Fault("path", "a token would replace a file that is read", fmt.Sprintf("%s reads %s, at %s", first.what, path, placeText(first.at)))
+	case first.at == b.place("path"):
+		b.Fault("path", "the same path for several instances", fmt.Sprintf("%s writes %s too; use each.key in it", first.what, path))
+	default:
+		b.Fault("path", "duplicate path", fmt.Sprintf("%s writes %s too, at %s", first.what, path, placeText(first.at)))
+	}
+}
+
+// writer is what uses the file of that path first, and whether this token writes it.
+func (t *token) writer(where location) (w writer, own bool) {
+	w = t.load.places.files[where]
+	return w, !w.read && w.what == "token "+t.name
+}
+
+// checkCircle reports a token that would be written over the very file that its source
+// copies or exchanges. What other tokens write there is what the source is for.
+func (t *token) checkCircle() {
+	follower, ok := t.from.Source.Source.(agent.Follower)
+	if !ok {
+		return
+	}
+	path, _ := follower.Follows()
+	if path == "" { // which was reported
+		return
+	}
+	if w, own := t.writer(t.load.places.locate(path)); own {
+		t.report(severityError, w.at, "the token would replace what it is made from", fmt.Sprintf("%s reads %s; write the token elsewhere", t.from.Name, path))
+	}
+}
+
+// hooks are those of the hook blocks.
+func (t *token) hooks() (all []hooks.Hook) {
+	for _, s := range t.stanza.inner("hook") {
+		if t.load.kinds.Hook != nil {
+			all = append(all, t.hook(s))
+		}
+	}
+	return all
+}
+
+// hook decodes a hook block: once for all instances that have it alike.
+func (t *token) hook(s *stanza) hooks.Hook {
+	if slices.ContainsFunc(s.attributes, func(a *attribute) bool { return a.each }) {
+		return t.decodeHook(s, t.instance)
+	}
+	return once(t.load, s, func() hooks.Hook { return t.decodeHook(s, nil) })
+}
+
+func (t *token) decodeHook(s *stanza, in *instance) hooks.Hook {
+	var events []string
+	for _, e := range hooks.Events {
+		events = append(events, string(e))
+	}
+	proper := s.labelled(t.load.found, "EVENT")
+	event := s.labels[0]
+	if proper && !slices.Contains(events, event) {
+		t.load.found.fault(s.labelAt[0], fmt.Sprintf("unknown event %q", event),
+			suggestion(event, events, "%q", "the events are "+strings.Join(events, ", ")))
+	}
+	if len(t.stanza.inner("sink")) == 0 {
+		t.load.found.fault(s.header, "a hook without a sink", "it is run when a file of the token was, or could not be, written; write a sink block, or leave the hook out")
+	}
+	hook, _ := t.load.kinds.Hook(t.load.block(s, t.name, in), hooks.Event(event))
+	return hook
+}
+
+// A renewText is a renew block as it is written.
+type renewText struct {
+	At           float64       `hcl:"at,optional"`
+	MinRemaining time.Duration `hcl:"min_remaining,optional"`
+	Cron         string        `hcl:"cron,optional"`
+}
+
+// schedule is what the renew block says.
+func (t *token) schedule() agent.Schedule {
+	s := agent.Schedule{Jitter: agent.Jitter(t.load.env.Machine.Seed, t.name)}
+	blocks := t.stanza.inner("renew")
+	for i, inner := range blocks {
+		if i > 0 {
+			t.load.found.again(inner.header, "a second renew block", blocks[0].header)
+		}
+		inner.labelled(t.load.found)
+		t.load.block(inner, t.name, t.instance).renew(&s, t.request.Lifetime)
+	}
+	return s
+}
+
+// renew decodes a renew block, for a lifetime that may be unknown (zero).
+func (b *Block) renew(s *agent.Schedule, lifetime time.Duration) {
+	var text renewText
+	b.decode(&text)
+	if b.Has("at") && (text.At < agent.MinAt || text.At > agent.MaxAt) {
+		b.Fault("at", "at is out of range", fmt.Sprintf("it is the share of its life at which a token is renewed, %v to %v", agent.MinAt, agent.MaxAt))
+	}
+	longest := lifetime - agent.LeastWait(lifetime)
+	switch {
+	case b.Has("min_remaining") && text.MinRemaining == 0:
+		b.Fault("min_remaining", "min_remaining is zero", "it is how much life a reader always finds; leave it out for the default")
+	case lifetime > 0 && text.MinRemaining > longest:
+		b.Fault("min_remaining", "min_remaining is too long for the lifetime",
+			fmt.Sprintf("of a lifetime of %s at most %s can be left", Spoken(lifetime), Spoken(longest)))
+	}
+	s.At, s.MinRemaining = text.At, text.MinRemaining
+	if text.Cron != "" {
+		s.Cron = b.cron(text.Cron)
+	}
+}
+
+// A cronText is the key of what was parsed of it, which many tokens may share.
+type cronText string
+
+func (b *Block) cron(text string) cron.Schedule {
+	type result struct {
+		cron.Schedule
+		err error
+	}
+	parsed := once(b.load, cronText(text), func() (r result) {
+		r.Schedule, r.err = agent.ParseCron(text)
+		return r
+	})
+	if parsed.err != nil {
+		b.Fault("cron", "cron is not a schedule", parsed.err.Error()+
+			`; it has five fields (minute, hour, day of month, month, day of week), as in "30 4 * * *", optionally behind CRON_TZ=ZONE`)
+	}
+	return parsed.Schedule
+}
