@@ -57,6 +57,25 @@ func Listen(path string, group int) (net.Listener, error) {
 	return l, nil
 }
 
+// Exposed are the ways in which somebody else could put another socket at the path.
+// The error says that the folder is missing where somebody else could have root make
+// another one. No trust, as of a user who is not root, finds nothing.
+func Exposed(path string, t *host.Trust) (found []*host.Weakness, err error) {
+	if t == nil {
+		return nil, nil
+	}
+	found, _ = t.Weaknesses(path) // Listen finds the error too; a missing folder is one
+	if _, err := os.Stat(filepath.Dir(path)); !errors.Is(err, fs.ErrNotExist) {
+		return found, nil
+	}
+	for _, w := range found {
+		if !w.Sudo {
+			return found, fmt.Errorf("control socket %s: its folder is missing, and root makes none there: %w; or make the folder, or set another control in the agent block", path, w)
+		}
+	}
+	return found, nil
+}
+
 // bind sets the mode before the socket has a name: Linux gives the file the
 // mode of the unbound socket, less the umask.
 func bind(path string) (net.Listener, error) {

@@ -20,7 +20,7 @@ type poolReply struct{ condor.Reply }
 
 // askPool asks the pool what it allows.
 func (d doctor) askPool(ctx context.Context, f *doctorFlags, dirs []string) (r poolReply, err error) {
-	p := condor.Ping{Pool: f.pool, Type: f.kind, Name: f.name, Method: f.method}
+	p := condor.Ping{Environ: os.Environ(), Pool: f.pool, Type: f.kind, Name: f.name, Method: f.method}
 	switch {
 	case len(dirs) > 1:
 		return r, usage("--pool takes one DIR at most: the one that HTCondor's client is to read")

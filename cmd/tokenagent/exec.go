@@ -16,10 +16,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tokenagent/tokenagent/agent"
-	"github.com/tokenagent/tokenagent/agent/config"
-	"github.com/tokenagent/tokenagent/agent/hooks"
-	"github.com/tokenagent/tokenagent/sinks"
-	"github.com/tokenagent/tokenagent/sources"
 )
 
 // The exit codes of a command that cannot be started, as shells have them. All
@@ -31,7 +27,7 @@ const (
 )
 
 func newExec() *cobra.Command {
-	from := place{runs: true}
+	from := place{runs: true, sinkless: true}
 	var timeout time.Duration
 	c := &cobra.Command{
 		Use:   "exec [flags] [NAME] -- COMMAND [ARGUMENT…]",
@@ -135,9 +131,9 @@ func notStarted(command string, err error) error {
 // theOne is the token that is named, or the only one, without what is configured
 // to be done with it; and the log for it.
 func (p *place) theOne(ctx context.Context, names []string, stderr io.Writer) (agent.Renewer, *logrus.Logger, error) {
-	cfg, faults := p.readAs(ctx, sinkless(), false)
-	if faults.HasErrors() {
-		return agent.Renewer{}, nil, p.refuse(faults.Errors())
+	cfg, err := p.load(ctx, false)
+	if err != nil {
+		return agent.Renewer{}, nil, err
 	}
 	chosen, err := choose(cfg.Renewers, names)
 	if err == nil && len(chosen) != 1 {
@@ -150,20 +146,6 @@ func (p *place) theOne(ctx context.Context, names []string, stderr io.Writer) (a
 	logLibraries(log)
 	setLevel(log, min(levelOf(cfg.Settings), logrus.WarnLevel)) // the rest of the output is the command's
 	return chosen[0], log, nil
-}
-
-// sinkless are the kinds for whoever writes to no sink and runs no hook: what
-// those blocks say, and whether this user could do it, does not matter.
-func sinkless() config.Kinds {
-	k := config.Kinds{
-		Sources: sources.Kinds,
-		Sinks:   map[string]config.SinkDecoder{},
-		Hook:    func(*config.Block, hooks.Event) (hooks.Hook, bool) { return hooks.Hook{}, false },
-	}
-	for kind := range sinks.Kinds {
-		k.Sinks[kind] = func(*config.Block, agent.Request) config.Sink { return config.Sink{} }
-	}
-	return k
 }
 
 // environment is that of the command: with the file, and without a token that

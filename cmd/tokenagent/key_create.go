@@ -49,9 +49,9 @@ and its key ID to standard error.`,
 
 // generate makes a key and the text of its file.
 func generate(algorithm, format string) (key keys.Key, text []byte, err error) {
-	write, err := privateFormat(format)
-	if err != nil {
-		return key, nil, err
+	write, known := privateFormats[format]
+	if !known {
+		return key, nil, usage("--format %s: unknown; there are pem, jwk and clustercockpit", format)
 	}
 	if !slices.Contains(keys.Algorithms(), algorithm) {
 		return key, nil, usage("--algorithm %s: unknown; there are %s", algorithm, strings.Join(keys.Algorithms(), ", "))
@@ -65,17 +65,11 @@ func generate(algorithm, format string) (key keys.Key, text []byte, err error) {
 	return key, text, nil
 }
 
-// privateFormat is how a private key is written in the format.
-func privateFormat(name string) (func(keys.Key) ([]byte, error), error) {
-	switch name {
-	case "pem":
-		return keys.Key.MarshalPEM, nil
-	case "jwk":
-		return keys.Key.MarshalJWK, nil
-	case "clustercockpit":
-		return keys.Key.MarshalClusterCockpit, nil
-	}
-	return nil, usage("--format %s: unknown; there are pem, jwk and clustercockpit", name)
+// privateFormats write a private key.
+var privateFormats = map[string]func(keys.Key) ([]byte, error){
+	"pem":            keys.Key.MarshalPEM,
+	"jwk":            keys.Key.MarshalJWK,
+	"clustercockpit": keys.Key.MarshalClusterCockpit,
 }
 
 // writeNew writes a file that is not there yet. On an error none is left.

@@ -21,9 +21,9 @@ one in another format. FILE - is standard input. Nothing private is printed.`,
   tokenagent key public --format pem key.jwk`,
 		Args: arguments(1, anyNumber, "FILE"),
 		RunE: func(c *cobra.Command, files []string) error {
-			write, err := publicFormat(format)
-			if err != nil {
-				return err
+			write, known := publicFormats[format]
+			if !known && format != "jwks" {
+				return usage("--format %s: unknown; there are jwks, jwk, pem and clustercockpit", format)
 			}
 			if len(files) > 1 && (format != "jwks" || keyID != "") {
 				return usage("several keys fit only into --format jwks, and without --key-id")
@@ -32,7 +32,12 @@ one in another format. FILE - is standard input. Nothing private is printed.`,
 			if err != nil {
 				return err
 			}
-			text, err := write(all)
+			var text []byte
+			if known {
+				text, err = write(all[0])
+			} else {
+				text, err = keys.JWKS(all...)
+			}
 			if err != nil {
 				return err
 			}
@@ -45,20 +50,11 @@ one in another format. FILE - is standard input. Nothing private is printed.`,
 	return c
 }
 
-// publicFormat is how public halves are written in the format; all but jwks
-// take one key.
-func publicFormat(name string) (func([]keys.Key) ([]byte, error), error) {
-	switch name {
-	case "jwks":
-		return func(all []keys.Key) ([]byte, error) { return keys.JWKS(all...) }, nil
-	case "jwk":
-		return func(all []keys.Key) ([]byte, error) { return all[0].PublicJWK() }, nil
-	case "pem":
-		return func(all []keys.Key) ([]byte, error) { return all[0].PublicPEM() }, nil
-	case "clustercockpit":
-		return func(all []keys.Key) ([]byte, error) { return all[0].PublicClusterCockpit() }, nil
-	}
-	return nil, usage("--format %s: unknown; there are jwks, jwk, pem and clustercockpit", name)
+// publicFormats write the public half of one key. The format jwks takes several.
+var publicFormats = map[string]func(keys.Key) ([]byte, error){
+	"jwk":            keys.Key.PublicJWK,
+	"pem":            keys.Key.PublicPEM,
+	"clustercockpit": keys.Key.PublicClusterCockpit,
 }
 
 // readKeys reads the private keys, each once; each goes by keyID unless that is "".

@@ -31,8 +31,24 @@ type memory struct {
 	key   []byte
 }
 
-// digestKey opens the folder at the first call. Without one the key is one for
-// the process: digests are then compared only within it.
+// begin reads the configuration and opens its state folder, which the caller closes.
+// Errors of the configuration are the error, and the faults are warnings alone.
+func (p *place) begin(ctx context.Context) (*config.Config, *memory, config.Faults, error) {
+	m := &memory{from: p}
+	p.key = m.digestKey
+	cfg, faults := p.read(ctx, false)
+	if ctx.Err() != nil { // the load may still go on, and use the memory
+		return nil, nil, nil, errInterrupted
+	}
+	if faults.HasErrors() {
+		m.close()
+		return nil, nil, nil, p.refuse(faults)
+	}
+	return cfg, m, faults, nil
+}
+
+// digestKey opens the folder at the first call. Without a folder the key is one for
+// this process, and digests are compared only within it.
 func (m *memory) digestKey(s config.Settings) []byte {
 	if m.key != nil {
 		return m.key

@@ -47,23 +47,18 @@ has faults, 1 an agent runs already (ask it with tokenagent refresh).`,
 	from.flags(c)
 	c.Flags().BoolVar(&force, "force", false, "issue all, however long the present ones live")
 	c.Flags().DurationVar(&timeout, "timeout", 2*time.Minute, "how long to try")
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	jsonFlag(c, &asJSON)
 	return c
 }
 
 // pass has the tokens that the names select in their places, and returns what
 // has become of them.
 func pass(ctx context.Context, from *place, names []string, force bool, stderr io.Writer) ([]agent.Status, error) {
-	m := memory{from: from}
-	from.key = m.digestKey
-	cfg, faults := from.read(ctx, false)
-	if ctx.Err() != nil { // the load may go on, and have the memory
-		return nil, errInterrupted
+	cfg, m, warnings, err := from.begin(ctx)
+	if err != nil {
+		return nil, err
 	}
 	defer m.close()
-	if faults.HasErrors() {
-		return nil, from.refuse(faults)
-	}
 	if err := from.alone(ctx, cfg.Settings); err != nil {
 		return nil, err
 	}
@@ -75,7 +70,7 @@ func pass(ctx context.Context, from *place, names []string, force bool, stderr i
 	if levelOf(cfg.Settings) == logrus.InfoLevel { // the table tells what was written
 		setLevel(log, logrus.WarnLevel)
 	}
-	for _, w := range faults {
+	for _, w := range warnings {
 		log.Warn(w.Error())
 	}
 	m.claim(ctx, cfg, log)

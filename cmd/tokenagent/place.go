@@ -12,8 +12,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/config"
 	"github.com/tokenagent/tokenagent/agent/control"
+	"github.com/tokenagent/tokenagent/agent/hooks"
 	"github.com/tokenagent/tokenagent/agent/host"
 	"github.com/tokenagent/tokenagent/agent/program"
 	"github.com/tokenagent/tokenagent/agent/state"
@@ -30,6 +32,7 @@ type place struct {
 	doubts   []string                     // of what was read last, see config.Config
 	checking bool                         // see config.Environment
 	key      func(config.Settings) []byte // see config.Environment; nil where digests are not compared
+	sinkless bool                         // nothing is written and no hook runs: what those blocks say does not matter
 	loaded   *config.Config               // the last that client has read
 	began    *state.Home                  // of the agent that runs in this process, whatever a reload says; nil: there is none
 }
@@ -45,6 +48,19 @@ func (p *place) configFlag(c *cobra.Command) {
 
 // kinds are all sources and sinks that a configuration may name.
 var kinds = config.Kinds{Sources: sources.Kinds, Sinks: sinks.Kinds, Hook: program.DecodeHook}
+
+// withoutSinks are kinds that take every sink and hook, and do nothing with them.
+func withoutSinks() config.Kinds {
+	k := config.Kinds{
+		Sources: sources.Kinds,
+		Sinks:   map[string]config.SinkDecoder{},
+		Hook:    func(*config.Block, hooks.Event) (hooks.Hook, bool) { return hooks.Hook{}, false },
+	}
+	for kind := range sinks.Kinds {
+		k.Sinks[kind] = func(*config.Block, agent.Request) config.Sink { return config.Sink{} }
+	}
+	return k
+}
 
 // paths are the files and folders to load.
 func (p *place) paths() []string {
@@ -74,16 +90,15 @@ func (p *place) refuse(faults config.Faults) error {
 	return faulted(text)
 }
 
-// read is load for those who tell errors and warnings in their own way.
+// read is load for commands that report errors and warnings in their own way.
 func (p *place) read(ctx context.Context, definitions bool) (*config.Config, config.Faults) {
-	return p.readAs(ctx, kinds, definitions)
-}
-
-// readAs is read with these kinds of sources and sinks.
-func (p *place) readAs(ctx context.Context, kinds config.Kinds, definitions bool) (*config.Config, config.Faults) {
+	kinds := kinds
+	if p.sinkless {
+		kinds = withoutSinks()
+	}
 	env := p.environment(definitions)
 	if !definitions || p.runs || p.tells {
-		env.Trust, env.Strict = trust(), p.runs
+		env.Trust, env.Strict = host.TrustOfRoot(os.Getenv), p.runs
 	}
 	cfg, faults := config.Load(ctx, p.paths(), kinds, env)
 	p.doubts = cfg.Doubts

@@ -38,7 +38,7 @@ Exit codes: 0 all were written, 1 one was not, 2 there is no such NAME,
 		},
 	}
 	from.flags(c)
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	jsonFlag(c, &asJSON)
 	return c
 }
 

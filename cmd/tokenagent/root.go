@@ -92,3 +92,7 @@ func arguments(least, most int, names string) cobra.PositionalArgs {
 }
 
 const anyNumber = math.MaxInt // of arguments
+
+func jsonFlag(c *cobra.Command, asJSON *bool) {
+	c.Flags().BoolVar(asJSON, "json", false, "print JSON")
+}

@@ -19,6 +19,7 @@ import (
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/config"
 	"github.com/tokenagent/tokenagent/agent/control"
+	"github.com/tokenagent/tokenagent/agent/host"
 	"github.com/tokenagent/tokenagent/agent/systemd"
 	"github.com/tokenagent/tokenagent/agent/watch"
 )
@@ -53,16 +54,14 @@ func serve(ctx context.Context, from *place, stderr io.Writer) error {
 	defer stop()
 
 	began := time.Now()
-	m := memory{from: from}
-	from.key = m.digestKey
-	cfg, faults := from.read(ctx, false)
-	if ctx.Err() != nil { // stopped as told; the load may go on, and have the memory
+	cfg, m, warnings, err := from.begin(ctx)
+	switch {
+	case errors.Is(err, errInterrupted): // stopped as told
 		return nil
+	case err != nil:
+		return err
 	}
 	defer m.close()
-	if faults.HasErrors() {
-		return from.refuse(faults)
-	}
 	if err := m.taken(cfg.Settings); err != nil {
 		return err
 	}
@@ -72,7 +71,7 @@ func serve(ctx context.Context, from *place, stderr io.Writer) error {
 		}
 	}
 	d := newDaemon(from, cfg, stderr)
-	d.sayFaults(faults)
+	d.sayFaults(warnings)
 	sayClock(d.log, wall())
 	m.claim(ctx, cfg, d.log)
 	m.give(d.agent, d.log)
@@ -82,8 +81,15 @@ func serve(ctx context.Context, from *place, stderr io.Writer) error {
 	}
 	d.watch(ctx, cfg, began)
 	d.agent.EachRound(d.manager.Beat)
-	recorded := m.recorded() // before the agent changes them
+	d.log.WithFields(logrus.Fields{"version": versionText(), "tokens": len(cfg.Renewers)}).Info("running")
+	d.run(ctx, m, listener, hangup)
+	d.log.Info("stopped; the tokens stay where they are")
+	return nil
+}
 
+// run keeps everything going until ctx is done.
+func (d *daemon) run(ctx context.Context, m *memory, listener net.Listener, hangup <-chan os.Signal) {
+	recorded := m.recorded() // before the agent changes them
 	var parts sync.WaitGroup
 	parts.Go(func() { m.sweep(ctx, d.log, recorded, d.renewers) })
 	if listener != nil {
@@ -93,10 +99,7 @@ func serve(ctx context.Context, from *place, stderr io.Writer) error {
 	parts.Go(func() { d.reloadOn(ctx, hangup) })
 	parts.Go(func() { d.agent.Run(ctx) })
 	parts.Go(func() { d.manager.Run(ctx, d.forManager()) })
-	d.log.WithFields(logrus.Fields{"version": versionText(), "tokens": len(cfg.Renewers)}).Info("running")
 	parts.Wait()
-	d.log.Info("stopped; the tokens stay where they are")
-	return nil
 }
 
 // A daemon is what run keeps going besides the agent: its log, its socket, and
@@ -150,21 +153,28 @@ const noSocket = "there is no control socket; status, refresh and reload find no
 // listen makes the control socket. The agent does its work without one, but not
 // beside another agent.
 func (d *daemon) listen() (net.Listener, error) {
-	group, err := groupID(d.began.ControlGroup)
-	if err != nil {
-		return nil, &exitError{exitConfiguration, fmt.Errorf("control_group %q: %w", d.began.ControlGroup, err)}
+	group := control.OwnerOnly
+	if name := d.began.ControlGroup; name != "" {
+		var err error
+		if group, err = (&host.Database{}).Group(name); err != nil {
+			return nil, &exitError{exitConfiguration, fmt.Errorf("control_group %q: %w", name, err)}
+		}
 	}
 	path := d.from.socketPath(d.began)
 	if path == "" {
 		d.log.Warn("there is no folder for a control socket, so status, refresh and reload find no agent; set control in the agent block; SIGHUP reloads")
 		return nil, nil
 	}
-	if err := leadsAstray(path); err != nil {
+	trust := host.TrustOfRoot(os.Getenv)
+	if _, err := control.Exposed(path, trust); err != nil {
 		d.log.WithError(err).Warn(noSocket)
 		return nil, nil
 	}
 	listener, err := listenControl(path, group)
-	warnOfSocket(d.log, path)
+	exposed, _ := control.Exposed(path, trust)
+	for _, w := range exposed {
+		d.log.Warnf("control socket %s: others can put another in its place: %v", path, w)
+	}
 	if errors.Is(err, control.ErrInUse) {
 		return nil, fmt.Errorf("%w; %s asks it for new tokens, %s has it read its configuration",
 			err, d.from.command(d.began, "refresh"), d.from.command(d.began, "reload"))

@@ -23,9 +23,7 @@ import (
 const watchEvery = 2 * time.Second
 
 func newStatus() *cobra.Command {
-	from := place{tells: true}
-	var asJSON, watch bool
-	var probe probe
+	f := statusFlags{from: place{tells: true}}
 	c := &cobra.Command{
 		Use:   "status [NAME…]",
 		Short: "Show each token's state: how long it lives, when it is renewed, what fails",
@@ -35,7 +33,7 @@ It asks the running agent. When none answers it reads the tokens' files instead,
 and says so. A NAME is a token's (pilot), which stands for all that its for_each
 makes, or one of those (pilot/ce1.example.org).
 
-With --live or --ready it only answers a probe, as Kubernetes makes them: it asks
+With --live or --ready it only answers a probe, such as that of Kubernetes: it asks
 the agent and never the files, prints nothing when all is well, and takes two
 seconds at most.
 
@@ -47,35 +45,54 @@ not tell where its agent answers, or none answers. Of probes: 5 no agent answers
   tokenagent status pilot --json
   tokenagent status --ready
   tokenagent status --watch --config .quickstart/tokenagent.hcl`,
-		RunE: func(c *cobra.Command, names []string) error {
-			once := func(ctx context.Context) error {
-				found, err := from.survey(ctx, names)
-				if err != nil {
-					return err
-				}
-				from.warnOfDoubts(c.ErrOrStderr())
-				if !found.Agent {
-					fmt.Fprintln(c.ErrOrStderr(), "tokenagent: no agent answers; this is what lies in the files")
-				}
-				return errors.Join(show(c.OutOrStdout(), asJSON, found), notValid(found.Tokens))
-			}
-			switch {
-			case probe.asked() && (asJSON || watch):
-				return usage("--live and --ready answer by the exit code, without --json or --watch")
-			case probe.asked():
-				return probe.ask(c.Context(), &from, names)
-			}
-			if !watch {
-				return once(c.Context())
-			}
-			return again(c.Context(), c.OutOrStdout(), once)
-		},
+		RunE: func(c *cobra.Command, names []string) error { return f.answer(c, names) },
 	}
-	from.flags(c)
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	c.Flags().BoolVarP(&watch, "watch", "w", false, "show it again every two seconds, until interrupted")
-	probe.flags(c)
+	f.from.flags(c)
+	jsonFlag(c, &f.json)
+	c.Flags().BoolVarP(&f.watch, "watch", "w", false, "show it again every two seconds, until interrupted")
+	f.probe.flags(c)
 	return c
+}
+
+// statusFlags are those of status.
+type statusFlags struct {
+	from        place
+	json, watch bool
+	probe       probe
+}
+
+// answer shows the tokens, or answers a probe.
+func (f *statusFlags) answer(c *cobra.Command, names []string) error {
+	switch {
+	case f.probe.asked() && (f.json || f.watch):
+		return usage("--live and --ready answer by the exit code, without --json or --watch")
+	case f.probe.asked():
+		return f.probe.ask(c.Context(), &f.from, names)
+	case f.watch:
+		return again(c.Context(), c.OutOrStdout(), func(ctx context.Context) error { return f.show(ctx, c, names) })
+	}
+	return f.show(c.Context(), c, names)
+}
+
+// show shows the tokens once.
+func (f *statusFlags) show(ctx context.Context, c *cobra.Command, names []string) error {
+	found, err := f.from.survey(ctx, names)
+	if err != nil {
+		return err
+	}
+	f.from.warnOfDoubts(c.ErrOrStderr())
+	if !found.Agent {
+		fmt.Fprintln(c.ErrOrStderr(), "tokenagent: no agent answers; this is what lies in the files")
+	}
+	return errors.Join(show(c.OutOrStdout(), f.json, found), notValid(found.Tokens))
+}
+
+// warnOfDoubts tells how others than root could change the configuration that was
+// read last.
+func (p *place) warnOfDoubts(w io.Writer) {
+	for _, doubt := range p.doubts {
+		fmt.Fprintf(w, "tokenagent: warning: %s\n", doubt)
+	}
 }
 
 // again shows it every two seconds until somebody interrupts. An error is shown

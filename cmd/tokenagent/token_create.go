@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/config"
@@ -20,7 +21,7 @@ import (
 )
 
 func newTokenCreate() *cobra.Command {
-	from := place{runs: true}
+	from := place{runs: true, sinkless: true}
 	flags := tokenFlags{lifetime: lifetime(20 * time.Minute)}
 	c := &cobra.Command{
 		Use:   "create [NAME | CLAIM=VALUE…]",
@@ -61,7 +62,7 @@ that is configured for it but its sinks.`,
 func createToken(c *cobra.Command, from *place, flags *tokenFlags, args []string) (agent.Secret, error) {
 	names, claims := namesAndClaims(args)
 	if len(names) > 0 || len(from.configs) > 0 {
-		return createConfigured(c, from, names, claims)
+		return flags.createConfigured(c, from, names, claims)
 	}
 	flags.claims = append(claims, flags.claims...)
 	return flags.create(c.Context(), c.ErrOrStderr())
@@ -81,8 +82,8 @@ func namesAndClaims(args []string) (names, claims []string) {
 }
 
 // createConfigured issues the one token of the configuration that is named.
-func createConfigured(c *cobra.Command, from *place, names, claims []string) (agent.Secret, error) {
-	flag := firstSet(c, ownTokenFlags...)
+func (f *tokenFlags) createConfigured(c *cobra.Command, from *place, names, claims []string) (agent.Secret, error) {
+	flag := f.firstSet()
 	if slices.ContainsFunc(from.configs, isYAML) || len(names) == 0 && (flag != "" || len(claims) > 0) {
 		return agent.Secret{}, usage("--config is tokenagent's own configuration; for Pelican's leave it out and give --issuer (and --private-key)")
 	}
@@ -94,9 +95,9 @@ func createConfigured(c *cobra.Command, from *place, names, claims []string) (ag
 	}
 	ctx, stop := untilSignal(c.Context())
 	defer stop()
-	cfg, faults := from.readAs(ctx, sinkless(), false)
-	if faults.HasErrors() {
-		return agent.Secret{}, from.refuse(faults.Errors())
+	cfg, err := from.load(ctx, false)
+	if err != nil {
+		return agent.Secret{}, err
 	}
 	chosen, err := choose(cfg.Renewers, names)
 	if err != nil {
@@ -135,12 +136,12 @@ type tokenFlags struct {
 	lifetime   lifetime
 	privateKey string
 	keyID      string
+
+	all pflag.FlagSet // these
 }
 
-var ownTokenFlags = []string{"profile", "issuer", "subject", "audience", "scope", "claim", "claim-json", "lifetime", "private-key", "key-id"}
-
 func (f *tokenFlags) add(c *cobra.Command) {
-	flags := c.Flags()
+	flags := &f.all
 	flags.StringVar(&f.profile, "profile", "wlcg", "whose rules the token follows, by `name`: "+strings.Join(profile.Names(), ", ")+", scitokens2 (for scitokens) or none")
 	flags.StringVar(&f.issuer, "issuer", "", "claim iss: the issuer's `URL`, as its metadata says it")
 	flags.StringVar(&f.subject, "subject", "", "claim sub: `whom` the token stands for")
@@ -151,6 +152,17 @@ func (f *tokenFlags) add(c *cobra.Command) {
 	flags.Var(&f.lifetime, "lifetime", "how long the token lives: `seconds`, or with units (1h30m, 2d)")
 	flags.StringVar(&f.privateKey, "private-key", "", "`file` of the signing key: PEM, JWK or ClusterCockpit's (default: the Pelican origin's)")
 	flags.StringVar(&f.keyID, "key-id", "", "header kid: the `name` of the key in the issuer's JWKS (default: its RFC 7638 thumbprint)")
+	c.Flags().AddFlagSet(flags)
+}
+
+// firstSet is the first of the flags that the person has given; "" for none.
+func (f *tokenFlags) firstSet() (name string) {
+	f.all.VisitAll(func(flag *pflag.Flag) {
+		if flag.Changed && name == "" {
+			name = flag.Name
+		}
+	})
+	return name
 }
 
 // create signs a token as the flags say.
@@ -182,7 +194,11 @@ func validate(source config.Source, req agent.Request, stderr io.Writer) error {
 			fmt.Fprintf(stderr, "tokenagent: warning: %s\n", p)
 			continue
 		}
-		errs = append(errs, errors.New(p.String()+flagFor(p.Claim)))
+		text := p.String()
+		if flag := flagOf[p.Claim]; flag != "" {
+			text += " (" + flag + ")"
+		}
+		errs = append(errs, errors.New(text))
 	}
 	if len(errs) == 0 {
 		return nil
@@ -190,19 +206,10 @@ func validate(source config.Source, req agent.Request, stderr io.Writer) error {
 	return fmt.Errorf("profile %s refuses this token:\n%w", req.Profile, errors.Join(errs...))
 }
 
-// flagFor names the flag that sets a claim.
-func flagFor(claim string) string {
-	switch claim {
-	case "wlcg.groups":
-		return ` (--claim-json 'wlcg.groups=["/cms"]')`
-	case "roles":
-		return ` (--claim-json 'roles=["api"]')`
-	}
-	flag := map[string]string{"iss": "issuer", "sub": "subject", "aud": "audience", "scope": "scope", "kid": "key-id", "alg": "private-key", "exp": "lifetime"}[claim]
-	if flag == "" {
-		return ""
-	}
-	return " (--" + flag + ")"
+// flagOf is the flag that sets a claim, as a person types it.
+var flagOf = map[string]string{
+	"iss": "--issuer", "sub": "--subject", "aud": "--audience", "scope": "--scope", "kid": "--key-id", "alg": "--private-key", "exp": "--lifetime",
+	"wlcg.groups": `--claim-json 'wlcg.groups=["/cms"]'`, "roles": `--claim-json 'roles=["api"]'`,
 }
 
 // request is what the flags ask for.
@@ -240,14 +247,4 @@ func (f *tokenFlags) key(stderr io.Writer) (keys.Key, error) {
 	}
 	fmt.Fprintf(stderr, "tokenagent: signing with the key of Pelican, %s\n", path)
 	return key, nil
-}
-
-// firstSet is the first of the flags that the person has given; "" for none.
-func firstSet(c *cobra.Command, flags ...string) string {
-	for _, name := range flags {
-		if c.Flags().Changed(name) {
-			return name
-		}
-	}
-	return ""
 }

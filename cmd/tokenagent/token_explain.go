@@ -26,20 +26,20 @@ func (r reading) explainHeader(name string, value any) []string {
 	return nil
 }
 
+// algorithms say by the beginning of alg what a token is signed with.
+var algorithms = []struct{ prefix, meaning string }{
+	{"none", "nothing at all; anybody can make such a token"},
+	{"HS", "a secret that issuer and verifiers share"},
+	{"RS", "an RSA key"},
+	{"PS", "an RSA key"},
+	{"ES", "a key on an elliptic curve"},
+	{"EdDSA", "an Ed25519 key"},
+	{"", "something unknown"},
+}
+
 func algorithmInWords(alg string) string {
-	switch {
-	case alg == "none":
-		return "nothing at all; anybody can make such a token"
-	case strings.HasPrefix(alg, "HS"):
-		return "a secret that issuer and verifiers share"
-	case strings.HasPrefix(alg, "RS"), strings.HasPrefix(alg, "PS"):
-		return "an RSA key"
-	case strings.HasPrefix(alg, "ES"):
-		return "a key on an elliptic curve"
-	case alg == "EdDSA":
-		return "an Ed25519 key"
-	}
-	return "something unknown"
+	i := slices.IndexFunc(algorithms, func(a struct{ prefix, meaning string }) bool { return strings.HasPrefix(alg, a.prefix) })
+	return algorithms[i].meaning
 }
 
 // explainClaim says in words what one claim means.
@@ -50,24 +50,27 @@ func (r reading) explainClaim(name string, value any) []string {
 	switch name {
 	case "iss":
 		return []string{r.explainIssuer()}
-	case "sub":
-		return []string{"whom the token stands for"}
 	case "aud":
 		return []string{audienceInWords(value)}
 	case "scope":
 		return r.explainScope(value)
 	case "iat", "nbf", "exp":
 		return []string{r.explainTime(name, value)}
-	case "jti":
-		return []string{"a number of its own, by which one token can be told from another"}
-	case "ver", "wlcg.ver":
-		return []string{"the version of the profile that it follows"}
-	case "wlcg.groups":
-		return []string{"the groups of the bearer; the first counts most"}
-	case "roles":
-		return []string{"what the bearer may do in ClusterCockpit"}
+	}
+	if meaning := claims[name]; meaning != "" {
+		return []string{meaning}
 	}
 	return nil
+}
+
+// claims are those that mean the same in every token.
+var claims = map[string]string{
+	"sub":         "whom the token stands for",
+	"jti":         "a number of its own, by which one token can be told from another",
+	"ver":         "the version of the profile that it follows",
+	"wlcg.ver":    "the version of the profile that it follows",
+	"wlcg.groups": "the groups of the bearer; the first counts most",
+	"roles":       "what the bearer may do in ClusterCockpit",
 }
 
 // misshapen says which kind of value the claim has where it has none of that;

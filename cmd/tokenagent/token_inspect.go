@@ -46,7 +46,7 @@ Exit codes: 0 it was read, whatever there is to say of it, 1 it is not a token.`
 		},
 	}
 	c.Flags().StringVar(&name, "profile", "", "whose rules to hold it against, by `name`: "+strings.Join(profile.Names(), ", ")+" or none (default: as the token looks)")
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	jsonFlag(c, &asJSON)
 	return c
 }
 

@@ -53,7 +53,7 @@ Exit codes: 0 it is valid, 1 it is not, or that cannot be found out.`,
 		},
 	}
 	flags.add(c)
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	jsonFlag(c, &asJSON)
 	return c
 }
 

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"net"
-	"os"
 	"os/exec"
 	"slices"
 	"strconv"
@@ -28,12 +27,13 @@ const noKeys = "/dev/null/no-keys"
 // A Ping asks a server of a pool what it allows, with HTCondor's condor_ping. The
 // client has tokens alone: no signing key, and no other way to authenticate.
 type Ping struct {
-	Pool      string  // the collector, as HOST or HOST:PORT; see CheckAddress
-	Type      string  // of the server: "COLLECTOR", "SCHEDD" and the like
-	Name      string  // of the server; "": the one on that host
-	Method    string  // "IDTOKENS" or "SCITOKENS"
-	Directory string  // the token directory; "": the one that HTCondor uses
-	As        *Client // who asks; nil: the user of this process
+	Environ   []string // of this process, as os.Environ
+	Pool      string   // the collector, as HOST or HOST:PORT; see CheckAddress
+	Type      string   // of the server: "COLLECTOR", "SCHEDD" and the like
+	Name      string   // of the server; "": the one on that host
+	Method    string   // "IDTOKENS" or "SCITOKENS"
+	Directory string   // the token directory; "": the one that HTCondor uses
+	As        *Client  // who asks; nil: the user of this process
 }
 
 // A Client is another user of this host who asks. Only root can ask as one.
@@ -116,7 +116,7 @@ func (p Ping) environment() []string {
 	if p.Directory != "" {
 		set["SEC_TOKEN_DIRECTORY"] = p.Directory
 	}
-	env := slices.DeleteFunc(os.Environ(), func(one string) bool {
+	env := slices.DeleteFunc(slices.Clone(p.Environ), func(one string) bool {
 		name, _, _ := strings.Cut(strings.ToUpper(one), "=")
 		knob, condors := strings.CutPrefix(name, "_CONDOR_")
 		_, ours := set[strings.TrimPrefix(knob, "TOOL.")]

@@ -33,7 +33,7 @@ func TestAPoolThatHasJustLearntAKeyIsAskedAgain(t *testing.T) {
 			}
 		}
 		condortest.Program(t, "condor_ping", fmt.Sprintf("cd %s; if [ -e asked ]; then cat 2; else touch asked; cat 1; fi", dir))
-		r, err := Ping{Pool: "cm.example.org", Type: "COLLECTOR", Method: "IDTOKENS"}.Ask(t.Context())
+		r, err := Ping{Environ: os.Environ(), Pool: "cm.example.org", Type: "COLLECTOR", Method: "IDTOKENS"}.Ask(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
