@@ -1,10 +1,10 @@
 // Package bearer replays how clients find a bearer token: WLCG Bearer Token
 // Discovery, as XRootD's client, HTCondor (SCITOKENS) and Pelican's do it. All
 // look at BEARER_TOKEN, the file of BEARER_TOKEN_FILE, $XDG_RUNTIME_DIR/bt_u<uid>
-// and /tmp/bt_u<uid> in turn, and differ in what makes them go on. A test
-// holds XRootD's rules against xrdcp 5.5.3; the others were read in the sources
-// (condor_scitokens.cpp, Pelican's token_generator). No text that this package returns holds any part of a token
-// but its claims.
+// and /tmp/bt_u<uid> in turn, and differ in what makes them go on. A test compares
+// XRootD's rules with xrdcp 5.5.3; the others were read in the sources
+// (condor_scitokens.cpp, Pelican's token_generator). Texts that this package returns show
+// no part of a token but its claims.
 package bearer
 
 import (
@@ -33,9 +33,9 @@ const (
 	Pelican  Client = "pelican"
 )
 
-// The largest content that a client takes. XRootD's client goes by its server's
-// sec.protocol ztn -maxsz, by default this: the file has no more bytes, and the token
-// in it less (seen with 5.5.3).
+// The largest content that a client takes. For XRootD's client this is the default of its
+// server's sec.protocol ztn -maxsz: the file may have so many bytes, and the token in it
+// has fewer (seen with 5.5.3).
 const (
 	mostXRootD   = 4096
 	mostHTCondor = 16<<10 - 1
@@ -51,7 +51,7 @@ type Verdict string
 const (
 	Taken     Verdict = "taken"
 	Passed    Verdict = "passed over" // the client goes on to the next place
-	Stops     Verdict = "stops"       // the client goes on to none, and has no token
+	Stops     Verdict = "stops"       // the client gives up, and has no token
 	Unreached Verdict = "not reached"
 )
 
@@ -72,7 +72,7 @@ type Step struct {
 	Issuer  string    `json:"issuer,omitempty"` // of a token that can be read
 	Subject string    `json:"subject,omitempty"`
 	Expires time.Time `json:"expires,omitzero"`
-	Faults  []string  `json:"faults,omitempty"` // what is wrong with what is there, whoever takes it
+	Faults  []string  `json:"faults,omitempty"` // of what lies there, for any client
 
 	text    string // what the client would send
 	invalid bool   // no token, or one that has expired
@@ -139,7 +139,7 @@ func (s Surroundings) look(c Client, step *Step) {
 	case text == "":
 		step.Verdict, step.Reason = Passed, "it is empty"
 	case c == HTCondor && strings.Contains(text, "\r\n"):
-		step.Verdict, step.Reason = Stops, "there is a line end (CR LF) within it"
+		step.Verdict, step.Reason = Stops, "it has a line end (CR LF) within"
 	case c == XRootD && len(text) >= mostXRootD:
 		step.Verdict, step.Reason = Stops, fmt.Sprintf("the token has %d bytes; %s", len(text), tooLargeForXRootD)
 	case c == Pelican && step.invalid:
@@ -150,7 +150,7 @@ func (s Surroundings) look(c Client, step *Step) {
 	step.text = text
 }
 
-// read reads the file of a place; a verdict where there is nothing to take.
+// read reads the file of a place. It has a verdict where there is nothing to take.
 func (s Surroundings) read(c Client, step *Step) (text string, why Verdict, reason string) {
 	failed := Stops
 	if c == Pelican {
@@ -180,12 +180,12 @@ func (s Surroundings) read(c Client, step *Step) (text string, why Verdict, reas
 		return "", failed, host.WithoutPath(err).Error()
 	}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok && int(st.Uid) != s.UID {
-		step.Faults = append(step.Faults, fmt.Sprintf("it belongs to uid %d, who decides whose token it is", st.Uid))
+		step.Faults = append(step.Faults, fmt.Sprintf("it belongs to uid %d, who can put any token there", st.Uid))
 	}
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
 		step.Faults = append(step.Faults, fmt.Sprintf("its mode is %04o, so others may read it", mode))
 		if c == XRootD && strings.TrimSpace(string(content)) != "" {
-			return "", Stops, fmt.Sprintf("its mode is %04o; XRootD's client takes a token only where group and others are permitted nothing, and does not say so", mode)
+			return "", Stops, fmt.Sprintf("its mode is %04o; XRootD's client skips a token that group or others have permissions for, and does not say so", mode)
 		}
 	}
 	return string(content), "", ""

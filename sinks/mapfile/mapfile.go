@@ -1,6 +1,6 @@
 // Package mapfile replays how HTCondor maps the name that somebody has
 // authenticated by to a user: the file that CERTIFICATE_MAPFILE names. The rules
-// are those of HTCondor's MapFile.cpp, held against HTCondor 23.9.6:
+// are those of HTCondor's MapFile.cpp, compared with HTCondor 23.9.6:
 //
 //  1. A line has three fields: the method, the name, and the user that it becomes.
 //     Blanks divide them; a field in quotation marks may have blanks. Lines that
@@ -42,7 +42,7 @@ type Line struct {
 	Name   string `json:"name,omitempty"` // or the expression
 	User   string `json:"user,omitempty"`
 	Fault  string `json:"fault,omitempty"`  // why HTCondor passes it over
-	Unsure string `json:"unsure,omitempty"` // why it cannot be replayed
+	Unsure string `json:"unsure,omitempty"` // why this program cannot replay it
 
 	expression *pcre.Regexp // nil: the name is meant literally
 }
@@ -56,16 +56,16 @@ type Hit struct {
 	Mapped string // the user that the name becomes
 }
 
-// Read reads a map file, and what it includes. The error is that of the file
-// itself; of one that it includes it is the fault of the line.
+// Read reads a map file and what it includes. The error is about the file itself; an
+// included one that cannot be read is a fault of its line.
 func Read(path string, rules Rules) (Map, error) {
 	r := reader{Rules: rules}
 	err := r.file(path, true)
 	return Map{r.lines}, err
 }
 
-// Find is the first line that the name matches; false for none. The unsure are
-// lines before it that cannot be replayed: HTCondor may have taken one of them.
+// Find is the first line that the name matches; false for none. The unsure are lines
+// before it that cannot be replayed: HTCondor may take one of them.
 func (m Map) Find(method, name string) (hit Hit, found bool, unsure []Line) {
 	for _, l := range m.Lines {
 		switch {
@@ -91,8 +91,8 @@ func (l Line) groups(name string) []string {
 	return nil
 }
 
-// substituted is the user with the groups in the place of \0 to \9. A group that
-// there is not stays as it is written.
+// substituted is the user with the groups in the place of \0 to \9. A missing group stays
+// as it is written.
 func substituted(user string, groups []string) string {
 	var text strings.Builder
 	for i := 0; i < len(user); i++ {
@@ -184,7 +184,7 @@ func (r *reader) parse(l Line, method, line string, at int) Line {
 	l.Name, at, options = field(line, at, r.HashKeys)
 	l.User, _, _ = field(line, at, false)
 	if l.Name == "" || l.User == "" {
-		l.Fault = "it has not three fields: method, name and user"
+		l.Fault = "it needs three fields: method, name and user"
 		return l
 	}
 	if options == nil && r.HashKeys {
@@ -244,7 +244,7 @@ func field(line string, at int, expressions bool) (text string, end int, options
 
 func blank(c byte) bool { return c == ' ' || c == '\t' || c == '\n' }
 
-// String is the line with its fields, not as it is written in the file.
+// String is the fields of the line.
 func (l Line) String() string {
 	return strings.Join([]string{l.Method, l.Name, l.User}, " ")
 }

@@ -1,6 +1,6 @@
-// Package pcre replays HTCondor's regular expressions, those of PCRE, with Go's
-// engine. What Go's cannot replay is an error, never another meaning: look-around,
-// back references, possessive repetition and the like.
+// Package pcre replays HTCondor's regular expressions, those of PCRE, with Go's engine.
+// What that cannot replay is an error: look-around, back references, possessive repetition
+// and the like.
 package pcre
 
 import (
@@ -21,8 +21,8 @@ type Options struct {
 // before a line end at the end too.
 type Regexp struct{ expression *regexp.Regexp }
 
-// Compile reads an expression. Of an error [Invalid] tells whether PCRE would not
-// take the expression either.
+// Compile reads an expression. [Invalid] says of its error whether PCRE would refuse the
+// expression too.
 func Compile(text string, o Options) (*Regexp, error) {
 	if strings.Contains(text, `\p`) || strings.Contains(text, `\P`) {
 		return nil, errors.New(`\p stands for characters of Unicode, and HTCondor matches bytes`)
@@ -58,8 +58,8 @@ var invalid = []syntax.ErrorCode{
 	syntax.ErrTrailingBackslash, syntax.ErrMissingRepeatArgument, syntax.ErrInvalidCharRange,
 }
 
-// Invalid says why PCRE would not take the expression of which Compile returned
-// the error; false when only Go's engine does not.
+// Invalid says why PCRE, too, would refuse the expression that Compile returned err for;
+// false if only Go's engine does.
 func Invalid(err error) (why string, is bool) {
 	if fault, ok := errors.AsType[*syntax.Error](err); ok && slices.Contains(invalid, fault.Code) {
 		return fault.Code.String(), true
@@ -73,8 +73,8 @@ func Invalid(err error) (why string, is bool) {
 // Matches reports whether the expression matches somewhere in the text.
 func (r *Regexp) Matches(text string) bool { return r.expression.MatchString(characters(text)) }
 
-// Groups are the match in the text and its groups, up to the last one that took
-// part; nil where nothing matches. A group that took no part is empty.
+// Groups are the match in the text and its groups, up to the last one that took part;
+// nil where nothing matches. A group without a part is empty.
 func (r *Regexp) Groups(text string) []string {
 	wide := characters(text)
 	at := r.expression.FindStringSubmatchIndex(wide)

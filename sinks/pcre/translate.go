@@ -24,9 +24,9 @@ type invalidError string
 
 func (e invalidError) Error() string { return string(e) }
 
-// A translator reads an expression of PCRE, and writes one that means the same to Go.
-// It refuses what both take and understand in different ways, each of which was seen
-// with HTCondor 23.9.6. What Go does not take needs no rule here.
+// A translator turns an expression of PCRE into one that means the same to Go. It refuses
+// what the two read in different ways; each was seen with HTCondor 23.9.6. What Go refuses
+// needs no rule here.
 type translator struct {
 	text     string
 	at       int
@@ -101,8 +101,8 @@ func (t *translator) group() error {
 	return nil
 }
 
-// escape takes over a backslash and what it stands before. PCRE counts VT among the
-// blanks of \s, and takes \v for all line ends.
+// escape takes over a backslash and what follows. For PCRE \s includes VT, and \v is any
+// line end.
 func (t *translator) escape(inClass bool) error {
 	rest := t.rest()
 	if len(rest) < 2 {
@@ -143,8 +143,8 @@ func (t *translator) write(text string, n int) error {
 	return nil
 }
 
-// code takes over a character by its number. HTCondor matches bytes, whose case
-// beyond ASCII depends on the locale.
+// code takes over a character given by number. HTCondor matches bytes; their case beyond
+// ASCII depends on the locale.
 func (t *translator) code() error {
 	found := codes.FindStringSubmatch(t.rest())
 	if found == nil {

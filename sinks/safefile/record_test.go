@@ -78,3 +78,39 @@ func TestLookFollowsTheLinksThatReadersFollow(t *testing.T) {
 		t.Errorf("of another file Look says %q, %v", d, err)
 	}
 }
+
+func TestAFileThatIsNotAdoptedIsNotTakenForOurs(t *testing.T) {
+	f := New(mine(filepath.Join(t.TempDir(), "token")))
+	mustWrite(t, f, "content")
+	must(t, os.WriteFile(f.target.Path, []byte("else"), 0o600))
+	next := New(f.target)
+	if d, err := next.Adopt(f.Record()); d == "" || err != nil {
+		t.Fatalf("Adopt says %q, %v", d, err)
+	}
+	if next.Record() != (Record{}) {
+		t.Error("its record was kept")
+	}
+}
+
+// What is wanted may have changed since the file was written.
+func TestAFileIsNotAdoptedForAnotherOwnerOrMode(t *testing.T) {
+	f := New(mine(filepath.Join(t.TempDir(), "token")))
+	mustWrite(t, f, "content")
+	other := f.target
+	other.Mode = 0o640
+	if d, err := New(other).Adopt(f.Record()); d != "its mode is 0600, not 0640" || err != nil {
+		t.Errorf("Adopt says %q, %v", d, err)
+	}
+}
+
+func TestAFolderThatIsGivenBackToRootIsLookedAtAsRoot(t *testing.T) {
+	needRoot(t)
+	home := mkdir(t, filepath.Join(openTempDir(t), "home"), somebody.UID, 0o700)
+	f := New(theirs(filepath.Join(home, "token")))
+	mustWrite(t, f, "content")
+	must(t, os.Chown(home, 0, 0))
+	mustWrite(t, f, "new")
+	if d, err := f.Look(); d != "" || err != nil {
+		t.Errorf("Look says %q, %v", d, err)
+	}
+}

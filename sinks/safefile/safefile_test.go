@@ -478,3 +478,31 @@ func TestFileNames(t *testing.T) {
 		}
 	}
 }
+
+// A write that has nothing to do has opened nothing, and so closes nothing.
+func TestAWriteWithoutAChangeClosesNoDescriptor(t *testing.T) {
+	f := New(mine(filepath.Join(t.TempDir(), "token")))
+	mustWrite(t, f, "content")
+	var before, after unix.Stat_t
+	must(t, unix.Fstat(0, &before))
+	mustWrite(t, f, "content")
+	if err := unix.Fstat(0, &after); err != nil || before != after {
+		t.Errorf("standard input was closed: %v", err)
+	}
+}
+
+func TestAFileSystemThatKeepsNoModesIsNoticedBeforeTheRename(t *testing.T) {
+	target := mine(filepath.Join(t.TempDir(), "token"))
+	f := New(target)
+	mustWrite(t, f, "old")
+	f.passed = func(step int) error {
+		if step != 8 {
+			return nil
+		}
+		return os.Chmod(filepath.Join(filepath.Dir(target.Path), temps(t, filepath.Dir(target.Path))[0]), 0o644)
+	}
+	_, err := f.Write(t.Context(), []byte("new"))
+	wantError(t, err, "does not keep what it is told", "its mode is 0644, not 0600")
+	wantContent(t, target.Path, "old")
+	wantNoTemp(t, filepath.Dir(target.Path))
+}

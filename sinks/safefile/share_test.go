@@ -120,6 +120,21 @@ func TestSweepRemovesOnlyWhatIsLeftOfOurWrites(t *testing.T) {
 	}
 }
 
+// A killed process leaves the file as its own, or as the owner's.
+func TestSweepRemovesWhatWasNotGivenAwayYet(t *testing.T) {
+	needRoot(t)
+	dir := openTempDir(t)
+	for digits, uid := range map[string]int{"1111111111111111": 0, "2222222222222222": somebody.UID, "3333333333333333": intruder} {
+		path := filepath.Join(dir, tempPrefix+"token."+digits+tempSuffix)
+		leave(t, path, 0)
+		must(t, os.Chown(path, uid, uid))
+	}
+	removed, err := New(theirs(filepath.Join(dir, "token"))).Sweep(t.Context(), func(string) bool { return true })
+	if err != nil || len(removed) != 2 || len(temps(t, dir)) != 1 {
+		t.Errorf("removed %q, left %q, %v", removed, temps(t, dir), err)
+	}
+}
+
 func TestSweepLeavesToOthersWhatTheyMayStillWrite(t *testing.T) {
 	const fresh, old = abandonedBy - time.Minute, abandonedBy + time.Minute
 	for name, test := range map[string]struct {
@@ -130,6 +145,7 @@ func TestSweepLeavesToOthersWhatTheyMayStillWrite(t *testing.T) {
 		"of a target of ours, by a killed process":       {"token", "0123456789abcdef", 0, true},
 		"of a target of ours, by this process":           {"token", ourDigits + "01234567", fresh, false},
 		"the same, which cannot be written any more":     {"token", ourDigits + "01234567", old, true},
+		"of a target whose name is a single letter":      {"t", "0123456789abcdef", old, true},
 		"of a target that another process may write":     {"other", "0123456789abcdef", fresh, false},
 		"the same, which nobody can be writing any more": {"other", "0123456789abcdef", old, true},
 	} {

@@ -101,6 +101,10 @@ func TestOurOwnFileInAStickyFolderIsReplacedInSilence(t *testing.T) {
 		t.Errorf("it warns of %q", warnings)
 	}
 	wantFile(t, target, "second")
+	must(t, os.Chown(target.Path, 0, 0)) // as it was before the definition named an owner
+	if w := mustWrite(t, New(target), "third").Warnings; len(w) > 0 {
+		t.Errorf("of root's own file it warns: %q", w)
+	}
 }
 
 func TestAFolderInThePlaceOfATokenIsNamedWithItsOwner(t *testing.T) {
@@ -137,7 +141,7 @@ func TestWithoutRootTheErrorNamesWhoObstructsAStickyFolder(t *testing.T) {
 }
 
 func TestElsewhereNothingOfOthersIsReplaced(t *testing.T) {
-	for _, mode := range []os.FileMode{0o755, 0o755 | os.ModeSticky} {
+	for _, mode := range []os.FileMode{0o755, 0o755 | os.ModeSticky, 0o777} {
 		path := obstructed(t, obstacles["a symbolic link"])
 		must(t, os.Chmod(filepath.Dir(path), mode))
 		wantRefusal(t, writeError(t, theirs(path)), path, "a symbolic link, which is not replaced; name the file itself, or remove the link")

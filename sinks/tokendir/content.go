@@ -16,12 +16,12 @@ const blanks = " \t\n\v\f\r"
 
 const byteOrderMark = "\ufeff"
 
-// judge gives the entries of a file that HTCondor reads: one for each token, or
-// one for the whole when there is none.
-func (f folder) judge(e Entry, content []byte) []Entry {
+// entriesIn are the entries of a file that HTCondor reads: one for each token, or one
+// for the whole file when it has none.
+func (f folder) entriesIn(e Entry, content []byte) []Entry {
 	content, _, spins := bytes.Cut(content, []byte{0})
 	var found []Entry
-	var others []string // what the lines are that are no tokens
+	var others []string // what the other lines are
 	for i, raw := range strings.Split(string(content), "\n") {
 		line := strings.Trim(raw, blanks)
 		if line == "" || line[0] == '#' {
@@ -29,7 +29,7 @@ func (f folder) judge(e Entry, content []byte) []Entry {
 		}
 		one, err := f.line(e, line)
 		if err != nil {
-			others = append(others, fmt.Sprintf("line %d: %s", i+1, whyNone(line, err)))
+			others = append(others, fmt.Sprintf("line %d: %s", i+1, whyNotToken(line, err)))
 			continue
 		}
 		one.Line = i + 1
@@ -45,7 +45,7 @@ func (f folder) judge(e Entry, content []byte) []Entry {
 		return []Entry{without(e, string(content), others)}
 	}
 	if len(others) > 0 {
-		found[0].Remarks = append(slices.Clip(found[0].Remarks), "beside the token there are lines that are none: "+some(others))
+		found[0].Remarks = append(slices.Clip(found[0].Remarks), "it has other lines than the token: "+some(others))
 	}
 	return found
 }
@@ -60,7 +60,7 @@ func some(list []string) string {
 }
 
 func spinning(e Entry) Entry {
-	e.Verdict, e.Reason = Spins, "there is a NUL byte in it, at which an HTCondor client spins for ever; a crash leaves such files behind writers that do not sync"
+	e.Verdict, e.Reason = Spins, "it has a NUL byte, on which an HTCondor client loops without end; a crash leaves such files where the writer does not sync"
 	return e
 }
 
@@ -71,7 +71,7 @@ func without(e Entry, content string, others []string) Entry {
 	case content == "":
 		e.Reason = "it is empty"
 	case len(others) == 0:
-		e.Reason = "there is nothing in it but blanks and comments"
+		e.Reason = "it has only blanks and comments"
 	case broken(content):
 		e.Reason = fmt.Sprintf("its token is broken over %d lines; write it on one", len(others))
 	case len(others) == 1:
@@ -82,19 +82,19 @@ func without(e Entry, content string, others []string) Entry {
 	return e
 }
 
-// broken reports whether the content would be a token if it were on one line.
+// broken reports whether the content would be a token on one line.
 func broken(content string) bool {
 	_, err := profile.Decode(strings.Join(strings.Fields(content), ""))
 	return err == nil
 }
 
-// whyNone says what a line is that is no token.
-func whyNone(line string, err error) string {
+// whyNotToken says what a line is that is not a token.
+func whyNotToken(line string, err error) string {
 	switch {
 	case strings.HasPrefix(line, byteOrderMark):
 		return "it begins with a byte order mark; write it without"
 	case line == "null":
-		return "it says null, as a script writes for a token that it did not get"
+		return "it says null: some script wrote that, and got no token"
 	case strings.ContainsRune("{[}]", rune(line[0])):
 		return "it is JSON; HTCondor wants the bare token"
 	case line[0] == '"' || line[0] == '\'':
@@ -102,19 +102,19 @@ func whyNone(line string, err error) string {
 	case line[0] == '<':
 		return "it is HTML or XML, as the error page of a server is"
 	case strings.HasPrefix(line, "-----BEGIN "):
-		return "it is a key or certificate, which has no place here"
+		return "it is a key or certificate; neither belongs here"
 	case len(line) > 7 && strings.EqualFold(line[:7], "bearer "):
 		return "it begins with Bearer; HTCondor wants the bare token"
 	case strings.Contains(line, "=eyJ"):
 		return "it is an assignment; HTCondor wants the bare token"
 	case strings.ContainsAny(line, blanks):
-		return "there are blanks or a CR within it; a token has none"
+		return "it has blanks or a CR within; a token has none"
 	}
 	return err.Error()
 }
 
-// line is the entry of a line that HTCondor takes for a token, as one that is
-// sent; an error for any other.
+// line is the entry of a line that HTCondor takes for a token, as one that is sent; for
+// any other line it is an error.
 func (f folder) line(e Entry, line string) (Entry, error) {
 	strict, err := profile.Decode(line)
 	lenient, ok := decodeLenient(line)
@@ -130,8 +130,8 @@ func (f folder) line(e Entry, line string) (Entry, error) {
 	return e, nil
 }
 
-// token is the entry of a token, as one that is sent unless something that
-// HTCondor chooses by is missing.
+// token is the entry of a token. It is sent unless it lacks something that HTCondor
+// chooses by.
 func (f folder) token(e Entry, t sent) Entry {
 	e.Remarks = slices.Clip(e.Remarks)
 	e.Token = f.describe(t)
@@ -142,13 +142,13 @@ func (f folder) token(e Entry, t sent) Entry {
 	case text(t.Claims["iss"]) == "":
 		e.Verdict, e.Reason = Incomplete, "its token has no iss, so it belongs to no trust domain"
 	case f.withoutSubject(t):
-		e.Verdict, e.Reason = Incomplete, "its token has no sub, so it names nobody"
+		e.Verdict, e.Reason = Incomplete, "its token has no sub, so it names no user"
 	}
 	return e
 }
 
-// withoutSubject reports whether the token is passed over for its sub. HTCondor 25
-// sends one without a sub that has a jti.
+// withoutSubject reports whether HTCondor skips the token for its sub. HTCondor 25 sends
+// one without a sub if it has a jti.
 func (f folder) withoutSubject(t sent) bool {
 	sub, there := t.Claims["sub"]
 	if _, isText := sub.(string); there {
@@ -157,7 +157,7 @@ func (f folder) withoutSubject(t sent) bool {
 	return f.reader.Version.before(version25) || text(t.Claims["jti"]) == ""
 }
 
-// describe tells what can be told of a token.
+// describe is what can be read in a token.
 func (f folder) describe(t sent) *Token {
 	s := server{f.reader.Version, f.now, f.reader.Genuine}
 	d := &Token{
@@ -176,7 +176,7 @@ func (f folder) describe(t sent) *Token {
 	return d
 }
 
-// shortcomings are what the profile says of the token, and its state does not.
+// shortcomings are what the profile finds, without what the state says already.
 func shortcomings(t profile.Token, d Token) []string {
 	var texts []string
 	for _, p := range profile.Check("htcondor", t) {
@@ -187,8 +187,8 @@ func shortcomings(t profile.Token, d Token) []string {
 	return texts
 }
 
-// allows says the words of a scope in plain ones. HTCondor heeds only those that
-// begin with exactly condor:/, and where there is none sets no limit.
+// allows puts the words of a scope plainly. HTCondor reads only those that begin with
+// exactly condor:/, and sets no limit where there are none.
 func allows(scope []string) []string {
 	var allowed []string
 	for _, word := range scope {
@@ -212,7 +212,7 @@ func text(claim any) string {
 	return s
 }
 
-// instant is the time in a claim; zero for what is none of this era.
+// instant is the time in a claim; zero where it is not a time of this era.
 func instant(claim any) time.Time {
 	const latest = 9_999_999_999 // as profile.Distant
 	seconds, ok := claim.(float64)

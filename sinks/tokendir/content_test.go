@@ -132,7 +132,7 @@ func FuzzContent(f *testing.F) {
 		f.Add([]byte(c.token))
 	}
 	f.Fuzz(func(t *testing.T, content []byte) {
-		r := Reading{Path: "/d", Entries: folder{reader: self(), now: now}.judge(Entry{Name: "a"}, content)}
+		r := Reading{Path: "/d", Entries: folder{reader: self(), now: now}.entriesIn(Entry{Name: "a"}, content)}
 		r.settle()
 		if len(r.Entries) == 0 {
 			t.Error("a file without a verdict")

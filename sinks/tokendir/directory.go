@@ -53,8 +53,7 @@ func Directories(user User, knob Lookup) []Directory {
 	return all
 }
 
-// At is a directory of any path, as HTCondor would read it as the user if it
-// were told to.
+// At is a directory of any path, as HTCondor would read it as the user.
 func At(path string, user User, knob Lookup) Directory {
 	d := Directory{Path: filepath.Clean(path), Reader: Reader{User: user}}
 	d.Reader.Exclude, d.Fault = Systems()[0].Exclude(knob)
@@ -92,8 +91,8 @@ func (s System) directory(user User, knob Lookup) Directory {
 	return d
 }
 
-// Find tells whether HTCondor reads the directory of that path, by default or by
-// its configuration: as the user, or else as root.
+// Find reports whether HTCondor reads the directory of that path, by default or by its
+// configuration: as the user, or else as root.
 func Find(path string, user User, knob Lookup) (Directory, bool) {
 	unset := func(System, string) (string, bool) { return "", false }
 	for _, u := range []User{user, {Name: "root"}} {

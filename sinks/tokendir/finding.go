@@ -18,7 +18,7 @@ type Finding struct {
 	Grave  bool   `json:"grave"` // a token does not reach its servers, or is refused there
 }
 
-// Findings are what is to be said of the directory, in the order of its entries.
+// Findings are what somebody should know of the directory, in the order of its entries.
 func (r Reading) Findings() []Finding {
 	type place struct {
 		name string
@@ -53,7 +53,7 @@ func (r Reading) Findings() []Finding {
 	return findings
 }
 
-// ofDenied is what is to be said of a directory that keeps the reader out.
+// ofDenied is the finding of a directory that keeps the reader out.
 func (r Reading) ofDenied() Finding {
 	path := host.ShellWord(r.denied)
 	return Finding{
@@ -63,7 +63,7 @@ func (r Reading) ofDenied() Finding {
 	}
 }
 
-// lostText is the reason, and what else comes of it.
+// lostText is the reason, and what follows from it.
 func (r Reading) lostText(e Entry) string {
 	if e.Verdict.hangs() {
 		return e.Reason + "; what comes after it is never reached"
@@ -71,13 +71,13 @@ func (r Reading) lostText(e Entry) string {
 	return e.Reason
 }
 
-// ofWinner is what is to be said of a token that is sent.
+// ofWinner are the findings about a token that is sent.
 func (r Reading) ofWinner(w Winner) []Finding {
 	var findings []Finding
 	if w.Token.State != Valid {
-		text := w.Token.Why + "; HTCondor sends it all the same"
+		text := w.Token.Why + "; HTCondor sends it anyway"
 		if hidden := hidden(w.Hides); hidden != "" {
-			text += ", and never looks at " + hidden + ", which would be accepted"
+			text += ", and never looks at " + hidden + ", which servers would accept"
 		}
 		findings = append(findings, Finding{w.Name, w.Line, text, r.remedyState(w.Entry), true})
 	}
@@ -87,7 +87,7 @@ func (r Reading) ofWinner(w Winner) []Finding {
 	return findings
 }
 
-// hidden names the first valid token among the entries; "" when there is none.
+// hidden names the valid tokens among the entries; "" for none.
 func hidden(entries []Entry) string {
 	valid := slices.DeleteFunc(slices.Clone(entries), func(e Entry) bool { return e.Token.State != Valid })
 	switch len(valid) {

@@ -13,10 +13,10 @@ import (
 	"github.com/tokenagent/tokenagent/agent/profile"
 )
 
-// decodeLenient reads a token as HTCondor's parser does, jwt-cpp with picojson: of
-// two members of a name the last counts, texts may be no UTF-8, numbers may begin
-// with zeros, bits may be left over in base64url, and something may follow an
-// object. No token is too large for it.
+// decodeLenient reads a token as HTCondor's parser does, jwt-cpp with picojson. Of two
+// members of the same name the last counts, texts need not be UTF-8, numbers may begin
+// with zeros, base64url may have bits left over, and something may follow an object. No
+// token is too large.
 func decodeLenient(text string) (profile.Token, bool) {
 	parts := strings.Split(text, ".")
 	if len(parts) != 3 || strings.ContainsAny(text, "\r\n") { // which package base64 skips
@@ -40,25 +40,25 @@ func lenientObject(part string) (map[string]any, bool) {
 }
 
 const (
-	// lenientDepth is how many lists picojson lets lie within each other.
+	// lenientDepth is how deep picojson lets lists nest.
 	lenientDepth = 100
-	// mostNested keeps the stack small. Of 20,000 objects within each other HTCondor
-	// makes a token, at 50,000 it crashes.
+	// mostNested keeps the stack small. HTCondor reads 20,000 nested objects, and crashes
+	// on 50,000.
 	mostNested = 20_000
 )
 
-// A lenientReader reads the first JSON value of a text as picojson does. Numbers
-// are float64, as nothing of them but their size matters here.
+// A lenientReader reads the first JSON value of a text as picojson does. Numbers are
+// float64: only their size matters here.
 type lenientReader struct {
 	text   string
 	at     int
-	depth  int // how many more lists may lie within
-	nested int // how many values lie around
+	depth  int // how many more lists may nest
+	nested int // how deep the reader is
 }
 
 var errNotJSON = errors.New("HTCondor's parser of JSON refuses it, as it does a number beyond 1e308 or half of a surrogate pair")
 
-// next is the next byte, which is taken; 0 at the end, where no value goes on.
+// next takes the next byte; 0 at the end.
 func (r *lenientReader) next() byte {
 	if r.at >= len(r.text) {
 		return 0
@@ -105,8 +105,8 @@ func (r *lenientReader) value() (any, error) {
 	return nil, errNotJSON
 }
 
-// within reads a value that others lie in. picojson refuses one where the depth is
-// used up, and counts lists alone (seen with 23.9.6).
+// within reads an object or a list. picojson limits the depth, and counts lists alone
+// (seen with 23.9.6).
 func (r *lenientReader) within(uses int, read func() (any, error)) (any, error) {
 	if r.depth == 0 || r.nested == mostNested {
 		return nil, errNotJSON
@@ -164,7 +164,7 @@ func (r *lenientReader) list() (any, error) {
 	return list, nil
 }
 
-// number is what strtod(3) makes of all characters that a number may have.
+// number is what strtod(3) makes of the characters that a number may have.
 func (r *lenientReader) number() (any, error) {
 	end := r.at
 	for end < len(r.text) && strings.IndexByte("0123456789+-.eE", r.text[end]) >= 0 {
@@ -180,7 +180,7 @@ func (r *lenientReader) number() (any, error) {
 
 var escapes = map[byte]byte{'"': '"', '\\': '\\', '/': '/', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t'}
 
-// string reads on behind the quotation mark that begins a text.
+// string reads a text behind its first quotation mark.
 func (r *lenientReader) string() (string, error) {
 	var text strings.Builder
 	for {

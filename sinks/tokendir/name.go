@@ -25,10 +25,10 @@ type Exclude struct {
 
 var defaultExclude = compiled(pcre.Compile(DefaultExclude, pcre.Options{}))
 
-// ParseExclude reads a value of LOCAL_CONFIG_DIR_EXCLUDE_REGEXP. HTCondor takes
-// the expressions of PCRE, of which some cannot be replayed here: look-around,
-// back references, possessive repetition and the like are an error. One that is
-// not an expression for HTCondor either is not: it excludes every name.
+// ParseExclude reads a value of LOCAL_CONFIG_DIR_EXCLUDE_REGEXP. An expression of PCRE
+// that cannot be replayed here is an error: look-around, back references, possessive
+// repetition and the like. One that is invalid for HTCondor too is no error: it excludes
+// every name.
 func ParseExclude(text string) (Exclude, error) {
 	if text == DefaultExclude {
 		return Exclude{}, nil
@@ -77,8 +77,8 @@ func compiled(e *pcre.Regexp, err error) *pcre.Regexp {
 
 const generatedSuffix = "_auto_generated_token"
 
-// Subsystem is the daemon, in capitals, that a token of that name was made by
-// and for, and that reads it before all others; false for any other name.
+// Subsystem is the daemon, in capitals, that made the token of that name for itself and
+// reads it first; false for any other name.
 func Subsystem(name string) (string, bool) {
 	cut := len(name) - len(generatedSuffix)
 	if cut < 1 || !strings.EqualFold(name[cut:], generatedSuffix) {
@@ -102,12 +102,11 @@ func Compare(a, b string) int {
 	return strings.Compare(a, b)
 }
 
-// ourTemporary are the names of the files that a tokenagent renames when they
-// are complete.
+// ourTemporary are the names of files that a tokenagent is writing.
 var ourTemporary = regexp.MustCompile(`^\.tokenagent\..+\.[0-9a-f]{16}\.tmp$`)
 
-// remains are endings that editors, packages and writers give to what they set
-// aside or have not finished.
+// remains are endings of files that an editor, a package or a writer has set aside or
+// not finished.
 var remains = []string{".tmp", ".temp", ".new", ".part", ".bak", ".old", ".orig", ".save", ".swp", "~", ".rpmsave", ".rpmnew", ".dpkg-old", ".dpkg-dist", ".cfsaved"}
 
 func looksLeft(name string) bool {

@@ -20,14 +20,13 @@ type Problem struct {
 }
 
 // Denied is the first directory, from this one upwards, that its reader surely cannot
-// list or pass, so that HTCondor finds nothing; "" when there is none, or nobody knows.
+// list or pass, so HTCondor finds nothing; "" for none, or if that is not known.
 func (d Directory) Denied() string {
 	at, _ := deniedAt(d.Path, d.Reader.User)
 	return at
 }
 
-// Problems are the reasons why HTCondor would not use the file; nil when it
-// would.
+// Problems are the reasons why HTCondor would not use the file.
 func (d Directory) Problems(f File) []Problem {
 	var problems []Problem
 	add := func(about, format string, args ...any) {

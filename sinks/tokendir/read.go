@@ -20,10 +20,9 @@ const (
 	maxNames = 1 << 14  // names of a directory that is read
 )
 
-// Read replays how the reader reads the directory at the time now. It opens
-// nothing but regular files that the reader would take, so that nothing in the
-// directory can make it wait, and not more names than any directory of tokens has.
-// The error of a directory that is not there is fs.ErrNotExist.
+// Read replays how the reader reads the directory at the time now. It opens only regular
+// files that the reader would take, so nothing in the directory can make it wait, and
+// reads at most 16,384 names. The error of a missing directory is fs.ErrNotExist.
 func Read(path string, reader Reader, now time.Time) (Reading, error) {
 	file, err := os.OpenFile(path, unix.O_DIRECTORY, 0)
 	if err != nil {
@@ -50,8 +49,8 @@ func Read(path string, reader Reader, now time.Time) (Reading, error) {
 	return r, nil
 }
 
-// deniedAt is the first directory, from the token directory upwards, that the
-// user surely cannot list or pass; "" when there is none.
+// deniedAt is the first directory, from the token directory upwards, that the user
+// surely cannot list or pass; "" for none.
 func deniedAt(path string, user User) (string, error) {
 	dir, err := filepath.Abs(path)
 	if err != nil || user.UID == 0 {
@@ -71,8 +70,8 @@ func deniedAt(path string, user User) (string, error) {
 	}
 }
 
-// permits reports whether the user may be granted the needed bits. The user's
-// groups are not known here: what is granted to a group counts.
+// permits reports whether the user may have the needed bits. The user's groups are not
+// known here, so what a group has counts.
 func permits(st unix.Stat_t, user User, needed uint32) bool {
 	if int(st.Uid) == user.UID {
 		return st.Mode>>6&needed == needed
@@ -87,12 +86,11 @@ type folder struct {
 	now    time.Time
 }
 
-// entries are what one name of the directory stands for; none when it has gone
-// since the directory was listed.
+// entries are what one name of the directory stands for; none if it has gone since the
+// directory was listed.
 func (f folder) entries(name string) []Entry {
 	e := Entry{Name: name}
-	// O_PATH opens without any effect on what is opened, and what it got hold of
-	// cannot be exchanged for something else any more.
+	// O_PATH has no effect on what it opens, and nobody can swap what it holds.
 	held, err := unix.Openat(f.fd, name, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return f.unopened(e, err)
@@ -114,18 +112,17 @@ func (f folder) entries(name string) []Entry {
 	if st.Size > maxFile && bytes.IndexByte(content, 0) < 0 {
 		return []Entry{tooLarge(e, st.Size)}
 	}
-	return f.judge(e, content)
+	return f.entriesIn(e, content)
 }
 
-// tooLarge is the entry of a file of that size in whose beginning there is no
-// NUL byte. What comes of the rest is not known.
+// tooLarge is the entry of a file of that size whose beginning has no NUL byte.
 func tooLarge(e Entry, size int64) Entry {
 	e.Verdict = TooLarge
-	e.Reason = fmt.Sprintf("it has %d bytes, and its content was not checked; a token has fewer than 16384. If there is a NUL byte behind the first %d, HTCondor spins for ever at it", size, maxFile)
+	e.Reason = fmt.Sprintf("it has %d bytes, and its content was not checked; a token has fewer than 16384. If it has a NUL byte after the first %d, HTCondor loops on it without end", size, maxFile)
 	return e
 }
 
-// unopened is the entry of a name behind which there is nothing to look at.
+// unopened is the entry of a name that cannot be opened.
 func (f folder) unopened(e Entry, err error) []Entry {
 	var st unix.Stat_t
 	gone := unix.Fstatat(f.fd, e.Name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil
@@ -148,7 +145,7 @@ func unreadable(e Entry, err error) []Entry {
 	return []Entry{e}
 }
 
-// admit gives the verdict on an entry that HTCondor reads nothing of.
+// admit gives the verdict on an entry that HTCondor does not read.
 func (f folder) admit(e *Entry, st unix.Stat_t) {
 	switch kind := st.Mode & unix.S_IFMT; {
 	case kind == unix.S_IFDIR:
@@ -156,9 +153,9 @@ func (f folder) admit(e *Entry, st unix.Stat_t) {
 	case f.reader.Exclude.Excludes(e.Name):
 		e.Verdict, e.Reason = Excluded, f.excluded()
 	case kind == unix.S_IFIFO:
-		e.Verdict, e.Reason = Blocks, "it is a FIFO, at which HTCondor waits for ever"
+		e.Verdict, e.Reason = Blocks, "it is a FIFO, and HTCondor waits for it without end"
 	case kind != unix.S_IFREG:
-		e.Verdict, e.Reason = Special, "it is a socket or device, of which nothing can be read"
+		e.Verdict, e.Reason = Special, "it is a socket or device; it cannot be read"
 	case int(st.Uid) != f.reader.UID:
 		e.Verdict, e.Reason = Owner, fmt.Sprintf("it belongs to %s; HTCondor reads it only when it belongs to %s", owner(int(st.Uid)), f.reader)
 	case st.Mode&0o077 != 0:
@@ -178,10 +175,10 @@ func (f folder) excluded() string {
 	return "its name matches the configured " + ExcludeKnob
 }
 
-// abandoned is the age from which on nobody works on a temporary file any more.
+// abandoned is the age from which on nobody is still writing a temporary file.
 const abandoned = 10 * time.Minute
 
-// remark tells what is to be said of names that somebody seems to have left.
+// remark adds remarks about names that look like leftovers.
 func (f folder) remark(e *Entry, st unix.Stat_t) {
 	age := f.now.Sub(time.Unix(st.Mtim.Unix()))
 	switch {
@@ -223,7 +220,7 @@ func read(held int, size int64) ([]byte, error) {
 	return content, nil
 }
 
-// owner is how people call a uid of which no name is known.
+// owner is a uid in words.
 func owner(uid int) string {
 	if uid == 0 {
 		return "root"

@@ -63,7 +63,7 @@ func TestExchangedWhileReading(t *testing.T) {
 	<-stopped
 }
 
-func TestTooLargeIsNotJudged(t *testing.T) {
+func TestTooLargeIsNotRead(t *testing.T) {
 	many := strings.Repeat(good+"\n", 50)
 	dir := directory(t, map[string]string{"a": strings.Repeat(good, maxFile/len(good)+1), "b": many})
 	r := mustRead(t, dir, self())
@@ -73,7 +73,7 @@ func TestTooLargeIsNotJudged(t *testing.T) {
 	if len(r.Entries) != 51 {
 		t.Errorf("%d entries, want one for the large file and 50 tokens", len(r.Entries))
 	}
-	if want := "If there is a NUL byte behind the first 16777216"; !strings.Contains(r.Entries[0].Reason, want) {
+	if want := "If it has a NUL byte after the first 16777216"; !strings.Contains(r.Entries[0].Reason, want) {
 		t.Errorf("got %q, want it to have %q", r.Entries[0].Reason, want)
 	}
 }

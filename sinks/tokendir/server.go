@@ -31,7 +31,7 @@ type sent struct {
 	text string
 }
 
-// refusals are in the order in which they count.
+// refusals are the rules in the order in which they count.
 var refusals = []refusal{
 	{"scope", Hangs, Version{}, version25, server.listHangs},
 	{"alg", Refused, Version{}, Version{}, server.algorithm},
@@ -46,8 +46,8 @@ var refusals = []refusal{
 	{"jti", Refused, version2561, Version{}, server.identifier},
 }
 
-// verdict is what becomes of the token, and which claim says so. Of a version that
-// is not known every rule counts, and why names the versions that go by it.
+// verdict is what becomes of the token, and which claim decides. For an unknown version
+// every rule counts, and why names the versions that have it.
 func (s server) verdict(t sent) (state State, claim, why string) {
 	for _, r := range refusals {
 		if !s.version.within(r.from, r.until) {
@@ -69,7 +69,7 @@ func (s server) verdict(t sent) (state State, claim, why string) {
 
 func (s server) listHangs(t sent) string {
 	if _, list := t.Claims["scope"].([]any); list {
-		return "its scope is a list, at which a client hangs for 20 s"
+		return "its scope is a list, and a client hangs on that for 20 s"
 	}
 	return ""
 }
@@ -92,7 +92,7 @@ func (s server) algorithm(t sent) string {
 // has. HTCondor goes by the name in the header, none included.
 var macSizes = map[string]int{"HS256": 43, "HS384": 64, "HS512": 86, "none": 0}
 
-// signature finds one that is cut short, or not made with the pool's key.
+// signature finds one that is cut short or was made with another key.
 func (s server) signature(t sent) string {
 	alg := text(t.Header["alg"])
 	size, known := macSizes[alg]
@@ -118,19 +118,19 @@ func (s server) subject(t sent) string {
 	sub, there := t.Claims["sub"]
 	switch {
 	case !there && s.version == (Version{}):
-		return "it has no sub, so it names nobody (HTCondor 23 passes it over, 25 sends it)"
+		return "it has no sub, so it names no user (HTCondor 23 passes it over, 25 sends it)"
 	case !there:
-		return "it has no sub, so it names nobody"
+		return "it has no sub, so it names no user"
 	case sub == "":
-		return "its sub is empty, so it names nobody"
+		return "its sub is empty, so it names no user"
 	}
 	return ""
 }
 
-// cutSubject finds a NUL in sub, at which older servers cut the identity.
+// cutSubject finds a NUL in sub. Older servers cut the identity there.
 func (s server) cutSubject(t sent) string {
 	if strings.Contains(text(t.Claims["sub"]), "\x00") {
-		return "there is a NUL in its sub"
+		return "its sub has a NUL"
 	}
 	return ""
 }
@@ -162,8 +162,8 @@ func (s server) time(t sent, claim string) string {
 	return ""
 }
 
-// wrapped finds an exp that is too far for an int64 of nanoseconds: it wraps
-// around, to a time that may have passed.
+// wrapped finds an exp that overflows an int64 of nanoseconds into a time that has
+// passed.
 func (s server) wrapped(t sent) string {
 	const most = math.MaxInt64 / int64(time.Second)
 	exp, there := t.Claims["exp"].(float64)
@@ -173,12 +173,12 @@ func (s server) wrapped(t sent) string {
 	if int64(exp)*int64(time.Second) > s.now.UnixNano() { // int64 wraps as theirs does
 		return ""
 	}
-	return fmt.Sprintf("exp: %.0f is later than HTCondor can hold, which takes it for a time that has passed; at most %d is allowed", exp, most)
+	return fmt.Sprintf("exp: %.0f is too late for HTCondor, which takes it for a time that has passed; at most %d is allowed", exp, most)
 }
 
 func (s server) capability(t sent) string {
 	if held, _ := t.Claims["cap"].(bool); held {
-		return "cap is true, so servers look for the token in their database of capabilities"
+		return "cap is true, so servers look the token up in their database of capabilities"
 	}
 	return ""
 }
@@ -190,7 +190,7 @@ func (s server) identifier(t sent) string {
 	return ""
 }
 
-// remarks are what HTCondor does not mind, but the person who reads this may.
+// remarks are what HTCondor accepts and a person may not.
 func (s server) remarks(t sent) []string {
 	var found []string
 	for _, claim := range []string{"nbf", "iat"} {
@@ -199,7 +199,7 @@ func (s server) remarks(t sent) []string {
 		}
 	}
 	if text(t.Header["alg"]) == "none" {
-		found = append(found, "alg: it is not signed at all")
+		found = append(found, "alg: it is not signed")
 	}
 	return found
 }

@@ -17,12 +17,12 @@
 //     server has is sent. The client looks at neither its expiry nor its signature
 //     or scope, and there is no second try: it hides all that come later. What the
 //     server then says of it is in server.go.
-//  7. A NUL byte makes a client spin for ever, and a FIFO makes it wait.
+//  7. On a NUL byte a client loops without end, and on a FIFO it waits.
 //  8. The directory is read again for each new authentication. But a daemon that
 //     found no token at its start, and has no signing key, does not look again
 //     until condor_reconfig.
 //
-// No text that this package returns holds any part of a token but its claims.
+// Texts that this package returns show no part of a token but its claims.
 package tokendir
 
 import (
@@ -57,22 +57,21 @@ const (
 	Folder    Verdict = "directory"     // passed over
 	Excluded  Verdict = "name"          // passed over, since its name matches the exclude expression
 
-	Blocks     Verdict = "blocks"     // HTCondor waits for ever: a FIFO
-	Spins      Verdict = "spins"      // HTCondor spins for ever: a NUL byte
+	Blocks     Verdict = "blocks"     // HTCondor waits without end: a FIFO
+	Spins      Verdict = "spins"      // HTCondor loops without end: a NUL byte
 	Owner      Verdict = "owner"      // passed over, since somebody else owns it
 	Mode       Verdict = "mode"       // passed over, since group or others are permitted something
 	Unreadable Verdict = "unreadable" // it cannot be opened or read
 	Special    Verdict = "special"    // a socket or device, in which there is nothing to read
-	TooLarge   Verdict = "too large"  // not judged here; a token has fewer than 16 KiB
+	TooLarge   Verdict = "too large"  // not read here; a token has fewer than 16 KiB
 	NoToken    Verdict = "no token"   // passed over, since no line of it is a token
 	Incomplete Verdict = "incomplete" // passed over, since its token has no kid, iss or sub
 )
 
-// hangs reports whether HTCondor gets no further than an entry of this verdict.
+// hangs reports whether HTCondor never gets past an entry of this verdict.
 func (v Verdict) hangs() bool { return v == Blocks || v == Spins }
 
-// lost reports whether the entry is of no use for a reason that somebody should
-// mend.
+// lost reports whether the entry is of no use, and somebody should correct that.
 func (v Verdict) lost() bool {
 	switch v {
 	case Sent, Shadowed, Unreached, Folder, Excluded:
@@ -81,8 +80,8 @@ func (v Verdict) lost() bool {
 	return true
 }
 
-// A State says what a server makes of a token that is sent. Its signature is
-// looked at only where the reader knows the key.
+// A State is what a server makes of a token that is sent. The signature counts only where
+// the reader knows the key.
 type State string
 
 // The states of a token.
@@ -94,7 +93,7 @@ const (
 	Hangs     State = "hangs"     // the client that sends it hangs
 )
 
-// A Token is what can be told of an IDTOKEN without verifying or showing it.
+// A Token is what can be read in an IDTOKEN without verifying it or showing it.
 type Token struct {
 	Issuer  string    `json:"issuer"` // the trust domain of the servers that it is for
 	KeyID   string    `json:"key_id"`
@@ -204,7 +203,7 @@ func (r *Reading) settle() {
 	r.settleGenerated()
 }
 
-// unreach says of all tokens that the reader cannot look into the directory.
+// unreach marks all tokens as out of the reader's reach.
 func (r *Reading) unreach() {
 	for i := range r.Entries {
 		if e := &r.Entries[i]; e.Verdict == Sent {
@@ -213,8 +212,8 @@ func (r *Reading) unreach() {
 	}
 }
 
-// settleGenerated gives each daemon the token that it has made for itself, which
-// it reads before all others.
+// settleGenerated gives each daemon the token that it made for itself: it reads that one
+// first.
 func (r *Reading) settleGenerated() {
 	type own struct {
 		file string
@@ -235,8 +234,8 @@ func (r *Reading) settleGenerated() {
 	}
 }
 
-// byBytes are the entries in the order of all readers but the daemons that made
-// a token for themselves.
+// byBytes are the entries in the order of all readers except daemons that made a token
+// for themselves.
 func (r *Reading) byBytes() []*Entry {
 	entries := make([]*Entry, len(r.Entries))
 	for i := range r.Entries {

@@ -10,9 +10,8 @@ import (
 // not known.
 type Version struct{ Major, Minor, Patch int }
 
-// The versions from which on HTCondor behaves as it does today. It was tried with
-// 23.9.6 and 25.13.2; where nobody knows in which version between them a rule
-// changed, 25.0 is taken.
+// The versions from which on HTCondor has the rules of today. 23.9.6 and 25.13.2 were
+// tried; where the version between them that changed a rule is not known, 25.0 counts.
 var (
 	version25   = Version{25, 0, 0}
 	version2561 = Version{25, 6, 1} // its manual says since when a jti is needed
@@ -30,7 +29,7 @@ func ParseVersion(text string) (Version, error) {
 	number := func(i int) int { n, _ := strconv.Atoi(found[i]); return n }
 	v := Version{number(1), number(2), number(3)}
 	if v == (Version{}) {
-		return Version{}, fmt.Errorf("there is no HTCondor %s; write its version as 25.13 or 23.9.6", text)
+		return Version{}, fmt.Errorf("there is no HTCondor %s; write a version such as 25.13 or 23.9.6", text)
 	}
 	return v, nil
 }
@@ -56,8 +55,8 @@ func (v Version) before(w Version) bool {
 	return v.Patch < w.Patch
 }
 
-// within reports whether a rule that holds from one version on and before another
-// may hold for v: it does for a version that is not known. A zero bound is none.
+// within reports whether a rule that holds from one version on, and before another, may
+// hold for v. For an unknown version it may. A zero bound is no bound.
 func (v Version) within(from, until Version) bool {
 	return !v.before(from) && (v == Version{} || until == Version{} || v.before(until))
 }
