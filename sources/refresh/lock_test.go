@@ -301,6 +301,9 @@ func TestAFullDiskIsSeenBeforeTheTokenIsUsed(t *testing.T) {
 	fill := func() { _ = os.WriteFile(full, make([]byte, 1<<20), 0o600) } // as far as it goes
 	fill()
 	wantError(t, l.Ready(), filepath.Dir(s.path), "no space left on device")
+	if _, err := os.Lstat(l.room()); !os.IsNotExist(err) {
+		t.Errorf("what did not fit is still there: %v", err)
+	}
 	wantError(t, l.Keep(robot("two")), s.path+": ", "no space left on device")
 	if got, err := s.Read(); err != nil || got.Text.Reveal() != "one" {
 		t.Errorf("the one before is lost: %v, %v", got, err)

@@ -98,6 +98,28 @@ func TestATokenInTheFolderOfAnAgentThatRunsIsNotUsed(t *testing.T) {
 	_, err := s.Lock(t.Context())
 	wantError(t, err, NewStore(base, "cilogon").Path(), "cannot be moved yet", busy.Error())
 	wantToken(t, NewStore(base, "cilogon"), "in use")
+	s.former.Lock = free
+	hold(t, s) // the failure has left no lock behind
+	wantToken(t, s, "in use")
+}
+
+func TestAMoveWaitsForTheFolderAndGivesItBack(t *testing.T) {
+	base := t.TempDir()
+	keep(t, base, "cilogon", robot("ours"))
+	asked, held := 0, 0
+	s := inherits(t, filepath.Join(base, "configs/a"), func(string) (func(), error) {
+		if asked++; asked < 3 {
+			return nil, errors.New("a command looks into it")
+		}
+		held++
+		return func() { held-- }, nil
+	}, base)
+	hold(t, s)
+	wantToken(t, s, "ours")
+	if held != 0 {
+		t.Error("the former folder is still locked")
+	}
+	hold(t, NewStore(base, "cilogon")) // nor is the former token
 }
 
 func TestEvictMovesWhatIsNotKept(t *testing.T) {
