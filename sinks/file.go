@@ -69,6 +69,9 @@ func decodeFile(b *config.Block, req agent.Request) config.Sink {
 	warnOfOtherTokens(b, req, s.directory)
 	s.validatePlace(b, block, unsure)
 	sink := config.Sink{Target: s.target()}
+	if !b.Wrong("owner") {
+		sink.Owner = block.Owner
+	}
 	if s.directory != nil && !b.Wrong("path") && !b.Wrong("mode") && !b.Wrong("format") && !b.Wrong("template") { // HTCondor passes over a file with a fault
 		sink.Condor, sink.CondorUID = true, s.directory.Reader.UID
 	}

@@ -23,6 +23,8 @@ type Kinds struct {
 	Sources map[string]SourceDecoder
 	Sinks   map[string]SinkDecoder
 	Hook    HookDecoder // nil: hook blocks are unknown
+
+	Validate ValidateDecoder // nil: validate blocks are unknown
 }
 
 // A SourceDecoder makes the source that a block describes. After a fault it still
@@ -37,6 +39,10 @@ type SinkDecoder func(b *Block, req agent.Request) Sink
 // A HookDecoder makes the hook that a block describes, for that event; false
 // after a fault.
 type HookDecoder func(b *Block, event hooks.Event) (hooks.Hook, bool)
+
+// A ValidateDecoder makes the validation that a block describes, for a token that asks
+// for req and whose first sink is first. After a fault it returns the zero one.
+type ValidateDecoder func(b *Block, req agent.Request, first Sink) agent.Validation
 
 // A Source is a source block: what issues its tokens, and what its decoder knows of it.
 type Source struct {
@@ -82,8 +88,9 @@ type SigningKey struct {
 // A Sink is a sink block: where it puts the token, and what its decoder knows of it.
 type Sink struct {
 	agent.Target
-	Condor    bool // HTCondor chooses among the tokens in the folder of the file
-	CondorUID int  // the user whose HTCondor does
+	Owner     string // of the file, as the block names it; "": the agent's own user
+	Condor    bool   // HTCondor chooses among the tokens in the folder of the file
+	CondorUID int    // the user whose HTCondor does
 }
 
 // A loading is what the blocks of one load have in common.
@@ -167,6 +174,10 @@ func (b *Block) LookPath(name string) (string, error) { return b.load.env.Machin
 
 // State is where this configuration keeps what must outlast a restart.
 func (b *Block) State() State { return b.load.env.State(b.load.settings) }
+
+// Scratch is where private folders for one program may be made: how their paths begin,
+// the best first.
+func (b *Block) Scratch() []string { return b.load.env.Scratch(b.load.settings) }
 
 // Command is what a person types into a shell to run this program with the
 // arguments, on the same configuration.

@@ -75,7 +75,7 @@ func (s *fakeSink) Put(context.Context, agent.Token) (agent.Written, error) {
 func (s *fakeSink) facts() Sink {
 	folder := filepath.Dir(s.File)
 	target := agent.Target{Sink: s, Name: s.File, Queue: folder, Path: s.File}
-	return Sink{Target: target, Condor: filepath.Base(folder) == "tokens.d", CondorUID: int(s.Mode & 0o200)}
+	return Sink{Target: target, Owner: "robot", Condor: filepath.Base(folder) == "tokens.d", CondorUID: int(s.Mode & 0o200)}
 }
 
 // fakes are the kinds of the tests; key is the signing key of every source.
@@ -102,14 +102,21 @@ func fakes(key string) Kinds {
 			ok := b.Decode(&h)
 			return hooks.Hook{Event: event, Key: strings.Join(h.Command, " "), Command: &h}, ok
 		},
+		Validate: func(b *Block, req agent.Request, first Sink) agent.Validation {
+			h := fakeHook{User: first.Owner}
+			b.Decode(&h)
+			return agent.Validation{Validator: &h, Key: strings.Join(h.Command, " "), Queue: req.Profile + " as " + h.User}
+		},
 	}
 }
 
-// fakeHook is what a hook block runs.
+// fakeHook is what a hook or validate block runs.
 type fakeHook struct {
 	Command []string `hcl:"command"`
 	User    string   `hcl:"user,optional"`
 }
+
+func (*fakeHook) Validate(context.Context, agent.Token) error { return nil }
 
 func (*fakeHook) Run(context.Context, hooks.Event, []hooks.Notice) error { return nil }
 

@@ -50,6 +50,7 @@ func TestDigestIsThatOfWhatWasSet(t *testing.T) {
 		{what: "the name of the source", from: "source.fake.s", to: "source.fake.same", same: true},
 		{what: "required", from: `lifetime = "1h"`, to: `lifetime = "1h"` + "\nrequired = false", same: true},
 		{what: "renew", from: `lifetime = "1h"`, to: `lifetime = "1h"` + "\nrenew { at = 0.7 }", same: true},
+		{what: "a validation", from: `lifetime = "1h"`, to: `lifetime = "1h"` + "\nvalidate { command = [\"/bin/true\"] }", same: true},
 		{what: "a hook", from: `lifetime = "1h"`, to: `lifetime = "1h"` + "\nhook \"on_first\" { command = [\"/bin/true\"] }", same: true},
 		{what: "the fates of the file", from: `lifetime = "1h"`, to: `lifetime = "1h"` + "\non_remove = \"delete\"\non_expired = \"remove\"", same: true},
 		{what: "null is not set", from: `lifetime = "1h"`, to: `lifetime = "1h"` + "\nsubject = null", same: true},

@@ -25,6 +25,9 @@ type Environment struct {
 	// State is where the configuration with that agent block keeps what must outlast a
 	// restart. nil: nowhere.
 	State func(Settings) State
+	// Scratch is where private folders may be made for the programs of the configuration
+	// with that agent block: how the paths of such folders begin, the best first. nil: nowhere.
+	Scratch func(Settings) []string
 	// DigestKey is the key of every Renewer's Digest. nil: none.
 	DigestKey func(Settings) []byte
 }
@@ -91,6 +94,9 @@ func (e Environment) complete() Environment {
 		e.Command = func(_ Settings, args ...string) string { return "tokenagent " + strings.Join(args, " ") }
 	}
 	e.State = completeState(e.State)
+	if e.Scratch == nil {
+		e.Scratch = func(Settings) []string { return nil }
+	}
 	if e.DigestKey == nil {
 		e.DigestKey = func(Settings) []byte { return nil }
 	}

@@ -85,7 +85,7 @@ a.hcl:6:14: unknown source.fake.quickstrt; did you mean source.fake.quickstart?
 a.hcl:7:3: unknown attribute audince; did you mean audience?
 a.hcl:7:20: invalid function argument; invalid value for "name" parameter: the environment variable "NOT_SET" is not set
 a.hcl:7:31: unknown local.none; there is no local at all
-a.hcl:8:3: unknown attribute nonsense; a token block has source, profile, subject, audience, scope, unlimited, claims, lifetime, for_each, required, on_expired, on_remove, and the blocks renew, sink, hook
+a.hcl:8:3: unknown attribute nonsense; a token block has source, profile, subject, audience, scope, unlimited, claims, lifetime, for_each, required, on_expired, on_remove, and the blocks renew, sink, hook, validate
 a.hcl:9:14: unknown local.other; there is no local at all`
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("faults (-want +got):\n%s", diff)

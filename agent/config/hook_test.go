@@ -45,6 +45,34 @@ func TestHooksThatAllInstancesHaveAlikeAreDecodedOnce(t *testing.T) {
 	}
 }
 
+func TestAValidationKnowsItsTokenAndItsFirstSink(t *testing.T) {
+	renewers := load(t, oneSource+`token "t" {
+  for_each = toset(["a", "b"])
+  source   = source.fake.s
+  profile  = "wlcg"
+  subject  = "robot"
+  audience = ["https://x"]
+  scope    = ["storage.read:/"]
+  validate { command = ["/try", each.key] }
+  sink "fake" {
+    path = "/srv/${each.key}"
+  }
+}
+token "plain" {
+  source = source.fake.s
+  sink "fake" { path = "/srv/plain" }
+}`).Renewers
+	for i, want := range []agent.Validation{{Key: "/try a", Queue: "wlcg as robot"}, {Key: "/try b", Queue: "wlcg as robot"}, {}} {
+		got := renewers[i].Validation
+		if got.Key != want.Key || got.Queue != want.Queue || (got.Validator == nil) != (want.Key == "") {
+			t.Errorf("%s: %+v", renewers[i].Name, got)
+		}
+	}
+	if renewers[0].Digest == "" {
+		t.Error("no digest")
+	}
+}
+
 func TestHooksAreUnknownWithoutTheirDecoder(t *testing.T) {
 	kinds := fakes("")
 	kinds.Hook = nil

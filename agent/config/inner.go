@@ -145,15 +145,41 @@ type renewText struct {
 // schedule is what the renew block says.
 func (t *token) schedule() agent.Schedule {
 	s := agent.Schedule{Jitter: agent.Jitter(t.load.env.Machine.Seed, t.name)}
-	blocks := t.stanza.inner("renew")
-	for i, inner := range blocks {
-		if i > 0 {
-			t.load.found.again(inner.header, "a second renew block", blocks[0].header)
-		}
-		inner.labelled(t.load.found)
+	for _, inner := range t.single("renew") {
 		t.load.block(inner, t.name, t.instance).renew(&s, t.request.Lifetime)
 	}
 	return s
+}
+
+// single are the inner blocks of a kind of which there may be one; a second one is
+// reported.
+func (t *token) single(kind string) []*stanza {
+	blocks := t.stanza.inner(kind)
+	for i, inner := range blocks {
+		if i > 0 {
+			t.load.found.again(inner.header, "a second "+kind+" block", blocks[0].header)
+		}
+		inner.labelled(t.load.found)
+	}
+	return blocks
+}
+
+// validation is that of the validate block.
+func (t *token) validation() (v agent.Validation) {
+	if t.load.kinds.Validate == nil {
+		return v
+	}
+	for _, s := range t.single("validate") {
+		if len(t.stanza.inner("sink")) == 0 {
+			t.load.found.fault(s.header, "a validate block without a sink", "it tries a token before the token is written; write a sink block, or leave this one out")
+		}
+		var first Sink
+		if len(t.sinks) > 0 {
+			first = t.sinks[0]
+		}
+		v = t.load.kinds.Validate(t.load.block(s, t.name, t.instance), t.request, first)
+	}
+	return v
 }
 
 // renew decodes a renew block, for a lifetime that may be unknown (zero).

@@ -48,10 +48,14 @@ type token struct {
 
 // blocksInToken are the kinds of blocks that a token block may hold.
 func (l *loading) blocksInToken() []string {
-	if l.kinds.Hook == nil {
-		return []string{"renew", "sink"}
+	known := []string{"renew", "sink"}
+	if l.kinds.Hook != nil {
+		known = append(known, "hook")
 	}
-	return []string{"renew", "sink", "hook"}
+	if l.kinds.Validate != nil {
+		known = append(known, "validate")
+	}
+	return known
 }
 
 // decodeTokens makes the Renewers of all token blocks.
@@ -94,7 +98,7 @@ func (l *loading) decodeToken(s *stanza, in *instance) agent.Renewer {
 	for _, sink := range t.sinks {
 		r.Sinks = append(r.Sinks, sink.Target)
 	}
-	r.Hooks = t.hooks()
+	r.Hooks, r.Validation = t.hooks(), t.validation()
 	if t.from != nil {
 		t.check()
 		t.contend()

@@ -13,6 +13,7 @@ import (
 
 	"github.com/tokenagent/tokenagent/agent/config"
 	"github.com/tokenagent/tokenagent/agent/hooks"
+	"github.com/tokenagent/tokenagent/agent/host"
 )
 
 const (
@@ -21,14 +22,14 @@ const (
 	mostTimeout    = time.Hour // hooks wait for each other
 )
 
-// A hookBlock is a program that is run when something happens to the token:
+// A programBlock names a program, as a hook or a validate block does:
 //
 //	hook "on_change" {
 //	  command = ["/usr/bin/systemctl", "try-reload-or-restart", "xrootd@cache"]
 //	  timeout = "30s"
-//	  user    = "xrootd" # default: the agent's user
+//	  user    = "xrootd"
 //	}
-type hookBlock struct {
+type programBlock struct {
 	Command []string      `hcl:"command"`
 	Timeout time.Duration `hcl:"timeout,optional"`
 	User    string        `hcl:"user,optional"`
@@ -36,10 +37,18 @@ type hookBlock struct {
 
 // DecodeHook decodes a hook block for the event; false after a fault.
 func DecodeHook(b *config.Block, event hooks.Event) (hooks.Hook, bool) {
-	block := hookBlock{Timeout: defaultTimeout}
+	p, key, ok := Decode(b, "")
+	return hooks.Hook{Event: event, Key: key, Command: hook{p}}, ok
+}
+
+// Decode decodes a block with the attributes command, timeout and user, which is the
+// given one by default ("": the agent's own). The key is equal for equal commands and
+// users. After a fault it returns false.
+func Decode(b *config.Block, user string) (p Program, key string, ok bool) {
+	block := programBlock{Timeout: defaultTimeout, User: user}
 	b.Decode(&block)
-	p, ok := New(b, block.Command, block.Timeout, block.User)
-	return hooks.Hook{Event: event, Key: key(block.Command, block.User), Command: hook{p}}, ok
+	p, ok = New(b, block.Command, block.Timeout, block.User)
+	return p, keyOf(block.Command, block.User), ok
 }
 
 // New makes the Program of the attributes command, timeout and user ("": the
@@ -53,7 +62,7 @@ func New(b *config.Block, command []string, timeout time.Duration, user string) 
 		return p, ok
 	}
 	if user != "" {
-		u, err := LookupUser(user)
+		u, err := lookup(accountsOf(b), user)
 		if err != nil {
 			b.Fault("user", "unknown user", err.Error())
 			return p, false
@@ -66,6 +75,12 @@ func New(b *config.Block, command []string, timeout time.Duration, user string) 
 		inspect(b, p)
 	}
 	return p, ok
+}
+
+// accountsOf are the accounts that one load of the configuration has asked for.
+func accountsOf(b *config.Block) *host.Database {
+	type key struct{}
+	return b.Shared(key{}, func() any { return &host.Database{Patience: getentPatience} }).(*host.Database)
 }
 
 // inspect warns of what lies at the path of the program.
@@ -126,8 +141,8 @@ func missing(path string) string {
 	return ""
 }
 
-// key is equal for equal commands and users.
-func key(command []string, user string) string {
+// keyOf is equal for equal commands and users.
+func keyOf(command []string, user string) string {
 	var words []string
 	if user != "" {
 		words = append(words, "user="+user) // no command begins so
@@ -150,14 +165,16 @@ func needsQuotes(r rune) bool { return r <= ' ' || r == '"' || r == '\\' || r > 
 type hook struct{ Program }
 
 func (h hook) Run(ctx context.Context, e hooks.Event, about []hooks.Notice) error {
-	return h.Program.Run(ctx, Input{Env: []string{"TOKENAGENT_EVENT=" + string(e)}, Stdin: lines(about)})
+	return h.Program.Run(ctx, Input{Env: []string{"TOKENAGENT_EVENT=" + string(e)}, Stdin: Lines(about...)})
 }
 
 // divider keeps tabs and line ends out of what stands between them. (None is in
 // a name or path that agent/config has made; these may come from an old record.)
 var divider = strings.NewReplacer("\t", `\t`, "\n", `\n`, "\r", `\r`)
 
-func lines(about []hooks.Notice) []byte {
+// Lines are the standard input of a program that is told of tokens: one line for each,
+// with its name, path and expiry.
+func Lines(about ...hooks.Notice) []byte {
 	var text []byte
 	for _, n := range about {
 		text = fmt.Appendf(text, "%s\t%s\t", divider.Replace(n.Token), divider.Replace(n.Path))

@@ -122,13 +122,13 @@ func TestDefinitionsAreCheckedWithoutTheMachine(t *testing.T) {
 func TestKeysDifferWhereCommandsOrUsersDo(t *testing.T) {
 	keys := map[string]bool{}
 	for _, k := range []string{
-		key([]string{"/x", "a b"}, ""),
-		key([]string{"/x", "a", "b"}, ""),
-		key([]string{"/x", `"a b"`}, ""),
-		key([]string{"/x", `a\u0020b`}, ""),
-		key([]string{"/x", "a", "b"}, "root"),
-		key([]string{"/x", "a", "b"}, "other"),
-		key([]string{"/x", "user=root", "a", "b"}, ""),
+		keyOf([]string{"/x", "a b"}, ""),
+		keyOf([]string{"/x", "a", "b"}, ""),
+		keyOf([]string{"/x", `"a b"`}, ""),
+		keyOf([]string{"/x", `a\u0020b`}, ""),
+		keyOf([]string{"/x", "a", "b"}, "root"),
+		keyOf([]string{"/x", "a", "b"}, "other"),
+		keyOf([]string{"/x", "user=root", "a", "b"}, ""),
 	} {
 		if keys[k] || strings.ContainsAny(k, "\n\x1b") {
 			t.Errorf("%q is no key of its own", k)

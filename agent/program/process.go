@@ -48,7 +48,7 @@ func (p Program) start(in Input) (*process, error) {
 	}
 	proc := &process{
 		Process: started, user: p.User, pipes: ours,
-		exited: make(chan struct{}), silent: make(chan struct{}), stdout: new(tail), stderr: new(tail),
+		exited: make(chan struct{}), silent: make(chan struct{}), stdout: &tail{hide: in.Hide}, stderr: &tail{hide: in.Hide},
 	}
 	go proc.watch()
 	go proc.talk(in.Stdin)

@@ -40,6 +40,8 @@ type Program struct {
 type Input struct {
 	Env   []string // NAME=value, beside PATH and LANG
 	Stdin []byte   // the program need not read it
+
+	Hide agent.Secret // what errors never quote, even where it looks like a word
 }
 
 // Run runs the program and returns nil when it has exited with status 0. Any

@@ -1,11 +1,13 @@
 package program
 
 import (
+	"bytes"
 	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
 
+	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/host"
 )
 
@@ -17,6 +19,7 @@ const (
 
 // A tail keeps the last MaxOutput bytes of what is written to it.
 type tail struct {
+	hide agent.Secret // the zero Secret: nothing in particular
 	kept []byte
 	cut  bool // there was more before
 }
@@ -37,7 +40,11 @@ func (t *tail) Write(p []byte) (int, error) {
 // words are the last lines as an error can quote them: on one line, without
 // anything that a terminal would obey, and with all that may be a secret covered.
 func (t *tail) words() string {
-	text := redact(printable(t.kept), t.cut)
+	kept := t.kept
+	if hide := t.hide.Reveal(); hide != "" {
+		kept = bytes.ReplaceAll(kept, []byte(hide), []byte(covered))
+	}
+	text := redact(printable(kept), t.cut)
 	var lines []string
 	for line := range strings.Lines(text) {
 		if line = strings.TrimSpace(line); line != "" {

@@ -19,6 +19,15 @@ type User struct {
 	Home   string   // as the user database says; nobody has looked whether it is there
 }
 
+// Identity is that of a thread that opens files as the user.
+func (u *User) Identity() host.Identity {
+	i := host.Identity{UID: int(u.UID), GID: int(u.GID)}
+	for _, gid := range u.Groups {
+		i.Groups = append(i.Groups, int(gid))
+	}
+	return i
+}
+
 // LookupUser finds a user of this host by name or number, with all groups.
 func LookupUser(nameOrNumber string) (*User, error) {
 	return lookup(&host.Database{Patience: getentPatience}, nameOrNumber)

@@ -39,7 +39,7 @@ var arrows = map[string][]string{
 	"sources/issuer":  {"agent", "agent/host", "agent/profile", "agent/queue", "sources/keys"},
 	"sources/refresh": {"agent", "agent/host", "sinks/safefile"},
 	"sources/keys":    {"agent/host"},
-	"sinks":           {"agent", "agent/host", "agent/config", "agent/profile", "sinks/..."},
+	"sinks":           {"agent", "agent/hooks", "agent/host", "agent/config", "agent/profile", "agent/program", "sinks/..."},
 	"sinks/safefile":  {"agent/host"},
 	"sinks/condor":    {"agent/host", "sinks/tokendir"},
 	"sinks/tokendir":  {"agent/host", "agent/profile", "sinks/pcre"},

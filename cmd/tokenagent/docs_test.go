@@ -49,8 +49,8 @@ func TestEveryConfigurationInADocCommentLoads(t *testing.T) {
 			t.Run(pkg, func(t *testing.T) { mustLoad(t, block) })
 		}
 	}
-	if !shown["source"] || !shown["sink"] || !shown["hook"] {
-		t.Error("the doc comments show no source, no sink or no hook: each kind has an example block")
+	if !shown["source"] || !shown["sink"] || !shown["hook"] || !shown["validate"] {
+		t.Error("the doc comments show no source, no sink, no hook or no validate block: each kind has an example block")
 	}
 }
 
@@ -249,11 +249,11 @@ func load(t *testing.T, text string) (*config.Config, config.Faults) {
 	return config.Load(t.Context(), []string{file}, kinds, env)
 }
 
-// complete adds to a fragment what it takes for granted: a token around a sink
-// or hook, the source "site" and a token.
+// complete adds to a fragment what it takes for granted: a token around a sink, hook
+// or validate block, the source "site" and a token.
 func complete(text string) string {
 	has := func(block string) bool { return regexp.MustCompile(`(?m)^` + block + `\b`).MatchString(text) }
-	if has("hook") {
+	if has("hook") || has("validate") {
 		text += otherSink
 	}
 	if has("sink") {
@@ -285,6 +285,7 @@ func everyBlock() map[string]string {
 		`agent`:      "agent {\nunknown_to_all = 1\n}",
 		`token NAME`: "token \"x\" {\nunknown_to_all = 1\n}",
 		`hook EVENT`: "token \"x\" {\nhook \"on_first\" {\nunknown_to_all = 1\n}\n}",
+		`validate`:   "token \"x\" {\nvalidate {\nunknown_to_all = 1\n}\n}",
 		`renew`:      "token \"x\" {\nrenew {\nunknown_to_all = 1\n}\n}",
 	}
 	for kind := range sources.Kinds {
@@ -351,7 +352,7 @@ func attributeRows(section string) []string {
 // commented are the blocks of configuration in the doc comments of files.
 func commented(files []*ast.File) []string {
 	var blocks []string
-	begin := regexp.MustCompile(`^(source|sink|hook|token|agent) .*\{$|^(agent|locals) \{$`)
+	begin := regexp.MustCompile(`^(source|sink|hook|token|agent) .*\{$|^(agent|locals|validate) \{$`)
 	for _, file := range files {
 		for _, group := range file.Comments {
 			block := ""

@@ -40,6 +40,7 @@ func (p *place) environment(definitions bool) config.Environment {
 			home := p.home(s)
 			return config.State{Dir: home.Dir(), Former: home.Former, Others: home.Others, Lock: home.LockFormer}
 		},
+		Scratch:   p.scratch,
 		DigestKey: p.key,
 	}
 }

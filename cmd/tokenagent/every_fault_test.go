@@ -42,6 +42,11 @@ token "own" {
     timeout = "10s"
     user    = "root"
   }
+  validate {
+    command = ["/bin/false"]
+    timeout = "20s"
+    user    = "0"
+  }
 }
 source "htcondor" "pool" {
   key_file     = "DIR/POOL"

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"path/filepath"
@@ -84,6 +85,17 @@ func (p *place) followed() (all []string) {
 		all = append(all, host.Resolved(path))
 	}
 	return all
+}
+
+// scratch is how the paths of private folders for one program begin, the best first: in
+// the folder of the control socket, which other users may not be able to enter, else among
+// the temporary ones of all users.
+func (p *place) scratch(s config.Settings) (all []string) {
+	own := hashName(append(unique(p.followed()), p.home(s).Dir())) // an agent sweeps no other's folders
+	if base := runtimeBase(s); base != "" {
+		all = append(all, filepath.Join(base, "validate-"+own+"-"))
+	}
+	return append(all, filepath.Join(cmp.Or(folderFrom("TMPDIR"), "/tmp"), "tokenagent-validate-"+own+"-"))
 }
 
 // socketPath is where the agent of the configuration answers; "" when there is no

@@ -83,6 +83,7 @@ func (m *memory) claim(ctx context.Context, cfg *config.Config, log logrus.Field
 	if m.state == nil {
 		return
 	}
+	sinks.SweepScratch(m.from.scratch(cfg.Settings)) // the lock of the state folder keeps other agents away
 	within, cancel := context.WithTimeout(ctx, claimLimit)
 	defer cancel()
 	opened := m.state

@@ -27,8 +27,9 @@ of the daemon. One that still lies there as an earlier agent left it and is not
 due stays as it is; the others are issued and written. What fails for a reason that
 may go away by itself is tried again until the timeout.
 
-Exit codes: 0 all required tokens are valid, 4 one is not, 78 the configuration
-has faults, 1 an agent runs already (ask it with tokenagent refresh).`,
+Exit codes: 0 all required tokens are valid, 4 one is not, or a new one could not be
+validated and is not installed, 78 the configuration has faults, 1 an agent runs
+already (ask it with tokenagent refresh).`,
 		Example: `  tokenagent once
   tokenagent once pilot --timeout 30s`,
 		RunE: func(c *cobra.Command, names []string) error {
@@ -41,7 +42,7 @@ has faults, 1 an agent runs already (ask it with tokenagent refresh).`,
 				return err
 			}
 			found := survey{Tokens: tokens}
-			return errors.Join(show(c.OutOrStdout(), asJSON, found), notValid(tokens))
+			return errors.Join(show(c.OutOrStdout(), asJSON, found), notInPlace(tokens))
 		},
 	}
 	from.flags(c)
@@ -107,6 +108,21 @@ func ended(tokens []agent.Status) []agent.Status {
 		}
 	}
 	return tokens
+}
+
+// notInPlace is notValid for tokens that were to be written: one that waits to be
+// validated is not in its place either.
+func notInPlace(tokens []agent.Status) error {
+	var waiting []error
+	for _, t := range tokens {
+		if t.Required && t.Waiting {
+			waiting = append(waiting, fmt.Errorf("the new token of %s is not validated, and the one before stays", t.Name))
+		}
+	}
+	if len(waiting) == 0 {
+		return notValid(tokens)
+	}
+	return &exitError{exitNotValid, errors.Join(append(waiting, notValid(tokens))...)}
 }
 
 // alone is the error of a configuration that a running agent takes care of.

@@ -47,14 +47,16 @@ func (p *place) configFlag(c *cobra.Command) {
 }
 
 // kinds are all sources and sinks that a configuration may name.
-var kinds = config.Kinds{Sources: sources.Kinds, Sinks: sinks.Kinds, Hook: program.DecodeHook}
+var kinds = config.Kinds{Sources: sources.Kinds, Sinks: sinks.Kinds, Hook: program.DecodeHook, Validate: sinks.DecodeValidate}
 
-// withoutSinks are kinds that take every sink and hook, and do nothing with them.
+// withoutSinks are kinds that take every sink, hook and validation, and do nothing with them.
 func withoutSinks() config.Kinds {
 	k := config.Kinds{
 		Sources: sources.Kinds,
 		Sinks:   map[string]config.SinkDecoder{},
 		Hook:    func(*config.Block, hooks.Event) (hooks.Hook, bool) { return hooks.Hook{}, false },
+
+		Validate: func(*config.Block, agent.Request, config.Sink) agent.Validation { return agent.Validation{} },
 	}
 	for kind := range sinks.Kinds {
 		k.Sinks[kind] = func(*config.Block, agent.Request) config.Sink { return config.Sink{} }

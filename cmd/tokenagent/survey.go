@@ -76,6 +76,11 @@ func (s survey) print(w io.Writer) {
 			fmt.Fprintf(w, "hook %s of %s %s: %s: %s\n", h.Event, plain(t.Name), is, plain(h.Command), hookFailure(h, wall()))
 		}
 	}
+	for _, t := range s.Tokens {
+		if t.Unvalidated != "" {
+			fmt.Fprintf(w, "%s was installed without validation: %s\n", plain(t.Name), plain(strings.TrimPrefix(t.Unvalidated, "validation: ")))
+		}
+	}
 	for _, source := range s.Sources {
 		fmt.Fprintln(w, source.line(wall()))
 	}

@@ -11,7 +11,6 @@ import (
 
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/config"
-	"github.com/tokenagent/tokenagent/agent/hooks"
 	"github.com/tokenagent/tokenagent/agent/host"
 	"github.com/tokenagent/tokenagent/agent/systemd"
 )
@@ -24,8 +23,8 @@ func newSystemdDropin() *cobra.Command {
 		Short: "Print what the systemd unit must be allowed for this configuration",
 		Long: `Print the drop-in that allows tokenagent.service what this configuration needs
 and the unit as shipped does not allow: to write in the folders of its sinks, to
-end the programs of other users that are its hooks, to read files as the users in
-whose folders they lie. It looks only at who owns these folders.
+end the programs of other users that are its hooks or validate its tokens, to read
+files as the users in whose folders they lie. It looks only at who owns these folders.
 
 Exit codes: 0 printed, 78 the configuration has faults, 1 a user other than root
 cannot see who owns a file.`,
@@ -96,7 +95,10 @@ func programs(cfg *config.Config) (needs []systemd.Need) {
 	}
 	for _, r := range cfg.Renewers {
 		for _, h := range r.Hooks {
-			note(fmt.Sprintf("hook %s of token %s", h.Event, plain(r.Name)), hookUser(h))
+			note(fmt.Sprintf("hook %s of token %s", h.Event, plain(r.Name)), userIn(h.Key))
+		}
+		if r.Validation.Validator != nil {
+			note("validation of token "+plain(r.Name), userIn(r.Validation.Key))
 		}
 	}
 	for _, s := range cfg.Sources {
@@ -113,9 +115,9 @@ func programs(cfg *config.Config) (needs []systemd.Need) {
 	return needs
 }
 
-// hookUser is the user that the hook names; see agent/program.
-func hookUser(h hooks.Hook) string {
-	first, _, _ := strings.Cut(h.Key, " ")
+// userIn is the user that the key of a program names; see agent/program.
+func userIn(key string) string {
+	first, _, _ := strings.Cut(key, " ")
 	name, named := strings.CutPrefix(first, "user=")
 	if !named {
 		return ""

@@ -95,6 +95,15 @@ token "many" {
 			dropinHead + "\n# hook on_change of token a: another user's program, which is ended when its time is over\nCapabilityBoundingSet=CAP_KILL\n" +
 				"\n# hook on_first of token a, hook on_change of token a" + inSandbox,
 		},
+		"a validation as the owner of the first sink": {
+			fmt.Sprintf(plainToken, "a", `sink "file" {
+    path  = "/tmp/a"
+    owner = "nobody"
+  }
+  validate { command = ["/usr/bin/true"] }`),
+			dropinHead + "\n# validation of token a: another user's program, which is ended when its time is over\nCapabilityBoundingSet=CAP_KILL\n" +
+				"\n# validation of token a" + inSandbox,
+		},
 		"a hook as root": {
 			fmt.Sprintf(plainToken, "a", `sink "file" { path = "/tmp/a" }
   hook "on_change" {
