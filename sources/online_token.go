@@ -63,7 +63,7 @@ func lifetimeGot(t agent.Token, asked time.Duration) Finding {
 	case t.Expires.IsZero():
 		return warned("lifetime", "unknown: neither the token nor its issuer says when it expires")
 	case asked == 0:
-		return fine("lifetime", "%s, as its issuer likes", config.Spoken(got))
+		return fine("lifetime", "%s, as its issuer chose", config.Spoken(got))
 	case (got - asked).Abs() <= 2*time.Second:
 		return fine("lifetime", "%s, as asked", config.Spoken(asked))
 	case got.Seconds() < enough*asked.Seconds():

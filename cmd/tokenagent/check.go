@@ -67,11 +67,11 @@ func (f *checkFlags) add(c *cobra.Command) {
 func (f *checkFlags) judge() error {
 	switch {
 	case f.issue && !f.online:
-		return usage("--issue goes with --online; a check without it asks nobody")
+		return usage("--issue needs --online")
 	case f.online && f.definitions:
 		return usage("--online needs the keys and secrets that --definitions does not look at; leave out one of them")
 	case f.timeout <= 0:
-		return usage("--timeout %s: more than nothing is wanted, such as 1m", f.timeout)
+		return usage("--timeout %s: it must be more than 0, such as 1m", f.timeout)
 	}
 	return nil
 }

@@ -169,7 +169,7 @@ func lookUntil(ctx context.Context, grace time.Duration, look func(context.Conte
 
 // late is the Finding of what had come to no end when ctx was done.
 func late(ctx context.Context) []sources.Finding {
-	text := "none in time; see what hangs, or give more with --timeout"
+	text := "no answer in time; see what hangs, or allow more with --timeout"
 	if errors.Is(ctx.Err(), context.Canceled) {
 		text = "interrupted"
 	}

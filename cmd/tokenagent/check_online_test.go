@@ -152,7 +152,7 @@ func TestCheckOnlineFindsWhatIsWrongWithTheIssuer(t *testing.T) {
 		{"the token endpoint is down", func(b *issuertest.Behaviour) { b.ServeToken = serves(502, "") }, 1, `fault +token endpoint .*502 Bad Gateway`},
 		{"the token endpoint is a page", func(b *issuertest.Behaviour) {
 			b.ServeToken = func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>Welcome!</html>") }
-		}, 1, `fault +token endpoint .*an HTML page and no JSON`},
+		}, 1, `fault +token endpoint .*an HTML page and not JSON`},
 		{"an unknown token endpoint", func(b *issuertest.Behaviour) { b.ServeToken = http.NotFound }, 0, `ok +token endpoint`}, // as oidc-provider answers a GET
 		{"the keys are down", func(b *issuertest.Behaviour) { b.ServeKeys = serves(500, "") }, 1, `fault +keys .*500`},
 		{"no set of keys", func(b *issuertest.Behaviour) { b.ServeKeys = serves(200, `{"keys":"none"}`) }, 1, `fault +keys .*no set of keys`},

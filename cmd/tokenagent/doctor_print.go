@@ -98,9 +98,9 @@ func verdictOf(e tokendir.Entry) string {
 	case tokendir.Unreached:
 		return "never reached, behind " + e.By
 	case tokendir.Blocks:
-		return "HTCondor waits for ever"
+		return "HTCondor waits forever"
 	case tokendir.Spins:
-		return "HTCondor spins for ever"
+		return "HTCondor spins forever"
 	}
 	return "skipped: " + string(e.Verdict)
 }

@@ -69,11 +69,11 @@ configuration has faults.`,
 func atDash(args []string, dash int) (names, argv []string, err error) {
 	switch {
 	case dash < 0:
-		return nil, nil, usage("the command stands behind --, as in: tokenagent exec [NAME] -- COMMAND…")
+		return nil, nil, usage("put the command after --, as in: tokenagent exec [NAME] -- COMMAND…")
 	case dash > 1:
-		return nil, nil, usage("exec runs a command with one token, and here are %s", strings.Join(args[:dash], ", "))
+		return nil, nil, usage("exec runs a command with one token, but got %s", strings.Join(args[:dash], ", "))
 	case dash == len(args):
-		return nil, nil, usage("behind -- there is no command")
+		return nil, nil, usage("there is no command after --")
 	}
 	return args[:dash], args[dash:], nil
 }

@@ -25,8 +25,8 @@ const (
 func newInit() *cobra.Command {
 	return &cobra.Command{
 		Use:   "init KIND [DIR]",
-		Short: "Begin a configuration: print one with comments, or write it with the key it needs",
-		Long: `Begin a configuration: print one with comments, or, with DIR, write it there as
+		Short: "Start a configuration: print one with comments, or write it with the key it needs",
+		Long: `Start a configuration: print one with comments, or, with DIR, write it there as
 ` + configName + ` together with the signing key that it needs. What lies there already
 is left as it is.
 
@@ -39,7 +39,7 @@ KIND is one of: ` + strings.Join(initKinds(), ", ") + `.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			text, err := configs.Files.ReadFile(args[0] + ".hcl")
 			if err != nil {
-				return usage("there is no configuration %q to begin with; there are: %s", args[0], strings.Join(initKinds(), ", "))
+				return usage("there is no configuration %q to start with; there are: %s", args[0], strings.Join(initKinds(), ", "))
 			}
 			if len(args) == 1 {
 				_, err = c.OutOrStdout().Write(text)

@@ -76,7 +76,7 @@ var privateFormats = map[string]func(keys.Key) ([]byte, error){
 func writeNew(path string, text []byte, mode fs.FileMode) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
 	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("%s: it is there already, and is left as it is; move it away or choose another name", path)
+		return fmt.Errorf("%s: the file exists already and is kept; move it away or choose another name", path)
 	}
 	if err != nil {
 		return err

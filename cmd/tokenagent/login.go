@@ -27,8 +27,8 @@ func newLogin() *cobra.Command {
 	l := login{from: place{runs: true}} // it sends secrets to whom the configuration names
 	c := &cobra.Command{
 		Use:   "login SOURCE",
-		Short: "Let a source in, once, so that it has tokens by itself",
-		Long: `Let a source in, once, so that it has tokens by itself from then on.
+		Short: "Log in to a source once, so that it gets tokens by itself",
+		Long: `Log in to a source once, so that it gets tokens by itself from then on.
 
 A source "refresh_token" asks its issuer: open the address that is printed in any
 browser, on any machine, and enter the code (the device flow, RFC 8628). It asks
@@ -151,7 +151,7 @@ func chooseLogin(all []config.Source, name string) (config.Source, error) {
 	}
 	switch {
 	case other != "":
-		return config.Source{}, usage("%s has no use for a login; it needs no person to let it in", other)
+		return config.Source{}, usage("%s needs no login", other)
 	case len(there) == 0:
 		return config.Source{}, usage(`no source %q to log in to; the configuration has no source "refresh_token" or "htcondor_fetch"`, name)
 	}
@@ -234,7 +234,7 @@ func (l *login) tell(ctx context.Context, s config.Settings, tokens []agent.Rene
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("the running agent was not told, and tries again by itself; %s tells it: %w", l.from.command(s, "refresh"), err)
+		return fmt.Errorf("the running agent could not be told, and tries again by itself; %s makes it try now: %w", l.from.command(s, "refresh"), err)
 	}
 	return errors.Join(show(l.out, false, survey{Agent: true, Tokens: found}), failed(found))
 }

@@ -203,7 +203,7 @@ func TestLoginNamesTheSourcesThatThereAre(t *testing.T) {
 	s := newLoginSite(t)
 	for _, c := range []struct{ source, words string }{
 		{"cilogn", `no source "cilogn" to log in to; there are: cilogon, other iam`},
-		{"site", "source.local_key.site has no use for a login"},
+		{"site", "source.local_key.site needs no login"},
 	} {
 		s.wantLogin(t, exitUsage, []string{c.source}, c.words)
 	}

@@ -40,7 +40,7 @@ func pelicanKey(folder string) (keys.Key, string, error) {
 		}
 		return key, path, nil
 	}
-	return keys.Key{}, "", usage("--private-key is missing: name the file of the signing key (tokenagent key create makes one); Pelican's own was looked for in %s", folder)
+	return keys.Key{}, "", usage("--private-key is missing: name the file of the signing key (tokenagent key create makes one); there is no key of Pelican in %s", folder)
 }
 
 // pelicanFolder is where Pelican is configured: for root in /etc, else at home.

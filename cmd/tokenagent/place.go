@@ -87,7 +87,7 @@ func (p *place) load(ctx context.Context, definitions bool) (*config.Config, err
 func (p *place) refuse(faults config.Faults) error {
 	text := textOf(faults)
 	if _, err := os.Stat(config.DefaultPaths()[0]); len(p.configs) == 0 && errors.Is(err, fs.ErrNotExist) {
-		text += "\nname another place with --config, or begin a configuration with tokenagent init"
+		text += "\nname another place with --config, or start one with tokenagent init"
 	}
 	return faulted(text)
 }

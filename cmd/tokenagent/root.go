@@ -70,7 +70,7 @@ func family(use, short string, members ...*cobra.Command) *cobra.Command {
 		if len(args) > 0 {
 			return usage("unknown command %q for %q; there are: %s", args[0], c.CommandPath(), strings.Join(names, ", "))
 		}
-		return usage("a command is missing behind %q; there are: %s", c.CommandPath(), strings.Join(names, ", "))
+		return usage("a command is missing after %q; there are: %s", c.CommandPath(), strings.Join(names, ", "))
 	}
 	return c
 }
@@ -83,9 +83,9 @@ func arguments(least, most int, names string) cobra.PositionalArgs {
 		case len(args) < least:
 			return fmt.Errorf("%s is missing: %s", names, c.UseLine())
 		case len(args) > most && most == 0:
-			return fmt.Errorf("%s takes no argument, and here is %q", c.CommandPath(), args[0])
+			return fmt.Errorf("%s takes no argument, but got %q", c.CommandPath(), args[0])
 		case len(args) > most:
-			return fmt.Errorf("%s takes no more than %s, and here is %q", c.CommandPath(), names, args[most])
+			return fmt.Errorf("%s takes only %s, but also got %q", c.CommandPath(), names, args[most])
 		}
 		return nil
 	}

@@ -240,7 +240,7 @@ func (d *daemon) answer(ctx context.Context, listener net.Listener) {
 		Follows:   d.from.followed,
 	})
 	if err != nil {
-		d.log.WithError(err).Error("the control socket answers no more; the tokens are kept fresh, SIGHUP reloads")
+		d.log.WithError(err).Error("the control socket no longer answers; the tokens are still kept fresh, SIGHUP reloads")
 	}
 }
 

@@ -108,7 +108,7 @@ func (d *daemon) sayFaults(faults config.Faults) {
 		}
 	}
 	if faults.HasErrors() {
-		d.log.Error(fmt.Sprintf("the new configuration is refused (%s); the old one goes on until its files change",
+		d.log.Error(fmt.Sprintf("the new configuration is refused (%s); the old one stays in use until the files change",
 			plural(len(faults.Errors()), "error")))
 	}
 }

@@ -49,7 +49,7 @@ not tell where its agent answers, or none answers. Of probes: 5 no agent answers
 	}
 	f.from.flags(c)
 	jsonFlag(c, &f.json)
-	c.Flags().BoolVarP(&f.watch, "watch", "w", false, "show it again every two seconds, until interrupted")
+	c.Flags().BoolVarP(&f.watch, "watch", "w", false, "show it again every two seconds until interrupted")
 	f.probe.flags(c)
 	return c
 }

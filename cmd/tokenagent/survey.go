@@ -65,7 +65,7 @@ func (s sourceStatus) line(now time.Time) string {
 func (s survey) print(w io.Writer) {
 	printTable(w, s.Tokens, wall())
 	if !s.Refused.IsZero() {
-		fmt.Fprintf(w, "the configuration on disk is refused since %s, and the one before is in use; %s says why\n", s.Refused.Local().Format(time.DateTime), s.check)
+		fmt.Fprintf(w, "the configuration on disk has been refused since %s, and the one before it is in use; %s says why\n", s.Refused.Local().Format(time.DateTime), s.check)
 	}
 	for _, t := range s.Tokens {
 		for _, h := range t.Hooks {

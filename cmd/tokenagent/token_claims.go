@@ -25,7 +25,7 @@ func (l *lifetime) Set(text string) error {
 	d, err := config.ParseDuration(text)
 	if seconds, notSeconds := strconv.ParseInt(text, 10, 64); notSeconds == nil {
 		if seconds > math.MaxInt64/int64(time.Second) {
-			return fmt.Errorf("more seconds than can be counted")
+			return fmt.Errorf("too many seconds")
 		}
 		d, err = time.Duration(seconds)*time.Second, nil
 	}
@@ -33,7 +33,7 @@ func (l *lifetime) Set(text string) error {
 		return err
 	}
 	if d < time.Second {
-		return fmt.Errorf("a token lives for a second at least")
+		return fmt.Errorf("the shortest lifetime is 1s")
 	}
 	*l = lifetime(d)
 	return nil
@@ -60,7 +60,7 @@ func (f *tokenFlags) furtherClaims() (map[string]any, error) {
 	for _, c := range f.claims {
 		name, value, found := strings.Cut(c, "=")
 		if !found || name == "" {
-			return nil, usage("--claim %s: CLAIM=VALUE is wanted; a comma begins another claim, use --claim-json for a value that has one", c)
+			return nil, usage("--claim %s: write CLAIM=VALUE; a comma begins another claim, so use --claim-json for a value that has one", c)
 		}
 		switch name {
 		case "iss":
@@ -85,7 +85,7 @@ func (f *tokenFlags) addTyped(further map[string]any) error {
 	for _, c := range f.claimsJSON {
 		name, text, found := strings.Cut(c, "=")
 		if !found || name == "" {
-			return usage("--claim-json %s: CLAIM=JSON is wanted", c)
+			return usage("--claim-json %s: write CLAIM=JSON", c)
 		}
 		value, err := typed(text)
 		if err != nil {
@@ -103,7 +103,7 @@ func (f *tokenFlags) addTyped(further map[string]any) error {
 func typed(text string) (any, error) {
 	value, err := profile.DecodeValue([]byte(text))
 	if err != nil {
-		return nil, fmt.Errorf("%w; one JSON value is wanted, a string with double quotes inside of the shell's", err)
+		return nil, fmt.Errorf("%w; write one JSON value, a string with double quotes inside those of the shell", err)
 	}
 	return exact(value)
 }

@@ -64,11 +64,11 @@ func TestInspectSaysWhatIsNotUsable(t *testing.T) {
 	newReading(token, "wlcg", time.Unix(1795351103, 0)).print(&told)
 	for _, want := range []string{
 		"a token of the profile wlcg with an unusable expiry;",
-		"  more than ten years ahead (milliseconds?); seconds since 1970 are wanted (NumericDate of RFC 7519)\n",
+		"  more than ten years ahead (milliseconds?); it must be in seconds since 1970 (NumericDate of RFC 7519)\n",
 		"error: exp: it is more than ten years ahead (milliseconds?)",
-		"not usable: a string that is not empty is wanted",
-		"not usable: a string, or an array of strings is wanted",
-		"not usable: an array of strings is wanted",
+		"not usable: it must be a string that is not empty",
+		"not usable: it must be a string, or an array of strings",
+		"not usable: it must be an array of strings",
 	} {
 		if !strings.Contains(told.String(), want) {
 			t.Errorf("%q is missing in:\n%s", want, told.String())

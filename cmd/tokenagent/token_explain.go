@@ -45,7 +45,7 @@ func algorithmInWords(alg string) string {
 // explainClaim says in words what one claim means.
 func (r reading) explainClaim(name string, value any) []string {
 	if wanted := misshapen(name, value); wanted != "" {
-		return []string{"not usable: " + wanted + " is wanted"}
+		return []string{"not usable: it must be " + wanted}
 	}
 	switch name {
 	case "iss":
@@ -141,11 +141,11 @@ func (r reading) explainScope(value any) []string {
 // explainTime says when it is, and how far from now.
 func (r reading) explainTime(name string, value any) string {
 	if profile.Distant(value) {
-		return profile.FarAhead + "; seconds since 1970 are wanted (NumericDate of RFC 7519)"
+		return profile.FarAhead + "; it must be in seconds since 1970 (NumericDate of RFC 7519)"
 	}
 	at, ok := profile.Instant(value)
 	if !ok {
-		return "no time: whole seconds since 1970 are wanted (NumericDate of RFC 7519)"
+		return "not a time: it must be in whole seconds since 1970 (NumericDate of RFC 7519)"
 	}
 	when := at.Local().Format("Mon 2 Jan 2006 15:04:05 MST") + ", " + away(at, r.now)
 	switch {

@@ -62,7 +62,7 @@ func (v verification) print(w io.Writer) {
 func (v verification) printFacts(w io.Writer) {
 	signed := "signed by"
 	if !v.Signed {
-		signed = "says of itself that it is signed by"
+		signed = "claims to be signed by"
 	}
 	fmt.Fprintf(w, "%s %s, with the key %s (%s)", signed, v.claim("iss"), parameter(v.Header, "kid"), parameter(v.Header, "alg"))
 	if v.KeysFrom != "" {

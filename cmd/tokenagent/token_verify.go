@@ -131,7 +131,7 @@ func (f *verifyFlags) published(ctx context.Context, t profile.Token) (all []iss
 	iss, _ := t.Claims["iss"].(string)
 	if f.jwks == "" {
 		if err := issuer.CheckURL(iss); err != nil {
-			return nil, "", fmt.Errorf("its issuer is %s, so nobody can be asked for the keys (%w); name them with --jwks", parameter(t.Claims, "iss"), err)
+			return nil, "", fmt.Errorf("its issuer is %s, which cannot be asked for the keys (%w); name them with --jwks", parameter(t.Claims, "iss"), err)
 		}
 	}
 	return issuer.NewServer(issuer.Address{Issuer: iss, JWKSURI: f.jwks, CAFile: f.caFile}).Keys(ctx)

@@ -68,8 +68,8 @@ func TestVerifyHoldsATokenAgainstItsIssuer(t *testing.T) {
 		{"signed by somebody else", other.Sign(wlcgClaims(i.URL, nil)), nil, 1, `^not valid: the key "\w+" that it says it is signed with is not among them`},
 		{"with a key that is not published", unpublished, nil, 1, `^not valid: the key "\w+" that it says it is signed with is not among them`},
 		{"changed after it was signed", altered(t, good), nil, 1, `^not valid: its signature is not by the key that it names`},
-		{"of an issuer that is none", i.Sign(wlcgClaims("http://127.0.0.1:1", nil)), nil, 1, `^not verified: its issuer is http://127\.0\.0\.1:1, so nobody can be asked for the keys \(it is http,`},
-		{"of no issuer", i.Sign(map[string]any{"sub": "x"}), nil, 1, `^not verified: its issuer is \(none\), so`},
+		{"of an issuer that is none", i.Sign(wlcgClaims("http://127.0.0.1:1", nil)), nil, 1, `^not verified: its issuer is http://127\.0\.0\.1:1, which cannot be asked for the keys \(it is http,`},
+		{"of no issuer", i.Sign(map[string]any{"sub": "x"}), nil, 1, `^not verified: its issuer is \(none\), which`},
 		{"not signed", unsigned(t, wlcgClaims(i.URL, nil)), nil, 1, `^not valid: alg: it is not signed`},
 		{"with keys that cannot be read", good, []string{"--jwks", "/nonexistent"}, 1, `^not verified: /nonexistent: no such file or directory$`},
 		{"an authority that is not trusted", good, []string{"--ca-file", other.CAFile}, 1, `^not verified: issuer .*authority that is not trusted here`},
@@ -113,7 +113,7 @@ func TestVerifySaysThatAnIssuerIsDown(t *testing.T) {
 	token := i.Sign(wlcgClaims(i.URL, nil))
 	i.Stop()
 	code, said := verifyToken(t, token, "--ca-file", i.CAFile)
-	wantLines(t, said, `^not verified: issuer .*connection refused`, `^says of itself that it is signed by `)
+	wantLines(t, said, `^not verified: issuer .*connection refused`, `^claims to be signed by `)
 	if code != exitFailed {
 		t.Errorf("exit %d, want %d", code, exitFailed)
 	}
@@ -190,7 +190,7 @@ func TestVerifyTakesNoTokenAsAnArgument(t *testing.T) {
 	}
 	file := filepath.Join(t.TempDir(), "token")
 	writeFile(t, file, []byte("no token\n"))
-	if code := runHere([]string{"token", "verify", file}, strings.NewReader(""), &out, &complaints); code != exitFailed || !strings.Contains(complaints.String(), file+": it is no JWT") {
+	if code := runHere([]string{"token", "verify", file}, strings.NewReader(""), &out, &complaints); code != exitFailed || !strings.Contains(complaints.String(), file+": it is not a JWT") {
 		t.Errorf("exit %d: %s", code, &complaints)
 	}
 }
