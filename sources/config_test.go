@@ -115,7 +115,7 @@ func TestKeyIDIsTheThumbprintUnlessNamed(t *testing.T) {
 	if faults.HasErrors() {
 		t.Fatal(faults)
 	}
-	again, err := keys.Read(filepath.Join(dir, "key.pem"))
+	again, err := keys.Read(filepath.Join(dir, "key.pem"), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,6 +186,38 @@ token "my-jwt" {
 	}
 	if err := c.Renewers[0].Accept(token); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestTheKeyIDOfALocalKeyChoosesOfASet(t *testing.T) {
+	dir := t.TempDir()
+	first, second := generated(t, "ES256").WithID("2026-11"), generated(t, "ES256").WithID("2026-12")
+	var members []string
+	for _, k := range []keys.Key{first, second} {
+		jwk, err := k.MarshalJWK()
+		if err != nil {
+			t.Fatal(err)
+		}
+		members = append(members, string(jwk))
+	}
+	write(t, filepath.Join(dir, "keys.jwks"), `{"keys": [`+strings.Join(members, ",")+`]}`, 0o600)
+	issuer, file := `issuer = "https://ospool.example.org"`, `key_file = "DIR/keys.jwks"`
+	c, faults := load(t, dir, source(issuer, file, `key_id = "2026-12"`)+pilotToken, false)
+	if faults.HasErrors() {
+		t.Fatal(faults)
+	}
+	if got := decoded(t, issue(t, c.Renewers[0].Source, c.Renewers[0].Request)).Header["kid"]; got != "2026-12" {
+		t.Errorf("it signs with %v", got)
+	}
+	for name, want := range map[string]string{
+		source(issuer, file):                       `3: no usable key; key DIR/keys.jwks: it is a set of 2 private keys; write the key ID of the one to sign with: "2026-11", "2026-12"`,
+		source(issuer, file, `key_id = "2027-01"`): `4: no usable key; key DIR/keys.jwks: it is a set of keys, of which none has that key ID; it has "2026-11", "2026-12"`,
+	} {
+		_, faults := load(t, dir, name+pilotToken, false)
+		f := faults.Errors()[0]
+		if got := fmt.Sprintf("%d: %s; %s", f.Line, f.Summary, f.Detail); got != strings.ReplaceAll(want, "DIR", dir) {
+			t.Errorf("got %s, want %s", got, want)
+		}
 	}
 }
 
@@ -293,7 +325,7 @@ func onlyTokensMissing(faults config.Faults) bool {
 func TestALocalKeyIsNamedAsFarAsItIsKnown(t *testing.T) {
 	dir := t.TempDir()
 	writeKey(t, dir, "ES256")
-	key, err := keys.Read(filepath.Join(dir, "key.pem"))
+	key, err := keys.Read(filepath.Join(dir, "key.pem"), "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,8 +21,8 @@ import (
 //
 //	source "local_key" "ospool" {
 //	  issuer    = "https://ospool.example.org"      # as its metadata says; needed by the profiles wlcg and scitokens
-//	  key_file  = "/etc/tokenagent/keys/ospool.pem" # PEM, JWK or ClusterCockpit's base64; read at load, never for a token
-//	  key_id    = "2026-11"                         # default: the kid of a JWK, else the RFC 7638 thumbprint
+//	  key_file  = "/etc/tokenagent/keys/ospool.pem" # PEM, JWK, JWKS or ClusterCockpit's base64; read at load, never for a token
+//	  key_id    = "2026-11"                         # default: the kid of a JWK, else the RFC 7638 thumbprint; of a JWKS it chooses the key
 //	  algorithm = "ES256"                           # default: by the kind of the key
 //	}
 type localKey struct {
@@ -62,16 +62,16 @@ func decodeLocalKey(b *config.Block) config.Source {
 // read makes the source sign with the key in its file. After a fault it has none, and
 // the tokens of the source are checked without it.
 func (s *localKey) read(b *config.Block) {
-	key, err := keys.Read(s.file)
+	key, err := keys.Read(s.file, s.header.keyID)
 	if err != nil {
-		b.Fault("key_file", "no usable key", err.Error())
+		b.Fault(keyAttr(b, err, "key_id", "key_file"), "no usable key", err.Error())
 		return
 	}
 	if key, err = key.WithAlgorithm(s.header.algorithm); err != nil {
 		b.Fault("algorithm", "wrong algorithm for the key", err.Error())
 		return
 	}
-	signing, err := newLocalKey(key.WithID(s.header.keyID), s.issuer)
+	signing, err := newLocalKey(key, s.issuer)
 	if err != nil {
 		b.Fault("key_file", "no usable key", err.Error())
 		return

@@ -16,7 +16,8 @@ func newKeyPublic() *cobra.Command {
 		Use:   "public FILE…",
 		Short: "Print the public half of private keys, as the issuer publishes it",
 		Long: `Print the public half of private keys: as the JWKS that an issuer publishes, or
-one in another format. FILE - is standard input. Nothing private is printed.`,
+one in another format. FILE - is standard input. Of a set of keys (JWKS) all are
+printed, or the one that --key-id names. Nothing private is printed.`,
 		Example: `  tokenagent key public old.pem new.pem > .well-known/jwks.json
   tokenagent key public --format pem key.jwk`,
 		Args: arguments(1, anyNumber, "FILE"),
@@ -31,6 +32,9 @@ one in another format. FILE - is standard input. Nothing private is printed.`,
 			all, err := readKeys(c, files, keyID)
 			if err != nil {
 				return err
+			}
+			if len(all) > 1 && format != "jwks" {
+				return usage("%s has several keys, which fit only into --format jwks; choose one with --key-id", files[0])
 			}
 			var text []byte
 			if known {
@@ -65,11 +69,13 @@ func readKeys(c *cobra.Command, files []string, keyID string) (all []keys.Key, e
 		}
 	}
 	for _, file := range files {
-		key, err := readKey(c, file)
+		found, err := readKey(c, file, keyID)
 		if err != nil {
 			return nil, err
 		}
-		all = addKey(all, key.WithID(keyID))
+		for _, key := range found {
+			all = addKey(all, key)
+		}
 	}
 	return all, nil
 }
@@ -83,14 +89,23 @@ func addKey(all []keys.Key, key keys.Key) []keys.Key {
 	return append(all, key)
 }
 
-// readKey reads the private key in the file, or on standard input for "-".
-func readKey(c *cobra.Command, file string) (keys.Key, error) {
-	if file != "-" {
-		return keys.Read(file)
+// readKey reads the private keys in the file, or on standard input for "-": all of
+// them, or the one that goes by keyID.
+func readKey(c *cobra.Command, file, keyID string) ([]keys.Key, error) {
+	switch {
+	case file != "-" && keyID == "":
+		return keys.ReadAll(file)
+	case file != "-":
+		key, err := keys.Read(file, keyID)
+		return []keys.Key{key}, err
 	}
 	text, err := readAll(c.InOrStdin(), "standard input", keys.MaxFile)
-	if err != nil {
-		return keys.Key{}, err
+	switch {
+	case err != nil:
+		return nil, err
+	case keyID == "":
+		return keys.ParseAll(text)
 	}
-	return keys.Parse(text)
+	key, err := keys.Parse(text, keyID)
+	return []keys.Key{key}, err
 }

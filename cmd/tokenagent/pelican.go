@@ -34,7 +34,7 @@ func pelicanKey(folder string) (keys.Key, string, error) {
 		if err != nil {
 			return keys.Key{}, "", fmt.Errorf("the key of Pelican: %w; name another with --private-key", err)
 		}
-		key, err := keys.Parse(text)
+		key, err := keys.Parse(text, "")
 		if err != nil {
 			return keys.Key{}, "", fmt.Errorf("the key of Pelican, %s: %w; name another with --private-key", path, err)
 		}

@@ -150,8 +150,8 @@ func (f *tokenFlags) add(c *cobra.Command) {
 	flags.StringSliceVar(&f.claims, "claim", nil, "a further claim, `CLAIM=VALUE`, always a string; may be repeated")
 	flags.StringArrayVar(&f.claimsJSON, "claim-json", nil, "a further claim with a type, `CLAIM=JSON`; may be repeated")
 	flags.Var(&f.lifetime, "lifetime", "how long the token lives: `seconds`, or with units (1h30m, 2d)")
-	flags.StringVar(&f.privateKey, "private-key", "", "`file` of the signing key: PEM, JWK or ClusterCockpit's (default: the Pelican origin's)")
-	flags.StringVar(&f.keyID, "key-id", "", "header kid: the `name` of the key in the issuer's JWKS (default: its RFC 7638 thumbprint)")
+	flags.StringVar(&f.privateKey, "private-key", "", "`file` of the signing key: PEM, JWK, JWKS or ClusterCockpit's (default: the Pelican origin's)")
+	flags.StringVar(&f.keyID, "key-id", "", "header kid: the `name` of the key in the issuer's JWKS (default: that of a JWK, else the RFC 7638 thumbprint); of a set of keys it chooses one")
 	c.Flags().AddFlagSet(flags)
 }
 
@@ -235,7 +235,7 @@ func (f *tokenFlags) request() (agent.Request, error) {
 // key is the named one, else that of the Pelican origin.
 func (f *tokenFlags) key(stderr io.Writer) (keys.Key, error) {
 	if f.privateKey != "" {
-		return keys.Read(f.privateKey)
+		return keys.Read(f.privateKey, f.keyID)
 	}
 	folder, err := pelicanFolder()
 	if err != nil {

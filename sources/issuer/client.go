@@ -107,7 +107,7 @@ const assertionLife = 2 * time.Minute
 
 // assert makes a client assertion (RFC 7523 section 3), which is good once.
 func (c Client) assert(audience string, now time.Time) (string, error) {
-	key, err := keys.Read(c.KeyFile)
+	key, err := keys.Read(c.KeyFile, "")
 	if err != nil {
 		return "", err
 	}

@@ -14,17 +14,30 @@ import (
 const MaxFile = 64 << 10
 
 // Read reads the private key in the file at path, which must be kept as
-// [ReadSecretFile] demands. Its errors begin with "key PATH: ".
-func Read(path string) (Key, error) {
+// [ReadSecretFile] demands, as [Parse] does. Its errors begin with "key PATH: ".
+func Read(path, id string) (Key, error) {
 	data, err := ReadSecretFile(path)
 	if err != nil {
 		return Key{}, fmt.Errorf("key %w", err)
 	}
-	k, err := Parse(data)
+	k, err := Parse(data, id)
 	if err != nil {
 		return Key{}, fmt.Errorf("key %s: %w", path, err)
 	}
 	return k, nil
+}
+
+// ReadAll is Read for all private keys of the file, which is more than one of a set.
+func ReadAll(path string) ([]Key, error) {
+	data, err := ReadSecretFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("key %w", err)
+	}
+	all, err := ParseAll(data)
+	if err != nil {
+		return nil, fmt.Errorf("key %s: %w", path, err)
+	}
+	return all, nil
 }
 
 // ReadSecretFile returns what is in the file at path, when it is kept as a

@@ -30,7 +30,7 @@ func write(t *testing.T, content string, mode fs.FileMode) string {
 func TestReadTakesAKeyThatIsKeptAsASecret(t *testing.T) {
 	for _, mode := range []fs.FileMode{0o600, 0o400, 0o440, 0o640} {
 		path := write(t, testdata(t, "sec1.pem"), mode)
-		if k, err := Read(path); err != nil || k.Algorithm() != "ES256" {
+		if k, err := Read(path, ""); err != nil || k.Algorithm() != "ES256" {
 			t.Errorf("mode %04o: got %v, %v", mode, k, err)
 		}
 	}
@@ -47,10 +47,10 @@ func reachable(t *testing.T, path string) string {
 func TestAKeyInAClosedFolderIsKeptAsASecret(t *testing.T) {
 	path := write(t, testdata(t, "sec1.pem"), 0o444)
 	must(t, os.Chmod(filepath.Dir(path), 0o700))
-	if _, err := Read(path); err != nil {
+	if _, err := Read(path, ""); err != nil {
 		t.Error(err)
 	}
-	if _, err := Read(reachable(t, path)); err == nil {
+	if _, err := Read(reachable(t, path), ""); err == nil {
 		t.Error("everybody can read the key")
 	}
 }
@@ -61,7 +61,7 @@ func TestReadFollowsSymlinksAsInAPod(t *testing.T) {
 	if err := os.Symlink(path, link); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Read(link); err != nil {
+	if _, err := Read(link, ""); err != nil {
 		t.Error(err)
 	}
 }
@@ -85,14 +85,14 @@ func TestReadNamesTheFileAndTheRemedy(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			_, err := Read(c.path)
+			_, err := Read(c.path, "")
 			want := strings.ReplaceAll(c.want, "PATH", c.path)
 			if err == nil || !strings.HasPrefix(err.Error(), want) {
 				t.Errorf("got %v, want %s", err, want)
 			}
 		})
 	}
-	if _, err := Read(missing); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := Read(missing, ""); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("%v is not fs.ErrNotExist", err)
 	}
 }
@@ -123,7 +123,7 @@ func withList(t *testing.T, path string, permissions uint16) string {
 
 func TestAnAccessControlListCountsForWhomItNames(t *testing.T) {
 	path := withList(t, reachable(t, write(t, testdata(t, "sec1.pem"), 0o600)), 4)
-	_, err := Read(path)
+	_, err := Read(path, "")
 	if want := "key " + path + ": uid 54321 can read it (mode 0640); setfacl -b " + path + " && chmod 0600 " + path; text(err) != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
@@ -135,7 +135,7 @@ func TestAnAccessControlListCountsForWhomItNames(t *testing.T) {
 			must(t, os.Chmod(dir, 0o755))
 		}
 		must(t, os.Chown(filepath.Dir(path), 54321, 54321))
-		if _, err := Read(path); err != nil {
+		if _, err := Read(path, ""); err != nil {
 			t.Errorf("in a folder of the user whom it names: %v", err)
 		}
 		must(t, os.Chown(filepath.Dir(path), 0, 0))
@@ -143,7 +143,7 @@ func TestAnAccessControlListCountsForWhomItNames(t *testing.T) {
 	if err := os.Chmod(path, 0o600); err != nil { // so that the list's mask permits nothing
 		t.Fatal(err)
 	}
-	if _, err := Read(path); err != nil {
+	if _, err := Read(path, ""); err != nil {
 		t.Errorf("with an empty mask: %v", err)
 	}
 }
@@ -244,7 +244,7 @@ func TestACommandThatCorrectsAFileCanBeTyped(t *testing.T) {
 	if err := os.WriteFile(path, []byte("secret"), 0o604); err != nil {
 		t.Fatal(err)
 	}
-	_, err := Read(reachable(t, path))
+	_, err := Read(reachable(t, path), "")
 	if want := "chmod 0600 '" + strings.ReplaceAll(path, "'", `'\''`) + "'"; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("got %v, want %s", err, want)
 	}

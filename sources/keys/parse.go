@@ -3,22 +3,29 @@ package keys
 import (
 	"bytes"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/rsa"
 	"crypto/x509"
-	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
-	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/json"
 )
 
-// Parse reads the one private key that data holds, in any of the formats of
-// this package.
-func Parse(data []byte) (Key, error) {
+// Parse reads the private key that data holds, in any of the formats of this package.
+// id is the kid that it goes by; "" for its own. Of a set with several private keys it
+// chooses one, and where none has it the error is an [ErrChoice].
+func Parse(data []byte, id string) (Key, error) {
+	k, err := parse(data, id)
+	if err != nil {
+		return Key{}, err
+	}
+	return k.WithID(id), nil
+}
+
+func parse(data []byte, id string) (Key, error) {
 	text := bytes.TrimSpace(data)
 	switch {
 	case len(text) == 0:
@@ -26,7 +33,7 @@ func Parse(data []byte) (Key, error) {
 	case bytes.Contains(text, []byte("-----BEGIN ")):
 		return parsePEM(text)
 	case text[0] == '{':
-		return parseJWK(text)
+		return parseJWK(text, id)
 	default:
 		return parseClusterCockpit(string(text))
 	}
@@ -126,36 +133,40 @@ func whyNot(der []byte) error {
 	return errors.New("it is damaged, or of a kind that signs no tokens; RSA, P-256, P-384, P-521 and Ed25519 keys do")
 }
 
-// parseJWK reads a private key of RFC 7517; its own kid and alg count.
-func parseJWK(data []byte) (Key, error) {
-	var shape struct {
-		Kty, Crv string
-		D        *json.RawMessage
-		Keys     *json.RawMessage
+// parseJWK reads a private key of RFC 7517, or that of a set which the ID chooses.
+func parseJWK(data []byte, id string) (Key, error) {
+	object, err := decodeJWK(data)
+	if err != nil {
+		return Key{}, err
 	}
-	if err := json.Unmarshal(data, &shape); err != nil {
-		return Key{}, errors.New("it begins like a JWK, but is no valid JSON")
+	if list, isSet := object["keys"]; isSet {
+		return choose(privateIn(list), id)
 	}
-	switch {
-	case shape.Keys != nil:
-		return Key{}, errors.New("it is a set of keys (JWKS); it must hold the one JWK to sign with")
-	case shape.Kty == "oct":
-		return Key{}, errors.New("it holds a shared secret (kty oct); signing needs an RSA, EC or OKP key")
-	case shape.Kty == "EC" && shape.Crv != "P-256" && shape.Crv != "P-384" && shape.Crv != "P-521":
-		return Key{}, errors.New("its curve (crv) is not allowed; P-256, P-384 and P-521 are")
-	case shape.D == nil:
-		return Key{}, errors.New("it holds a public key, for it has no d; signing needs the private one")
-	}
-	var jwk jose.JSONWebKey
-	if err := jwk.UnmarshalJSON(data); err != nil { // which may quote what it met
-		return Key{}, errors.New("it is no valid JWK of an RSA, EC or Ed25519 key (RFC 7518 section 6); a member is missing, damaged, or does not belong to the others")
-	}
-	return keyOfJWK(jwk)
+	return readPrivateJWK(&members{object: object})
 }
 
-// keyOfJWK is the key under the kid and alg that its file gives it.
-func keyOfJWK(jwk jose.JSONWebKey) (Key, error) {
-	private, err := usable(jwk.Key)
+// decodeJWK decodes an object in which no name stands twice: two readers may take
+// different ones.
+func decodeJWK(data []byte) (map[string]any, error) {
+	object := map[string]any{}
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.SetNumberType(json.UnmarshalJSONNumber)
+	err := decoder.Decode(&object)
+	if err != nil || !errors.Is(decoder.Decode(new(any)), io.EOF) { // the error may quote what it met
+		return nil, errors.New("it begins like a JWK, but is not one JSON object in which each name stands once")
+	}
+	return object, nil
+}
+
+// readPrivateJWK reads a private key; its own kid and alg count.
+func readPrivateJWK(m *members) (Key, error) {
+	switch {
+	case m.object["kty"] == "oct":
+		return Key{}, errors.New("it holds a shared secret (kty oct); signing needs an RSA, EC or OKP key")
+	case !m.has("d"):
+		return Key{}, errors.New("it holds a public key, for it has no d; signing needs the private one")
+	}
+	private, err := m.private()
 	if err != nil {
 		return Key{}, err
 	}
@@ -163,35 +174,12 @@ func keyOfJWK(jwk jose.JSONWebKey) (Key, error) {
 	if err != nil {
 		return Key{}, err
 	}
-	if err := CheckID(jwk.KeyID); err != nil {
+	id, alg := m.id(), m.algorithm()
+	if err := CheckID(id); err != nil {
 		return Key{}, err
 	}
-	if jwk.Algorithm != "" && !slices.Contains(Algorithms(), jwk.Algorithm) {
+	if alg != "" && !slices.Contains(Algorithms(), alg) {
 		return Key{}, fmt.Errorf("its alg is not allowed; allowed are %s", strings.Join(Algorithms(), ", "))
 	}
-	return k.WithID(jwk.KeyID).WithAlgorithm(jwk.Algorithm)
-}
-
-// usable finishes a key as go-jose reads it: RSA is not ready to sign fast, and
-// of EC nobody has looked whether the public half belongs to the private one.
-func usable(key any) (crypto.Signer, error) {
-	switch key := key.(type) {
-	case *rsa.PrivateKey:
-		key.Precompute()
-		return key, nil
-	case *ecdsa.PrivateKey:
-		d, err := key.Bytes()
-		if err != nil {
-			return nil, errors.New("its d is no private key of its curve")
-		}
-		own, err := ecdsa.ParseRawPrivateKey(key.Curve, d)
-		if err != nil || !own.PublicKey.Equal(&key.PublicKey) {
-			return nil, errors.New("its public half (x, y) does not belong to its private one (d)")
-		}
-		return own, nil
-	case crypto.Signer:
-		return key, nil
-	default:
-		return nil, errKind
-	}
+	return k.WithID(id).WithAlgorithm(alg)
 }
