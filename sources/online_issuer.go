@@ -88,9 +88,37 @@ func keysFound(r issuer.Report) []Finding {
 	case r.KeysErr != nil:
 		return []Finding{failed("keys", r.KeysErr)}
 	case len(r.Keys) == 0:
-		return []Finding{wrong("keys", "%s has no key that a signature could be verified with; have the issuer publish its keys there, or name another jwks_uri", r.KeysURL)}
+		return []Finding{wrong("keys", "%s has no key that a signature could be verified with%s; have the issuer publish its keys there, or name another jwks_uri", r.KeysURL, passedOver(r.Unusable))}
 	}
-	return []Finding{fine("keys", "%s at %s: %s", counted(len(r.Keys), "key"), r.KeysURL, keyNames(r.Keys))}
+	return append([]Finding{keysReadFound(r)}, oddFound(r.Keys)...)
+}
+
+// keysReadFound names the keys, and those beside them that cannot be used: a warning
+// where the issuer should correct one.
+func keysReadFound(r issuer.Report) Finding {
+	found := fine("keys", "%s at %s: %s%s", counted(len(r.Keys), "key"), r.KeysURL, keyNames(r.Keys), passedOver(r.Unusable))
+	if len(r.Broken()) > 0 {
+		found.Mark = Warning
+		found.Text += "; have the issuer correct what it publishes"
+	}
+	return found
+}
+
+func passedOver(unusable []issuer.Unusable) string {
+	if len(unusable) == 0 {
+		return ""
+	}
+	return "; not used: " + issuer.Describe(unusable)
+}
+
+// oddFound warns of keys that are used here, and that some verifiers refuse.
+func oddFound(keys []issuer.Key) (found []Finding) {
+	for _, k := range keys {
+		if k.Odd != "" {
+			found = append(found, warned("keys", "of the key %s, %s; have the issuer correct that", keyName(k), k.Odd))
+		}
+	}
+	return found
 }
 
 func counted(n int, what string) string {
@@ -104,9 +132,13 @@ func counted(n int, what string) string {
 func keyNames(keys []issuer.Key) string {
 	var names []string
 	for _, k := range keys {
-		names = append(names, strings.TrimSpace(shortened(cmp.Or(k.ID, "without kid"))+" "+shortened(k.Algorithm)))
+		names = append(names, keyName(k))
 	}
 	return host.Few(names, 5)
+}
+
+func keyName(k issuer.Key) string {
+	return strings.TrimSpace(shortened(cmp.Or(k.ID, "without kid")) + " " + shortened(k.Algorithm))
 }
 
 const (

@@ -52,18 +52,36 @@ func (s *localKey) published(r issuer.Report) Finding {
 	case r.KeysURL == "":
 		return wrong(about, "the issuer's metadata names no jwks_uri, so nobody can find the keys; name one there")
 	}
-	i := slices.IndexFunc(r.Keys, func(k issuer.Key) bool { return k.ID == s.header.keyID })
-	if i < 0 {
-		return wrong(about, "%s is not in %s, so verifiers refuse its tokens; there is %s; %s", s.header.keyID, r.KeysURL, cmp.Or(keyNames(r.Keys), "none"), mend)
-	}
-	public := s.key.Public().(interface{ Equal(crypto.PublicKey) bool }) // as every public key is, see crypto.PublicKey
-	switch k := r.Keys[i]; {
-	case !public.Equal(k.Public):
+	k, there := s.among(r.Keys)
+	broken := slices.IndexFunc(r.Unusable, func(u issuer.Unusable) bool { return u.ID == s.header.keyID })
+	switch {
+	case !there && broken >= 0:
+		return wrong(about, "%s is in %s, and cannot be used there: %s; so verifiers refuse its tokens; %s", s.header.keyID, r.KeysURL, r.Unusable[broken].Why, mend)
+	case !there:
+		return wrong(about, "%s is not in %s, so verifiers refuse its tokens; there is %s%s; %s", s.header.keyID, r.KeysURL, cmp.Or(keyNames(r.Keys), "none"), passedOver(r.Unusable), mend)
+	case !s.isPublic(k):
 		return wrong(about, "%s has another key under the name %s, so verifiers refuse its tokens; give this one another key_id, and %s", r.KeysURL, k.ID, mend)
 	case k.Algorithm != "" && k.Algorithm != s.header.algorithm:
 		return wrong(about, "%s says that %s signs with %s, and here it signs with %s; make both the same", r.KeysURL, k.ID, k.Algorithm, s.header.algorithm)
+	case k.Odd != "":
+		return warned(about, "%s is in %s, but %s; publish what tokenagent key public prints of it", s.header.keyID, r.KeysURL, k.Odd)
 	}
 	return fine(about, "%s is in %s", s.header.keyID, r.KeysURL)
+}
+
+// among is the key of that list under the name of this one: of several, this one.
+func (s *localKey) among(keys []issuer.Key) (found issuer.Key, there bool) {
+	for _, k := range keys {
+		if k.ID == s.header.keyID && (!there || s.isPublic(k)) {
+			found, there = k, true
+		}
+	}
+	return found, there
+}
+
+// isPublic reports whether k is the public half of the key.
+func (s *localKey) isPublic(k issuer.Key) bool {
+	return s.key.Public().(interface{ Equal(crypto.PublicKey) bool }).Equal(k.Public) // as every public key is, see crypto.PublicKey
 }
 
 // inquire says what lies in the file now.

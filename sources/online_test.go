@@ -2,7 +2,9 @@ package sources
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -203,6 +205,66 @@ func TestAnInquiryComparesALocalKeyWithWhatIsPublished(t *testing.T) {
 		wantFound(t, found, "certificate: that of 127.0.0.1")
 		if asked := i.Requests(issuertest.TokenPath); len(asked) > 0 {
 			t.Errorf("%s: the token endpoint of a key of ours was asked", tt.name)
+		}
+	}
+}
+
+// publishedAs is a Report of an issuer with that set of keys.
+func publishedAs(t *testing.T, members ...map[string]any) issuer.Report {
+	t.Helper()
+	text, err := json.Marshal(map[string]any{"keys": members})
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := issuer.ParseKeys(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return issuer.Report{KeysURL: "https://iam/jwks", KeySet: set}
+}
+
+func TestKeysThatCannotBeUsedAreNamedWithTheReason(t *testing.T) {
+	t.Parallel()
+	s, key := signer(t, "https://iam")
+	jwk := map[string]any{}
+	text, err := key.PublicJWK()
+	if err == nil {
+		err = json.Unmarshal(text, &jwk)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	with := func(pairs ...any) map[string]any {
+		changed := maps.Clone(jwk)
+		for i := 0; i < len(pairs); i += 2 {
+			changed[pairs[i].(string)] = pairs[i+1]
+		}
+		return changed
+	}
+	padded := with("x", jwk["x"].(string)+"=", "y", jwk["y"].(string)+"=")
+	broken, foreign := with("kid", "old", "x", "AAAA"), with("kid", "enc", "use", "enc")
+	weak := map[string]any{"kty": "RSA", "kid": "weak", "n": "AQAB", "e": "AQAB"}
+	const mend = "; have the issuer correct what it publishes"
+	for name, c := range map[string]struct {
+		set             []map[string]any
+		keys, published string
+	}{
+		"padded":              {[]map[string]any{padded}, "ok keys: 1 key at https://iam/jwks: 2026-11 ES256\n", "ok published key: 2026-11 is in https://iam/jwks\n"},
+		"a bad certificate":   {[]map[string]any{with("x5c", []string{"AAAA"})}, "ok keys: 1 key", "ok published key: "},
+		"beside a broken one": {[]map[string]any{broken, jwk}, `warning keys: 1 key at https://iam/jwks: 2026-11 ES256; not used: "old" (its x and y are not a point of P-256)` + mend, "ok published key: "},
+		"beside others":       {[]map[string]any{foreign, weak, jwk}, `ok keys: 1 key at https://iam/jwks: 2026-11 ES256; not used: "enc" (its use is enc, not sig), "weak" (it is an RSA key of 17 bits`, "ok published key: "},
+		"a broken one alone":  {[]map[string]any{broken}, `fault keys: https://iam/jwks has no key that a signature could be verified with; not used: "old" (its x and y are not`, `fault published key: 2026-11 is not in https://iam/jwks, so verifiers refuse its tokens; there is none; not used: "old" (`},
+		"broken itself":       {[]map[string]any{with("y", nil)}, `fault keys: `, `fault published key: 2026-11 is in https://iam/jwks, and cannot be used there: its y is missing; so verifiers refuse its tokens; publish what`},
+		"a number as its kid": {[]map[string]any{with("kid", 7)}, "warning keys: of the key 7 ES256, its kid is a number, and libscitokens and python-jwt look for text; publish it in quotes; have the issuer correct that\n", "fault published key: 2026-11 is not in"},
+		"another before it":   {[]map[string]any{with("x", broken["x"]), jwk}, "warning keys: of the key 2026-11 ES256, a key before it has the same kid", "warning published key: 2026-11 is in https://iam/jwks, but a key before it has the same kid"},
+		"sort of private":     {[]map[string]any{with("d", "AAAA")}, "warning keys: of the key 2026-11 ES256, it holds the private half (d) too", "warning published key: "},
+	} {
+		report := publishedAs(t, c.set...)
+		if got := lines(keysFound(report)); !strings.Contains(got, c.keys) {
+			t.Errorf("%s: got %swant %s", name, got, c.keys)
+		}
+		if got := lines([]Finding{s.published(report)}); !strings.HasPrefix(got, c.published) {
+			t.Errorf("%s: got %swant %s", name, got, c.published)
 		}
 	}
 }

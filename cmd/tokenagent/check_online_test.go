@@ -155,7 +155,7 @@ func TestCheckOnlineFindsWhatIsWrongWithTheIssuer(t *testing.T) {
 		}, 1, `fault +token endpoint .*an HTML page and not JSON`},
 		{"an unknown token endpoint", func(b *issuertest.Behaviour) { b.ServeToken = http.NotFound }, 0, `ok +token endpoint`}, // as oidc-provider answers a GET
 		{"the keys are down", func(b *issuertest.Behaviour) { b.ServeKeys = serves(500, "") }, 1, `fault +keys .*500`},
-		{"no set of keys", func(b *issuertest.Behaviour) { b.ServeKeys = serves(200, `{"keys":"none"}`) }, 1, `fault +keys .*no set of keys`},
+		{"no set of keys", func(b *issuertest.Behaviour) { b.ServeKeys = serves(200, `{"keys":"none"}`) }, 1, `fault +keys .*not a set of keys`},
 		{"an empty set", func(b *issuertest.Behaviour) { b.ServeKeys = serves(200, `{"keys":[{"kty":"oct","k":"AAAA"}]}`) }, 78, `fault +keys .*has no key that`},
 		{"a clock that is behind", dated(10 * time.Second), 1, `warning +clock +this host's is (9|10)s behind the issuer's`},
 		{"a clock that is far ahead", dated(-time.Hour), 78, `fault +clock +this host's is 5 minutes or more ahead of the issuer's`},

@@ -81,7 +81,7 @@ func (f *verifyFlags) verify(ctx context.Context, text agent.Secret, t profile.T
 	}
 	ctx, cancel := context.WithTimeout(ctx, verifyLimit)
 	defer cancel()
-	from, err := f.signature(ctx, text, t)
+	from, odd, err := f.signature(ctx, text, t)
 	v.KeysFrom = from
 	switch {
 	case errors.As(err, new(unverifiable)):
@@ -90,6 +90,9 @@ func (f *verifyFlags) verify(ctx context.Context, text agent.Secret, t profile.T
 		return v.refused(verdictInvalid, "%v", err)
 	}
 	v.Signed = true
+	if odd != "" {
+		v.add([]profile.Problem{{Claim: "kid", Text: "of the key that the issuer publishes, " + odd, Warning: true}})
+	}
 	if f.audience != "" {
 		v.add(profile.Audience(v.Profile, t, f.audience))
 	}
@@ -99,39 +102,40 @@ func (f *verifyFlags) verify(ctx context.Context, text agent.Secret, t profile.T
 // An unverifiable error says why nobody can tell whether the signature is good.
 type unverifiable struct{ error }
 
-// signature is an error unless the token is signed by its issuer; where its keys
-// came from else.
-func (f *verifyFlags) signature(ctx context.Context, text agent.Secret, t profile.Token) (from string, err error) {
+// signature is an error unless the token is signed by its issuer. It also returns where
+// the keys came from, and what some verifiers refuse the key for.
+func (f *verifyFlags) signature(ctx context.Context, text agent.Secret, t profile.Token) (from, odd string, err error) {
 	alg, _ := t.Header["alg"].(string)
 	if strings.HasPrefix(alg, "HS") {
-		return f.keyFile, f.sharedKey(text, t, alg)
+		return f.keyFile, "", f.sharedKey(text, t, alg)
 	}
 	if f.keyFile != "" {
-		return "", unverifiable{fmt.Errorf("--key-file is for an IDTOKEN, which is signed with HS256, and this token says %s; leave it out", parameter(t.Header, "alg"))}
+		return "", "", unverifiable{fmt.Errorf("--key-file is for an IDTOKEN, which is signed with HS256, and this token says %s; leave it out", parameter(t.Header, "alg"))}
 	}
 	published, from, err := f.published(ctx, t)
 	if err != nil {
-		return from, unverifiable{err}
+		return from, "", unverifiable{err}
 	}
-	return from, issuer.VerifyWith(published, text)
+	k, err := published.Verify(text)
+	return from, k.Odd, err
 }
 
 // published are the public keys of the token's issuer, and where they are.
-func (f *verifyFlags) published(ctx context.Context, t profile.Token) (all []issuer.Key, from string, err error) {
+func (f *verifyFlags) published(ctx context.Context, t profile.Token) (set issuer.KeySet, from string, err error) {
 	if f.jwks != "" && !strings.HasPrefix(f.jwks, "https://") {
-		set, err := readAtMost(f.jwks, mostKeySet)
+		text, err := readAtMost(f.jwks, mostKeySet)
 		if err != nil {
-			return nil, f.jwks, err
+			return set, f.jwks, err
 		}
-		if all, err = issuer.ParseKeys(set); err != nil {
+		if set, err = issuer.ParseKeys(text); err != nil {
 			err = fmt.Errorf("%s: %w", f.jwks, err)
 		}
-		return all, f.jwks, err
+		return set, f.jwks, err
 	}
 	iss, _ := t.Claims["iss"].(string)
 	if f.jwks == "" {
 		if err := issuer.CheckURL(iss); err != nil {
-			return nil, "", fmt.Errorf("its issuer is %s, which cannot be asked for the keys (%w); name them with --jwks", parameter(t.Claims, "iss"), err)
+			return set, "", fmt.Errorf("its issuer is %s, which cannot be asked for the keys (%w); name them with --jwks", parameter(t.Claims, "iss"), err)
 		}
 	}
 	return issuer.NewServer(issuer.Address{Issuer: iss, JWKSURI: f.jwks, CAFile: f.caFile}).Keys(ctx)

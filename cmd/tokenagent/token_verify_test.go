@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -104,6 +105,40 @@ func TestVerifyHoldsATokenAgainstTheTimeAndItsProfile(t *testing.T) {
 			if code != exitFailed {
 				t.Errorf("exit %d, want %d", code, exitFailed)
 			}
+		})
+	}
+}
+
+// What others publish is read as they mean it, and what cannot be read is named.
+func TestVerifyNamesAKeyThatCannotBeUsed(t *testing.T) {
+	i := issuertest.Start(t)
+	token := i.Sign(wlcgClaims(i.URL, nil))
+	var published struct{ Keys []map[string]any }
+	check(t, json.Unmarshal(fetch(t, i, issuertest.KeysPath), &published))
+	for _, tt := range []struct {
+		name   string
+		change func(jwk map[string]any)
+		code   int
+		lines  []string
+	}{
+		{"with padding", func(k map[string]any) { k["x"], k["y"] = k["x"].(string)+"=", k["y"].(string)+"=" }, 0, []string{`^valid: `}},
+		{"with a bad certificate", func(k map[string]any) { k["x5c"] = []string{"AAAA"} }, 0, []string{`^valid: `}},
+		{"with an odd use", func(k map[string]any) { k["use"] = "signing" }, 0, []string{`^valid: `, `warning.*kid: of the key that the issuer publishes, its use is not sig, and some verifiers refuse it`}},
+		{"without y", func(k map[string]any) { delete(k, "y") }, 1, []string{`^not valid: the key "\w+" that the token names cannot be used: its y is missing; the issuer must correct what it publishes$`}},
+		{"without y and kid", func(k map[string]any) { delete(k, "y"); delete(k, "kid") }, 1, []string{`^not valid: there is no key to verify it with; the issuer must publish its keys\. Of what it publishes this cannot be used: one without kid \(its y is missing\)$`}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			jwk := maps.Clone(published.Keys[0])
+			tt.change(jwk)
+			text, err := json.Marshal(map[string]any{"keys": []any{jwk}})
+			check(t, err)
+			set := filepath.Join(t.TempDir(), "jwks.json")
+			writeFile(t, set, text)
+			code, said := verifyToken(t, token, "--jwks", set)
+			if code != tt.code {
+				t.Errorf("exit %d, want %d", code, tt.code)
+			}
+			wantLines(t, said, tt.lines...)
 		})
 	}
 }

@@ -3,111 +3,135 @@ package issuer
 import (
 	"context"
 	"crypto"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
-
-	"github.com/go-jose/go-jose/v4"
+	"strings"
 
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/host"
 	"github.com/tokenagent/tokenagent/agent/profile"
+	"github.com/tokenagent/tokenagent/sources/keys"
 )
+
+// A KeySet is what an issuer publishes (JWKS, RFC 7517 section 5).
+type KeySet struct {
+	Keys     []Key // those that a signature can be verified with
+	Unusable []Unusable
+}
 
 // A Key is the public half of a key that tokens are signed with.
 type Key struct {
 	ID        string           // kid; "" for one without
 	Algorithm string           // alg; "" where it does not say
 	Public    crypto.PublicKey // *rsa.PublicKey, *ecdsa.PublicKey or ed25519.PublicKey
+	Odd       string           // what some verifiers refuse it for, as in [keys.PublicJWK]; "": nothing
 }
 
 // An Unusable is a key of a set that no signature can be verified with here.
 type Unusable struct {
-	ID  string // kid; "" for one without
-	Why string // "it is an RSA key of 1024 bits; …"
+	ID     string // kid; "" for one without
+	Why    string // "it is an RSA key of 1024 bits; …"
+	Broken bool   // the issuer should correct it; else it is weak, or meant for another use
 }
 
-// ParseKeys reads a set of keys (JWKS, RFC 7517 section 5), and of these what a
-// signature can be verified with. Others are passed over, as that section wants.
-func ParseKeys(jwks []byte) ([]Key, error) {
+// ParseKeys reads a set of keys.
+func ParseKeys(jwks []byte) (KeySet, error) {
 	object, err := decodeObject(jwks)
 	if err != nil {
-		return nil, err
+		return KeySet{}, err
 	}
-	set, err := readKeySet(object)
-	return set.keys, err
-}
-
-// A keySet is what an issuer publishes.
-type keySet struct {
-	keys     []Key
-	unusable []Unusable
+	return readKeySet(object)
 }
 
 // mostKeys is how many keys a set may have: far more than an issuer needs, and few
 // enough to try them all with a token that names none.
 const mostKeys = 200
 
-func readKeySet(object map[string]any) (keySet, error) {
+func readKeySet(object map[string]any) (KeySet, error) {
 	list, ok := object["keys"].([]any)
-	if !ok {
-		return keySet{}, errors.New("it is no set of keys (JWKS, RFC 7517): it has no list named keys")
+	switch {
+	case !ok && object["kty"] != nil:
+		return KeySet{}, errors.New(`it is one key (JWK), and a set is wanted (JWKS, RFC 7517 section 5): {"keys": [ … ]}`)
+	case !ok:
+		return KeySet{}, errors.New("it is not a set of keys (JWKS, RFC 7517): it has no list named keys")
+	case len(list) > mostKeys:
+		return KeySet{}, fmt.Errorf("it has %d keys; a set that can be used has at most %d", len(list), mostKeys)
 	}
-	if len(list) > mostKeys {
-		return keySet{}, fmt.Errorf("it has %d keys; a set that can be used has at most %d", len(list), mostKeys)
-	}
-	set := keySet{keys: []Key{}}
+	set := KeySet{Keys: []Key{}}
 	for _, member := range list {
-		k, why := readKey(member)
-		if why == "" {
-			set.keys = append(set.keys, k)
-		} else {
-			set.unusable = append(set.unusable, Unusable{k.ID, why})
-		}
+		set.add(member)
 	}
 	return set, nil
 }
 
-// readKey reads one key; why says why it cannot be used, "" where it can.
-func readKey(member any) (k Key, why string) {
-	object, _ := member.(map[string]any)
-	k.ID, _ = object["kid"].(string)
-	data, err := json.Marshal(member)
+// add reads one key.
+func (s *KeySet) add(member any) {
+	jwk, err := keys.ReadPublicJWK(member)
 	if err != nil {
-		return k, "it is no JWK (RFC 7517)"
+		s.Unusable = append(s.Unusable, Unusable{jwk.ID, err.Error(), !errors.Is(err, keys.ErrOtherUse)})
+		return
 	}
-	var parsed jose.JSONWebKey
-	switch {
-	case parsed.UnmarshalJSON(data) != nil || !parsed.Valid():
-		return k, "it is no JWK of a kind that signs tokens (RFC 7517, RFC 7518 section 6)"
-	case parsed.Use != "" && parsed.Use != "sig":
-		return k, "its use is not sig"
-	case !isForVerifying(object["key_ops"]):
-		return k, "its key_ops do not have verify"
+	if why := weakness(jwk.Public); why != "" {
+		s.Unusable = append(s.Unusable, Unusable{jwk.ID, why, false})
+		return
 	}
-	parsed = parsed.Public() // whoever publishes the private half has other worries
-	k.Algorithm, k.Public = parsed.Algorithm, parsed.Key
-	return k, weakness(k.Public)
+	if jwk.ID != "" && s.has(jwk.ID) {
+		jwk.Odd = append(jwk.Odd, "a key before it has the same kid, and libscitokens and python-jwt take that one alone")
+	}
+	s.Keys = append(s.Keys, Key{jwk.ID, jwk.Algorithm, jwk.Public, strings.Join(jwk.Odd, "; ")})
 }
 
-// isForVerifying reads key_ops (RFC 7517 section 4.3).
-func isForVerifying(ops any) bool {
-	list, _ := ops.([]any)
-	return ops == nil || slices.Contains(list, any("verify"))
+// has reports whether a key of the set has that kid, be it usable or not.
+func (s KeySet) has(id string) bool {
+	return slices.ContainsFunc(s.Keys, func(k Key) bool { return k.ID == id }) ||
+		slices.ContainsFunc(s.Unusable, func(u Unusable) bool { return u.ID == id })
 }
 
-// Keys are those of the issuer that can verify a signature, asked for now, and
-// where they are. Its errors are faults.
-func (s *Server) Keys(ctx context.Context) (keys []Key, address string, err error) {
+// Broken are the keys of the set that the issuer should correct.
+func (s KeySet) Broken() []Unusable {
+	return slices.DeleteFunc(slices.Clone(s.Unusable), func(u Unusable) bool { return !u.Broken })
+}
+
+// describe is the key's name and why it cannot be used: `"2026-11" (its n is missing)`.
+func (u Unusable) describe() string {
+	if u.ID == "" {
+		return "one without kid (" + u.Why + ")"
+	}
+	return fmt.Sprintf("%q (%s)", cut(u.ID), u.Why)
+}
+
+// Describe names keys that cannot be used, but not dozens; "" for none.
+func Describe(unusable []Unusable) string {
+	var texts []string
+	for _, u := range unusable {
+		texts = append(texts, u.describe())
+	}
+	return host.Few(texts, 5)
+}
+
+// untried names for the end of an error the keys that could not be tried, though they
+// may have signed the token: of a token that names a key, those without kid.
+func (s KeySet) untried(id string) string {
+	left := slices.DeleteFunc(s.Broken(), func(u Unusable) bool { return id != "" && u.ID != "" })
+	if len(left) == 0 {
+		return ""
+	}
+	return ". Of what it publishes this cannot be used: " + Describe(left)
+}
+
+// Keys are those of the issuer, asked for now, and where they are. Its errors are
+// faults.
+func (s *Server) Keys(ctx context.Context) (set KeySet, address string, err error) {
 	address, err = s.keysAddress(ctx)
 	switch {
 	case err != nil:
-		return nil, "", err
+		return KeySet{}, "", err
 	case address == "":
-		return nil, "", s.faultIn("metadata", misconfigured("it names no jwks_uri, so nobody can verify its tokens"))
+		return KeySet{}, "", s.faultIn("metadata", misconfigured("it names no jwks_uri, so nobody can verify its tokens"))
 	}
-	set, _, err := s.readKeys(ctx, address)
-	return set.keys, address, err
+	set, _, err = s.readKeys(ctx, address)
+	return set, address, err
 }
 
 // keysAddress is where the keys are: as configured, or else as the metadata says;
@@ -120,39 +144,42 @@ func (s *Server) keysAddress(ctx context.Context) (string, error) {
 	return m.JWKSURI, err
 }
 
-func (s *Server) readKeys(ctx context.Context, address string) (keySet, *reply, error) {
+func (s *Server) readKeys(ctx context.Context, address string) (KeySet, *reply, error) {
 	answer, err := s.fetch(ctx, address)
 	if err != nil {
-		return keySet{}, nil, s.faultIn("keys at "+address, err)
+		return KeySet{}, nil, s.faultIn("keys at "+address, err)
 	}
 	set, err := readKeySet(answer.object)
 	if err != nil {
-		return keySet{}, nil, s.faultIn("keys at "+address, err)
+		return KeySet{}, nil, s.faultIn("keys at "+address, err)
 	}
 	return set, answer, nil
 }
 
-// VerifyWith holds the signature of a JWT against keys that are at hand: those of
-// its kid where it names one. As for [Server.Verify], a signature by a secret that
-// is shared is none. It looks at no claim.
-func VerifyWith(keys []Key, token agent.Secret) error {
+// Verify holds the signature of a JWT against the keys of the set: those of its kid
+// where it names one. As for [Server.Verify], a signature by a secret that is shared is
+// none. It looks at no claim. It returns the key that has signed the token.
+func (s KeySet) Verify(token agent.Secret) (Key, error) {
 	t, err := profile.Decode(token.Reveal())
 	if err != nil {
-		return err
+		return Key{}, err
 	}
 	if err := new(Server).checkHeader(t); err != nil {
-		return err
+		return Key{}, err
+	}
+	if k, ok := s.signer(token, t); ok {
+		return k, nil
 	}
 	id, named := t.Header["kid"].(string)
-	switch {
-	case len(keys) == 0:
-		return errors.New("there is no key to verify it with; the issuer must publish its keys")
-	case named && len(withID(keys, id)) == 0:
-		return fmt.Errorf("the key %q that it says it is signed with is not among them; the issuer must publish it", cut(id))
-	case named && len(fitting(withID(keys, id), t)) == 0:
-		return errors.New(keySet{keys: keys}.misfit(id, t))
-	case !signedBy(keys, token, t):
-		return errors.New("its signature is not by the key that it names, so somebody has made or changed it who does not have that")
+	switch why := s.misfit(id, t); {
+	case named && why != "":
+		return Key{}, errors.New(why)
+	case len(s.Keys) == 0:
+		return Key{}, errors.New("there is no key to verify it with; the issuer must publish its keys" + s.untried(""))
+	case named && len(withID(s.Keys, id)) == 0:
+		return Key{}, fmt.Errorf("the key %q that it says it is signed with is not among them; the issuer must publish it%s", cut(id), s.untried(id))
+	case !named:
+		return Key{}, errors.New("none of the keys has signed it" + s.untried(""))
 	}
-	return nil
+	return Key{}, errors.New("its signature is not by the key that it names, so somebody has made or changed it who does not have that")
 }

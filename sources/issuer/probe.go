@@ -20,8 +20,7 @@ type Report struct {
 	Endpoint     string        // where tokens are asked for; "": nothing tells
 	EndpointErr  error         // why nobody answers there
 	KeysURL      string        // where the keys are; "": nothing tells
-	Keys         []Key         // see Keys
-	Unusable     []Unusable    // what lies beside them
+	KeySet                     // what is there
 	KeysErr      error         // why they could not be read
 	Certificates []Certificate // of each host that was asked, in that order
 	Dated        bool          // an answer told the issuer's time
@@ -83,7 +82,7 @@ func (s *Server) probeKeys(ctx context.Context, r *Report) {
 		r.KeysErr = err
 		return
 	}
-	r.Keys, r.Unusable = set.keys, set.unusable
+	r.KeySet = set
 	r.date(answer)
 }
 

@@ -97,9 +97,9 @@ func TestParseKeysTakesWhatVerifiesAndPassesOverTheRest(t *testing.T) {
 		{"no objects", `{"keys":[1,null,"x",[]]}`, nil},
 		{"none", `{"keys":[]}`, nil},
 	} {
-		keys, err := ParseKeys([]byte(tt.set))
+		set, err := ParseKeys([]byte(tt.set))
 		var got []string
-		for _, k := range keys {
+		for _, k := range set.Keys {
 			got = append(got, k.ID+" "+k.Algorithm)
 			if jwk := (jose.JSONWebKey{Key: k.Public}); !jwk.IsPublic() {
 				t.Errorf("%s: a private key", tt.name)
@@ -121,8 +121,8 @@ func FuzzParseKeys(f *testing.F) {
 	f.Add([]byte(`{"keys":[{"kty":"RSA","n":"AQ","e":"AQAB"},{"kty":"OKP","crv":"Ed25519","x":"AA"},{"kty":"oct","k":""}]}`))
 	f.Add([]byte(`{"keys":null}`))
 	f.Fuzz(func(t *testing.T, set []byte) {
-		keys, err := ParseKeys(set)
-		for _, k := range keys {
+		parsed, err := ParseKeys(set)
+		for _, k := range parsed.Keys {
 			if jwk := (jose.JSONWebKey{Key: k.Public}); err != nil || !jwk.IsPublic() || !jwk.Valid() {
 				t.Errorf("%v with the key %+v", err, k)
 			}
@@ -133,7 +133,8 @@ func FuzzParseKeys(f *testing.F) {
 func TestVerifyWithTakesTheKeyThatTheTokenNames(t *testing.T) {
 	i, other := issuertest.Start(t), issuertest.Start(t)
 	server := NewServer(Address{Issuer: i.URL, CAFile: i.CAFile})
-	keys, address, err := server.Keys(t.Context())
+	set, address, err := server.Keys(t.Context())
+	keys := set.Keys
 	if err != nil || address != i.URL+issuertest.KeysPath {
 		t.Fatalf("%s, %v", address, err)
 	}
@@ -156,7 +157,7 @@ func TestVerifyWithTakesTheKeyThatTheTokenNames(t *testing.T) {
 		{"opaque", "opaque", keys, "not a JWT"},
 		{"not signed", "eyJhbGciOiJub25lIn0.e30.", keys, "not signed"},
 	} {
-		err := VerifyWith(tt.keys, agent.NewSecret(tt.token))
+		_, err := KeySet{Keys: tt.keys}.Verify(agent.NewSecret(tt.token))
 		if got := errorText(err); tt.want == "" && err != nil || !strings.Contains(got, tt.want) {
 			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
 		}
@@ -178,6 +179,6 @@ func misnamed(t *testing.T, keys []Key, other *issuertest.Issuer) []Key {
 		t.Fatal(err)
 	}
 	named := slices.Clone(keys)
-	named[0].ID = theirs[0].ID
+	named[0].ID = theirs.Keys[0].ID
 	return named
 }

@@ -54,9 +54,9 @@ func fitting(all []Key, t profile.Token) []Key {
 
 // misfit says why no key of the set with that kid can have signed the token; "" where
 // one can, or where there is none of that kid at all.
-func (s keySet) misfit(id string, t profile.Token) string {
+func (s KeySet) misfit(id string, t profile.Token) string {
 	alg, _ := t.Header["alg"].(string)
-	named := withID(s.keys, id)
+	named := withID(s.Keys, id)
 	if len(fitting(named, t)) > 0 {
 		return ""
 	}
@@ -66,9 +66,10 @@ func (s keySet) misfit(id string, t profile.Token) string {
 		}
 		return fmt.Sprintf("the key %q that the token names is of another kind than %s, with which the token is signed; the issuer must publish the key that it signs with", cut(id), alg)
 	}
-	for _, u := range s.unusable {
-		if u.ID == id {
-			return fmt.Sprintf("the key %q that the token names cannot be used: %s; the issuer must sign with another", cut(id), u.Why)
+	for _, u := range s.Unusable {
+		if u.ID == id && id != "" {
+			advice := map[bool]string{true: "correct what it publishes", false: "sign with another"}[u.Broken]
+			return fmt.Sprintf("the key %q that the token names cannot be used: %s; the issuer must %s", cut(id), u.Why, advice)
 		}
 	}
 	return ""

@@ -63,6 +63,7 @@ func (s *Server) checkHeader(t profile.Token) error {
 	alg, _ := t.Header["alg"].(string)
 	kind, _ := t.Header["typ"].(string)
 	iss, _ := t.Claims["iss"].(string)
+	_, named := t.Header["kid"].(string)
 	switch {
 	case strings.EqualFold(alg, "none") || alg == "":
 		return misconfigured("alg: it is not signed, so anybody could have made it; the issuer must sign it")
@@ -72,6 +73,8 @@ func (s *Server) checkHeader(t profile.Token) error {
 		return misconfigured("alg: it is none that can be verified; allowed are %s", allowedAlgorithms())
 	case !slices.Contains(types, strings.ToLower(kind)):
 		return misconfigured("typ: it is %q, which is no access token's; allowed are JWT, at+jwt or none", cut(kind))
+	case t.Header["kid"] != nil && !named:
+		return misconfigured("kid: it is not text, which verifiers want (RFC 7515 section 4.1.4); have the issuer write it in quotes")
 	case has(t.Header, "crit") || has(t.Header, "b64"):
 		return misconfigured("crit: it has extensions that a reader must understand (RFC 7515 section 4.1.11), and those of tokens understand none; have the issuer leave them out")
 	case s.address.Issuer != "" && iss != s.address.Issuer:
@@ -87,19 +90,19 @@ func has(members map[string]any, name string) bool {
 
 // A keyring is the keys of an issuer as they were last read.
 type keyring struct {
-	keySet
+	KeySet
 	address string
 	until   time.Time // then they are read again, since one may have been withdrawn
 }
 
 // verifySignature holds the token against the keys that are known, and then against
-// those that are read anew. A key that is not there yet may come, as when an issuer
+// those that are read again. A key that is not there yet may come, as when an issuer
 // has just begun to sign with it; a signature that is wrong stays so.
 func (s *Server) verifySignature(ctx context.Context, address string, token agent.Secret, t profile.Token) error {
 	s.mu.Lock()
 	ring := s.keys
 	s.mu.Unlock()
-	fits := ring.address == address && signedBy(ring.keys, token, t)
+	fits := ring.address == address && ring.signed(token, t)
 	if fits && time.Now().Before(ring.until) {
 		return nil
 	}
@@ -109,29 +112,29 @@ func (s *Server) verifySignature(ctx context.Context, address string, token agen
 		return nil
 	case err != nil:
 		return err
-	case signedBy(set.keys, token, t):
+	case set.signed(token, t):
 		return nil
 	}
 	id, named := t.Header["kid"].(string)
 	if why := set.misfit(id, t); named && why != "" {
 		return s.faultIn("keys at "+address, misconfigured("%s", why))
 	}
-	if named && len(withID(set.keys, id)) == 0 {
-		return patient(s.faultIn("keys at "+address, transient("the key %q that signed the token is not among them yet; the issuer must publish it", cut(id))))
+	if named && len(withID(set.Keys, id)) == 0 {
+		return patient(s.faultIn("keys at "+address, transient("the key %q that signed the token is not among them yet; the issuer must publish it%s", cut(id), set.untried(id))))
 	}
-	return s.faultIn("keys at "+address, misconfigured("none of them has signed the token; see whether it comes from this issuer"))
+	return s.faultIn("keys at "+address, misconfigured("none of them has signed the token; see whether it comes from this issuer%s", set.untried("")))
 }
 
 // freshKeys are the keys as they are now; those known are kept where they cannot be
 // read. Several who want them ask once.
-func (s *Server) freshKeys(ctx context.Context, address string) (keySet, error) {
-	return shared(ctx, s, "keys at "+address, func(ctx context.Context) (keySet, error) {
+func (s *Server) freshKeys(ctx context.Context, address string) (KeySet, error) {
+	return shared(ctx, s, "keys at "+address, func(ctx context.Context) (KeySet, error) {
 		set, _, err := s.readKeys(ctx, address)
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if err != nil {
 			s.keys.until = time.Now().Add(metadataAgain)
-			return keySet{}, patient(err)
+			return KeySet{}, patient(err)
 		}
 		s.keys = keyring{set, address, time.Now().Add(metadataLife)}
 		return set, nil
@@ -143,16 +146,29 @@ func withID(keys []Key, id string) []Key {
 	return slices.DeleteFunc(slices.Clone(keys), func(k Key) bool { return k.ID != id })
 }
 
-// signedBy reports whether one of the keys has signed the token: one for its
-// algorithm, and with its kid, if it names one.
-func signedBy(keys []Key, token agent.Secret, t profile.Token) bool {
+func (s KeySet) signed(token agent.Secret, t profile.Token) bool {
+	_, ok := s.signer(token, t)
+	return ok
+}
+
+// signer is the key that has signed the token: one for its algorithm, and with its kid,
+// if it names one.
+func (s KeySet) signer(token agent.Secret, t profile.Token) (Key, bool) {
+	keys := s.Keys
 	if id, named := t.Header["kid"].(string); named {
 		keys = withID(keys, id)
 	}
 	keys = fitting(keys, t)
 	signed, err := jose.ParseSignedCompact(token.Reveal(), algorithms)
-	return err == nil && slices.ContainsFunc(keys, func(k Key) bool {
+	if err != nil {
+		return Key{}, false
+	}
+	i := slices.IndexFunc(keys, func(k Key) bool {
 		_, err := signed.Verify(k.Public)
 		return err == nil
 	})
+	if i < 0 {
+		return Key{}, false
+	}
+	return keys[i], true
 }

@@ -148,8 +148,8 @@ func TestKeysThatCannotBeRead(t *testing.T) {
 	t.Parallel()
 	i := issuertest.Start(t)
 	for text, want := range map[string]string{
-		`{}`:          "it is no set of keys (JWKS, RFC 7517): it has no list named keys",
-		`{"keys":{}}`: "it is no set of keys (JWKS, RFC 7517): it has no list named keys",
+		`{}`:          "it is not a set of keys (JWKS, RFC 7517): it has no list named keys",
+		`{"keys":{}}`: "it is not a set of keys (JWKS, RFC 7517): it has no list named keys",
 		`{"keys":[1` + strings.Repeat(",1", 200) + `]}`: "it has 201 keys; a set that can be used has at most 200",
 		`[]`:                    "its answer with status 200 cannot be used: it is not a JSON object; see whether the address is right, and what answers there",
 		`{"keys":[],"keys":[]}`: "its answer with status 200 cannot be used: a name occurs twice in an object; see whether the address is right, and what answers there",
