@@ -5,7 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
+
+	"github.com/tokenagent/tokenagent/agent/host"
 )
 
 // ErrChoice is the error of a set of keys (JWKS, RFC 7517 section 5) of which a key ID
@@ -69,9 +70,8 @@ func choose(found []entry, id string) (Key, error) {
 
 // listed are the IDs of the keys, but not dozens, and why one cannot be used.
 func listed(found []entry) string {
-	const most = 10
 	var texts []string
-	for _, e := range found[:min(len(found), most)] {
+	for _, e := range found {
 		text := fmt.Sprintf("%q", e.id)
 		switch {
 		case e.id == "":
@@ -84,10 +84,7 @@ func listed(found []entry) string {
 		}
 		texts = append(texts, text)
 	}
-	if more := len(found) - most; more > 0 {
-		texts = append(texts, fmt.Sprintf("and %d more", more))
-	}
-	return strings.Join(texts, ", ")
+	return host.Few(texts, 10)
 }
 
 // ParseAll reads all private keys that data holds. A set may have several; every other
