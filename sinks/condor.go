@@ -22,8 +22,8 @@ const homeTokens = "/.condor/tokens.d"
 // reads the system's directory.
 const rootsHome = "/root"
 
-// tokenDirectory is the directory of HTCondor that the file of that path lies
-// in, which is to belong to the user of that number; nil when it lies elsewhere.
+// tokenDirectory is HTCondor's directory that the file of that path lies in; nil for
+// another folder. The file will belong to owner.
 func tokenDirectory(b *config.Block, path string, owner int) *tokendir.Directory {
 	folder := filepath.Dir(path)
 	if b.DefinitionsOnly() {
@@ -37,7 +37,7 @@ func tokenDirectory(b *config.Block, path string, owner int) *tokendir.Directory
 	return d
 }
 
-// condorDirectory is the folder as HTCondor reads it; nil when it does not.
+// condorDirectory is the folder as HTCondor reads it; nil if it does not.
 func condorDirectory(known *host.Database, folder string, owner int, knob tokendir.Lookup) *tokendir.Directory {
 	for _, u := range condorUsers(known, folder, owner) {
 		if d, found := tokendir.Find(folder, u, knob); found {
@@ -47,8 +47,8 @@ func condorDirectory(known *host.Database, folder string, owner int, knob tokend
 	return nil
 }
 
-// wellKnown is the directory by its path alone. Whose home it is in is not known
-// then.
+// wellKnown is HTCondor's directory by its path alone. The user whose home it is in is
+// not known then.
 func wellKnown(folder string) *tokendir.Directory {
 	for _, d := range tokendir.Directories(tokendir.User{Name: "root"}, unset) {
 		if d.Path == folder {
@@ -62,8 +62,8 @@ func wellKnown(folder string) *tokendir.Directory {
 	return nil
 }
 
-// condorUsers are the users whose HTCondor may read the folder: the owner of the
-// file, and whoever the home around the folder belongs to.
+// condorUsers are the users whose HTCondor may read the folder: the owner of the file,
+// and that of the home around the folder.
 func condorUsers(known *host.Database, folder string, owner int) []tokendir.User {
 	home, inHome := strings.CutSuffix(folder, homeTokens)
 	if !inHome {
@@ -84,9 +84,9 @@ func condorUser(known *host.Database, uid int) tokendir.User {
 	return tokendir.User{Name: u.Name, UID: uid, Home: u.Home}
 }
 
-// knobOf asks the configurations of HTCondor and HTCondor-CE. It asks at once, and
-// not on the goroutine of a look. A question takes longer than a token, so only
-// check asks; others go by what a source had to ask for, or by the defaults.
+// knobOf asks the configurations of HTCondor and HTCondor-CE, at once and not on the
+// goroutine of a look. A question takes longer than signing a token, so only check asks;
+// others use what a source had to ask for, or the defaults.
 func knobOf(b *config.Block) tokendir.Lookup {
 	systems := []func(string) (string, error){b.Knob, b.CEKnob}
 	switch {
@@ -115,7 +115,7 @@ func knobOf(b *config.Block) tokendir.Lookup {
 func unset(tokendir.System, string) (string, bool) { return "", false }
 
 // validateForCondor reports why HTCondor would not use the file of the block in its
-// directory d. Where only definitions are looked at, its owner is not known.
+// directory d. With definitions only, the owner is not known.
 func validateForCondor(b *config.Block, block fileBlock, d tokendir.Directory, owner int) (ownerOK bool) {
 	if b.DefinitionsOnly() || b.Wrong("owner") {
 		owner = d.Reader.UID
@@ -142,8 +142,7 @@ func validateForCondor(b *config.Block, block fileBlock, d tokendir.Directory, o
 	return !wrongOwner
 }
 
-// warnOfDenied warns of a directory that the user cannot read whose HTCondor is to
-// find the token there.
+// warnOfDenied warns of a directory that the user of HTCondor cannot read.
 func warnOfDenied(b *config.Block, d tokendir.Directory) {
 	if b.DefinitionsOnly() {
 		return
@@ -154,18 +153,17 @@ func warnOfDenied(b *config.Block, d tokendir.Directory) {
 	}
 }
 
-// warnOfDaemons warns of a file for one user in the directory that all of
-// HTCondor on this machine is told to use. An agent that does not run as root
-// knows its user's configuration, and writes for that user alone.
+// warnOfDaemons warns of a file for one user in the directory that all of HTCondor on this
+// machine uses. An agent without root knows the configuration of its own user, and writes
+// for that user alone.
 func warnOfDaemons(b *config.Block, d tokendir.Directory, owner int) {
 	if !b.DefinitionsOnly() && os.Geteuid() == 0 && d.Knob == "SEC_TOKEN_DIRECTORY" && owner != 0 && owner == d.Reader.UID {
-		b.Warn("owner", "root's daemons pass over it", fmt.Sprintf(
+		b.Warn("owner", "root's daemons skip it", fmt.Sprintf(
 			"SEC_TOKEN_DIRECTORY is %s for the daemons too, which use only root's files there; this one serves the tools of its owner", d.Path))
 	}
 }
 
-// warnOfOtherTokens warns of a token that HTCondor would find in its directory d and
-// never use.
+// warnOfOtherTokens warns of a token that HTCondor would never use in its directory d.
 func warnOfOtherTokens(b *config.Block, req agent.Request, d *tokendir.Directory) {
 	if d == nil || req.Profile == "htcondor" {
 		return

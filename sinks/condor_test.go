@@ -38,8 +38,8 @@ func TestFilesThatHTCondorWouldNotUse(t *testing.T) {
 		"a name it skips": {pathLine(dir + "/token.rpmsave"), `passes over files of the name "token.rpmsave"`},
 		"a hidden name":   {pathLine(dir + "/.token"), `passes over files of the name ".token"`},
 		"a daemon's name": {pathLine(dir + "/SCHEDD_auto_generated_token"), "for the token that its SCHEDD makes for itself"},
-		"a group's":       {here + `mode = "0640"`, `group and others are permitted nothing; "0600" is usual`},
-		"everybody's":     {here + `mode = "0604"`, `group and others are permitted nothing; "0600" is usual`},
+		"a group's":       {here + `mode = "0640"`, `group and others have no permissions; "0600" is usual`},
+		"everybody's":     {here + `mode = "0604"`, `group and others have no permissions; "0600" is usual`},
 		"JSON":            {here + `format = "json"`, `wants the bare token in the files of ` + dir},
 		"a variable":      {here + `format = "env"`, `that is the format "token"`},
 	} {
@@ -98,7 +98,7 @@ func TestHTCondorCEIsAskedToo(t *testing.T) {
 	dir := t.TempDir()
 	env := config.Environment{Checking: true, Machine: config.Machine{CEKnob: condor("SEC_TOKEN_DIRECTORY", dir).Machine.Knob}}
 	_, faults := loadToken(t, env, idtoken, pathLine(dir+"/10-collector")+`mode = "0640"`)
-	if got := text(t, faults); !strings.Contains(got, "group and others are permitted nothing") {
+	if got := text(t, faults); !strings.Contains(got, "group and others have no permissions") {
 		t.Errorf("a file in a directory of HTCondor-CE: %s", got)
 	}
 }
@@ -147,7 +147,7 @@ func TestRootsDaemonsPassOverTheFilesOfOthers(t *testing.T) {
 	lines := pathLine(dir+"/10-collector") + "owner = \"54321\"\ngroup = \"54321\""
 	_, faults := loadToken(t, condor("SEC_TOKEN_DIRECTORY", dir), idtoken, lines)
 	got := text(t, faults)
-	if len(faults) != 1 || !strings.Contains(got, "warning: root's daemons pass over it") || !strings.Contains(got, "owner =") {
+	if len(faults) != 1 || !strings.Contains(got, "warning: root's daemons skip it") || !strings.Contains(got, "owner =") {
 		t.Errorf("got %s", got)
 	}
 	for _, env := range []config.Environment{condor("SEC_TOKEN_DIRECTORY", "/elsewhere"), {Definitions: true}} {

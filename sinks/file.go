@@ -86,7 +86,7 @@ func (s *file) target() agent.Target {
 
 func (s *file) path() string { return s.safe.Target().Path }
 
-// validatePlace reports what is wrong with where the file is to lie.
+// validatePlace reports what is wrong with the place of the file.
 func (s *file) validatePlace(b *config.Block, block fileBlock, unsure error) {
 	ownerOK := true
 	if s.directory != nil {
@@ -95,7 +95,7 @@ func (s *file) validatePlace(b *config.Block, block fileBlock, unsure error) {
 		b.Warn("mode", "the mode is wide open", `others could read the token, or the group write one; usual are "0600" and, for readers in a group, "0640"`)
 	}
 	if b.DefinitionsOnly() || !ownerOK || b.Wrong("owner") || b.Wrong("group") {
-		return // the folder may have the owner that is missed
+		return // the folder may have the right owner
 	}
 	s.safe = visit(b, s.safe.Target(), unsure)
 }
@@ -125,8 +125,8 @@ func (s *file) mark() json.RawMessage {
 	return mark
 }
 
-// holds reports whether the very token lies there as it was written. The bytes
-// need not be rendered again for that: expires_in would differ by then.
+// holds reports whether the token is there as it was written. The content is not rendered
+// for that: its expires_in would differ by now.
 func (s *file) holds(t agent.Token) bool {
 	if s.written.IsZero() || !s.written.Secret.Equal(t.Secret) || !s.written.Expires.Equal(t.Expires) {
 		return false
@@ -135,7 +135,7 @@ func (s *file) holds(t agent.Token) bool {
 	return difference == "" && err == nil
 }
 
-// Look says how the file differs from what was put there; "" when it does not.
+// Look says how the file differs from what was put there; "" if it does not.
 func (s *file) Look(context.Context) (difference string, err error) { return s.safe.Look() }
 
 // Read returns the text of the token that lies in the file.
@@ -157,8 +157,8 @@ func (s *file) Read(context.Context) (agent.Secret, error) {
 // overflowGID is nogroup or nobody, which opens nothing.
 const overflowGID = 65534
 
-// readAs reads in the folder of a user whom nobody has looked up, as only the
-// definitions were loaded: for those who look at the files without an agent.
+// readAs reads in the folder of a user who was not looked up, since only the definitions
+// were loaded: for commands that read the files without an agent.
 func (s *file) readAs(uid int) ([]byte, error) {
 	owner, err := (&host.Database{}).User(strconv.Itoa(uid))
 	if err != nil {
@@ -172,7 +172,7 @@ func (s *file) readAs(uid int) ([]byte, error) {
 	return safefile.New(target).Read()
 }
 
-// Adopt takes the file for one that this sink has put, if it is as marked.
+// Adopt takes the file for what this sink has put, if it is as marked.
 func (s *file) Adopt(_ context.Context, mark json.RawMessage) (difference string, err error) {
 	var r safefile.Record
 	if err := json.Unmarshal(mark, &r); err != nil {
@@ -181,7 +181,7 @@ func (s *file) Adopt(_ context.Context, mark json.RawMessage) (difference string
 	return s.safe.Adopt(r)
 }
 
-// Remove takes the file away, if it is as it was put.
+// Remove removes the file, if it is as it was put.
 func (s *file) Remove(ctx context.Context) error {
 	if err := s.safe.Remove(ctx); err != nil {
 		return &agent.Fault{Kind: agent.Writing, Err: err}
@@ -189,7 +189,7 @@ func (s *file) Remove(ctx context.Context) error {
 	return nil
 }
 
-// validateFile reports what is wrong with a block on any machine, and takes that out of it.
+// validateFile reports what is wrong with a block on any machine, and resets that.
 func validateFile(b *config.Block, block *fileBlock) {
 	if problem := safefile.CheckName(filepath.Base(block.Path)); block.Path != "" && problem != "" {
 		b.Fault("path", "the path names no file that can be written", problem)

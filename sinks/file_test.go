@@ -375,7 +375,7 @@ func TestAnOrdinaryUserGivesNothingAway(t *testing.T) {
 	here := pathLine(filepath.Join(t.TempDir(), "token"))
 	for lines, want := range map[string]string{
 		`owner = "0"`:     "only root can give a file to another user",
-		`group = "54399"`: "the agent is not of that group",
+		`group = "54399"`: "the agent is not in that group",
 	} {
 		_, faults := load(t, config.Environment{}, here+lines)
 		if !strings.Contains(faults.Error(), want) {

@@ -14,8 +14,8 @@ import (
 	"github.com/tokenagent/tokenagent/sinks/safefile"
 )
 
-// Leftover is the sink of a file whose definition was removed, to look at it and to
-// remove it; the zero Target when the record's Mark is not one of ours.
+// Leftover is the sink of a file whose definition was removed, to check it and to remove
+// it; the zero Target if the record's Mark is not one of ours.
 func Leftover(r agent.Record) agent.Target {
 	var mark safefile.Record
 	if json.Unmarshal(r.Mark, &mark) != nil || !filepath.IsAbs(r.Name) || safefile.CheckName(filepath.Base(r.Name)) != "" {
@@ -34,12 +34,12 @@ const (
 	sweptAtOnce   = 16               // folders
 )
 
-// Sweep removes the temporary files that killed agents have left beside the file
-// sinks among all, and returns their paths. With alone, those of the sinks are
-// removed at once: no other process writes them, as this one holds the lock of the
-// state folder. All others are removed when they are older than 10 min. Sweep may
-// run while the sinks are in use. A folder that hangs keeps no other from being
-// swept; it is not swept again before the first try has come to an end.
+// Sweep removes the temporary files that killed agents have left in the folders of the
+// file sinks among all, and returns their paths. With alone, it removes those of the sinks
+// at once: no other process writes them, since this one holds the lock of the state folder.
+// It removes all others when they are older than 10 min. The sinks may be in use meanwhile.
+// A folder that hangs delays no other; it is swept again only after the first try has
+// ended.
 func Sweep(ctx context.Context, all []agent.Target, alone bool) (removed []string, err error) {
 	folders := foldersOf(all, alone)
 	results := make([]swept, len(folders))
@@ -89,14 +89,14 @@ func foldersOf(all []agent.Target, alone bool) (folders []folder) {
 	return folders
 }
 
-// swept is what became of one folder.
+// swept is the result for one folder.
 type swept struct {
 	removed []string // paths
 	err     error
 }
 
-// sweepWithin sweeps the folder, for no longer than patience. A sweep that hangs
-// is left to itself, and the sink remembers it.
+// sweepWithin sweeps the folder, and returns after patience at the latest. The sink
+// remembers a sweep that hangs.
 func (f folder) sweepWithin(ctx context.Context, patience time.Duration) swept {
 	path := filepath.Dir(f.first.path())
 	if !f.first.sweeping.CompareAndSwap(false, true) {

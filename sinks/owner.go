@@ -17,8 +17,8 @@ func accountsOf(b *config.Block) *host.Database {
 	return b.Shared(key{}, func() any { return &host.Database{} }).(*host.Database)
 }
 
-// give sets who is to own the file, unless a fault tells that nobody can. The owner
-// may be of more groups than it knows of if unsure says why.
+// give sets the owner and group of the file, if there is no fault. If unsure says why, the
+// owner may have more groups than are known.
 func give(b *config.Block, block fileBlock, target *safefile.Target) (unsure error) {
 	known := accountsOf(b)
 	owner, groups := ownerOf(b, known, block.Owner)
@@ -37,8 +37,8 @@ func give(b *config.Block, block fileBlock, target *safefile.Target) (unsure err
 	return unsure
 }
 
-// ownerOf is the user of that name; without a name the agent's own. Only the
-// agent's own groups are known at once.
+// ownerOf is the user of that name; without a name the agent's own, whose groups are
+// known.
 func ownerOf(b *config.Block, known *host.Database, name string) (owner host.User, groups []int) {
 	self := host.Self()
 	own := host.User{UID: self.UID, GID: self.GID}
@@ -61,11 +61,11 @@ func ownerOf(b *config.Block, known *host.Database, name string) (owner host.Use
 	return owner, nil
 }
 
-// groupOf is the number of the group that the block names, or of the owner's.
+// groupOf is the gid of the block's group, or of the owner's.
 func groupOf(b *config.Block, known *host.Database, block fileBlock, owner host.User) (gid int) {
 	if block.Group == "" {
 		if owner.GID == host.NoGroup && !b.Wrong("owner") {
-			b.Fault("owner", "the user's group is not known", fmt.Sprintf("there is no entry of user %s that names it%s; write group as well", block.Owner, because(owner.Unsure)))
+			b.Fault("owner", "the user's group is not known", fmt.Sprintf("user %s has no entry that names it%s; write group as well", block.Owner, because(owner.Unsure)))
 		}
 		return owner.GID
 	}
@@ -75,13 +75,12 @@ func groupOf(b *config.Block, known *host.Database, block fileBlock, owner host.
 		return gid
 	}
 	if self := host.Self(); self.UID != 0 && !self.In(gid) {
-		b.Fault("group", "the agent is not of that group", fmt.Sprintf("add %s to the group %s, or run the agent as root", known.NameOf(self.UID), block.Group))
+		b.Fault("group", "the agent is not in that group", fmt.Sprintf("add %s to the group %s, or run the agent as root", known.NameOf(self.UID), block.Group))
 	}
 	return gid
 }
 
-// unknown is the summary of a fault of a name that was not found. One that could
-// not be asked for may be right.
+// unknown is the summary for a name that was not found, or that could not be looked up.
 func unknown(what string, err error) string {
 	if errors.Is(err, host.ErrUnknown) {
 		return "unknown " + what
@@ -96,15 +95,14 @@ func because(err error) string {
 	return " (" + err.Error() + ")"
 }
 
-// visit looks at the folder of the target and what lies at its path, and returns
-// the file there. What anybody else may have done only warns: it must not keep the
-// agent from starting.
+// visit checks the folder of the target and what lies at its path, and returns the file.
+// What somebody else may have done only warns: it must not keep the agent from starting.
 func visit(b *config.Block, target safefile.Target, unsure error) *safefile.File {
 	f := safefile.New(target)
 	var warnings []string
 	var err error
 	if !b.Look(filepath.Dir(target.Path), func() { warnings, err = f.Check() }) {
-		b.Warn("path", "the folder does not answer", "it is tried when written; is the server behind it gone?")
+		b.Warn("path", "the folder does not answer", "it is tried again with each write; is the server behind it gone?")
 		return safefile.New(target) // the other one is still in use
 	}
 	for _, w := range warnings {
@@ -128,7 +126,7 @@ func reportVisit(b *config.Block, err, unsure error) {
 	case isStranger && unsure != nil:
 		b.Fault("group", "the owner's groups cannot be looked up", fmt.Sprintf("%v; of those that are known: %v", unsure, err))
 	case isStranger:
-		b.Fault("group", "the owner is not of that group", err.Error())
+		b.Fault("group", "the owner is not in that group", err.Error())
 	case isRefusal && !refusal.Others:
 		b.Fault("path", "nothing can be written there", err.Error())
 	case isForeign:

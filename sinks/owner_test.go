@@ -54,7 +54,7 @@ func TestAFolderThatHangsDoesNotStopTheLoad(t *testing.T) {
 func TestAGroupIsNoFaultOfTheOwnersWhileItCannotBeLookedUp(t *testing.T) {
 	stranger := &safefile.Stranger{GID: 54399, UID: 54321}
 	for want, unsure := range map[string]error{
-		"the owner is not of that group":                                    nil,
+		"the owner is not in that group":                                    nil,
 		"the owner's groups cannot be looked up getent does not answer; of": errors.New("getent does not answer"),
 	} {
 		faults := validated(t, func(b *config.Block) {

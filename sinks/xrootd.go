@@ -17,12 +17,11 @@ const xrootdLargest = 4096
 func warnOfXRootD(b *config.Block, block fileBlock, req agent.Request) {
 	if block.bare() && opensStorage(req) && block.Mode&0o077 != 0 {
 		b.Warn("mode", "XRootD's client would skip the file",
-			`it uses a token only where group and others are permitted nothing, as with "0600"; give each of its users a file of their own`)
+			`it uses a token only if group and others have no permissions, as with "0600"; give each of its users a file of their own`)
 	}
 }
 
-// opensStorage reports whether the request is for a token that XRootD could be
-// shown: one with a scope for storage.
+// opensStorage reports whether XRootD may get the token: it has a scope for storage.
 func opensStorage(req agent.Request) bool {
 	for _, word := range req.Scope {
 		name, _, _ := strings.Cut(word, ":")

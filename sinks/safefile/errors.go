@@ -9,11 +9,10 @@ import (
 	"github.com/tokenagent/tokenagent/agent/host"
 )
 
-// A Refusal is the error of a folder through which, or a target over which,
-// nothing is written as it is.
+// A Refusal is the error of a folder or a target that nothing is written to as it is.
 type Refusal struct {
 	Path   string    // of the folder, symbolic link or target
-	Others bool      // somebody else than root and the process's own user may have put there what Path stands for
+	Others bool      // somebody other than root and the process's own user may have put it there
 	reason host.Text // what lies there, and what to do about it
 }
 
@@ -25,11 +24,11 @@ func (r *Refusal) Error() string { return r.Path + ": " + r.reason.String() }
 type Foreign struct {
 	Path   string // of the folder
 	UID    int    // whose it is
-	Owner  int    // whose it would have to be
+	Owner  int    // whose it has to be
 	Others bool   // as in a Refusal
 }
 
-// Error names the folder and its user, and whose it would have to be.
+// Error names the folder, its user, and whose it has to be.
 func (f *Foreign) Error() string {
 	if f.Owner == 0 {
 		return fmt.Sprintf("%s belongs to %v, not to root", f.Path, host.UserID(f.UID))
@@ -37,8 +36,8 @@ func (f *Foreign) Error() string {
 	return fmt.Sprintf("%s belongs to %v, neither to root nor to %v", f.Path, host.UserID(f.UID), host.UserID(f.Owner))
 }
 
-// A Stranger is the error of a target whose group its owner does not belong to,
-// in a folder of that owner.
+// A Stranger is the error of a target in a folder of its owner, with a group that the
+// owner is not in.
 type Stranger struct{ GID, UID int }
 
 // Error names the group and the user.
@@ -47,10 +46,10 @@ func (s *Stranger) Error() string {
 		host.GroupID(s.GID), host.UserID(s.UID))
 }
 
-// ErrChanged is the error of a target that is not removed, as somebody changed it.
+// ErrChanged is the error of a target that stays because somebody changed it.
 var ErrChanged = errors.New("somebody changed it")
 
-// unopened explains why a component of the path cannot be entered.
+// unopened says why a component of the path cannot be entered, and what to do.
 func (w *walk) unopened(path string, err error) error {
 	switch {
 	case errors.Is(err, unix.ENOENT):
@@ -61,7 +60,7 @@ func (w *walk) unopened(path string, err error) error {
 	return host.Explain(err, "%s: %v%s", path, err, remedy(err, toOpen, path))
 }
 
-// explain says what could not be done to the target, and what to do about it.
+// explain says what could not be done to the target, and what to do.
 func (d *folder) explain(doing deed, err error) error {
 	if errors.Is(err, unix.EACCES) {
 		return host.Explain(err, "%s: %v for %v in %v; let that user write there", doing, err, d.as, d.Place)
@@ -89,8 +88,8 @@ const (
 	toList     deed = "list the folder"
 )
 
-// remedy is what to do about an error in a folder, behind a semicolon; "" when
-// nobody can know.
+// remedy is what to do about an error in a folder, behind a semicolon; "" if that is not
+// known.
 func remedy(err error, doing deed, folder string) string {
 	errno, _ := errors.AsType[unix.Errno](err)
 	switch errno {
@@ -114,7 +113,7 @@ func remedy(err error, doing deed, folder string) string {
 	return ""
 }
 
-// forbidden is what to do about EPERM, which has as many causes as deeds.
+// forbidden is what to do about EPERM.
 func forbidden(doing deed) string {
 	switch doing {
 	case toGive:

@@ -9,8 +9,8 @@ import (
 	"github.com/tokenagent/tokenagent/agent/host"
 )
 
-// lookAt looks at what lies at the target's name without following it. When nothing
-// lies there, that is the zero Stat_t.
+// lookAt is what lies at the target's name, which is not followed; the zero Stat_t for
+// nothing.
 func (d *folder) lookAt() (st unix.Stat_t, err error) {
 	err = host.Again(func() error { return unix.Fstatat(d.FD, d.name, &st, unix.AT_SYMLINK_NOFOLLOW) })
 	if errors.Is(err, fs.ErrNotExist) {
@@ -22,7 +22,7 @@ func (d *folder) lookAt() (st unix.Stat_t, err error) {
 	return st, nil
 }
 
-// target is lookAt for a reader: what is not a regular file is a [Refusal].
+// target is lookAt for a reader: anything but a regular file is a [Refusal].
 func (d *folder) target() (st unix.Stat_t, err error) {
 	st, err = d.lookAt()
 	if err == nil && st.Ino != 0 && st.Mode&unix.S_IFMT != unix.S_IFREG {
@@ -31,7 +31,7 @@ func (d *folder) target() (st unix.Stat_t, err error) {
 	return st, err
 }
 
-// sync brings the names in the folder to the disk (step 13 of a write).
+// sync writes the names in the folder to the disk (step 13).
 func (d *folder) sync() error {
 	if err := host.SyncNames(d.FD); err != nil {
 		return d.explain(toSyncDir, err)

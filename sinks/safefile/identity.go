@@ -12,11 +12,11 @@ func privileged() bool { return os.Geteuid() == 0 }
 // An identity is what a thread touches files under.
 type identity struct {
 	uid    int
-	groups []int // all that it has, where that is not all that the user has
+	groups []int // if they are not all of the user's
 }
 
-// String is for errors: a user who wonders why a folder of one of his groups is
-// closed is told that not all of them are taken on.
+// String is for errors. It names the groups: a folder may be closed because not all of
+// the user's groups are taken on.
 func (i identity) String() string {
 	text := host.UserID(i.uid).String()
 	for n, gid := range i.groups {
@@ -28,7 +28,7 @@ func (i identity) String() string {
 	return text
 }
 
-// identityOf is what as makes of a thread.
+// identityOf is the identity that a write takes on.
 func identityOf(u host.Identity, group int) identity {
 	u = u.With(group)
 	return identity{u.UID, append([]int{u.GID}, u.Groups...)}

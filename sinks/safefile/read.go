@@ -12,9 +12,9 @@ import (
 // MaxRead is the size in bytes of the largest target that is read back.
 const MaxRead = 64 << 10
 
-// Read returns what lies at the target, whoever wrote it. Like a write it
-// follows no link that somebody else could have put there, and it waits for
-// nobody. The error of a target that is not there is fs.ErrNotExist.
+// Read returns what lies at the target, no matter who wrote it. Like a write it follows
+// no link that somebody else could have put there. It never waits. The error of a missing
+// target is fs.ErrNotExist.
 func (f *File) Read() (content []byte, err error) {
 	err = f.inFolder(walk{dry: true}, func(d *folder) error {
 		content, err = d.read()
@@ -46,7 +46,7 @@ func (d *folder) read() ([]byte, error) {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return nil, d.explain(toLook, err)
 	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG { // it was replaced since
+	if st.Mode&unix.S_IFMT != unix.S_IFREG { // somebody has just replaced it
 		return nil, d.refuse(st)
 	}
 	content, err := host.ReadAtMost(file, MaxRead)

@@ -14,9 +14,8 @@ import (
 	"github.com/tokenagent/tokenagent/agent/host"
 )
 
-// A Record is what fstat said of a target after it was written, and a
-// fingerprint of what was written. It holds no secret, and may be kept across
-// restarts as JSON.
+// A Record is what stat said of a target after it was written, and a fingerprint of the
+// content. It holds no secret, and can be kept across restarts as JSON.
 type Record struct {
 	Fingerprint string      `json:"fingerprint"` // SHA-256 of the content, in hex
 	Device      uint64      `json:"device"`
@@ -32,16 +31,16 @@ type Record struct {
 // Record is what f wrote last, or the zero Record.
 func (f *File) Record() Record { return f.record }
 
-// Adopt takes r, of an earlier File for the target, for what f wrote last, and
-// says how the target differs from it or from what is wanted now, as Look does.
-// Then it is not taken.
+// Adopt takes r, the record of an earlier File, for what f wrote last. If the target
+// differs from it, or from what is wanted now, Adopt says how, as Look does, and takes
+// nothing.
 func (f *File) Adopt(r Record) (difference string, err error) {
 	if _, err := f.Check(); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}
 	r.UID, r.GID, r.Mode = f.target.Owner.UID, f.target.Group, f.target.Mode
 	if st, err := f.stat(); err == nil {
-		r.Device = uint64(st.Dev) // a file system may have another number after each mount
+		r.Device = uint64(st.Dev) // a file system may get another number with each mount
 	}
 	f.record = r
 	if difference, err = f.Look(); difference != "" || err != nil {
@@ -50,10 +49,10 @@ func (f *File) Adopt(r Record) (difference string, err error) {
 	return difference, err
 }
 
-// Look says in a few words how the target differs from what was written, and ""
-// when it does not. It looks by the path, as readers do, so that it sees a
-// folder that was replaced too. Where a link was put in the place of a folder
-// and leads to the very file, nothing differs for readers; a write refuses it.
+// Look says in a few words how the target differs from what was written; "" if it does
+// not. It goes by the path, as readers do, so it notices a folder that was replaced. A
+// link in the place of a folder that leads to the same file makes no difference to
+// readers; a write refuses it.
 func (f *File) Look() (difference string, err error) {
 	if f.record == (Record{}) {
 		return "it was not written yet", nil
@@ -79,10 +78,9 @@ func (f *File) stat() (st unix.Stat_t, err error) {
 	return st, err
 }
 
-// Remove takes the target away if it is as it was written; that it is gone
-// already is no error. What anybody else has put or changed there is left alone,
-// with the error [ErrChanged]; only what somebody puts there between the last look
-// and the removal, microseconds later, goes too.
+// Remove removes the target if it is as it was written. A missing one is no error. What
+// somebody else has put or changed there stays, with the error [ErrChanged], unless it
+// came between the last look and the removal, microseconds later.
 func (f *File) Remove(ctx context.Context) error {
 	err := f.inFolder(walk{dry: true}, func(d *folder) error {
 		if ctx.Err() != nil {
@@ -110,7 +108,7 @@ func (d *folder) remove() error {
 	return d.sync()
 }
 
-// difference says in what st is not as recorded; what a person would name first.
+// difference is the first difference that a person would name.
 func (r Record) difference(st unix.Stat_t) host.Text {
 	is := recordOf(st)
 	switch {
@@ -147,7 +145,7 @@ func recordOf(st unix.Stat_t) Record {
 	}
 }
 
-// An inode names a file whatever its name.
+// An inode identifies a file.
 type inode struct{ device, number uint64 }
 
 func inodeOf(st unix.Stat_t) inode { return inode{uint64(st.Dev), st.Ino} }

@@ -1,51 +1,50 @@
 // Package safefile writes a small file that other programs read: whole or not
 // at all, with its owner and mode from the first instant it can be seen, and
-// never outside the folder it is meant for, whoever else may write there.
+// never outside the folder it is meant for, even if others can write there.
 //
 // # Who writes
 //
 // An unprivileged process writes as itself. A privileged one (effective uid 0)
-// writes as root where root owns every folder of the path, and as the owner of
-// the file below a folder that root does not own: on a thread of its own that
-// takes on that user's identity and ends with it. Of root's powers it needs no
-// more than CAP_CHOWN, CAP_SETUID and CAP_SETGID.
+// writes as root where root owns every folder of the path. Below a folder that root
+// does not own it writes as the owner of the file, on a thread of its own that takes on
+// that user's identity and ends with it. It needs only CAP_CHOWN, CAP_SETUID and
+// CAP_SETGID.
 //
 // # How
 //
 //  1. The folder is opened component by component, and each is validated: see [Refusal].
 //  2. The target is looked at; anything but a regular file or nothing is refused. In a
-//     sticky folder that others can write, root replaces everything but a folder, with a
-//     warning: anybody could keep the token out for ever. Without root, what another
+//     sticky folder that others can write, root replaces everything except a folder, with a
+//     warning: anybody could keep the token out otherwise. Without root, what another
 //     user put there is refused.
-//  3. When it lies there as recorded and wanted, that is all.
-//  4. A temporary file is made beside it, exclusively, 0600.
-//  5. Everything is written to it.
-//  6. It is given the SELinux label of the old file.
-//  7. It is given its group.
-//  8. It is given its mode, after the group: no other group may read it for an instant.
-//  9. It is given its owner, after the mode (the reverse needs CAP_FOWNER), and is looked at.
+//  3. If it is as recorded and as wanted, the write ends.
+//  4. A temporary file is made in the same folder, exclusively, 0600.
+//  5. The content is written to it.
+//  6. It gets the SELinux label of the old file.
+//  7. It gets its group.
+//  8. It gets its mode, after the group, so that no other group can ever read it.
+//  9. It gets its owner, after the mode (the reverse needs CAP_FOWNER), and is checked.
 //  10. It is synced.
 //  11. It is closed.
 //  12. It is renamed to the target.
 //  13. The folder is synced.
-//  14. The target is looked at: it is our file, and what is seen is recorded.
+//  14. The target is checked: it is our file, and what stat says of it is recorded.
 //
 // On an error in steps 5 to 12, or when the write is cancelled before the last of
 // them, the temporary file is removed, and the old file stays as it was. What a
 // killed process leaves behind, [File.Sweep] removes.
 //
-// No lock is taken: the rename is atomic, and whoever can read a folder could hold
-// a lock on it and make every write wait. A write whose temporary file is removed by
-// another agent that is configured for the same target starts once more.
+// No lock is taken: the rename is atomic, and anybody who can read a folder could hold
+// a lock on it and make every write wait. If another agent with the same target removes
+// the temporary file, the write starts once more.
 //
-// # Who is believed
+// # Which file systems are trusted
 //
-// What a file system says of root is believed only where this host's kernel says it.
-// Where another host does (NFS, SMB, Lustre …), a privileged process follows no
-// symbolic link. FUSE is served by a process of the user who mounted it: there no folder
-// counts as root's, the write goes on as the owner of the file, and nothing is written
-// for root. The file system that / lies in is always believed: it serves this program
-// too.
+// What belongs to root is certain only on a file system of this host's kernel. On one
+// that another host serves (NFS, SMB, Lustre …) a privileged process follows no symbolic
+// link. FUSE is served by a process of the user who mounted it: there no folder counts as
+// root's, the write goes on as the owner of the file, and nothing is written for root.
+// The file system of / is always trusted: it serves this program too.
 package safefile
 
 import (
@@ -73,13 +72,13 @@ type Target struct {
 	CreateParents bool // with CreateDir, make every missing folder of the path so
 }
 
-// A File writes one target and remembers what it wrote. It is not for use by
-// several goroutines at once.
+// A File writes one target and remembers what it wrote. One goroutine at a time may use
+// it.
 type File struct {
 	target  Target
 	record  Record
-	asOwner bool                // below a folder of the owner's, whose identity looks at it too
-	warned  map[string]struct{} // what has been said
+	asOwner bool                // it lies below a folder of the owner's, so the owner looks at it
+	warned  map[string]struct{} // the warnings that were returned
 	passed  func(step int) error
 	typeOf  func(fd int) (host.FileSystem, error) // tells the type of a file system
 }
@@ -95,12 +94,12 @@ func (f *File) Target() Target { return f.target }
 // A Result is what a write did.
 type Result struct {
 	Changed  bool     // false: it already lay there as recorded and wanted
-	Warnings []string // what is not as it should be, each said once in the life of a File
+	Warnings []string // each is returned once in the life of a File
 }
 
-// Write makes content the content of the target. Its error begins with the
-// target's path and ends with what to do about it; the old file is then as it
-// was, unless only the sync of the folder failed.
+// Write makes content the content of the target. Its error begins with the target's path
+// and ends with what to do. After an error the old file is as it was, unless only the
+// sync of the folder failed.
 func (f *File) Write(ctx context.Context, content []byte) (Result, error) {
 	r, err := f.write(ctx, content)
 	if errors.Is(err, errTempGone) {
@@ -118,9 +117,8 @@ func (f *File) write(ctx context.Context, content []byte) (Result, error) {
 	return Result{Changed: err == nil && !w.unchanged, Warnings: f.unsaid(w.warnings)}, err
 }
 
-// Check goes as far as a write can without changing anything: it validates the
-// folder and the kind of the target. Where the folder is missing the error is
-// fs.ErrNotExist, unless the write would make it.
+// Check validates the folder and the kind of the target, and changes nothing. The error
+// of a missing folder is fs.ErrNotExist, unless the write would make it.
 func (f *File) Check() (warnings []string, err error) {
 	var found []error
 	err = f.inFolder(walk{dry: true}, func(d *folder) error {
@@ -160,8 +158,7 @@ func (f *File) unsaid(warnings []error) (unsaid []string) {
 	return unsaid
 }
 
-// CheckName says what is wrong with a file name, beside what no file name may
-// be: "" when it can be written.
+// CheckName says why no target can have the file name; "" if one can.
 func CheckName(name string) string {
 	switch {
 	case name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/\x00"):

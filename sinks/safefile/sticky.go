@@ -6,15 +6,15 @@ import (
 	"github.com/tokenagent/tokenagent/agent/host"
 )
 
-// shared reports whether everybody, or a group, may put something under any name
-// into the folder, where only its owner and root can remove it: /tmp, /dev/shm.
+// shared reports whether the folder is like /tmp: everybody, or a group, may put things
+// there that only they and root can remove.
 func (p place) shared() bool {
 	return p.Stat.Mode&unix.S_ISVTX != 0 && p.Stat.Mode&othersWrite != 0
 }
 
-// replaced looks at what lies at the target, as a write does. What is not a file
-// of ours is returned as foreign if root replaces it, as in a shared folder anybody
-// could keep the token out for ever; otherwise it is a [Refusal].
+// replaced is what lies at the target before a write. In a shared folder anybody could
+// keep the token out, so root replaces what others put there: that is foreign. Anything
+// else that is not a file of ours is a [Refusal].
 func (d *folder) replaced() (st unix.Stat_t, foreign bool, err error) {
 	st, err = d.lookAt()
 	if err != nil || st.Ino == 0 {
@@ -40,7 +40,7 @@ func (d *folder) replaced() (st unix.Stat_t, foreign bool, err error) {
 		host.KindOf(st.Mode), host.UserID(st.Uid), d.Path)
 }
 
-// warnOfForeign warns of what the write replaces, or has replaced.
+// warnOfForeign warns of a foreign target.
 func (d *folder) warnOfForeign(st unix.Stat_t, does string) {
 	d.warnings = append(d.warnings, d.refusal("%s of %v in the place of the token %s; others can put there what they like, so name a path in a folder that they cannot write",
 		host.KindOf(st.Mode), host.UserID(st.Uid), does))

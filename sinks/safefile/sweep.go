@@ -16,20 +16,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A temporary file is named .tokenagent.NAME.<16 hex digits>.tmp, beside NAME: eight
-// random digits of the process, and eight of the file. HTCondor passes over every
-// name that begins with a dot.
+// The temporary file of NAME is .tokenagent.NAME.<16 hex digits>.tmp, in the same folder:
+// eight random digits of the process, and eight of the file. HTCondor skips every name
+// that begins with a dot.
 const (
 	tempPrefix  = ".tokenagent."
 	tempSuffix  = ".tmp"
 	tempDigits  = 16
-	abandonedBy = 10 * time.Minute // age at which no write can still be going on
-	atOnce      = 1024             // names that are read of a folder in one go
-	mostNames   = 1 << 20          // and in all; FUSE can make up names for ever
+	abandonedBy = 10 * time.Minute // age from which on no write can still be going on
+	atOnce      = 1024             // names of a folder that are read in one go
+	mostNames   = 1 << 20          // and in all; FUSE can make up names without end
 )
 
-// ourDigits are those of this process. Two processes have the same ones once in
-// four thousand million times.
+// ourDigits are those of this process. Two processes share them once in four billion
+// times.
 var ourDigits = randomDigits()
 
 // randomDigits are eight hex digits.
@@ -44,11 +44,11 @@ func tempName(name string) string {
 	return tempPrefix + name + "." + ourDigits + randomDigits() + tempSuffix
 }
 
-// Sweep removes the temporary files that killed processes have left in the folder
-// of f's target, and returns their names. It removes at once what was left of a
-// target whose file name alone accepts: those that no other process writes now, as
-// this one holds the lock of its state folder. Everything else is removed when it
-// is older than 10 min, what this process is writing itself included.
+// Sweep removes the temporary files that killed processes have left in the folder of f's
+// target, and returns their names. It removes at once those of a target whose file name
+// alone accepts: no other process writes that target now, since this one holds the lock of
+// its state folder. It removes all others when they are older than 10 min, those of this
+// process too.
 func (f *File) Sweep(ctx context.Context, alone func(name string) bool) (removed []string, err error) {
 	err = f.inFolder(walk{dry: true}, func(d *folder) error {
 		s := sweeping{folder: d, owner: f.target.Owner.UID, alone: alone}
@@ -68,8 +68,8 @@ type sweeping struct {
 	removed []string
 }
 
-// run goes through the folder in pieces, by a descriptor of its own, as reading
-// moves it: a user can fill a folder with millions of names.
+// run goes through the folder in pieces: a user can fill it with millions of names. The
+// descriptor is its own, because reading moves it.
 func (s *sweeping) run(ctx context.Context) error {
 	fd, err := openat(s.FD, ".", unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
@@ -90,10 +90,10 @@ func (s *sweeping) run(ctx context.Context) error {
 			return errors.Join(append(faults, s.explain(toList, err))...)
 		}
 	}
-	return errors.Join(append(faults, fmt.Errorf("%s has more than %d names; what comes after them was not looked at", s.Path, mostNames))...)
+	return errors.Join(append(faults, fmt.Errorf("%s has more than %d names; the rest was not looked at", s.Path, mostNames))...)
 }
 
-// remove takes the file of that name away if it was left over.
+// remove removes the file of that name if it is left over.
 func (s *sweeping) remove(name string) error {
 	target, digits, ok := parseTemp(name)
 	if !ok {
@@ -113,8 +113,8 @@ func (s *sweeping) remove(name string) error {
 	return nil
 }
 
-// leftOver reports whether the temporary file is one of ours, and nobody writes it
-// any more: which is known at once, or by its age.
+// leftOver reports whether the temporary file is ours and nobody is writing it, which is
+// certain at once or goes by its age.
 func (s *sweeping) leftOver(name string, atOnce bool) bool {
 	var st unix.Stat_t
 	if err := unix.Fstatat(s.FD, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
@@ -127,8 +127,7 @@ func (s *sweeping) leftOver(name string, atOnce bool) bool {
 	return atOnce || time.Since(time.Unix(st.Mtim.Unix())) > abandonedBy
 }
 
-// parseTemp returns the name of the target that a temporary file of that name is
-// for, and its digits.
+// parseTemp splits the name of a temporary file into its target and its digits.
 func parseTemp(name string) (target, digits string, ok bool) {
 	rest, prefixed := strings.CutPrefix(name, tempPrefix)
 	rest, suffixed := strings.CutSuffix(rest, tempSuffix)

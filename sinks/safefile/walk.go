@@ -17,11 +17,11 @@ const (
 	directoryMode = 0o700 // of a folder made by CreateDir
 )
 
-// errWouldCreate is the error of a dry walk that ends where the last folder would be made.
+// errWouldCreate is the error of a dry walk to a folder that a write would make.
 var errWouldCreate = fmt.Errorf("the folder is not there yet: %w", fs.ErrNotExist)
 
-// errOwners is the error of a walk as root that came to a folder of the target's
-// owner, from where only that user may go on.
+// errOwners is the error of a walk as root at a folder of the target's owner. From there
+// the walk goes on as that user.
 var errOwners = errors.New("the folder is its owner's")
 
 // A folder is the open folder of a target.
@@ -39,7 +39,7 @@ type folder struct {
 func (f *File) inFolder(w walk, do func(*folder) error) error {
 	w.target, w.privileged, w.as = f.target, privileged(), identity{uid: os.Geteuid()}
 	w.SystemOf = f.typeOf
-	if !w.privileged { // who has no powers to misuse believes every file system
+	if !w.privileged { // without powers to misuse it trusts every file system
 		w.SystemOf = func(int) (host.FileSystem, error) { return 0, nil }
 	}
 	err := w.visit(do)
@@ -62,8 +62,8 @@ func (t Target) asOwner(do func() error) error {
 	return t.Owner.With(t.Group).Do(do)
 }
 
-// A walk goes from the root to the folder of a target, never through a name
-// that somebody else could change on the way.
+// A walk goes from / to the folder of a target, and never by a name that somebody else
+// could change meanwhile.
 type walk struct {
 	host.Walk
 	target     Target
@@ -82,19 +82,19 @@ type place struct {
 	others bool // as in a Refusal
 }
 
-// open reports whether somebody else than root and the process's own user may
-// put something under a name in the folder.
+// open reports whether somebody other than root and the process's own user may put
+// something into the folder.
 func (p place) open() bool {
 	return p.others || p.strange() || p.Stat.Mode&othersWrite != 0
 }
 
-// strange reports whether the place may belong to somebody else.
+// strange reports whether the place may belong to somebody other than those two.
 func (p place) strange() bool {
 	return p.System.Server() == host.Program || p.Stat.Uid != 0 && int(p.Stat.Uid) != os.Geteuid()
 }
 
-// holds reports whether somebody else may have put next there, in the folder p.
-// Nobody can put another in the place of a folder of root's in a sticky one.
+// holds reports whether somebody else may have put next into the folder p. In a sticky
+// folder nobody else can replace a folder of root's.
 func (p place) holds(next place) bool {
 	if next.Kind() == unix.S_IFDIR && !next.strange() && p.Sticky() {
 		return p.others || p.strange()
@@ -111,7 +111,7 @@ func (w walk) visit(do func(*folder) error) error {
 	return do(d)
 }
 
-// open goes all the way. The descriptor it returns serves every later step.
+// open goes all the way. Every later step uses the descriptor that it returns.
 func (w *walk) open() (*folder, error) {
 	defer w.Close()
 	dir, name := filepath.Split(w.target.Path)
@@ -161,18 +161,17 @@ func (w *walk) step() error {
 	if p.Kind() == unix.S_IFLNK {
 		return w.follow(next)
 	}
-	return w.refusal(next, host.KindOf(p.Stat.Mode)+", where a folder is wanted")
+	return w.refusal(next, host.KindOf(p.Stat.Mode)+", not a folder")
 }
 
-// validateRoot validates the folder where the walk begins, or begins again behind an
-// absolute link.
+// validateRoot validates /, where the walk begins, also after an absolute link.
 func (w *walk) validateRoot() error {
 	w.owners, w.others = false, false
 	return w.validate()
 }
 
-// validate demands that nobody but root and the target's owner can change what
-// the names in the folder that the walk is in stand for.
+// validate demands that only root and the target's owner can change the names in the
+// folder that the walk is in.
 func (w *walk) validate() error {
 	if err := w.validateOwner(); err != nil {
 		return err
@@ -195,15 +194,15 @@ func (w *walk) validateOwner() error {
 	owner, wanted := int(w.At.Stat.Uid), w.target.Owner.UID
 	if w.privileged && w.At.System.Server() == host.Program {
 		if wanted == 0 {
-			return w.refusal(w.here(), "a folder on FUSE, where a process of whoever mounted it says what is root's; write to another file system, or for another owner")
+			return w.refusal(w.here(), "a folder on FUSE, where the user who mounted it decides what seems to be root's; write to another file system, or for another owner")
 		}
 		if owner == 0 {
-			owner = wanted // or somebody else's; it is entered only with the owner's powers
+			owner = wanted // it is entered with the owner's powers alone
 		}
 	}
 	switch {
 	case owner == 0 && w.owners:
-		return w.object(w.refusal(w.here(), "a folder of root in a folder of somebody else, who could put another in its place; move it, or chown it"))
+		return w.object(w.refusal(w.here(), "a folder of root in a folder of somebody else, who could replace it; move it, or chown it"))
 	case owner == 0:
 		return nil
 	case owner != wanted:
@@ -214,13 +213,13 @@ func (w *walk) validateOwner() error {
 	return nil
 }
 
-// refusal is one of the place, for the reason that format gives.
+// refusal is a Refusal of the place.
 func (w *walk) refusal(p place, format string, args ...any) *Refusal {
 	return &Refusal{p.Path, p.others, host.Say(format, args...)}
 }
 
-// object refuses to go on, or only warns where there is nothing to be gained by
-// leading the process astray: it has no powers but its own.
+// object refuses to go on, or only warns without privileges: leading such a process astray
+// gains nobody anything.
 func (w *walk) object(problem error) error {
 	if w.privileged {
 		return problem
@@ -231,10 +230,10 @@ func (w *walk) object(problem error) error {
 
 func (w *walk) warn(problem error) { w.warnings = append(w.warnings, problem) }
 
-// follow goes along a symbolic link that nobody untrusted can have made.
+// follow follows a symbolic link that only somebody trusted can have made.
 func (w *walk) follow(link place) error {
 	if w.privileged && w.At.System.Server() != host.Kernel {
-		return w.refusal(link, "a symbolic link on %s, which is followed only by whoever trusts its server; write the path that it stands for", w.At.System)
+		return w.refusal(link, "a symbolic link on %s, which root does not follow there; write the path that it stands for", w.At.System)
 	}
 	if !w.trusts(link) {
 		return w.refusal(link, "a symbolic link that %v could change; write the path that it stands for", w.suspect(link))
@@ -251,8 +250,8 @@ func (w *walk) follow(link place) error {
 	return nil
 }
 
-// trusts reports whether only root can have made the link, or, without
-// privileges, root or oneself.
+// trusts reports whether only root can have made the link, or, without privileges, root
+// or this process's user.
 func (w *walk) trusts(link place) bool {
 	if !w.privileged {
 		return link.Stat.Uid == 0 || int(link.Stat.Uid) == w.as.uid
@@ -261,25 +260,25 @@ func (w *walk) trusts(link place) bool {
 	return link.Stat.Uid == 0 && dir.Uid == 0 && dir.Mode&othersWrite == 0
 }
 
-// suspect is whom trusts does not trust.
+// suspect is the user whom trusts does not trust.
 func (w *walk) suspect(link place) any {
 	for _, uid := range []uint32{link.Stat.Uid, w.At.Stat.Uid} {
 		if uid != 0 {
 			return host.UserID(uid)
 		}
 	}
-	return "whoever may write in " + w.At.Path
+	return "somebody who may write in " + w.At.Path
 }
 
-// create makes a missing folder of the path and gives it to the target's owner.
-// Nobody else can have put another in its place: the folder it lies in was validated.
+// create makes a missing folder of the path and gives it to the target's owner. Nobody
+// else can have replaced it: the folder above was validated.
 func (w *walk) create(name string) (err error) {
 	if w.dry {
 		return errWouldCreate
 	}
 	err = unix.Mkdirat(w.At.FD, name, directoryMode)
 	if errors.Is(err, unix.EEXIST) {
-		return nil // somebody was faster; whose it is will be seen
+		return nil // somebody was faster; its owner is checked next
 	}
 	if err != nil {
 		return err

@@ -82,11 +82,11 @@ var walks = map[string]struct {
 	"a file on the way": {func(t *testing.T, base string) string {
 		must(t, os.WriteFile(base+"/file", nil, 0o600))
 		return base + "/file/token"
-	}, "/file: a file, where a folder is wanted", ""},
+	}, "/file: a file, not a folder", ""},
 	"a FIFO on the way": {func(t *testing.T, base string) string {
 		must(t, unix.Mkfifo(base+"/fifo", 0o600))
 		return base + "/fifo/inner/token"
-	}, "/fifo: a FIFO, where a folder is wanted", ""},
+	}, "/fifo: a FIFO, not a folder", ""},
 }
 
 func link(t *testing.T, to, path string) string {

@@ -17,12 +17,12 @@ const (
 )
 
 // errAsWanted ends a write that has nothing to do.
-var errAsWanted = errors.New("it lies there as wanted")
+var errAsWanted = errors.New("it is as wanted")
 
 // errTempGone ends a write whose temporary file somebody else removed.
 var errTempGone = errors.New("another program removed the temporary file; let only one agent write it")
 
-// errOvertaken ends a write whose file somebody else replaced as soon as it lay there.
+// errOvertaken ends a write whose file somebody else replaced at once.
 var errOvertaken = errors.New("another program has replaced or removed it at the same moment; let only one write it")
 
 // writing is one write on its way.
@@ -32,18 +32,17 @@ type writing struct {
 	content   []byte
 	old       unix.Stat_t // what lies at the target
 	foreign   bool        // it is what another user put there
-	temp      string      // name of the temporary file, "" while there is none
-	fd        int         // of the temporary file, -1 once it is closed
+	temp      string      // name of the temporary file; "" for none
+	fd        int         // of the temporary file; -1 for none
 	inode     inode       // of the temporary file
 	unchanged bool
 }
 
-// stepReplace is the step after which the new file is in its place. Before it a
-// write may be cancelled.
+// stepReplace is the step that puts the new file in its place. Before it a write may be
+// cancelled.
 const stepReplace = 12
 
-// run takes the steps that the package comment numbers; the first was taken by
-// whoever opened the folder.
+// run takes the steps of the package comment from the second on; the folder is open.
 func (w *writing) run(ctx context.Context) error {
 	w.fd = -1
 	defer w.discard()
@@ -82,13 +81,13 @@ func (w *writing) run(ctx context.Context) error {
 	return nil
 }
 
-// inspect refuses a target that is not to be replaced (step 2).
+// inspect refuses a target that cannot be replaced (step 2).
 func (w *writing) inspect() (err error) {
 	w.old, w.foreign, err = w.replaced()
 	return err
 }
 
-// compare ends the write when the content lies there already (step 3).
+// compare ends the write if the content is there already (step 3).
 func (w *writing) compare() error {
 	was, wanted := w.file.record, w.file.target
 	if was.Fingerprint != fingerprint(w.content) || was.UID != wanted.Owner.UID || was.GID != wanted.Group || was.Mode != wanted.Mode {
@@ -123,8 +122,8 @@ func (w *writing) fill() error {
 	return nil
 }
 
-// label gives the file the SELinux label of the one it replaces (step 6). It is
-// no error when that fails: the folder's policy has labelled the new file.
+// label gives the file the SELinux label of the old one (step 6). A failure is no error:
+// the folder's policy has labelled the new file.
 func (w *writing) label() error {
 	if w.foreign {
 		return nil // its label is what that user wanted
@@ -145,7 +144,7 @@ func (w *writing) label() error {
 	return nil
 }
 
-// labelOf is the SELinux label of an open file, of whatever length.
+// labelOf is the SELinux label of an open file.
 func labelOf(fd int) ([]byte, error) {
 	size, err := unix.Fgetxattr(fd, labelXattr, nil)
 	if err != nil {
@@ -156,8 +155,8 @@ func labelOf(fd int) ([]byte, error) {
 	return label[:max(size, 0)], err
 }
 
-// setGroup gives the file its group (step 7), before a mode that opens it to one:
-// in a setgid folder it began with the folder's.
+// setGroup gives the file its group (step 7). In a setgid folder it has the folder's
+// until then.
 func (w *writing) setGroup() error {
 	st, err := w.statTemp()
 	if err != nil || int(st.Gid) == w.file.target.Group {
@@ -177,7 +176,7 @@ func (w *writing) setMode() error {
 	return nil
 }
 
-// setOwner gives the file its owner, and looks at it (step 9).
+// setOwner gives the file its owner, and checks it (step 9).
 func (w *writing) setOwner() error {
 	st, err := w.statTemp()
 	if err != nil {
@@ -202,7 +201,7 @@ func (w *writing) statTemp() (st unix.Stat_t, err error) {
 	return st, nil
 }
 
-// verify demands that the file system has kept what it was told.
+// verify demands that the file system has kept owner, group, mode and content.
 func (w *writing) verify(st unix.Stat_t) error {
 	wanted := recordOf(st)
 	wanted.UID, wanted.GID, wanted.Mode = w.file.target.Owner.UID, w.file.target.Group, w.file.target.Mode
@@ -213,8 +212,8 @@ func (w *writing) verify(st unix.Stat_t) error {
 	return nil
 }
 
-// sync brings the file to the disk (step 10). A second try on the same
-// descriptor would succeed without having written anything.
+// sync writes the file to the disk (step 10). It is not tried twice: a second call would
+// succeed without writing anything.
 func (w *writing) sync() error {
 	if err := unix.Fsync(w.fd); err != nil {
 		return w.explain(toSync, err)
@@ -262,7 +261,7 @@ func (w *writing) record() error {
 	return nil
 }
 
-// discard leaves nothing of an unfinished write behind.
+// discard removes what an unfinished write has left.
 func (w *writing) discard() {
 	if w.fd >= 0 {
 		unix.Close(w.fd)

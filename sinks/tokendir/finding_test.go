@@ -13,7 +13,7 @@ func TestFindingsSayWhatToDo(t *testing.T) {
 	must(t, os.Chmod(filepath.Join(dir, "my token"), 0o644))
 	want := []Finding{
 		{"a", 1, "the token expired 1m ago; HTCondor sends it anyway, and never looks at b (and 1 more), which servers would accept", "renew it, or remove it", true},
-		{"my token", 0, "its mode is 0644; HTCondor reads it only when group and others are permitted nothing, as with 0600", "chmod go= '" + dir + "/my token'; and renew the token if others may have read it", true},
+		{"my token", 0, "its mode is 0644; HTCondor reads it only if group and others have no permissions, as with 0600", "chmod go= '" + dir + "/my token'; and renew the token if others may have read it", true},
 		{"n", 0, "it says null: some script wrote that, and got no token", "write the token again, bare and on one line, or remove the file", true},
 		{"s", 1, `scope: HTCondor knows no level "REED" and permits nothing for it; did you mean READ?`, "", false},
 	}

@@ -42,7 +42,7 @@ func (d Directory) Problems(f File) []Problem {
 		add("owner", "HTCondor reads files in %s only when they belong to %s; this one would belong to %s", d.Path, d.Reader, owner(f.UID))
 	}
 	if f.Mode&0o077 != 0 {
-		add("mode", "HTCondor reads files in %s only when group and others are permitted nothing; \"0600\" is usual", d.Path)
+		add("mode", "HTCondor reads files in %s only if group and others have no permissions; \"0600\" is usual", d.Path)
 	}
 	if !f.Bare {
 		add("format", "HTCondor wants the bare token in the files of %s; that is the format \"token\"", d.Path)

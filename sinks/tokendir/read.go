@@ -159,7 +159,7 @@ func (f folder) admit(e *Entry, st unix.Stat_t) {
 	case int(st.Uid) != f.reader.UID:
 		e.Verdict, e.Reason = Owner, fmt.Sprintf("it belongs to %s; HTCondor reads it only when it belongs to %s", owner(int(st.Uid)), f.reader)
 	case st.Mode&0o077 != 0:
-		e.Verdict, e.Reason = Mode, fmt.Sprintf("its mode is %04o; HTCondor reads it only when group and others are permitted nothing, as with 0600", st.Mode&0o7777)
+		e.Verdict, e.Reason = Mode, fmt.Sprintf("its mode is %04o; HTCondor reads it only if group and others have no permissions, as with 0600", st.Mode&0o7777)
 	case st.Mode&0o400 == 0 && f.reader.UID != 0:
 		e.Verdict, e.Reason = Unreadable, fmt.Sprintf("its mode is %04o, so its owner cannot read it", st.Mode&0o7777)
 	}

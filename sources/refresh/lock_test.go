@@ -360,5 +360,5 @@ func TestAStateFolderThatIsNoneIsNamed(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "file")
 	check(t, os.WriteFile(dir, nil, 0o600))
 	_, err := NewStore(dir, "cilogon").Lock(t.Context())
-	wantError(t, err, dir+": a file, where a folder is wanted")
+	wantError(t, err, dir+": a file, not a folder")
 }
