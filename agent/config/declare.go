@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -150,6 +151,49 @@ func (d *document) addToken(s *stanza, proper bool) {
 
 func notInTokenName(r rune) bool {
 	return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("-_.@", r)
+}
+
+// standIn takes the place of a label or key that is missing or wrong. It adds no folder
+// to a path.
+const standIn = "x"
+
+// correctKind reports the first label where it is none of the known kinds. One that is
+// surely meant takes its place, so that what else is wrong with the block is found.
+func (s *stanza) correctKind(found *findings, known []string) {
+	kind := s.labels[0]
+	if slices.Contains(known, kind) {
+		return
+	}
+	found.fault(s.labelAt[0], fmt.Sprintf("unknown kind of %s %q", s.kind, kind),
+		suggestion(kind, known, "%q", "the kinds are "+strings.Join(known, ", ")))
+	s.labels[0] = cmp.Or(profile.Meant(kind, known), kind)
+}
+
+// labelled reports whether the block has labels of that number and form. It puts a
+// stand-in in the place of each that is missing or wrong.
+func (s *stanza) labelled(found *findings, labels ...string) bool {
+	if s.improper {
+		return false
+	}
+	if len(s.labels) != len(labels) {
+		form := s.kind
+		for _, label := range labels {
+			form += ` "` + label + `"`
+		}
+		found.fault(s.header, fmt.Sprintf("%s with %d labels", s.kind, len(s.labels)), "write "+form+" { … }")
+		s.improper = true
+	}
+	for i := range labels {
+		switch {
+		case i >= len(s.labels):
+			s.labels, s.labelAt = append(s.labels, standIn), append(s.labelAt, s.header)
+		case !isName(s.labels[i]):
+			found.fault(s.labelAt[i], "not a name", fmt.Sprintf("names and kinds have 1 to %d printable characters", mostName))
+			s.labels[i], s.improper = standIn, true
+		}
+	}
+	s.labels = s.labels[:len(labels)]
+	return !s.improper
 }
 
 // sourceHint names the source that is most like the given one.

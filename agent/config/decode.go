@@ -227,9 +227,13 @@ func (c *conversion) into(target any, v cty.Value) {
 			*p, _ = v.AsBigFloat().Float64()
 		}
 	case *time.Duration:
-		*p = c.duration(v)
+		if c.is(v, cty.String, `a string such as "90s", "1h30m" or "2d12h"`) {
+			*p = parsed(c, v, "duration", ParseDuration)
+		}
 	case *fs.FileMode:
-		*p = c.mode(v)
+		if c.is(v, cty.String, `a string of octal digits such as "0600"`) {
+			*p = parsed(c, v, "file mode", ParseMode)
+		}
 	case *[]string:
 		*p = c.list(v)
 	case *map[string]any:
@@ -288,27 +292,13 @@ func (c *conversion) whole(v cty.Value) int64 {
 	return n
 }
 
-func (c *conversion) duration(v cty.Value) time.Duration {
-	const wanted = `a string such as "90s", "1h30m" or "2d12h"`
-	if !c.is(v, cty.String, wanted) {
-		return 0
-	}
-	d, err := ParseDuration(v.AsString())
+// parsed is what parse makes of a string, which is to be what the noun says.
+func parsed[T any](c *conversion, v cty.Value, noun string, parse func(string) (T, error)) T {
+	t, err := parse(v.AsString())
 	if err != nil {
-		c.fail(hcl.Range{}, c.name+" is not a duration", err.Error())
+		c.fail(hcl.Range{}, c.name+" is not a "+noun, err.Error())
 	}
-	return d
-}
-
-func (c *conversion) mode(v cty.Value) fs.FileMode {
-	if !c.is(v, cty.String, `a string of octal digits such as "0600"`) {
-		return 0
-	}
-	m, err := ParseMode(v.AsString())
-	if err != nil {
-		c.fail(hcl.Range{}, c.name+" is not a file mode", err.Error())
-	}
-	return m
+	return t
 }
 
 func (c *conversion) list(v cty.Value) []string {
@@ -318,7 +308,7 @@ func (c *conversion) list(v cty.Value) []string {
 		return nil
 	}
 	list := make([]string, 0, v.LengthInt())
-	for i, e := range inOrder(v) {
+	for i, e := range v.AsValueSlice() {
 		switch {
 		case e.IsNull() || e.Type() != cty.String:
 			c.fail(elementRange(c.expr, i), "wrong type in "+c.name,
@@ -338,16 +328,14 @@ func (c *conversion) object(v cty.Value) map[string]any {
 			fmt.Sprintf(`%s is an object such as { name = "value" }, and this is %s`, c.name, describe(v.Type())))
 		return nil
 	}
-	for key, at := range repeated(c.expr) {
-		c.fail(at, fmt.Sprintf("%s has %s twice", c.name, key), "every name stands in an object once")
-	}
-	object, wrong := plainObject(v)
-	for _, w := range wrong {
-		at := hcl.Range{}
-		if item := itemOf(c.expr, w.path[0]); item != nil {
-			at = item.Range()
+	seen := map[string]bool{}
+	for _, item := range itemsOf(c.expr) { // of those with one name hcl takes the last
+		if seen[item.name] {
+			c.fail(item.at, fmt.Sprintf("%s has %s twice", c.name, item.name), "every name stands in an object once")
 		}
-		c.fail(at, "wrong value in "+c.name, w.Error())
+		seen[item.name] = true
 	}
-	return object
+	return plainObject(v, func(path []string, text string) {
+		c.fail(itemRange(c.expr, path[0]), "wrong value in "+c.name, strings.Join(path, ".")+" "+text)
+	})
 }

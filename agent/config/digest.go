@@ -60,7 +60,7 @@ func (d *digest) block(b *Block, except ...string) {
 		if slices.Contains(except, a.name) || !v.IsKnown() || v.IsNull() {
 			continue
 		}
-		if p, wrong := plain(v); len(wrong) == 0 {
+		if p, ok := plain(v, func([]string, string) {}); ok {
 			d.text = appendValue(appendText(d.text, a.name), p)
 		}
 	}

@@ -71,7 +71,7 @@ func joined(args []cty.Value) (size int) {
 		if !list.CanIterateElements() {
 			continue
 		}
-		for _, e := range inOrder(list) {
+		for _, e := range list.AsValueSlice() {
 			size += len(args[0].AsString())
 			if e.IsKnown() && !e.IsNull() {
 				size += len(e.AsString())

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
-	"github.com/zclconf/go-cty/cty"
 )
 
 // allowed are the roots of references that an attribute may use beside local and path.
@@ -126,28 +125,6 @@ func listed(root string, known []string) string {
 		return fmt.Sprintf("none of the %d names is like it", len(known))
 	}
 	return "there is " + root + "." + strings.Join(known, ", "+root+".")
-}
-
-// memberName is the name behind the i-th dot, or in the i-th brackets.
-func memberName(t hcl.Traversal, i int) (string, bool) {
-	if len(t) <= i {
-		return "", false
-	}
-	switch step := t[i].(type) {
-	case hcl.TraverseAttr:
-		return step.Name, true
-	case hcl.TraverseIndex:
-		return textOf(step.Key)
-	}
-	return "", false
-}
-
-// textOf is the text of a value that is a known string.
-func textOf(v cty.Value) (text string, ok bool) {
-	if v.Type() != cty.String || !v.IsKnown() || v.IsNull() {
-		return "", false
-	}
-	return v.AsString(), true
 }
 
 func (r resolver) wrongPath(t hcl.Traversal) (summary, hint string) {

@@ -239,8 +239,8 @@ func (t *token) origin(claim string) string {
 // placeOfClaim is where a problem with a claim from that attribute is shown.
 func (t *token) placeOfClaim(attr, claim string) hcl.Range {
 	if a := t.stanza.attribute(attr); a != nil && attr == "claims" {
-		if item := itemOf(a.expr, claim); item != nil {
-			return item.Range()
+		if at := itemRange(a.expr, claim); !at.Empty() {
+			return at
 		}
 	}
 	return t.place(attr)

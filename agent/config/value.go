@@ -1,11 +1,9 @@
 package config
 
 import (
-	"fmt"
-	"iter"
 	"math"
 	"math/big"
-	"strings"
+	"strconv"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -38,104 +36,78 @@ func describe(t cty.Type) string {
 func isSequence(t cty.Type) bool { return t.IsTupleType() || t.IsListType() || t.IsSetType() }
 func isMapping(t cty.Type) bool  { return t.IsObjectType() || t.IsMapType() }
 
-// inOrder yields the elements of a list or set with their position.
-func inOrder(v cty.Value) iter.Seq2[int, cty.Value] {
-	return func(yield func(int, cty.Value) bool) {
-		i := 0
-		for it := v.ElementIterator(); it.Next(); i++ {
-			if _, e := it.Element(); !yield(i, e) {
-				return
-			}
-		}
+// textOf is the text of a value that is a known string.
+func textOf(v cty.Value) (text string, ok bool) {
+	if v.Type() != cty.String || !v.IsKnown() || v.IsNull() {
+		return "", false
 	}
+	return v.AsString(), true
 }
 
-// byKey yields the elements of a map or object in the order of their keys.
-func byKey(v cty.Value) iter.Seq2[string, cty.Value] {
-	return func(yield func(string, cty.Value) bool) {
-		for it := v.ElementIterator(); it.Next(); {
-			if k, e := it.Element(); !yield(k.AsString(), e) {
-				return
-			}
-		}
+// memberName is the name behind the i-th dot, or in the i-th brackets.
+func memberName(t hcl.Traversal, i int) (string, bool) {
+	if len(t) <= i {
+		return "", false
 	}
+	switch step := t[i].(type) {
+	case hcl.TraverseAttr:
+		return step.Name, true
+	case hcl.TraverseIndex:
+		return textOf(step.Key)
+	}
+	return "", false
 }
 
-// A plainError says which value, by the keys on the way to it, has no plain form.
-type plainError struct {
-	path []string
-	text string
-}
-
-func (e plainError) Error() string { return strings.Join(e.path, ".") + " " + e.text }
-
-// plain is the value as JSON people know it: string, bool, int64 for whole
-// numbers, float64 for others, []any and map[string]any. What has no such form is
-// left out, and named in wrong.
-func plain(v cty.Value) (value any, wrong []plainError) {
+// plain is the value as JSON people know it: string, bool, int64 for whole numbers,
+// float64 for others, []any and map[string]any. What has no such form is left out, and
+// handed to fail with the keys on the way to it.
+func plain(v cty.Value, fail func(path []string, text string), path ...string) (value any, ok bool) {
 	t := v.Type()
 	switch {
 	case v.IsNull():
-		return nil, []plainError{{text: "is null; leave it out"}}
+		fail(path, "is null; leave it out")
 	case t == cty.String:
-		return v.AsString(), nil
+		return v.AsString(), true
 	case t == cty.Bool:
-		return v.True(), nil
+		return v.True(), true
 	case t == cty.Number:
-		return plainNumber(v.AsBigFloat())
+		if n, fits := plainNumber(v.AsBigFloat()); fits {
+			return n, true
+		}
+		fail(path, "is a number that does not fit into 64 bits")
 	case isSequence(t):
-		return plainList(v)
+		list := make([]any, 0, v.LengthInt())
+		for i, e := range v.AsValueSlice() {
+			if p, ok := plain(e, fail, append(path, strconv.Itoa(i))...); ok {
+				list = append(list, p)
+			}
+		}
+		return list, true
 	case isMapping(t):
-		return plainObject(v)
+		return plainObject(v, fail, path...), true
+	default:
+		fail(path, "is "+describe(t)+"; strings, numbers, true and false, lists and objects are allowed")
 	}
-	return nil, []plainError{{text: "is " + describe(t) + "; strings, numbers, true and false, lists and objects are allowed"}}
+	return nil, false
 }
 
-func plainNumber(f *big.Float) (any, []plainError) {
+func plainObject(v cty.Value, fail func(path []string, text string), path ...string) map[string]any {
+	object := make(map[string]any, v.LengthInt())
+	for key, e := range v.Elements() {
+		if p, ok := plain(e, fail, append(path, key.AsString())...); ok {
+			object[key.AsString()] = p
+		}
+	}
+	return object
+}
+
+func plainNumber(f *big.Float) (n any, fits bool) {
 	if f.IsInt() {
 		n, accuracy := f.Int64()
-		if accuracy != big.Exact {
-			return nil, []plainError{{text: "is a whole number that does not fit into 64 bits"}}
-		}
-		return n, nil
+		return n, accuracy == big.Exact
 	}
-	n, _ := f.Float64()
-	if math.IsInf(n, 0) {
-		return nil, []plainError{{text: "is a number that does not fit into 64 bits"}}
-	}
-	return n, nil
-}
-
-func plainList(v cty.Value) (list []any, wrong []plainError) {
-	list = make([]any, 0, v.LengthInt())
-	for i, e := range inOrder(v) {
-		p, w := plain(e)
-		if len(w) == 0 {
-			list = append(list, p)
-		}
-		wrong = append(wrong, below(fmt.Sprint(i), w)...)
-	}
-	return list, wrong
-}
-
-func plainObject(v cty.Value) (object map[string]any, wrong []plainError) {
-	object = make(map[string]any, v.LengthInt())
-	for k, e := range byKey(v) {
-		p, w := plain(e)
-		if len(w) == 0 {
-			object[k] = p
-		}
-		wrong = append(wrong, below(k, w)...)
-	}
-	return object, wrong
-}
-
-// below are the errors of a value as those of what it stands in, under the key.
-func below(key string, wrong []plainError) []plainError {
-	for i, w := range wrong {
-		wrong[i].path = append([]string{key}, w.path...)
-	}
-	return wrong
+	fraction, _ := f.Float64()
+	return fraction, !math.IsInf(fraction, 0)
 }
 
 // elementRange is where the element of a list stands, if the list is written
@@ -147,46 +119,34 @@ func elementRange(expr hclsyntax.Expression, i int) hcl.Range {
 	return hcl.Range{}
 }
 
-// itemOf is the expression of a key in an object that is written out; else nil.
-func itemOf(expr hclsyntax.Expression, key string) hclsyntax.Expression {
-	for name, item := range written(expr) {
-		if name == key {
-			return item.ValueExpr
-		}
-	}
-	return nil
+// An item is one of an object that is written out.
+type item struct {
+	name      string
+	at, value hcl.Range
 }
 
-// repeated yields the keys that stand in a written object again, and where; hcl
-// takes the last of them without a word.
-func repeated(expr hclsyntax.Expression) iter.Seq2[string, hcl.Range] {
-	return func(yield func(string, hcl.Range) bool) {
-		seen := map[string]bool{}
-		for name, item := range written(expr) {
-			if seen[name] && !yield(name, item.KeyExpr.Range()) {
-				return
-			}
-			seen[name] = true
+// itemsOf are the items of an object that is written out, as far as their keys are.
+func itemsOf(expr hclsyntax.Expression) (items []item) {
+	object, ok := expr.(*hclsyntax.ObjectConsExpr)
+	if !ok {
+		return nil
+	}
+	for _, i := range object.Items {
+		key, diags := i.KeyExpr.Value(nil)
+		if name, ok := textOf(key); ok && !diags.HasErrors() {
+			items = append(items, item{name, i.KeyExpr.Range(), i.ValueExpr.Range()})
 		}
 	}
+	return items
 }
 
-// written yields the items of an object that is written out, as far as their
-// keys are.
-func written(expr hclsyntax.Expression) iter.Seq2[string, hclsyntax.ObjectConsItem] {
-	return func(yield func(string, hclsyntax.ObjectConsItem) bool) {
-		object, ok := expr.(*hclsyntax.ObjectConsExpr)
-		if !ok {
-			return
-		}
-		for _, item := range object.Items {
-			k, diags := item.KeyExpr.Value(nil)
-			if diags.HasErrors() || k.Type() != cty.String || !k.IsKnown() || k.IsNull() {
-				continue
-			}
-			if !yield(k.AsString(), item) {
-				return
-			}
+// itemRange is where the value of that name stands in an object, if it is written out;
+// else empty.
+func itemRange(expr hclsyntax.Expression, name string) hcl.Range {
+	for _, i := range itemsOf(expr) {
+		if i.name == name {
+			return i.value
 		}
 	}
+	return hcl.Range{}
 }
