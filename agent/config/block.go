@@ -36,9 +36,9 @@ type SourceDecoder func(b *Block) Source
 // req. After a fault it returns what it can.
 type SinkDecoder func(b *Block, req agent.Request) Sink
 
-// A HookDecoder makes the hook that a block describes, for that event; false
-// after a fault.
-type HookDecoder func(b *Block, event hooks.Event) (hooks.Hook, bool)
+// A HookDecoder makes the hook that a block describes, for that event. One without a
+// Command is left out.
+type HookDecoder func(b *Block, event hooks.Event) hooks.Hook
 
 // A ValidateDecoder makes the validation that a block describes, for a token that asks
 // for req and whose first sink is first. After a fault it returns the zero one.

@@ -97,10 +97,10 @@ func fakes(key string) Kinds {
 			b.Decode(s)
 			return s.facts()
 		}},
-		Hook: func(b *Block, event hooks.Event) (hooks.Hook, bool) {
+		Hook: func(b *Block, event hooks.Event) hooks.Hook {
 			var h fakeHook
-			ok := b.Decode(&h)
-			return hooks.Hook{Event: event, Key: strings.Join(h.Command, " "), Command: &h}, ok
+			b.Decode(&h)
+			return hooks.Hook{Event: event, Key: strings.Join(h.Command, " "), Command: &h}
 		},
 		Validate: func(b *Block, req agent.Request, first Sink) agent.Validation {
 			h := fakeHook{User: first.Owner}

@@ -101,9 +101,12 @@ func (t *token) checkCircle() {
 
 // hooks are those of the hook blocks.
 func (t *token) hooks() (all []hooks.Hook) {
+	if t.load.kinds.Hook == nil {
+		return nil
+	}
 	for _, s := range t.stanza.inner("hook") {
-		if t.load.kinds.Hook != nil {
-			all = append(all, t.hook(s))
+		if h := t.hook(s); h.Command != nil {
+			all = append(all, h)
 		}
 	}
 	return all
@@ -131,8 +134,7 @@ func (t *token) decodeHook(s *stanza, in *instance) hooks.Hook {
 	if len(t.stanza.inner("sink")) == 0 {
 		t.load.found.fault(s.header, "a hook without a sink", "it is run when a file of the token was, or could not be, written; write a sink block, or leave the hook out")
 	}
-	hook, _ := t.load.kinds.Hook(t.load.block(s, t.name, in), hooks.Event(event))
-	return hook
+	return t.load.kinds.Hook(t.load.block(s, t.name, in), hooks.Event(event))
 }
 
 // A renewText is a renew block as it is written.

@@ -35,10 +35,10 @@ type programBlock struct {
 	User    string        `hcl:"user,optional"`
 }
 
-// DecodeHook decodes a hook block for the event; false after a fault.
-func DecodeHook(b *config.Block, event hooks.Event) (hooks.Hook, bool) {
-	p, key, ok := Decode(b, "")
-	return hooks.Hook{Event: event, Key: key, Command: hook{p}}, ok
+// DecodeHook decodes a hook block for the event.
+func DecodeHook(b *config.Block, event hooks.Event) hooks.Hook {
+	p, key, _ := Decode(b, "")
+	return hooks.Hook{Event: event, Key: key, Command: hook{p}}
 }
 
 // Decode decodes a block with the attributes command, timeout and user, which is the

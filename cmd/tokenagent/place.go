@@ -54,7 +54,7 @@ func withoutSinks() config.Kinds {
 	k := config.Kinds{
 		Sources: sources.Kinds,
 		Sinks:   map[string]config.SinkDecoder{},
-		Hook:    func(*config.Block, hooks.Event) (hooks.Hook, bool) { return hooks.Hook{}, false },
+		Hook:    func(*config.Block, hooks.Event) hooks.Hook { return hooks.Hook{} },
 
 		Validate: func(*config.Block, agent.Request, config.Sink) agent.Validation { return agent.Validation{} },
 	}
