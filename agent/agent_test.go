@@ -144,6 +144,13 @@ func silent() *logrus.Logger {
 	return l
 }
 
+// mute is a log that does not even put a line together: for a great many.
+func mute() *logrus.Logger {
+	l := silent()
+	l.Level = logrus.PanicLevel
+	return l
+}
+
 // started runs an agent in a synctest bubble until the test ends.
 func started(t *testing.T, log logrus.FieldLogger, renewers ...Renewer) *Agent {
 	return begun(t, New(hostClock, log, renewers))

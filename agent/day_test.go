@@ -43,7 +43,7 @@ func TestADayOfTokensWithAnOutage(t *testing.T) {
 				Name: fmt.Sprint(i), Issuer: fmt.Sprint("https://issuer", i%20), Source: remote{source, &most}, Sinks: targets(sink), Schedule: Schedule{Jitter: Jitter("host", fmt.Sprint(i))},
 			})
 		}
-		started(t, silent(), renewers...)
+		started(t, mute(), renewers...)
 		time.Sleep(24 * time.Hour)
 		for i := range renewers {
 			if gap := sinks[i].expired(); gap > 0 {
