@@ -18,11 +18,11 @@ import (
 
 const begunName = "begun.jsonl"
 
-// begun is the journal of what has begun: before a file with hooks is written, it has
-// what the record of that file will say of its hooks. A line that the records say as
-// well is of no more use, and when there is no other the journal is emptied.
+// begun is the journal of what has begun. Before a file with hooks is written, the journal
+// gets what the record of the file will say of its hooks. When the records say so too, the
+// line has done its work; when all have, the journal is emptied.
 //
-// All who wait at the same time share one write and one sync.
+// Those who wait at the same time share one write and one sync.
 type begun struct {
 	journal // of the goroutine of flush
 	ready   func() error
@@ -34,20 +34,20 @@ type begun struct {
 	last    int    // the number of the last group that was made
 	synced  int    // the number of the last group that is on the disk
 	running bool   // there is a goroutine of flush
-	silent  bool   // somebody has waited for it in vain
+	silent  bool   // the disk did not answer in time
 	failed  bool   // the last group was not written
 	filled  bool   // there are lines in the file
 	flushes sync.WaitGroup
 }
 
-// pending is what the records do not say yet of one path.
+// pending is what the records do not say yet of one file.
 type pending struct {
-	agent.Record     // with the token, the path, and what hooks have heard
+	agent.Record     // with the token, the name, and what hooks have heard
 	group        int // it is on the disk when that group is
 	keeps        int // how often records had been kept before
 }
 
-// A group is what one write brings to the disk.
+// A group is what is written and synced together.
 type group struct {
 	number int
 	lines  []byte
@@ -55,7 +55,7 @@ type group struct {
 	err    error         // why not
 }
 
-// begin adds to what has begun, and returns when that is on the disk.
+// begin is [State.Begin].
 func (b *begun) begin(ctx context.Context, all []agent.Record) error {
 	b.mu.Lock()
 	var g *group
@@ -74,7 +74,7 @@ func (b *begun) begin(ctx context.Context, all []agent.Record) error {
 	return b.wait(ctx, g)
 }
 
-// says reports whether one record tells of hooks all that the other one does.
+// says reports whether one record says of hooks all that the other one does.
 func says(one, other agent.Record) bool {
 	return one.Hooks.Covers(other.Hooks) && one.Failures.Covers(other.Failures)
 }
@@ -91,13 +91,13 @@ func withHooks(r, older, newer agent.Record) agent.Record {
 }
 
 func encode(r agent.Record) []byte {
-	text, _ := json.Marshal(r) // strings, numbers and times of these centuries
+	text, _ := json.Marshal(r) // it holds nothing that JSON cannot say
 	return append(text, '\n')
 }
 
-// kept takes out what the records say that are on the disk now, and what their
-// keeper has no use for. These may be older than what has begun since, so what
-// they do not know goes only when those after them do not know it either.
+// kept takes out what the records on the disk say by now. What they do not mention is of
+// definitions that are gone. But they may be older than what has begun since: so that goes
+// only when the records after them do not mention it either, or when they are the last.
 func (b *begun) kept(records []agent.Record, last bool) error {
 	b.mu.Lock()
 	b.keeps++
@@ -123,7 +123,7 @@ func (b *begun) kept(records []agent.Record, last bool) error {
 	return b.check()
 }
 
-// check writes the file again where it is gone, or does not have all that is pending.
+// check writes the file again if it is gone or lacks something.
 func (b *begun) check() error {
 	b.mu.Lock()
 	var g *group
@@ -134,7 +134,7 @@ func (b *begun) check() error {
 	return b.wait(context.Background(), g)
 }
 
-// group is the next group, which is written soon. The caller has locked mu.
+// group is the group that is written next. The caller has locked mu.
 func (b *begun) group() *group {
 	if b.next == nil {
 		b.last++
@@ -147,8 +147,7 @@ func (b *begun) group() *group {
 	return b.next
 }
 
-// wait waits for the group; nil is none. Where somebody has waited for the disk
-// in vain nobody else does until it answers.
+// wait waits for the group, if it is not nil. While the disk is silent, it does not wait.
 func (b *begun) wait(ctx context.Context, g *group) error {
 	if g == nil {
 		return nil
@@ -169,9 +168,7 @@ func (b *begun) wait(ctx context.Context, g *group) error {
 	return fmt.Errorf("%s: %w", b.path, errSilent)
 }
 
-var errSilent = errors.New("the file system does not answer")
-
-// flush writes one group after the other until there is none.
+// flush writes the groups, one after the other.
 func (b *begun) flush() {
 	for {
 		b.mu.Lock()
@@ -196,14 +193,13 @@ func (b *begun) flush() {
 	}
 }
 
-// write brings the group to the file, of which so many paths are pending now. It
-// appends where it can.
+// write appends the group, or writes the whole file again. So many files are pending now.
 func (b *begun) write(g *group, pending int, failed bool) error {
 	if err := b.ready(); err != nil {
 		return err
 	}
 	switch {
-	case failed || b.whole || !b.inPlace(): // lines of an earlier group are missing
+	case failed || b.whole || !b.inPlace(): // the file lacks lines of an earlier group
 	case pending == 0 && b.empty() == nil:
 		return nil
 	case b.size <= max(mostBegun, tooLong*int64(pending)*longBegun):
@@ -222,11 +218,11 @@ func (b *begun) write(g *group, pending int, failed bool) error {
 }
 
 const (
-	mostBegun = 64 << 10 // bytes, until lines that are of no more use are taken out
+	mostBegun = 64 << 10 // bytes; a longer journal is written again without the lines that have done their work
 	longBegun = 512      // bytes of a line
 )
 
-// inOrder is what is pending, by path.
+// inOrder is what is pending, by name.
 func (b *begun) inOrder() []agent.Record {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -256,4 +252,18 @@ func (b *begun) read() reading {
 
 func newBegun(dir string, ready func() error) *begun {
 	return &begun{journal: journal{path: filepath.Join(dir, begunName)}, ready: ready, pending: map[string]pending{}}
+}
+
+// openBegun reads what has begun, and adds it to the records.
+func (s *State) openBegun() {
+	s.openJournal(&s.begun.journal, begunName, s.begun.read())
+	s.records = withBegun(s.records, s.begun.inOrder())
+	s.begun.filled = s.begun.size > 0
+	if !s.begun.whole {
+		return
+	}
+	s.begun.failed = true
+	if err := s.begun.check(); err != nil {
+		s.warn("%s cannot be written yet: %v", s.begun.path, err)
+	}
 }

@@ -10,15 +10,14 @@ import (
 )
 
 const (
-	configsName   = "configs"    // the folder with a folder for each configuration
-	unclaimedName = "unclaimed"  // the folder with what no configuration has claimed
-	ownerName     = "owner.json" // says whose folder it is
+	configsName   = "configs"    // has a folder for each configuration
+	unclaimedName = "unclaimed"  // has what no configuration has claimed
+	ownerName     = "owner.json" // says which configuration the folder belongs to
 	mostOwner     = 1 << 20      // bytes
 )
 
-// A Home says where one configuration keeps its state. The configurations of one
-// user share the base; each has a folder of its own in there, and only the default
-// one uses the base itself.
+// A Home says where one configuration keeps its state. The configurations of one user share
+// the base: the default one uses the base itself, and each other has a folder in it.
 type Home struct {
 	Base  string   // absolute; "": there is no state folder
 	Name  string   // of the configuration, as a file name; "": the default configuration
@@ -34,7 +33,7 @@ func (h Home) Dir() string {
 	return filepath.Join(h.Base, configsName, h.Name)
 }
 
-// Others are the folders of the other configurations, as far as they are there.
+// Others are the folders of the other configurations.
 func (h Home) Others() []string {
 	if h.Base == "" {
 		return nil
@@ -44,21 +43,22 @@ func (h Home) Others() []string {
 	return slices.DeleteFunc(all, func(dir string) bool { return dir == h.Dir() })
 }
 
-// OpenHome opens the folder of the configuration as [Open] does. A new folder gets
-// the digest key of the base, so that definitions are recognized that an older
-// version recorded there. A folder that the same configuration had under another
-// name is renamed. One that version 0.1 has used since is of an unknown configuration
-// again.
+// OpenHome opens the folder of the configuration as [Open] does.
+//
+//   - A folder that the configuration had under another name is renamed.
+//   - A new folder gets the digest key of the base. With it the agent recognizes the
+//     definitions that version 0.1 recorded there.
+//   - A folder that version 0.1 has used since then has no known owner any more.
 func OpenHome(h Home) (*State, error) {
 	return within(h.Dir(), func() (*State, error) { return openHome(h) }, (*State).Close)
 }
 
 func openHome(h Home) (*State, error) {
-	if err := judgeAsRoot(h.Dir()); err != nil { // before anything in there is locked, renamed or removed
+	if err := validateAsRoot(h.Dir()); err != nil { // before anything in there is touched
 		return nil, err
 	}
 	if usedByOld(h.Dir()) {
-		_ = os.Remove(filepath.Join(h.Dir(), ownerName)) // a folder that is read-only cannot be opened either
+		_ = os.Remove(filepath.Join(h.Dir(), ownerName)) // where that fails, open fails too
 	}
 	s := newState(h.Dir())
 	if h.Name != "" {
@@ -72,16 +72,15 @@ func openHome(h Home) (*State, error) {
 	return s.open()
 }
 
-// awaitsClaims reports whether other configurations may have the lock of the base
-// for a moment, as long as the default one has not claimed it.
+// awaitsClaims reports whether other configurations may lock the base for a moment, which
+// they do until the default configuration has claimed it.
 func (h Home) awaitsClaims() bool {
 	_, err := os.Lstat(filepath.Join(h.Base, configsName))
 	return err == nil && !ownerOf(h.Base).known()
 }
 
-// rename finds the folder that the same configuration had before its name or its
-// links changed. Without it, a first name would cost a configuration its refresh
-// tokens.
+// rename takes over the folder that the configuration had before its name or its links
+// changed. Without it, a new name would cost the refresh tokens.
 func (h Home) rename() error {
 	if _, err := os.Lstat(h.Dir()); !errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -102,24 +101,24 @@ func (h Home) rename() error {
 	return nil
 }
 
-// An owner is the configuration that a folder belongs to. The zero owner is
-// unknown: a version before 0.2.0 let all configurations use the base.
+// An owner is the configuration that a folder belongs to. The zero owner is unknown:
+// version 0.1 kept no owner, and had all configurations use the base.
 type owner struct {
 	Paths []string `json:"paths"`
 	Typed []string `json:"typed"`
 }
 
-// is reports whether the owner is the configuration of h: it has the same files,
-// or the same names for files that a deployment has switched.
+// is reports whether the owner is the configuration of h: it has the same files, or the
+// same links, which a deployment has switched to other files.
 func (o owner) is(h Home) bool {
 	return o.known() && (slices.Equal(o.Paths, h.Paths) || len(o.Typed) > 0 && slices.Equal(o.Typed, h.Typed))
 }
 
 func (o owner) known() bool { return len(o.Paths) > 0 }
 
-// ownerOf reads whose folder it is. It is unknown when that cannot be read, or when
-// version 0.1 has used the folder since: then nothing in there is acted on that the
-// configuration does not name.
+// ownerOf reads who owns the folder. The owner is unknown where that cannot be read, or
+// where version 0.1 has used the folder since. Then the agent acts only on what its
+// configuration names.
 func ownerOf(dir string) (o owner) {
 	if usedByOld(dir) {
 		return owner{}
@@ -131,14 +130,14 @@ func ownerOf(dir string) (o owner) {
 	return o
 }
 
-// usedByOld reports whether version 0.1 has left its file of records, which goes
-// when this version opens the folder.
+// usedByOld reports whether version 0.1 has used the folder: its file of records goes when
+// this version opens the folder.
 func usedByOld(dir string) bool {
 	_, err := os.Lstat(filepath.Join(dir, oldRecords))
 	return err == nil
 }
 
-// checkOwner writes again whose folder it is, where that is gone.
+// checkOwner writes the owner if the folder does not have it.
 func (s *State) checkOwner() error {
 	if s.home == nil || ownerOf(s.dir).is(*s.home) {
 		return nil
@@ -148,14 +147,4 @@ func (s *State) checkOwner() error {
 		return err
 	}
 	return replaceFile(filepath.Join(s.dir, ownerName), content)
-}
-
-// lockFolder takes the lock of a folder for a moment. Its error is a [*Locked]
-// where an agent works with the folder.
-func lockFolder(dir string) (release func(), err error) {
-	lock, err := takeLock(dir)
-	if err != nil {
-		return nil, err
-	}
-	return func() { lock.Close() }, nil
 }

@@ -15,16 +15,16 @@ import (
 	"github.com/tokenagent/tokenagent/agent/host"
 )
 
-// A journal is a file of lines that grows by what changes, so that a change
-// costs one small write and one sync, however much is in the file. A power cut
-// leaves the lines of the last sync and perhaps a part of those after it.
+// A journal is a file of lines to which changes are appended: a change costs one small write
+// and one sync, however long the file is. After a power cut the file has the lines of the
+// last sync, and perhaps a part of those after it.
 //
-// The first write makes the file. Its methods are called one at a time.
+// The first write makes the file. Call one method at a time.
 type journal struct {
 	path  string
 	file  *os.File // nil: it was never written
-	size  int64    // of the lines that are in the file for certain
-	whole bool     // what is in the file is uncertain: only a replacement makes it good
+	size  int64    // of the lines that are surely in the file
+	whole bool     // the file must be replaced, since nobody knows what is in it
 }
 
 // errMissing is the error of an append to a file that is no longer in its place.
@@ -33,21 +33,8 @@ var errMissing = errors.New("the file was deleted or replaced")
 // inPlace reports whether the file that is open still has its name.
 func (j *journal) inPlace() bool { return sameFile(j.file, j.path) }
 
-// sameFile reports whether path names the open file; nil is never named.
-func sameFile(f *os.File, path string) bool {
-	if f == nil {
-		return false
-	}
-	open, err := f.Stat()
-	if err != nil {
-		return false
-	}
-	named, err := os.Lstat(path)
-	return err == nil && os.SameFile(open, named)
-}
-
-// append adds whole lines at the end, and has them on the disk. After an
-// error the file is as before, or whole is set.
+// append adds whole lines at the end and syncs them. After an error the file is as before,
+// or whole is set.
 func (j *journal) append(lines []byte) error {
 	if j.whole || !j.inPlace() {
 		j.whole = true
@@ -68,7 +55,7 @@ func (j *journal) append(lines []byte) error {
 	return nil
 }
 
-// empty takes all lines out. It is not synced: after a power cut they may be back.
+// empty takes all lines out. After a power cut they may be back, since it does not sync.
 func (j *journal) empty() error {
 	if j.whole || !j.inPlace() {
 		return errMissing
@@ -80,9 +67,8 @@ func (j *journal) empty() error {
 	return nil
 }
 
-// replace puts a new file with the lines that write writes in the place of the
-// old one. After a power cut one of the two is there, whole. After an error the
-// old one stays in use.
+// replace replaces the file by one with the lines that write writes. After a power cut one
+// of the two is there, whole. After an error the old one stays in use.
 func (j *journal) replace(write func(io.Writer) error) error {
 	f, err := newFile(j.path, write)
 	if err != nil {
@@ -111,87 +97,24 @@ func (j *journal) close() error {
 	return j.file.Close()
 }
 
-// newFile writes a file beside path, syncs it, and renames it to path. It
-// follows no link, and leaves nothing behind after an error.
-func newFile(path string, write func(io.Writer) error) (f *os.File, err error) {
-	temp := path + ".tmp"
-	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a killed agent
-		return nil, err
-	}
-	f, err = os.OpenFile(temp, os.O_RDWR|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	buffer := bufio.NewWriter(f)
-	err = write(buffer)
-	if err == nil {
-		err = buffer.Flush()
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if err == nil {
-		err = os.Rename(temp, path)
-	}
-	if err != nil {
-		f.Close()
-		os.Remove(temp)
-		return nil, err
-	}
-	return f, nil
-}
-
-// replaceFile replaces the file as a whole, durably. The lock keeps other agents away.
-func replaceFile(path string, content []byte) error {
-	f, err := newFile(path, func(w io.Writer) error {
-		_, err := w.Write(content)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Close(), host.SyncFolder(filepath.Dir(path)))
-}
-
-// makeFolder makes the folder and those above it that are missing, durably.
-func makeFolder(dir string) error {
-	var parents []string
-	for at := dir; at != filepath.Dir(at); at = filepath.Dir(at) {
-		if _, err := os.Lstat(at); !errors.Is(err, fs.ErrNotExist) {
-			break
-		}
-		parents = append(parents, filepath.Dir(at))
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	for _, p := range parents {
-		if err := host.SyncFolder(p); err != nil && !errors.Is(err, fs.ErrPermission) { // one above may be closed to us
-			return err
-		}
-	}
-	return nil
-}
-
 // longestLine is far longer than any that is written.
 const longestLine = 1 << 20
 
 // A reading is what was found in a journal.
 type reading struct {
 	size    int64 // up to the end of the last whole line
-	lines   int   // that are good
-	torn    bool  // a part of a line follows, of a write that did not end
+	lines   int   // that can be used
+	torn    bool  // a part of a line follows, of a write that was cut short
 	bad     []byte
 	why     error // of the first bad line
 	refused error // nothing in the file can be used
 }
 
-// errVersion is the error of a file that another version of this program wrote
-// in a way that this one does not know.
+// errVersion is the error of a file in a format that this version does not know.
 var errVersion = errors.New("version")
 
-// readLines hands the whole lines of the file to take, one after the other. What
-// take has no use for is collected, and does not keep it from the rest.
+// readLines hands the whole lines of the file to take, one after the other. Lines that take
+// refuses are collected.
 func readLines(path string, take func(line []byte) error) (r reading) {
 	f, err := openOwn(path, mostRecords)
 	if err != nil {
@@ -221,7 +144,7 @@ func readLines(path string, take func(line []byte) error) (r reading) {
 	}
 }
 
-// take hands over one line. A power cut may leave NUL bytes before a good one.
+// take hands over one line. A power cut may leave NUL bytes before it.
 func (r *reading) take(line []byte, take func([]byte) error) {
 	err := take(bytes.Trim(line, "\x00\n"))
 	switch {
@@ -243,8 +166,7 @@ func (r *reading) spoiled(line []byte, why error) {
 	}
 }
 
-// openFor opens the file that was read for what is appended from now on, and cuts
-// off a line that did not end.
+// openFor opens the file that was read, to append to it, and cuts off a torn line.
 func (j *journal) openFor(r reading) error {
 	f, err := os.OpenFile(j.path, os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
@@ -257,4 +179,15 @@ func (j *journal) openFor(r reading) error {
 		j.whole = true
 	}
 	return nil
+}
+
+// openJournal opens a journal that was read, to append to it. Lines that cannot be used are
+// set aside.
+func (s *State) openJournal(j *journal, name string, r reading) {
+	if errors.Is(r.refused, fs.ErrNotExist) || s.setAsideLines(name, r) {
+		return
+	}
+	if err := j.openFor(r); err != nil {
+		s.warn("%s cannot be written: %v", j.path, err)
+	}
 }

@@ -10,16 +10,16 @@ import (
 	"github.com/tokenagent/tokenagent/agent"
 )
 
-// Names are what a configuration names: by this its records are found
-// in a folder that an older version shared between configurations.
+// Names are what a configuration names. By them it finds its records in a folder that
+// version 0.1 shared between configurations.
 type Names struct {
 	Paths map[string]bool // of the files of all tokens
 
-	// Evict moves what else lies in the folder from, and is not the
-	// configuration's, to the folder to. It may be nil.
+	// Evict moves what else lies in the folder from, and is of another configuration, to
+	// the folder to. It may be nil.
 	Evict func(from, to string) error
 
-	step func() // is called before each change of a file, so that tests can end there
+	step func() // called before each change of a file, so that tests can stop there; may be nil
 }
 
 func (n Names) before(change func() error) error {
@@ -31,17 +31,17 @@ func (n Names) before(change func() error) error {
 
 func (n Names) record(r agent.Record) bool { return n.Paths[r.Name] }
 
-// Claim makes the folder the configuration's: call it before Recall.
+// Claim makes the configuration the owner of the folder. Call it before Recall.
 //
-//  1. In a folder of another or an unknown configuration, what n does not name
-//     goes to the folder "unclaimed" in there, where nobody acts on it.
-//  2. The folder gets the mark of the configuration.
-//  3. Of what nobody has claimed in the base, what n names is moved here.
+//  1. If the folder had another or no known owner, what n does not name goes to the
+//     folder "unclaimed" in there, where nobody acts on it.
+//  2. The owner is written.
+//  3. What n names moves here from the base, where nobody has claimed it.
 //
-// Everything is written in its new place before it goes from the old one, so an
-// agent that is killed on the way loses nothing, and the next start goes on. An
-// error leaves what is not yet moved where it is, and hides it from Recall:
-// a [*Locked] where an agent of an older version works with the base.
+// Each thing is written in its new place before it is removed from the old one. So a kill
+// loses nothing, and the next start goes on. After an error, what has not moved stays where
+// it is, and Recall does not return it. The error is a [*Locked] where an agent of version
+// 0.1 uses the base.
 func (s *State) Claim(h Home, n Names) error {
 	if !ownerOf(s.dir).is(h) {
 		if err := s.split(n); err != nil {
@@ -61,9 +61,9 @@ func (s *State) Claim(h Home, n Names) error {
 	return errors.Join(errs...)
 }
 
-// Former are the folders with what an older version kept for all configurations:
-// of what lies there, a configuration may take what it names. Look there in this
-// order: the default configuration moves things from the first to the last.
+// Former are the folders with what version 0.1 kept for all configurations together. A
+// configuration may take from there what it names. Look in this order: the default
+// configuration moves things from the first folder to the last.
 func (h Home) Former() []string {
 	if h.Base == "" {
 		return nil
@@ -75,8 +75,7 @@ func (h Home) Former() []string {
 	return append(all, filepath.Join(h.Base, unclaimedName))
 }
 
-// unclaimed are Former, and what is left of another configuration that had the
-// folder of h before.
+// unclaimed are Former, and the folder with what another configuration left here.
 func (h Home) unclaimed() []string {
 	all := h.Former()
 	if h.Name != "" {
@@ -85,14 +84,14 @@ func (h Home) unclaimed() []string {
 	return all
 }
 
-// sharesBase reports whether the base may hold what belongs to h although h has a
-// folder of its own. That ends when the default configuration has claimed the base.
+// sharesBase reports whether the base may have something of h, although h has its own
+// folder: until the default configuration has claimed the base.
 func (h Home) sharesBase() bool { return h.Name != "" && !ownerOf(h.Base).known() }
 
-// LockFormer keeps others from the folder, which is one of Former, until release is
-// called. The error is a [*Locked] where an agent works with it.
+// LockFormer locks a folder of Former until release is called. The error is a [*Locked]
+// where an agent uses it.
 func (h Home) LockFormer(dir string) (release func(), err error) {
-	if dir != h.Base { // nobody works with what nobody has claimed
+	if dir != h.Base { // no agent uses it
 		return func() {}, nil
 	}
 	if release, err = lockFolder(dir); err != nil {
@@ -123,8 +122,8 @@ func (s *State) split(n Names) error {
 	return n.Evict(s.dir, pool)
 }
 
-// hide keeps what n does not name in the folder, where nobody acts on it: the
-// folder has no owner, so the next start finds it.
+// hide keeps what n does not name in the folder, but Recall does not return it. The folder
+// has no owner, so the next start tries again.
 func (s *State) hide(n Names) {
 	s.records, s.foreign = partition(s.records, n.record)
 }
@@ -147,11 +146,11 @@ func (n Names) leave(s *State, records []agent.Record) error {
 // take moves what n names from another folder to this one.
 func (s *State) take(from string, h Home, n Names) error {
 	if records, _ := partition(Read(from).records, n.record); len(records) == 0 {
-		return nil // without the lock: most have nothing there
+		return nil // most have nothing there, and need no lock
 	}
 	claimed := func() bool { return from == h.Base && !h.sharesBase() }
 	other, err := openSoon(from, claimed)
-	if claimed() { // by the default configuration, which has moved what is named to the next folder
+	if claimed() { // the default configuration has moved what n names to the next folder
 		other.Close()
 		return nil
 	}
@@ -169,13 +168,13 @@ func (s *State) take(from string, h Home, n Names) error {
 	return nil
 }
 
-// add adds those that are not there yet, and has them on the disk.
+// add adds the records that are missing, on the disk.
 func (n Names) add(s *State, records []agent.Record) error {
 	all := addMissing(slices.Clone(s.records), records)
 	return n.before(func() error { return s.replace(all) })
 }
 
-// replace keeps these records and nothing else, also for Recall.
+// replace keeps and recalls these records alone.
 func (s *State) replace(records []agent.Record) error {
 	if err := s.Keep(records); err != nil {
 		return err
@@ -198,11 +197,11 @@ func partition[T any](all []T, of func(T) bool) (yes, no []T) {
 	return yes, no
 }
 
-// claimPatience is how long the lock of a folder is waited for that another agent
-// claims from: after the upgrade of a host, all start at once.
+// claimPatience is how long to wait for the lock of a folder from which another agent takes
+// what it names: after the upgrade of a host, all start at once.
 const claimPatience = 2 * time.Second
 
-// openSoon opens the folder, and waits for its lock until then or until enough is
+// openSoon opens the folder. It waits for its lock for claimPatience, or until enough is
 // true.
 func openSoon(dir string, enough func() bool) (*State, error) {
 	for end := time.Now().Add(claimPatience); ; time.Sleep(20 * time.Millisecond) {
@@ -215,10 +214,10 @@ func openSoon(dir string, enough func() bool) (*State, error) {
 
 func never() bool { return false }
 
-// KeyOf is the key of the definitions' digests that the configuration's agent would
-// have at its next start; nil when there is none yet.
+// KeyOf is the key of the digests that the configuration's agent would have at its next
+// start; nil when there is none yet.
 func KeyOf(h Home) []byte {
-	key, _ := within(h.Dir(), func() ([]byte, error) { return keyOf(h), nil }, ignored) // one that hangs has none
+	key, _ := within(h.Dir(), func() ([]byte, error) { return keyOf(h), nil }, ignored) // a folder that hangs has no key
 	return key
 }
 
@@ -231,15 +230,14 @@ func keyOf(h Home) []byte {
 	return nil
 }
 
-// A View is what those see who only look: what the configuration's agent would
-// have at its next start.
+// A View is what the configuration's agent would have at its next start.
 type View struct {
 	Records []agent.Record // of the configuration
-	Unknown []agent.Record // in its folder, of an unknown configuration; nobody acts on them
+	Unknown []agent.Record // of an unknown configuration, in the same folder; nobody acts on them
 }
 
-// Look is what the configuration's agent would find. It changes nothing and waits
-// for nobody; a folder that hangs is an empty one.
+// Look finds the View. It changes nothing and takes no lock; a folder that hangs counts as
+// empty.
 func Look(h Home, n Names) View {
 	v, _ := within(h.Dir(), func() (View, error) { return look(h, n), nil }, ignored)
 	return v
@@ -261,8 +259,8 @@ func look(h Home, n Names) (v View) {
 	return v
 }
 
-// addMissing adds the records of files that all does not have, and what they tell
-// of hooks to those that tell nothing of them.
+// addMissing adds the records of files that all does not have. Records of all that say
+// nothing of hooks take over what these say of them.
 func addMissing(all, records []agent.Record) []agent.Record {
 	place := make(map[string]int, len(all))
 	for i, r := range all {

@@ -54,8 +54,8 @@ func (s *State) readOldHooks() (due []oldHook, r reading) {
 	return due, r
 }
 
-// withOldHooks has the hooks due by the records of their files. Those that say
-// something of hooks already have been taken over.
+// withOldHooks notes the hooks that are due in the records of their files. Records that say
+// something of hooks are of this version, which has taken the old ones over already.
 func withOldHooks(records []agent.Record, due []oldHook) []agent.Record {
 	place := map[string]int{}
 	for i, r := range records {
@@ -76,7 +76,7 @@ func withOldHooks(records []agent.Record, due []oldHook) []agent.Record {
 	return slices.DeleteFunc(records, func(r agent.Record) bool { return r.Name == "" })
 }
 
-// note has the hooks of the event, whatever their commands are, due by the record.
+// note makes the hooks of the event due in the record, with whatever command.
 func (h oldHook) note(r *agent.Record) {
 	level := &r.Hooks
 	if h.Event == hooks.OnFailure || h.Event == hooks.OnRecover {
@@ -98,14 +98,14 @@ func (h oldHook) note(r *agent.Record) {
 	*level = &l
 }
 
-// openOldHooks takes over what version 0.1 has left. The file goes when the records
-// are on the disk.
+// openOldHooks takes over the journal of version 0.1. It goes when the records are on the
+// disk.
 func (s *State) openOldHooks() {
 	due, r := s.readOldHooks()
 	if errors.Is(r.refused, os.ErrNotExist) {
 		return
 	}
-	if s.setAsideSome(oldHooks, r) {
+	if s.setAsideLines(oldHooks, r) {
 		return
 	}
 	s.ledger.old, s.ledger.whole = append(s.ledger.old, filepath.Join(s.dir, oldHooks)), true

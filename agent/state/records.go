@@ -41,7 +41,7 @@ type (
 type ledger struct {
 	journal
 	seed  maphash.Seed
-	known map[string]uint64 // by path: the hash of its line in the journal
+	known map[string]uint64 // by name: the hash of its line in the journal
 	lines int               // in the journal
 	old   []string          // the files of version 0.1, which go when the journal is on the disk
 }
@@ -54,16 +54,15 @@ func newLedger(dir string) ledger {
 	}
 }
 
-// The journal is written again without the lines that no longer hold when it has
-// more than twice as many as records, and a few.
+// The journal is written again without its outdated lines when it has more than twice as many
+// lines as there are records, and some to spare.
 const (
 	tooLong    = 2
 	spareLines = 100
-	mostAtOnce = 1 << 20 // bytes to append; to write it again takes less memory than more
+	mostAtOnce = 1 << 20 // bytes to append; for more, writing the journal again takes less memory
 )
 
-// keep brings the journal on the disk to these records. It appends what has
-// changed since the last time.
+// keep makes the journal say what these records say. It appends what has changed.
 func (l *ledger) keep(all []agent.Record) error {
 	if l.whole || !l.inPlace() {
 		return l.rewrite(all)
@@ -74,7 +73,7 @@ func (l *ledger) keep(all []agent.Record) error {
 	}
 	if c.tooMany || l.lines+len(c.sums) > tooLong*len(all)+spareLines {
 		if err := l.rewrite(all); err == nil || c.tooMany {
-			return err // a disk without room for a copy may have room for a few lines
+			return err // else the disk has no room for a copy, but perhaps for a few lines
 		}
 	}
 	if err := l.append(c.lines); err != nil {
@@ -94,11 +93,11 @@ func (l *ledger) keep(all []agent.Record) error {
 // gone is the hash of no line.
 const gone = 0
 
-// A change is what is to be appended.
+// A change is what has to be appended.
 type change struct {
-	sums    map[string]uint64 // by path: the hash of the new line, or gone
+	sums    map[string]uint64 // by name: the hash of the new line, or gone
 	lines   []byte
-	tooMany bool // and lines is not all
+	tooMany bool // for lines, which do not have all
 }
 
 func (c *change) add(path string, sum uint64, line []byte) {
@@ -143,8 +142,8 @@ func (l *ledger) changes(all []agent.Record) (c change, err error) {
 // sum is the hash of a line, never gone.
 func (l *ledger) sum(line []byte) uint64 { return max(gone+1, maphash.Bytes(l.seed, line)) }
 
-// rewrite writes the journal as a whole, one record after the other, and then
-// takes away the files of version 0.1: a power cut leaves one of the two.
+// rewrite writes the whole journal, one record after the other. Then it removes the files of
+// version 0.1: after a power cut one of the two is there.
 func (l *ledger) rewrite(all []agent.Record) error {
 	known := make(map[string]uint64, len(all))
 	err := l.replace(func(w io.Writer) error {
@@ -179,7 +178,7 @@ func (l *ledger) rewrite(all []agent.Record) error {
 
 // read reads the journal.
 func (l *ledger) read() (all []agent.Record, r reading) {
-	place := map[string]int{} // in all, by path
+	place := map[string]int{} // in all, by name
 	r = readLines(l.path, func(line []byte) error {
 		a, err := parseLine(line)
 		if err != nil || a.Version > 0 {
@@ -190,7 +189,7 @@ func (l *ledger) read() (all []agent.Record, r reading) {
 			i = len(all)
 			all, place[a.Name] = append(all, agent.Record{}), i
 		}
-		all[i] = a.Record // of nothing when it is gone
+		all[i] = a.Record // empty when it is gone
 		if l.known[a.Name] = l.sum(line); a.Gone {
 			delete(l.known, a.Name)
 		}
@@ -202,7 +201,7 @@ func (l *ledger) read() (all []agent.Record, r reading) {
 	return slices.DeleteFunc(all, ofNothing), r
 }
 
-// ofNothing reports whether the record tells neither of a file nor of hooks.
+// ofNothing reports whether the record says nothing of a file or of hooks.
 func ofNothing(r agent.Record) bool { return r.Mark == nil && r.Hooks == nil && r.Failures == nil }
 
 // withBegun adds to the records what has begun since they were kept.
@@ -253,9 +252,10 @@ func parseOld(content []byte) ([]agent.Record, error) {
 	return d.Records, nil
 }
 
-// merge adds the older records to the newer ones. Both are there when a power cut
-// ended an upgrade, or when version 0.1 has run since: for a path the token that
-// was issued last holds. One that does not hold is not adopted, by its mark.
+// merge adds the older records to the newer ones. Both are there when a power cut ended an
+// upgrade, or when version 0.1 has run since. Of a file that both have, the record of the
+// token that was issued last counts. Should that be wrong, its mark does not fit the file,
+// and the token is asked for.
 func merge(newer, older []agent.Record) []agent.Record {
 	place := map[string]int{}
 	for i, r := range newer {
@@ -271,4 +271,33 @@ func merge(newer, older []agent.Record) []agent.Record {
 		}
 	}
 	return newer
+}
+
+// openRecords reads the journal of records, and the files of version 0.1.
+func (s *State) openRecords() {
+	var r reading
+	s.records, r = s.ledger.read()
+	s.openJournal(&s.ledger.journal, recordsName, r)
+	old, err := s.readOld()
+	switch {
+	case err == nil:
+		s.ledger.old, s.ledger.whole = []string{filepath.Join(s.dir, oldRecords)}, true
+		s.records = merge(s.records, old)
+	case !errors.Is(err, fs.ErrNotExist):
+		s.setAside(oldRecords, err)
+	}
+	s.openOldHooks()
+	if s.ledger.whole {
+		if err := s.ledger.rewrite(s.records); err != nil {
+			s.warn("%s cannot be written yet: %v", s.ledger.path, err)
+		}
+	}
+}
+
+func (s *State) readOld() ([]agent.Record, error) {
+	content, err := readOwn(filepath.Join(s.dir, oldRecords), mostRecords)
+	if err != nil {
+		return nil, err
+	}
+	return parseOld(content)
 }
