@@ -69,6 +69,7 @@ func unattainable(issuer string, req agent.Request) []profile.Problem {
 			problems = append(problems, profile.Problem{Claim: "scope", Text: fmt.Sprintf("%q has a blank, which would make it two; write one word an entry", word)})
 		}
 	}
+	problems = append(problems, unusual(&req)...)
 	asked := map[string]bool{"aud": len(req.Audience) > 0, "scope": len(req.Scope) > 0, "sub": req.Subject != ""}
 	for name := range req.Claims {
 		asked[name] = true
@@ -81,6 +82,24 @@ func unattainable(issuer string, req agent.Request) []profile.Problem {
 			problems = append(problems, p)
 		}
 	}
+	return problems
+}
+
+// unusual warns of paths that an issuer is asked for as the profiles do not write them, and
+// has req name them as they do: what they mean is clear, and that the issuer knows such a
+// word, its own.
+func unusual(req *agent.Request) []profile.Problem {
+	if req.Profile == "" {
+		return nil
+	}
+	var problems []profile.Problem
+	for _, word := range req.Scope {
+		if usual := profile.Normal(word); usual != word {
+			problems = append(problems, profile.Problem{Claim: "scope", Warning: true,
+				Text: fmt.Sprintf("%q is asked for as it stands, and means %s; write that if the issuer knows it", word, usual)})
+		}
+	}
+	req.Scope = profile.NormalWords(req.Scope)
 	return problems
 }
 
@@ -233,6 +252,9 @@ func expiryClaim(claims map[string]any) (time.Time, error) {
 func narrowed(req agent.Request, answer issuer.Answer, decoded profile.Token) string {
 	var texts []string
 	missing := profile.CompareScope(req.Scope, answer.Scope).Missing
+	if decoded.Claims != nil { // the token itself says what a set stands for
+		missing = slices.DeleteFunc(missing, profile.IsCapabilitySet)
+	}
 	said := answer.ScopeSaid && len(missing) > 0
 	if said {
 		texts = append(texts, fmt.Sprintf("the issuer gave the scope %s, and %q was asked for too", quoted(strings.Join(answer.Scope, " ")), strings.Join(missing, " ")))
@@ -240,8 +262,8 @@ func narrowed(req agent.Request, answer issuer.Answer, decoded profile.Token) st
 	if decoded.Claims == nil {
 		return strings.Join(texts, "; ")
 	}
-	asked := agent.Request{Audience: req.Audience, Scope: req.Scope}
-	if _, there := decoded.Claims["scope"]; !there && answer.ScopeSaid && req.Profile == "" {
+	asked := agent.Request{Profile: req.Profile, Audience: req.Audience, Scope: req.Scope}
+	if answer.ScopeSaid && req.Profile == "" && len(profile.Scope("", decoded)) == 0 {
 		asked.Scope = nil
 	}
 	for _, p := range profile.Matches(decoded, asked) {

@@ -1,6 +1,8 @@
 package sources
 
 import (
+	"maps"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -8,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/config"
 	"github.com/tokenagent/tokenagent/sources/issuer/issuertest"
 )
 
@@ -70,6 +73,98 @@ func TestATokenThatBeginsLikeAJWTIsOpaqueIfItsSourceSaysSo(t *testing.T) {
 		if at, err := r.Decode(got.Secret); err != nil || !at.Expires.IsZero() {
 			t.Errorf("%s: where it lies: %v, %v", name, at.Expires, err)
 		}
+	}
+}
+
+// Large issuers write scopes in ways of their own. What they mean is compared, and what is
+// really less or more is refused without on_narrowed and on_widened.
+func TestScopesOfLargeIssuersAreComparedByWhatTheyMean(t *testing.T) {
+	const wlcg, scitokens = "profile = \"wlcg\"\nsubject = \"robot\"\n", "profile = \"scitokens\"\nsubject = \"robot\"\n"
+	type claims = map[string]any
+	for name, c := range map[string]struct {
+		token, audience string // what is asked for
+		claims          claims // of the token that comes
+		answer          any    // its scope; nil: none
+		refused         string
+	}{
+		"an array":                   {`scope = ["api", "read"]`, "", claims{"scope": []string{"api", "read"}}, nil, ""},
+		"scp of Microsoft's":         {`scope = ["api://5f3c/Files.Read"]`, "", claims{"scp": "Files.Read"}, nil, ""},
+		"all by default":             {`scope = ["https://graph.microsoft.com/.default"]`, "", claims{"roles": []string{"User.Read.All"}}, nil, ""},
+		"scp of Okta's":              {`scope = ["api", "openid"]`, "", claims{"scp": []string{"api"}}, "api openid", ""},
+		"scp says less":              {`scope = ["api"]`, "", claims{"scp": []string{"other"}}, nil, `it is missing, and scp is ["other"]; api was asked for too`},
+		"Keycloak, one user":         {`scope = ["openid", "profile", "email", "address", "phone", "offline_access", "api"]`, "", claims{"scope": "email profile api"}, "email profile api", ""},
+		"EGI Check-in":               {`scope = ["openid", "eduperson_entitlement:urn:mace:egi.eu:group:x", "voperson_id"]`, "", claims{}, "openid", ""},
+		"CILogon":                    {`scope = ["org.cilogon.userinfo", "openid"]`, "", claims{}, nil, ""},
+		"IAM with groups":            {wlcg + `scope = ["wlcg", "wlcg.groups:/cms/uscms", "openid"]`, "x", claims{"wlcg.ver": "1.0", "wlcg.groups": []string{"/cms/uscms", "/cms"}}, "openid wlcg", ""},
+		"IAM with other groups":      {wlcg + `scope = ["wlcg.groups:/cms/uscms"]`, "x", claims{"wlcg.ver": "1.0", "wlcg.groups": []string{"/cms"}}, nil, `wlcg.groups: it is ["/cms"]; /cms/uscms was asked for too`},
+		"a capability set":           {wlcg + `scope = ["wlcg.capabilityset:/dune", "openid"]`, "x", claims{"wlcg.ver": "1.0", "scope": "storage.read:/dune storage.create:/dune/out compute.create"}, nil, ""},
+		"a set, answered otherwise":  {wlcg + `scope = ["wlcg.capabilityset:/dune"]`, "x", claims{"wlcg.ver": "1.0", "scope": "storage.read:/dune"}, "openid", ""},
+		"a set of nothing":           {wlcg + `scope = ["wlcg.capabilityset:/dune"]`, "x", claims{"wlcg.ver": "1.0", "scope": "openid"}, nil, "wlcg.capabilityset:/dune was asked for too"},
+		"a profile":                  {wlcg + `scope = ["wlcg:1.0", "storage.read:/"]`, "x", claims{"wlcg.ver": "1.0", "scope": "storage.read:/"}, nil, ""},
+		"no path asked":              {wlcg + `scope = ["storage.read:", "storage.modify:out/"]`, "x", claims{"wlcg.ver": "1.0", "scope": "storage.read:/ storage.modify:/out"}, nil, ""},
+		"no path came":               {wlcg + `scope = ["storage.read:/"]`, "x", claims{"wlcg.ver": "1.0", "scope": "storage.read:"}, nil, ""},
+		"no path, but one came":      {wlcg + `scope = ["storage.read:"]`, "x", claims{"wlcg.ver": "1.0", "scope": "storage.read:/data"}, nil, `storage.read: was asked for too`},
+		"an array under a profile":   {wlcg + `scope = ["storage.read:/"]`, "x", claims{"wlcg.ver": "1.0", "scope": []string{"storage.read:/"}}, nil, `scope: it is ["storage.read:/"]; storage.read:/ was asked for too`},
+		"the longer version":         {scitokens + `scope = ["read:/"]`, "x", claims{"ver": "scitokens:2.0", "scope": "read:/"}, nil, ""},
+		"the longer version, wanted": {scitokens + "claims = { ver = \"scitokens:2.0\" }\n" + `scope = ["read:/"]`, "x", claims{"ver": "scitoken:2.0", "scope": "read:/"}, nil, ""},
+		"another version":            {scitokens + `scope = ["read:/"]`, "x", claims{"ver": "2.0", "scope": "read:/"}, nil, `ver: it is "2.0"; it must be the string "scitoken:2.0"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			i := issuertest.Start(t)
+			i.Change(func(b *issuertest.Behaviour) {
+				b.Claims = func(_ url.Values, all map[string]any) {
+					delete(all, "scope")
+					maps.Copy(all, c.claims)
+					all["sub"] = "robot"
+				}
+				b.Answer = func(_ url.Values, answer map[string]any) { set(answer, "scope", c.answer) }
+			})
+			lines := c.token
+			if c.audience != "" {
+				lines += "\naudience = [\"" + c.audience + "\"]"
+			}
+			r := asking(t, i, "client_credentials", nil, lines)
+			got, err := r.Source.Issue(t.Context(), r.Request)
+			if err == nil {
+				err = r.Accept(got)
+			}
+			switch {
+			case c.refused == "" && err != nil, c.refused != "" && (err == nil || !strings.Contains(err.Error(), c.refused)):
+				t.Errorf("got %v, want %q", err, c.refused)
+			case strings.Contains(got.Note, "asked"):
+				t.Error(got.Note)
+			}
+		})
+	}
+}
+
+func TestAGroupLessPassesWithAWarningIfThatIsWished(t *testing.T) {
+	i := issuertest.Start(t)
+	i.Change(func(b *issuertest.Behaviour) {
+		b.Claims = func(_ url.Values, all map[string]any) {
+			delete(all, "scope")
+			all["sub"], all["wlcg.ver"], all["wlcg.groups"] = "robot", "1.0", []string{"/cms"}
+		}
+	})
+	r := asking(t, i, "client_credentials", []string{`on_narrowed = "warn"`}, "profile = \"wlcg\"\nscope = [\"wlcg.groups:/cms/uscms\"]\naudience = [\"x\"]")
+	got := issue(t, r.Source, r.Request)
+	if err := r.Accept(got); err != nil || got.Note != `the token's wlcg.groups: it is ["/cms"]; /cms/uscms was asked for too` {
+		t.Errorf("%q, %v", got.Note, err)
+	}
+}
+
+func TestAPathThatIsNotWrittenAsUsualIsAskedForWithAWarning(t *testing.T) {
+	dir := secrets(t)
+	block := fetched("client_credentials", theIssuer, theClient, theSecret)
+	block = strings.Replace(block, "token \"t\" {\n", "token \"t\" {\n  profile = \"wlcg\"\n  audience = [\"x\"]\n  scope = [\"storage.read:\", \"storage.read:/../x\"]\n", 1)
+	_, faults := load(t, dir, block, false)
+	compare(t, dir, faults.Errors(), []string{`23: scope: storage.read:/../x: the path climbs`})
+	warned := slices.ContainsFunc(faults.Warnings(), func(w config.Fault) bool {
+		return w.Summary == `scope: "storage.read:" is asked for as it stands, and means storage.read:/` && w.Detail == "write that if the issuer knows it"
+	})
+	if !warned {
+		t.Error(faults.Warnings())
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -45,10 +44,10 @@ func describeIssued(t agent.Token, r agent.Renewer) []Finding {
 	if err != nil {
 		return append(found, fine("claims", "none that could be read: %v", err))
 	}
-	scope, _ := decoded.Claims["scope"].(string)
+	scope, audience := profile.Scope(r.Request.Profile, decoded), audienceOf(decoded)
 	return append(found,
-		compared("scope", strings.Fields(scope), r.Request.Scope),
-		compared("audience", audienceOf(decoded), r.Request.Audience),
+		compared("scope", scope, r.Request.Scope, profile.CompareScope(r.Request.Scope, scope)),
+		compared("audience", audience, r.Request.Audience, profile.CompareAudience(r.Request.Audience, audience)),
 	)
 }
 
@@ -74,15 +73,12 @@ func lifetimeGot(t agent.Token, asked time.Duration) Finding {
 
 // compared compares the words with those that were asked for. The configuration
 // allows that some are missing, or the token would not have been accepted.
-func compared(about string, got, asked []string) Finding {
-	lacks := func(have []string) func(string) bool {
-		return func(word string) bool { return !slices.Contains(have, word) }
-	}
+func compared(about string, got, asked []string, d profile.Difference) Finding {
 	text := strings.Join(got, " ")
 	switch {
-	case slices.ContainsFunc(asked, lacks(got)):
+	case len(d.Missing) > 0:
 		return warned(about, "%s; %s was asked for", cmp.Or(text, "none"), strings.Join(asked, " "))
-	case slices.ContainsFunc(got, lacks(asked)):
+	case len(d.Wider)+len(d.Beside) > 0:
 		return fine(about, "%s, more than was asked for", text)
 	case len(asked) == 0:
 		return fine(about, "%s", cmp.Or(text, "none"))

@@ -264,7 +264,8 @@ func inPlace(s agent.Secret) (agent.Token, error) {
 // scope are left out where the source has compared them itself.
 func accept(req agent.Request, from Source) func(agent.Token) error {
 	skip := func(p profile.Problem) bool {
-		return from.ComparesScope && (p.Claim == "aud" || p.Claim == "scope")
+		_, further := req.Claims[p.Claim]
+		return from.ComparesScope && (p.Claim == "aud" || p.Claim == "scope" || p.Claim == "wlcg.groups" && !further)
 	}
 	return func(t agent.Token) error {
 		if from.Opaque {
@@ -279,7 +280,7 @@ func accept(req agent.Request, from Source) func(agent.Token) error {
 		}
 		var texts []string
 		differences := slices.DeleteFunc(profile.Matches(decoded, req), skip)
-		for _, p := range slices.Concat(differences, profile.Check(req.Profile, decoded)) {
+		for _, p := range slices.Concat(differences, profile.Check(req.Profile, profile.Normalised(decoded))) {
 			if !p.Warning && !slices.Contains(texts, p.String()) {
 				texts = append(texts, p.String())
 			}

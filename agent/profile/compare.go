@@ -30,7 +30,7 @@ type Difference struct {
 // as much as any of them allows, and for Missing for as little as all of them do.
 //
 // Nothing is Wider or Beside where the request leaves it to the issuer what it
-// grants: without any scope, with wlcg.capabilityset, or with wlcg.groups and no
+// grants: without any scope, with wlcg.capabilityset or .default, or with wlcg.groups and no
 // word that grants something.
 func CompareScope(asked, got []string) Difference {
 	var d Difference
@@ -111,18 +111,43 @@ func parseGrant(word string) grant {
 }
 
 // turnsInto reports whether g is a word that an issuer turns into something else, and
-// need not give back: wlcg.groups and wlcg:1.0 into claims of the token, and
-// wlcg.capabilityset into scopes of the issuer's choice, of which one must have come
-// (WLCG profile 1.3, sections 3.1, 3.3 and 3.4).
+// need not give back. Of a wlcg.capabilityset one of the scopes that it stands for must
+// have come.
 func (g grant) turnsInto(came []grant) bool {
-	switch name, _, _ := strings.Cut(g.word, ":"); name {
-	case "wlcg", "wlcg.groups":
-		return true
-	case "wlcg.capabilityset":
+	if IsCapabilitySet(g.word) {
 		return slices.ContainsFunc(came, grant.grants)
 	}
-	return false
+	return isRequest(g.word)
 }
+
+// IsCapabilitySet reports whether an issuer turns the word into scopes of its choice (WLCG
+// profile 1.3, section 3.3).
+func IsCapabilitySet(word string) bool {
+	name, _, _ := strings.Cut(word, ":")
+	return name == "wlcg.capabilityset"
+}
+
+// requests are words that ask an issuer for claims, for another token or for a profile: of
+// OpenID Connect Core sections 5.4 and 11, the WLCG profile 1.3 (sections 3.1 and 3.4),
+// INDIGO IAM, CILogon, EGI Check-in and Keycloak.
+var requests = []string{
+	"openid", "offline_access", "profile", "email", "address", "phone", "wlcg", "wlcg.groups",
+	"aarc", "iam", "attr", "ssh-keys", "org.cilogon.userinfo", "edu.uiuc.ncsa.myproxy.getcert",
+	"orcid", "ssh_public_key", "cert_entitlement", "acr", "basic", "microprofile-jwt", "roles", "service_account", "web-origins",
+}
+
+// requestsFor are what words begin with that ask for a certain value, and for attributes by
+// the schemas of REFEDS and AARC.
+var requestsFor = []string{"wlcg:", "wlcg.groups:", "entitlements", "eduperson_", "voperson_", "schac_", "https://www.googleapis.com/auth/userinfo."}
+
+// isRequest reports whether the word asks for something that does not come back as scope.
+// So does .default of Microsoft's, which asks for all that the client has been given.
+func isRequest(word string) bool {
+	return slices.Contains(requests, word) || isDefault(word) ||
+		slices.ContainsFunc(requestsFor, func(begin string) bool { return strings.HasPrefix(word, begin) })
+}
+
+func isDefault(word string) bool { return word == ".default" || strings.HasSuffix(word, "/.default") }
 
 // grants reports whether the word lets a bearer do something, as far as is known.
 func (g grant) grants() bool {
@@ -142,12 +167,20 @@ func grantsByName(name string) bool {
 // allows what the table says beside itself.
 func (g grant) covers(other grant, allows map[string][]string) bool {
 	switch {
-	case g.word == other.word:
+	case g.word == other.word, isOfResource(g.word, other.word), isOfResource(other.word, g.word):
 		return true
 	case g.odd || other.odd:
 		return false
 	}
 	return isBelow(g.path, other.path) && (g.name == other.name || slices.Contains(allows[g.name], other.name))
+}
+
+// isOfResource reports whether the long word is the short one with the resource before it
+// that it belongs to: Microsoft's issuers are asked for api://app/Files.Read, and their
+// tokens say Files.Read.
+func isOfResource(long, short string) bool {
+	resource, ok := strings.CutSuffix(long, "/"+short)
+	return ok && short != "" && strings.Contains(resource, "://") && !strings.ContainsAny(short, "/:")
 }
 
 // supersets are the words that allow what others do, for every reader: WLCG
@@ -188,7 +221,7 @@ func leavesOpen(asked []grant) bool {
 	groups, granting := false, false
 	for _, a := range asked {
 		name, _, _ := strings.Cut(a.word, ":")
-		if name == "wlcg.capabilityset" {
+		if IsCapabilitySet(a.word) || isDefault(a.word) {
 			return true
 		}
 		groups = groups || name == "wlcg.groups"

@@ -27,10 +27,10 @@ func Matches(t Token, req agent.Request) []Problem {
 	if miss := CompareAudience(req.Audience, got).Missing; len(miss) > 0 {
 		c.fault("aud", "it is %s; %s was asked for too", shown(t.Claims, "aud"), strings.Join(miss, ", "))
 	}
-	scope, _ := t.Claims["scope"].(string)
-	if miss := CompareScope(req.Scope, strings.Fields(scope)).Missing; len(miss) > 0 {
-		c.fault("scope", "it is %s; %s was asked for too", shown(t.Claims, "scope"), strings.Join(miss, " "))
+	if miss := CompareScope(req.Scope, Scope(req.Profile, t)).Missing; len(miss) > 0 {
+		c.fault("scope", "%s; %s was asked for too", c.scopeShown(req.Profile), strings.Join(miss, " "))
 	}
+	c.groupsAsked(req)
 	if req.Profile == "htcondor" {
 		c.limit(req.Unlimited)
 	}
@@ -40,6 +40,49 @@ func Matches(t Token, req agent.Request) []Problem {
 		}
 	}
 	return c.problems
+}
+
+// Scope are the words of a token's scope as its readers take them: under a profile those
+// of the one string that the profile wants, else also those of an array, and of the claim
+// scp, a string or an array (Microsoft, Okta).
+func Scope(profile string, t Token) []string {
+	if profile != "" {
+		text, _ := t.Claims["scope"].(string)
+		return strings.Fields(text)
+	}
+	return slices.Concat(words(t.Claims["scope"]), words(t.Claims["scp"]))
+}
+
+// scopeShown says what the scope is.
+func (c *checker) scopeShown(profile string) string {
+	_, there := c.Claims["scope"]
+	scp, instead := c.Claims["scp"]
+	switch {
+	case instead && profile != "":
+		return fmt.Sprintf("it is %s, and readers of the profile %s do not look into scp", shown(c.Claims, "scope"), profile)
+	case instead && !there:
+		return "it is missing, and scp is " + show(scp)
+	}
+	return "it is " + shown(c.Claims, "scope")
+}
+
+// groupsAsked compares the groups that the scope asks for by name with the claim that an
+// issuer turns them into (WLCG profile 1.3, section 3.1). A token of no profile may name
+// its groups elsewhere.
+func (c *checker) groupsAsked(req agent.Request) {
+	claim, there := c.Claims["wlcg.groups"]
+	got, _ := texts(claim)
+	var miss []string
+	for _, word := range req.Scope {
+		group, named := strings.CutPrefix(word, "wlcg.groups:")
+		group = strings.TrimSuffix(group, "/")
+		if named && group != "" && !slices.Contains(got, group) && (there || req.Profile == "wlcg") {
+			miss = append(miss, group)
+		}
+	}
+	if len(miss) > 0 {
+		c.fault("wlcg.groups", "it is %s; %s was asked for too", shown(c.Claims, "wlcg.groups"), strings.Join(miss, ", "))
+	}
 }
 
 // An Excess is what a token has beyond what was asked for.
@@ -160,8 +203,12 @@ func missing(wanted, got []string) []string {
 
 // Same reports whether two values of the claim, of which either may have been
 // decoded, say the same: 1, 1.0 and json.Number("1") do, and of aud a string and
-// an array with just that string (RFC 7519 section 4.1.3).
+// an array with just that string (RFC 7519 section 4.1.3), and of ver both spellings of
+// SciTokens 2.0.
 func Same(claim string, a, b any) bool {
+	if claim == "ver" {
+		a, b = sameVersion(a), sameVersion(b)
+	}
 	x, okX := texts(a)
 	y, okY := texts(b)
 	if claim == "aud" && okX && okY {

@@ -114,8 +114,14 @@ func checkPlain(c *checker) {
 	if _, there := c.Claims["exp"]; !there {
 		c.warn("exp", "it is missing, so the token never expires; give it a lifetime")
 	}
-	for _, name := range []string{"iss", "sub", "jti", "scope"} {
+	for _, name := range []string{"iss", "sub", "jti"} {
 		c.optionalText(name)
+	}
+	_, single := c.Claims["scope"].(string)
+	if _, ok := texts(c.Claims["scope"]); ok && !single {
+		c.warn("scope", "it is an array; RFC 9068 has one string of words, and some readers take nothing else")
+	} else {
+		c.optionalText("scope")
 	}
 	c.audience()
 }
@@ -162,12 +168,23 @@ func (c *checker) version(own map[string]any) {
 		switch {
 		case mine && !there:
 			c.fault(name, "it is missing; it must be %q, else the token is taken for SciTokens 1.0", wanted)
+		case mine && got != wanted && name == "ver" && sameVersion(got) == wanted:
+			c.warn(name, "it is %s, which not every verifier takes; scitokens-cpp and Pelican do, the Python library of SciTokens wants %q", show(got), wanted)
 		case mine && got != wanted:
 			c.fault(name, "it is %s; it must be the string %q, spelt so", show(got), wanted)
 		case !mine && there && own != nil:
 			c.fault(name, "it belongs to another profile; leave it out")
 		}
 	}
+}
+
+// sameVersion is the version of SciTokens as this package spells it. Some issuers write a
+// letter more, and most verifiers take both.
+func sameVersion(ver any) any {
+	if ver == "scitokens:2.0" {
+		return "scitoken:2.0"
+	}
+	return ver
 }
 
 func allowedAre(words []string) string {

@@ -1,6 +1,7 @@
 package profile
 
 import (
+	"maps"
 	"net/url"
 	"path"
 	"slices"
@@ -89,7 +90,7 @@ func (c *checker) grants(words []string, known vocabulary) {
 		case slices.Contains(known.paths, name) && colon:
 		case slices.Contains(known.paths, name):
 			c.fault("scope", "%s names no path; write %s:/ for all of the storage", word, name)
-		case slices.Contains(known.plain, word):
+		case slices.Contains(known.plain, word), isRequest(word), IsCapabilitySet(word):
 		case known.foreign[name] != "" && colon:
 			c.warn("scope", "%q belongs to the profile %s; here it is %s:%s", word, known.other, known.foreign[name], target)
 		default:
@@ -102,6 +103,38 @@ func (c *checker) grants(words []string, known vocabulary) {
 // takesPath reports whether a path stands behind the word, in either profile.
 func takesPath(name string) bool {
 	return slices.Contains(wlcgWords.paths, name) || slices.Contains(sciTokensWords.paths, name)
+}
+
+// Normal is a word with a path as the profiles write it: storage.read:/ for storage.read:,
+// read:/a for read:a/. Verifiers take one for the other. A word that they may take for
+// different paths stays as it is, and so does any without a path.
+func Normal(word string) string {
+	name, target, _ := strings.Cut(word, ":")
+	if _, odd := plainPath(target); odd || !takesPath(name) {
+		return word
+	}
+	return name + ":" + path.Clean("/"+target)
+}
+
+// NormalWords are the words as [Normal] has them, but for those that are then there twice.
+func NormalWords(words []string) []string {
+	var usual []string
+	for _, word := range words {
+		normal := Normal(word)
+		if normal == word || !slices.Contains(words, normal) && !slices.Contains(usual, normal) {
+			usual = append(usual, normal)
+		}
+	}
+	return usual
+}
+
+// Normalised is t with NormalWords in its scope.
+func Normalised(t Token) Token {
+	if text, ok := t.Claims["scope"].(string); ok {
+		t.Claims = maps.Clone(t.Claims)
+		t.Claims["scope"] = strings.Join(NormalWords(strings.Split(text, " ")), " ")
+	}
+	return t
 }
 
 // storagePath checks the path of a storage word: absolute, normalised (RFC 3986

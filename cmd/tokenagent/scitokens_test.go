@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
@@ -13,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -78,6 +80,61 @@ func TestScitokensCppRefusesBadTokens(t *testing.T) {
 				t.Errorf("%v\n%swant a refusal: %s", err, out, c.because)
 			}
 		})
+	}
+}
+
+// What our reading of a token is, scitokens-cpp's is too: which scope, version and audience
+// count, and what a word of the scope allows.
+func TestScitokensCppReadsScopesVersionsAndAudiencesAsWeDo(t *testing.T) {
+	issuer := newIssuer(t)
+	const service = "https://se.example.org"
+	now := time.Now().Unix()
+	for _, c := range []struct {
+		profile, ver string // "" for the profile's own
+		aud, scope   any
+		allows       string // "" where it is refused
+	}{
+		{"wlcg", "", service, "storage.read:/a", "read:/a"},
+		{"wlcg", "", service, "storage.read:", "read:/"},
+		{"wlcg", "", service, "storage.read", "read:/"},
+		{"wlcg", "", service, "storage.read:a", "read:/a"},
+		{"wlcg", "", service, "storage.read:/a//b/", "read:/a/b"},
+		{"wlcg", "", []string{"x", service}, "storage.read:/a", "read:/a"},
+		{"wlcg", "", wlcgAny, "storage.read:/a", "read:/a"},
+		{"wlcg", "", "ANY", "storage.read:/a", ""},
+		{"wlcg", "", service, []string{"storage.read:/a"}, ""},
+		{"wlcg", "1.1", service, "storage.read:/a", ""},
+		{"scitokens", "", service, "read:", "read:/"},
+		{"scitokens", "", service, "read:a", "read:/a"},
+		{"scitokens", "", []string{"x", "ANY"}, "read:/a", "read:/a"},
+		{"scitokens", "", service + "/", "read:/a", ""},
+		{"scitokens", "", "any", "read:/a", ""},
+		{"scitokens", "", service, []string{"read:/a"}, ""},
+		{"scitokens", "scitokens:2.0", service, "read:/a", "read:/a"},
+		{"scitokens", "scitoken:1.0", service, "read:/a", ""},
+		{"scitokens", "2.0", service, "read:/a", ""},
+	} {
+		claims := profile.Claims(c.profile)
+		for name := range claims {
+			claims[name] = cmp.Or(c.ver, claims[name].(string))
+		}
+		maps.Copy(claims, map[string]any{"iss": issuer.url, "sub": "pilot", "jti": "1", "iat": now, "nbf": now - 60, "exp": now + 3600, "aud": c.aud, "scope": c.scope})
+		text := issuer.sign(t, claims)
+		out, err := issuer.judge(t, "scitokens-list-access", text, issuer.url, service)
+		if (err == nil) != (c.allows != "") || err == nil && !strings.Contains(out, "ACL: "+c.allows+"\n") {
+			t.Errorf("%+v: scitokens-cpp says %v\n%s", c, err, out)
+		}
+		decoded, err := profile.Decode(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		problems := append(profile.Check(c.profile, profile.Normalised(decoded)), profile.Audience(c.profile, decoded, service)...)
+		refused := slices.ContainsFunc(problems, func(p profile.Problem) bool { return !p.Warning })
+		asked := strings.Replace(c.allows, "read:", map[string]string{"wlcg": "storage.read:", "scitokens": "read:"}[c.profile], 1)
+		missing := profile.CompareScope(strings.Fields(asked), profile.Scope(c.profile, decoded)).Missing
+		if refused != (c.allows == "") || len(missing) > 0 {
+			t.Errorf("%+v: we say %v, and %q is missing", c, problems, missing)
+		}
 	}
 }
 
@@ -181,6 +238,12 @@ func (i *simpleIssuer) expired(t *testing.T, token string) string {
 	claims := maps.Clone(decoded.Claims)
 	yesterday := time.Now().Add(-24 * time.Hour).Unix()
 	claims["iat"], claims["nbf"], claims["exp"] = yesterday, yesterday-60, yesterday+3600
+	return i.sign(t, claims)
+}
+
+// sign signs any claims with the key for ES256.
+func (i *simpleIssuer) sign(t *testing.T, claims map[string]any) string {
+	t.Helper()
 	payload, err := json.Marshal(claims)
 	if err != nil {
 		t.Fatal(err)
@@ -190,7 +253,7 @@ func (i *simpleIssuer) expired(t *testing.T, token string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	signing := jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: key, KeyID: decoded.Header["kid"].(string)}}
+	signing := jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: key, KeyID: i.keys.Keys[0].KeyID}}
 	signer, err := jose.NewSigner(signing, new(jose.SignerOptions).WithType("JWT"))
 	if err != nil {
 		t.Fatal(err)
