@@ -18,8 +18,7 @@ import (
 	"github.com/tokenagent/tokenagent/sinks/bearer"
 )
 
-// An xrootd is a real server that lets nobody in without a token, and refuses every
-// token: all that counts is whether its client sent one.
+// An xrootd is a real server that lets nobody in without a token.
 type xrootd struct {
 	dir string
 	log *lockedBuffer
@@ -32,6 +31,7 @@ xrd.network nodnr
 all.adminpath %[1]s/own
 all.pidpath %[1]s/own
 all.export /data
+oss.localroot %[1]s/root
 xrd.tls %[1]s/cert.pem %[1]s/own/key.pem
 xrd.tlsca certdir %[1]s/ca
 xrootd.tls capable all
@@ -42,9 +42,17 @@ sec.protocol ztn -tokenlib libXrdAccSciTokens.so
 sec.protbind * ztn
 `
 
-const xrootdIssuers = "[Global]\naudience = https://wlcg.cern.ch/jwt/v1/any\n\n[Issuer Test]\nissuer = https://i.example\nbase_path = /data\n"
+const xrootdIssuers = "[Global]\naudience = https://wlcg.cern.ch/jwt/v1/any\n\n[Issuer Test]\nissuer = %s\nbase_path = /data\n"
 
+// newXRootD begins a server that refuses every token: all that counts is whether its
+// client sent one.
 func newXRootD(t *testing.T) *xrootd {
+	t.Helper()
+	return newXRootDOf(t, "https://i.example", func(command ...string) []string { return append([]string{"env"}, command...) })
+}
+
+// newXRootDOf begins a server that takes the tokens of that issuer; masked runs it.
+func newXRootDOf(t *testing.T, issuer string, masked func(command ...string) []string) *xrootd {
 	t.Helper()
 	requireLong(t)
 	requireRoot(t, "run a server of XRootD as another user")
@@ -54,7 +62,7 @@ func newXRootD(t *testing.T) *xrootd {
 	dir, err := os.MkdirTemp("", "xrootd-")
 	check(t, err)
 	t.Cleanup(func() { check(t, os.RemoveAll(dir)) })
-	check(t, errors.Join(os.Chmod(dir, 0o755), os.Mkdir(dir+"/ca", 0o755), os.Mkdir(dir+"/own", 0o755)))
+	check(t, errors.Join(os.Chmod(dir, 0o755), os.Mkdir(dir+"/ca", 0o755), os.Mkdir(dir+"/own", 0o755), os.MkdirAll(dir+"/root/data", 0o755)))
 	for _, args := range [][]string{
 		{"openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", dir + "/own/key.pem", "-out", dir + "/cert.pem"},
 		{"cp", dir + "/cert.pem", dir + "/ca/"},
@@ -70,12 +78,15 @@ func newXRootD(t *testing.T) *xrootd {
 	port := freePort(t)
 	x.url = fmt.Sprintf("roots://localhost:%d//data/file", port)
 	put(t, dir+"/config", fmt.Sprintf(xrootdConfig, dir, port))
-	put(t, dir+"/issuers", xrootdIssuers)
-	for _, name := range []string{"config", "issuers", "cert.pem"} {
+	put(t, dir+"/issuers", fmt.Sprintf(xrootdIssuers, issuer))
+	put(t, dir+"/root/data/file", "what lies there\n")
+	for _, name := range []string{"config", "issuers", "cert.pem", "root/data/file"} {
 		check(t, os.Chmod(filepath.Join(dir, name), 0o644))
 	}
-	server := exec.Command("xrootd", "-R", "xrootd", "-c", dir+"/config")
+	argv := masked("xrootd", "-R", "xrootd", "-c", dir+"/config")
+	server := exec.Command(argv[0], argv[1:]...)
 	server.Dir, server.Stdout, server.Stderr = dir, x.log, x.log
+	server.Env = append(os.Environ(), "XDG_CACHE_HOME="+dir+"/own")
 	server.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	check(t, server.Start())
 	t.Cleanup(func() {
@@ -94,6 +105,11 @@ func newXRootD(t *testing.T) *xrootd {
 	return x
 }
 
+// client are the variables with which a client finds its way to the server.
+func (x *xrootd) client() []string {
+	return []string{"X509_CERT_DIR=" + x.dir + "/ca", "XrdSecPROTOCOL=ztn", "XRD_CONNECTIONRETRY=1", "XRD_CONNECTIONWINDOW=20"}
+}
+
 var openedFile = regexp.MustCompile(`openat\(AT_FDCWD, "([^"]*)", [^)]*\) = [0-9]`)
 
 // sends is the last file of these that xrdcp opened, and whether it sent a token.
@@ -102,7 +118,7 @@ func (x *xrootd) sends(t *testing.T, env []string, files []string) (file string,
 	trace := x.dir + "/trace"
 	before := len(x.log.String())
 	c := exec.CommandContext(t.Context(), "strace", "-f", "-e", "trace=openat", "-o", trace, "xrdcp", "-f", "-s", x.url, x.dir+"/got")
-	c.Env = append(env, "PATH="+os.Getenv("PATH"), "X509_CERT_DIR="+x.dir+"/ca", "XrdSecPROTOCOL=ztn", "XRD_CONNECTIONRETRY=1", "XRD_CONNECTIONWINDOW=20")
+	c.Env = slices.Concat(env, x.client(), []string{"PATH=" + os.Getenv("PATH")})
 	if out, err := c.CombinedOutput(); err == nil || !strings.Contains(string(out), "Auth failed") {
 		t.Fatalf("xrdcp was not refused: %v\n%s", err, out)
 	}

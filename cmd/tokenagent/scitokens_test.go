@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -141,9 +142,18 @@ func TestScitokensCppReadsScopesVersionsAndAudiencesAsWeDo(t *testing.T) {
 // A simpleIssuer is what a simple issuer is to those who verify its tokens: its
 // metadata and its public keys on a web server with https.
 type simpleIssuer struct {
-	url  string
-	dir  string // holds ES256.pem and RS256.pem, the server's certificate ca.pem and the verifiers' cache
-	keys jose.JSONWebKeySet
+	url string
+	dir string // holds ES256.pem and RS256.pem, the server's certificate ca.pem and the verifiers' cache
+
+	mu   sync.Mutex
+	keys jose.JSONWebKeySet // that are published
+}
+
+// publish replaces the keys that are published.
+func (i *simpleIssuer) publish(keys ...jose.JSONWebKey) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.keys.Keys = keys
 }
 
 // newIssuer makes an issuer with two keys made by tokenagent, and publishes what
@@ -159,7 +169,11 @@ func newIssuer(t *testing.T) *simpleIssuer {
 	mux.HandleFunc("/.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintf(w, `{"issuer":%q,"jwks_uri":%q}`, i.url, i.url+"/jwks.json")
 	})
-	mux.HandleFunc("/jwks.json", func(w http.ResponseWriter, _ *http.Request) { json.NewEncoder(w).Encode(i.keys) })
+	mux.HandleFunc("/jwks.json", func(w http.ResponseWriter, _ *http.Request) {
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		json.NewEncoder(w).Encode(i.keys)
+	})
 	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
 	writeFile(t, filepath.Join(i.dir, "ca.pem"), certificate)
 	for _, algorithm := range []string{"ES256", "RS256"} {
