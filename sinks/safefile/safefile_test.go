@@ -506,3 +506,19 @@ func TestAFileSystemThatKeepsNoModesIsNoticedBeforeTheRename(t *testing.T) {
 	wantContent(t, target.Path, "old")
 	wantNoTemp(t, filepath.Dir(target.Path))
 }
+
+// The number of a closed descriptor may belong to somebody else a moment later.
+func TestAWriteClosesItsFileOnce(t *testing.T) {
+	f := New(mine(filepath.Join(t.TempDir(), "token")))
+	var other *os.File
+	f.passed = func(step int) (err error) {
+		if step == 11 {
+			other, err = os.Open(os.DevNull) // has the number that the temporary file had
+		}
+		return err
+	}
+	mustWrite(t, f, "content")
+	if _, err := other.Stat(); err != nil {
+		t.Errorf("the file of another was closed: %v", err)
+	}
+}

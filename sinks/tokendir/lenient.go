@@ -119,49 +119,46 @@ func (r *lenientReader) within(uses int, read func() (any, error)) (any, error) 
 
 func (r *lenientReader) object() (any, error) {
 	object := map[string]any{}
-	if r.take('}') {
-		return object, nil
-	}
-	for {
+	err := r.items('}', func() error {
 		if !r.take('"') {
-			return nil, errNotJSON
+			return errNotJSON
 		}
 		name, err := r.string()
 		if err != nil || !r.take(':') {
-			return nil, errNotJSON
+			return errNotJSON
 		}
-		if object[name], err = r.value(); err != nil {
-			return nil, err
-		}
-		if !r.take(',') {
-			break
-		}
-	}
-	if !r.take('}') {
-		return nil, errNotJSON
-	}
-	return object, nil
+		object[name], err = r.value()
+		return err
+	})
+	return object, err
 }
 
 func (r *lenientReader) list() (any, error) {
 	list := []any{}
-	if r.take(']') {
-		return list, nil
+	err := r.items(']', func() error {
+		v, err := r.value()
+		list = append(list, v)
+		return err
+	})
+	return list, err
+}
+
+// items reads what an object or a list has, up to its end.
+func (r *lenientReader) items(end byte, one func() error) error {
+	if r.take(end) {
+		return nil
 	}
 	for {
-		v, err := r.value()
-		if err != nil {
-			return nil, err
+		if err := one(); err != nil {
+			return err
 		}
-		list = append(list, v)
+		if r.take(end) {
+			return nil
+		}
 		if !r.take(',') {
-			break
+			return errNotJSON
 		}
 	}
-	if !r.take(']') {
-		return nil, errNotJSON
-	}
-	return list, nil
 }
 
 // number is what strtod(3) makes of the characters that a number may have.

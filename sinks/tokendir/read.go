@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tokenagent/tokenagent/agent/host"
 )
 
 const (
@@ -199,23 +201,14 @@ func (f folder) remark(e *Entry, st unix.Stat_t) {
 // read returns the content of a regular file of that size that is held by an
 // O_PATH descriptor.
 func read(held int, size int64) ([]byte, error) {
-	fd, err := unix.Open("/proc/self/fd/"+strconv.Itoa(held), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	file, err := os.OpenFile("/proc/self/fd/"+strconv.Itoa(held), os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
-		return nil, err
+		return nil, host.WithoutPath(err)
 	}
-	defer unix.Close(fd)
-	content := make([]byte, size)
-	for n := 0; n < len(content); {
-		more, err := unix.Read(fd, content[n:])
-		switch {
-		case errors.Is(err, unix.EINTR):
-		case err != nil:
-			return nil, err
-		case more == 0: // it was cut short meanwhile
-			return content[:n], nil
-		default:
-			n += more
-		}
+	defer file.Close()
+	content, err := io.ReadAll(io.LimitReader(file, size))
+	if err != nil {
+		return nil, host.WithoutPath(err)
 	}
 	return content, nil
 }

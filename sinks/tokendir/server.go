@@ -33,18 +33,35 @@ type sent struct {
 
 // refusals are the rules in the order in which they count.
 var refusals = []refusal{
-	{"scope", Hangs, Version{}, version25, server.listHangs},
-	{"alg", Refused, Version{}, Version{}, server.algorithm},
+	{"scope", Hangs, Version{}, version25, when(hasScopeList, "its scope is a list, and a client hangs on that for 20 s")},
+	{"alg", Refused, Version{}, Version{}, when(func(t sent) bool { return text(t.Header["alg"]) == "" }, "its header has no alg")},
 	{"alg", Refused, Version{}, Version{}, server.signature},
 	{"sub", Refused, Version{}, Version{}, server.subject},
 	{"exp", Malformed, Version{}, Version{}, server.malformed},
 	{"exp", Expired, Version{}, Version{}, server.expired},
 	{"exp", Expired, version25, Version{}, server.wrapped},
-	{"scope", Refused, version25, Version{}, server.scopeList},
-	{"cap", Refused, version25, Version{}, server.capability},
-	{"sub", Refused, version25, Version{}, server.cutSubject},
-	{"jti", Refused, version2561, Version{}, server.identifier},
+	{"scope", Refused, version25, Version{}, when(hasScopeList, "its scope is a list; servers want one string")},
+	{"cap", Refused, version25, Version{}, when(isCapability, "cap is true, so servers look the token up in their database of capabilities")},
+	{"sub", Refused, version25, Version{}, when(cutsSubject, "its sub has a NUL")},
+	{"jti", Refused, version2561, Version{}, when(func(t sent) bool { return text(t.Claims["jti"]) == "" }, "it has no jti, which servers need")},
 }
+
+// when is a rule with one text.
+func when(refused func(sent) bool, why string) func(server, sent) string {
+	return func(_ server, t sent) string {
+		if refused(t) {
+			return why
+		}
+		return ""
+	}
+}
+
+func hasScopeList(t sent) bool { _, list := t.Claims["scope"].([]any); return list }
+
+func isCapability(t sent) bool { held, _ := t.Claims["cap"].(bool); return held }
+
+// cutsSubject reports whether sub has a NUL. Older servers cut the identity there.
+func cutsSubject(t sent) bool { return strings.Contains(text(t.Claims["sub"]), "\x00") }
 
 // verdict is what becomes of the token, and which claim decides. For an unknown version
 // every rule counts, and why names the versions that have it.
@@ -65,27 +82,6 @@ func (s server) verdict(t sent) (state State, claim, why string) {
 		return r.state, r.claim, why
 	}
 	return Valid, "", ""
-}
-
-func (s server) listHangs(t sent) string {
-	if _, list := t.Claims["scope"].([]any); list {
-		return "its scope is a list, and a client hangs on that for 20 s"
-	}
-	return ""
-}
-
-func (s server) scopeList(t sent) string {
-	if _, list := t.Claims["scope"].([]any); list {
-		return "its scope is a list; servers want one string"
-	}
-	return ""
-}
-
-func (s server) algorithm(t sent) string {
-	if text(t.Header["alg"]) == "" {
-		return "its header has no alg"
-	}
-	return ""
 }
 
 // macSizes are how many characters of base64url the signature of an algorithm
@@ -123,14 +119,6 @@ func (s server) subject(t sent) string {
 		return "it has no sub, so it names no user"
 	case sub == "":
 		return "its sub is empty, so it names no user"
-	}
-	return ""
-}
-
-// cutSubject finds a NUL in sub. Older servers cut the identity there.
-func (s server) cutSubject(t sent) string {
-	if strings.Contains(text(t.Claims["sub"]), "\x00") {
-		return "its sub has a NUL"
 	}
 	return ""
 }
@@ -174,20 +162,6 @@ func (s server) wrapped(t sent) string {
 		return ""
 	}
 	return fmt.Sprintf("exp: %.0f is too late for HTCondor, which takes it for a time that has passed; at most %d is allowed", exp, most)
-}
-
-func (s server) capability(t sent) string {
-	if held, _ := t.Claims["cap"].(bool); held {
-		return "cap is true, so servers look the token up in their database of capabilities"
-	}
-	return ""
-}
-
-func (s server) identifier(t sent) string {
-	if text(t.Claims["jti"]) == "" {
-		return "it has no jti, which servers need"
-	}
-	return ""
 }
 
 // remarks are what HTCondor accepts and a person may not.
