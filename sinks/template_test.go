@@ -35,7 +35,7 @@ func TestATemplateWritesWhatReadersWant(t *testing.T) {
 		"Unix time":       {`{{.token}} {{.issued.Unix}} {{.expires.Unix}}`, signed + " 946684800 946688400"},
 		"a long number":   {`{{.token}} {{.claims.exp}} {{.claims.n}}`, signed + " 1764500000 12345678901234567890"},
 		"a list":          {`{{.token}}{{range index .claims "wlcg.groups"}} {{.}}{{end}}`, signed + " /a /b"},
-		"a member":        {`{{.token}} {{index .claims "wlcg.groups" 1}}`, signed + " /b"},
+		"members":         {`{{.token}} {{index .claims "wlcg.groups" 0}} {{index .claims "wlcg.groups" 1}}`, signed + " /a /b"},
 		"another context": {`{{with .claims}}{{.sub}}{{end}} {{$.token}}`, "robot " + signed},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -108,6 +108,21 @@ func TestATemplateMayUseClaimsThatTheIssuerAdds(t *testing.T) {
 		`{{.token}} {{index .claims "x.y" 0}}`,
 	} {
 		fine(t, here+templateLine(text))
+	}
+}
+
+// The claims that the token block asks for are known at load.
+func TestATemplateIsTriedWithTheClaimsOfItsToken(t *testing.T) {
+	here := pathLine(filepath.Join(t.TempDir(), "file"))
+	const team = "claims = { team = { name = \"ops\" } }\n"
+	for template, want := range map[string]string{
+		"{{.token}} {{with .claims.team}}{{.name}}{{end}}": "",
+		"{{.token}} {{with .claims.team}}{{.nmae}}{{end}}": `.nmae: there is no "nmae"`,
+	} {
+		_, faults := loadToken(t, config.Environment{}, team, here+templateLine(template))
+		if got := text(t, faults.Errors()); (want == "") != (got == "") || !strings.Contains(got, want) {
+			t.Errorf("%s: got %s, want %q", template, got, want)
+		}
 	}
 }
 
