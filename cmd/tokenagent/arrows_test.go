@@ -64,7 +64,7 @@ var foreign = map[string][]string{
 	"golang.org/x/oauth2":              {"sources/issuer"},
 	"golang.org/x/sync":                {"sources/issuer"},
 	"golang.org/x/time":                {"sources/issuer"},
-	"golang.org/x/sys/unix":            {"agent/control", "agent/host", "agent/program", "agent/state", "agent/systemd", "agent/watch", "sources", "sources/refresh", "sinks/condor", "sinks/safefile", "sinks/tokendir", "sources/keys", "cmd/tokenagent"},
+	"golang.org/x/sys/unix":            {"agent/control", "agent/host", "agent/program", "agent/state", "agent/systemd", "agent/watch", "sources", "sources/refresh", "sinks/condor", "sinks/safefile", "sinks/tokendir", "cmd/tokenagent"},
 }
 
 // withheld are the packages of the standard library, with the folders below

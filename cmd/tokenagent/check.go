@@ -34,7 +34,7 @@ issuer cannot be reached, or not now.`,
   tokenagent check --config ./tokenagent.hcl --definitions --strict   in a git hook, far from the keys`,
 		Args: arguments(0, 0, ""),
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := flags.judge(); err != nil {
+			if err := flags.validate(); err != nil {
 				return err
 			}
 			ctx, stop := untilSignal(c.Context())
@@ -47,7 +47,7 @@ issuer cannot be reached, or not now.`,
 	return c
 }
 
-// checkFlags are the flags of check, but for where the configuration lies.
+// checkFlags are the flags of check, except those of place.
 type checkFlags struct {
 	definitions, online, issue, strict, json bool
 	timeout                                  time.Duration
@@ -63,8 +63,8 @@ func (f *checkFlags) add(c *cobra.Command) {
 	flags.BoolVar(&f.json, "json", false, "print JSON")
 }
 
-// judge is the error of flags that make no sense together.
-func (f *checkFlags) judge() error {
+// validate is the error of flags that make no sense together.
+func (f *checkFlags) validate() error {
 	switch {
 	case f.issue && !f.online:
 		return usage("--issue needs --online")
@@ -76,7 +76,7 @@ func (f *checkFlags) judge() error {
 	return nil
 }
 
-// check tells all that it finds, the faults of the text on stderr.
+// check prints all that it finds; the faults of the text go to stderr.
 func (f *checkFlags) check(ctx context.Context, from *place, stdout, stderr io.Writer) error {
 	from.checking = true
 	from.runs = f.issue // programs, too
@@ -96,7 +96,7 @@ func (f *checkFlags) check(ctx context.Context, from *place, stdout, stderr io.W
 		known := recall(state.Look(from.home(cfg.Settings), claimsOf(ctx, cfg)).Records)
 		v.Online = examine(ctx, f.subjects(cfg, known), show, stderr)
 	}
-	code := v.judge(f.strict)
+	code := v.decide(f.strict)
 	if f.json {
 		if err := printJSON(stdout, v); err != nil {
 			return err
@@ -130,8 +130,8 @@ func newVerdict(cfg *config.Config, faults config.Faults) verdict {
 	return v
 }
 
-// judge decides whether the configuration is usable, and returns the exit code.
-func (v *verdict) judge(strict bool) int {
+// decide sets whether the configuration is usable, and returns the exit code.
+func (v *verdict) decide(strict bool) int {
 	warnings, faults, transient := v.online()
 	warnings += len(v.Faults.Warnings())
 	faults += len(v.Faults.Errors())
@@ -145,8 +145,8 @@ func (v *verdict) judge(strict bool) int {
 	return 0
 }
 
-// online counts what was found online and is not fine; a transient fault may go
-// away by itself.
+// online counts the warnings and faults that were found online. Transient faults may
+// go away by themselves, and are counted apart.
 func (v *verdict) online() (warnings, faults, transient int) {
 	for _, s := range v.Online {
 		for _, f := range s.Findings {

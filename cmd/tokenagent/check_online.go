@@ -16,8 +16,8 @@ import (
 
 const (
 	examinedAtOnce = 16              // subjects
-	sayEvery       = 3 * time.Second // who is still waited for
-	sourceGrace    = 7 * time.Second // what a source needs to end an attempt, and a little more
+	sayEvery       = 3 * time.Second // what check still waits for
+	sourceGrace    = 7 * time.Second // a little more than a source needs to end an attempt
 )
 
 // An outcome is what was found of one subject.
@@ -27,7 +27,7 @@ type outcome struct {
 	Findings []sources.Finding `json:"findings"`
 }
 
-// print writes the outcome for people: one line for each finding.
+// print writes one line for each finding.
 func (s outcome) print(w io.Writer) {
 	var text strings.Builder
 	title := plain(s.Name)
@@ -45,11 +45,11 @@ func (s outcome) print(w io.Writer) {
 	io.WriteString(w, text.String())
 }
 
-// A subject is what takes a while to look at: a source, with the issuer behind
-// it, or a sink.
+// A subject is something that takes time to look at: a source with its issuer, or a
+// sink.
 type subject struct {
 	outcome
-	look func(ctx context.Context) []sources.Finding // none: there is nothing to say of it
+	look func(ctx context.Context) []sources.Finding // no findings: it is not shown
 }
 
 // subjects are all that there is to look at online. Known is what the agent remembers of
@@ -104,9 +104,9 @@ func requestsOf(renewers []agent.Renewer) (all []agent.Request) {
 	return all
 }
 
-// examine looks at all subjects, several at a time, and returns what was found, in
-// their order; show is given each outcome as soon as those before it are there.
-// While it takes long, a line on stderr says who is waited for.
+// examine looks at all subjects, several at a time, and returns the outcomes in their
+// order. It shows each as soon as those before it are known. If it takes long, a line
+// on stderr says what it waits for.
 func examine(ctx context.Context, all []subject, show func(outcome), stderr io.Writer) []outcome {
 	done := beginAll(ctx, all)
 	told := time.NewTicker(sayEvery)
@@ -127,7 +127,7 @@ func examine(ctx context.Context, all []subject, show func(outcome), stderr io.W
 	return outcomes
 }
 
-// beginAll begins to look at the subjects. Each has a channel to which it sends once.
+// beginAll starts to look at the subjects. Each sends its outcome to its own channel.
 func beginAll(ctx context.Context, all []subject) []chan outcome {
 	done := make([]chan outcome, len(all))
 	for i := range done {
@@ -150,10 +150,9 @@ func beginAll(ctx context.Context, all []subject) []chan outcome {
 	return done
 }
 
-// lookUntil is what look finds before ctx is done, or the grace after that: a
-// source that is interrupted while it uses its refresh token must come to an end,
-// or the next one is lost. A look that hangs, as in a folder whose server is
-// gone, is left to itself.
+// lookUntil returns what look finds before ctx is done and the grace after that is
+// over: a source that uses its refresh token must finish, or its next one is lost. A
+// look that hangs, as in a folder whose server is gone, is left alone.
 func lookUntil(ctx context.Context, grace time.Duration, look func(context.Context) []sources.Finding) (found []sources.Finding, ended bool) {
 	if ctx.Err() != nil {
 		return nil, false
@@ -167,7 +166,7 @@ func lookUntil(ctx context.Context, grace time.Duration, look func(context.Conte
 	return looking.Wait(within)
 }
 
-// late is the Finding of what had come to no end when ctx was done.
+// late is the Finding of a look that had not ended when ctx was done.
 func late(ctx context.Context) []sources.Finding {
 	text := "no answer in time; see what hangs, or allow more with --timeout"
 	if errors.Is(ctx.Err(), context.Canceled) {

@@ -16,7 +16,7 @@ import (
 	"github.com/tokenagent/tokenagent/sources"
 )
 
-// sinkPatience is how long a folder may take to answer; one whose server is gone
+// sinkPatience is how long a folder may take to answer. If its server is gone, it
 // never does.
 const sinkPatience = 5 * time.Second
 
@@ -113,7 +113,7 @@ func writable(folder string) error {
 	return unix.Faccessat(unix.AT_FDCWD, folder, unix.W_OK|unix.X_OK, unix.AT_EACCESS)
 }
 
-// whatLies says in words what lies at the path.
+// whatLies says what lies at the path.
 func whatLies(s agent.SinkStatus, path string, now time.Time) sources.Finding {
 	switch {
 	case s.Failing != nil:

@@ -105,10 +105,10 @@ func (f *doctorFlags) answer(c *cobra.Command, dirs []string) error {
 	return err
 }
 
-// A doctor looks at what HTCondor on this host reads.
+// A doctor examines what HTCondor on this host reads.
 type doctor struct {
 	knob    tokendir.Lookup
-	faults  func() []string // why HTCondor's configuration could not be asked
+	faults  func() []string // why HTCondor did not tell its configuration
 	version tokendir.Version
 	now     time.Time
 }
@@ -116,17 +116,17 @@ type doctor struct {
 // diagnose examines the directories; without any, those that HTCondor would use.
 func (d doctor) diagnose(dirs []string, as string) (diagnosis, error) {
 	found, err := d.examine(dirs, as)
-	told := diagnosis{Warnings: d.faults(), Directories: found, now: d.now}
+	shown := diagnosis{Warnings: d.faults(), Directories: found, now: d.now}
 	if os.Getuid() == 0 {
 		if key, has := condor.HostKeys(d.knob, nil); has {
-			told.Host = append(told.Host, key)
+			shown.Host = append(shown.Host, key)
 		}
 	}
-	return told, err
+	return shown, err
 }
 
-// versionOf is the named version, or else what condor_version says; the zero
-// Version where HTCondor is not installed or does not tell.
+// versionOf is the named version, or else that of condor_version; the zero Version
+// where it is not known.
 func versionOf(ctx context.Context, named string) (tokendir.Version, error) {
 	if named != "" {
 		v, err := tokendir.ParseVersion(named)
@@ -209,8 +209,8 @@ func (d doctor) usual(users []tokendir.User) []examination {
 	return found
 }
 
-// mayBeHere reports whether the system of that name may be on this host. HTCondor
-// always may; HTCondor-CE has a program or a folder of its own.
+// mayBeHere reports whether the system of that name may be on this host: HTCondor
+// always, HTCondor-CE where its program or its folder exists.
 func mayBeHere(name string) bool {
 	ce := tokendir.Systems()[1]
 	if name != ce.Name {
@@ -253,8 +253,8 @@ func (d doctor) one(directory tokendir.Directory) examination {
 	return e
 }
 
-// ill reports whether something found keeps a token from its servers, or nobody
-// can tell.
+// ill reports whether something keeps a token from its servers, or that cannot be
+// known.
 func (d diagnosis) ill() bool {
 	return len(d.Warnings) > 0 || slices.ContainsFunc(d.Directories, func(e examination) bool {
 		return e.Warning != "" || e.Error != "" && e.named || slices.ContainsFunc(e.Findings, isGrave)

@@ -28,7 +28,7 @@ type bearing struct {
 type bearerView struct {
 	Client bearer.Client `json:"client"`
 	As     string        `json:"as,omitempty"` // the user as whom it looks, where that is another
-	Usable bool          `json:"usable"`       // it takes a token, which is one and has not expired
+	Usable bool          `json:"usable"`       // it takes a token that is valid
 	Steps  []bearer.Step `json:"steps"`
 }
 
@@ -94,7 +94,7 @@ func identityFor(u tokendir.User, as string) (host.Identity, error) {
 	return identity, nil
 }
 
-// usualEnvironment is what a user who has logged in has of it.
+// usualEnvironment is the environment of a user who has logged in.
 func usualEnvironment(uid int) func(string) (string, bool) {
 	return func(name string) (string, bool) {
 		dir := "/run/user/" + strconv.Itoa(uid)
@@ -105,7 +105,7 @@ func usualEnvironment(uid int) func(string) (string, bool) {
 	}
 }
 
-// print writes for each client what it does with each place.
+// print writes what each client does with each place.
 func (b bearing) print(w io.Writer) {
 	fmt.Fprintf(w, "Bearer tokens, as the clients of %s find them\n", plain(b.User))
 	if b.Remark != "" {

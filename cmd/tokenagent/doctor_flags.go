@@ -40,7 +40,7 @@ func (f *doctorFlags) add(flags *pflag.FlagSet) {
 // onlyWith are the flags that mean something only with another one.
 var onlyWith = map[string]string{"type": "pool", "name": "pool", "method": "pool", "token": "mapfile", "mapfile": "token"}
 
-// fit is the usage error of flags that do not fit together.
+// fit is the error of flags that do not go together.
 func (f *doctorFlags) fit(flags *pflag.FlagSet) error {
 	for _, name := range slices.Sorted(maps.Keys(onlyWith)) {
 		if with := onlyWith[name]; flags.Changed(name) && !flags.Changed(with) {

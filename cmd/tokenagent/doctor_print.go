@@ -77,7 +77,7 @@ func printEntries(w io.Writer, entries []tokendir.Entry, now time.Time) {
 	table.Flush()
 }
 
-// placeOf names a token: by its file, and the line unless that is the first.
+// placeOf names a token by its file, and by its line unless that is the first.
 func placeOf(name string, line int) string {
 	if line > 1 {
 		return fmt.Sprintf("%s:%d", plain(name), line)
@@ -142,8 +142,8 @@ func winnerInWords(w tokendir.Winner, now time.Time) string {
 	return fmt.Sprintf("%s, key %s:%s %s, as %s%s", plain(w.Token.Issuer), plain(w.Token.KeyID), from, placeOf(w.Name, w.Line), orDash(w.Token.Subject), state)
 }
 
-// printFindings says what is wrong and what to do, the grave ones first. The
-// whole is what findings without a name are about.
+// printFindings says what is wrong and what to do; grave findings come first. The
+// whole is the subject of findings without a name.
 func printFindings(w io.Writer, findings []tokendir.Finding, whole string) {
 	for _, section := range []struct {
 		title string

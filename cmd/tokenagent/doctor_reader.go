@@ -14,7 +14,7 @@ import (
 	"github.com/tokenagent/tokenagent/sources/keys"
 )
 
-// readers are root and the asking user, or the one that is named.
+// readers are root and the user who asks, or the user whom --as names.
 func readers(as string) ([]tokendir.User, error) {
 	if as != "" {
 		u, ok := userOf(as)
@@ -44,8 +44,8 @@ func account(u tokendir.User, as string) (*program.User, error) {
 	return full, nil
 }
 
-// named is a directory that the asking user has named. Where --as names nobody it
-// is read as its owner, or as root if only root's HTCondor would use it.
+// named is a directory given as DIR. Without --as it is read as its owner would, or
+// as root if only root's HTCondor would use it.
 func (d doctor) named(dir, as string, reader tokendir.User) (tokendir.Directory, error) {
 	path, err := filepath.Abs(dir)
 	if err != nil {
@@ -65,8 +65,7 @@ func (d doctor) named(dir, as string, reader tokendir.User) (tokendir.Directory,
 	return tokendir.At(path, reader, d.knob), nil
 }
 
-// ownerOf is the owner of the directory, or the other user where that cannot be
-// found out.
+// ownerOf is the owner of the directory, or the other user where it is not known.
 func ownerOf(path string, other tokendir.User) tokendir.User {
 	info, err := os.Stat(path)
 	if err != nil {

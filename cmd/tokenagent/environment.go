@@ -60,8 +60,8 @@ func fqdn() (string, error) {
 	return strings.TrimSuffix(name, "."), nil
 }
 
-// discovery is where a process of this user looks for a token that nobody
-// named: step 3 and 4 of the WLCG Bearer Token Discovery 1.0.
+// discovery is where processes of this user look for a token without being told:
+// steps 3 and 4 of the WLCG Bearer Token Discovery 1.0.
 func discovery() string {
 	folder := folderFrom("XDG_RUNTIME_DIR")
 	if folder == "" {
@@ -70,9 +70,9 @@ func discovery() string {
 	return filepath.Join(folder, fmt.Sprintf("bt_u%d", os.Geteuid()))
 }
 
-// stateBase is the folder where the agents of this user remember: what the agent
-// block or systemd says, else the custom of root and of other users. "" when there
-// is none. See place.home for the folder of one configuration.
+// stateBase is the folder of the state of this user's agents: as the agent block or
+// systemd says, else the usual one; "" for none. See place.home for the folder of one
+// configuration.
 func stateBase(s config.Settings) string {
 	switch {
 	case s.StateDir != "":
@@ -83,7 +83,7 @@ func stateBase(s config.Settings) string {
 	return usualState()
 }
 
-// usualState is where an agent remembers that nobody has told where.
+// usualState is the state folder where nothing names one; "" for none.
 func usualState() string {
 	switch {
 	case os.Geteuid() == 0:
@@ -99,9 +99,8 @@ func usualState() string {
 // controlName is the name of a control socket.
 const controlName = "control.sock"
 
-// runtimeBase is the folder where the agents of this user have their control
-// sockets; "" when there is none. Where nothing else is there, it is the base of
-// the state folders.
+// runtimeBase is the folder of the control sockets of this user's agents; "" for
+// none. Where there is no better one, it is stateBase.
 func runtimeBase(s config.Settings) string {
 	switch {
 	case folderFrom("RUNTIME_DIRECTORY") != "":
@@ -114,10 +113,9 @@ func runtimeBase(s config.Settings) string {
 	return stateBase(s)
 }
 
-// folderFrom is the folder that the variable names, of several that
-// systemd.exec(5) joins with colons the first. A relative one counts for
-// nothing: the XDG Base Directory Specification demands it, and nobody else
-// means one.
+// folderFrom is the folder that the variable names; the first, where systemd.exec(5)
+// joins several with colons. A relative path is ignored, as the XDG Base Directory
+// Specification demands.
 func folderFrom(variable string) string {
 	first, _, _ := strings.Cut(os.Getenv(variable), ":")
 	if !filepath.IsAbs(first) {

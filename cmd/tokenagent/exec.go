@@ -18,8 +18,8 @@ import (
 	"github.com/tokenagent/tokenagent/agent"
 )
 
-// The exit codes of a command that cannot be started, as shells have them. All
-// others are the command's own, or as in exit.go when it was not started at all.
+// The exit codes of a command that cannot be started, as in shells. Others are the
+// command's own, or those of exit.go if it was not started.
 const (
 	exitNotExecutable = 126
 	exitNotFound      = 127
@@ -33,22 +33,22 @@ func newExec() *cobra.Command {
 		Use:   "exec [flags] [NAME] -- COMMAND [ARGUMENT…]",
 		Short: "Run a command with a token that is kept fresh while it runs",
 		Long: `Run a command with BEARER_TOKEN_FILE, and keep the token in that file fresh while
-the command runs. NAME is the token's; it may be left out when there is but one.
+the command runs. NAME is the token's; with only one token it may be left out.
 
 The file is for this command alone: 0600, in a new folder under $XDG_RUNTIME_DIR
-(or $TMPDIR, or /tmp) that is removed when the command has ended. The token is had
-before the command starts; what fails for a reason that may go away by itself is
-tried again until the timeout. Configured sinks and hooks, and an agent that runs,
-are left alone; the token needs no sink.
+(or $TMPDIR, or /tmp) that is removed when the command has ended. The command starts
+when the token is there; what fails for a reason that may go away by itself is tried
+again until the timeout. No sink is written, no hook runs, and no running agent is
+needed or disturbed.
 
-The command finds everything else as it would without tokenagent: standard input and output,
-terminal, limits and umask. Only BEARER_TOKEN is taken away, which its
-reader would prefer. Signals are passed on; the command gets SIGTERM when tokenagent
-is killed. Only warnings and errors are logged.
+Everything else is as without tokenagent: standard input and output, terminal, limits
+and umask. Only BEARER_TOKEN is removed, which readers prefer to the file. Signals
+are passed on; the command gets SIGTERM when tokenagent is killed. Only warnings and
+errors are logged.
 
-Exit codes: that of the command, 128 and the signal's number when a signal ended
-it, 127 there is no such command, 126 it cannot be executed. When the command was
-not started: 4 there was no token, 2 no or another token is named, 78 the
+Exit codes: that of the command; 128 plus the signal's number when a signal ended
+it; 127 there is no such command; 126 it cannot be executed. If the command was not
+started: 4 there was no token, 2 no token or an unknown one is named, 78 the
 configuration has faults.`,
 		Example: `  tokenagent exec -- pelican object get osdf:///data/file .
   tokenagent exec pilot/ce1.example.org -- condor_ce_trace ce1.example.org`,
@@ -61,11 +61,12 @@ configuration has faults.`,
 		},
 	}
 	from.configFlag(c)
-	c.Flags().DurationVar(&timeout, "timeout", 2*time.Minute, "how long to try to have the token before the command starts")
+	c.Flags().DurationVar(&timeout, "timeout", 2*time.Minute, "how long to try to get the token before the command starts")
 	return c
 }
 
-// atDash tells the token's name, if there is one, from the command behind "--".
+// atDash splits the arguments into the token's name, if there is one, and the command
+// after "--".
 func atDash(args []string, dash int) (names, argv []string, err error) {
 	switch {
 	case dash < 0:
@@ -128,8 +129,7 @@ func notStarted(command string, err error) error {
 	return &exitError{code, fmt.Errorf("%s: %w", command, why)}
 }
 
-// theOne is the token that is named, or the only one, without what is configured
-// to be done with it; and the log for it.
+// theOne is the token of that name, or the only one, and the log for it.
 func (p *place) theOne(ctx context.Context, names []string, stderr io.Writer) (agent.Renewer, *logrus.Logger, error) {
 	cfg, err := p.load(ctx, false)
 	if err != nil {
@@ -148,8 +148,8 @@ func (p *place) theOne(ctx context.Context, names []string, stderr io.Writer) (a
 	return chosen[0], log, nil
 }
 
-// environment is that of the command: with the file, and without a token that
-// its reader would prefer (step 1 of the WLCG Bearer Token Discovery 1.0).
+// environment is that of the command: with the file, and without BEARER_TOKEN, which
+// readers prefer (step 1 of the WLCG Bearer Token Discovery 1.0).
 func (o *ownToken) environment(ours []string) []string {
 	env := slices.DeleteFunc(slices.Clone(ours), func(variable string) bool {
 		return strings.HasPrefix(variable, "BEARER_TOKEN=") || strings.HasPrefix(variable, "BEARER_TOKEN_FILE=")

@@ -10,34 +10,34 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// passedOn are the signals that a child is told of: all that people, service
-// managers and batch systems send to a process that they know, but those that
-// stop and continue it. Ctrl-Z stops the whole job, us included, as it should.
+// passedOn are the signals that a child gets: those that people, service managers and
+// batch systems send, except those that stop and continue a process. Ctrl-Z stops the
+// whole job, this process too.
 var passedOn = []os.Signal{
 	syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH,
 }
 
-// hear begins to listen for the signals to be passed on. What was ignored at our
-// start stays so, for the child too: nohup is not undone.
+// hear starts to listen for the signals to pass on. Signals that were ignored at our
+// start stay ignored, for the child too, as nohup wants it.
 func hear() <-chan os.Signal {
 	heard := make(chan os.Signal, 16)
 	signal.Notify(heard, slices.DeleteFunc(slices.Clone(passedOn), signal.Ignored)...)
 	return heard
 }
 
-// A child is a process that stands for this one: it has the same standard input,
-// output and error, the same process group and so the same terminal.
+// A child is a process that runs in place of this one: with the same standard input,
+// output and error, and the same process group, so the same terminal.
 type child struct{ *os.Process }
 
-// inherited are the descriptors that a child is to have: by its own number each
-// one that this process was given at its start, and closed for the numbers between.
-// Call it before a program is started: from then on they look like those of our own.
+// inherited are the descriptors for a child: those that this process was given at its
+// start, each under its own number, and closed for the numbers between. Call it before
+// any program is started: after that they look like descriptors that we opened.
 func inherited() (files []uintptr) {
 	files = []uintptr{0, 1, 2}
 	entries, _ := os.ReadDir("/proc/self/fd") // without /proc a child has these three
 	for _, e := range entries {
 		fd, err := strconv.Atoi(e.Name())
-		if err != nil || fd <= 2 || closesOnExec(fd) { // those that we opened ourselves close
+		if err != nil || fd <= 2 || closesOnExec(fd) { // we opened it ourselves
 			continue
 		}
 		for len(files) <= fd {
@@ -53,13 +53,12 @@ func closesOnExec(fd int) bool {
 	return err != nil || flags&unix.FD_CLOEXEC != 0
 }
 
-// closed stands for a descriptor that a child is not to have.
+// closed stands for a descriptor that a child does not get.
 const closed = ^uintptr(0)
 
-// start starts the child with these descriptors; see inherited. It gets SIGTERM
-// when this process dies without having passed one on, as by SIGKILL: that is known
-// by the death of the thread that started it, so that must be the main thread (see
-// init in main.go).
+// start starts the child with these descriptors; see inherited. The child gets SIGTERM
+// if this process is killed. The kernel goes by the death of the thread that started
+// the child, so that must be the main thread (see init in main.go).
 func start(program string, argv, env []string, files []uintptr) (child, error) {
 	pid, _, err := syscall.StartProcess(program, argv, &syscall.ProcAttr{
 		Env:   env,
@@ -73,8 +72,7 @@ func start(program string, argv, env []string, files []uintptr) (child, error) {
 	return child{p}, err
 }
 
-// end waits for the end of the child, passes signals on meanwhile, and returns
-// the exit code as an error.
+// end passes signals on until the child ends, and returns its exit code as an error.
 func (c child) end(heard <-chan os.Signal) error {
 	ended := make(chan struct{})
 	defer close(ended)
@@ -103,7 +101,7 @@ func (c child) passOn(heard <-chan os.Signal, ended <-chan struct{}) {
 		select {
 		case s := <-heard:
 			if !fromKeys(s) {
-				_ = c.Signal(s) // to one that has just ended it does not matter
+				_ = c.Signal(s) // the child may just have ended
 			}
 		case <-ended:
 			return
@@ -111,8 +109,8 @@ func (c child) passOn(heard <-chan os.Signal, ended <-chan struct{}) {
 	}
 }
 
-// fromKeys reports whether the child has got the signal already: a terminal gives
-// those of its keys and its size to the whole process group in its foreground.
+// fromKeys reports whether the child has already got the signal: a terminal sends
+// those of its keys and of its size to the whole process group in its foreground.
 func fromKeys(s os.Signal) bool {
 	return (s == syscall.SIGINT || s == syscall.SIGQUIT || s == syscall.SIGWINCH) && inForeground()
 }

@@ -25,7 +25,7 @@ type ownToken struct {
 	running sync.WaitGroup
 }
 
-// keepOwn begins to keep the renewer's token fresh, in a new folder.
+// keepOwn starts to keep the renewer's token fresh in a file in a new folder.
 func keepOwn(r agent.Renewer, log logrus.FieldLogger) (*ownToken, error) {
 	folders, err := filepath.Abs(ownFolders()) // the command may go to another folder
 	if err != nil {
@@ -44,9 +44,9 @@ func keepOwn(r agent.Renewer, log logrus.FieldLogger) (*ownToken, error) {
 	return o, nil
 }
 
-// ownFolders is where the folder for the token is made: among the user's own,
-// which nobody else can enter, else among everybody's temporary ones. (After
-// sudo XDG_RUNTIME_DIR may be another user's.)
+// ownFolders is where the folder for the token is made: in the user's runtime
+// directory, which nobody else can enter, else among the temporary files. After sudo
+// XDG_RUNTIME_DIR may be another user's.
 func ownFolders() string {
 	folder := folderFrom("XDG_RUNTIME_DIR")
 	info, err := os.Stat(folder)
@@ -56,15 +56,15 @@ func ownFolders() string {
 	return folder
 }
 
-// close ends it, and takes the folder away.
+// close stops the agent and removes the folder.
 func (o *ownToken) close() {
 	o.end()
 	o.running.Wait()
-	os.RemoveAll(filepath.Dir(o.file)) // what cannot be removed has a token that expires
+	os.RemoveAll(filepath.Dir(o.file)) // if that fails, its token expires
 }
 
-// first waits until the token is there, for at most timeout and until a signal
-// is heard. Its error is why the command is not started.
+// first waits until the token is there, the timeout is over or a signal comes. Its
+// error is why the command is not started.
 func (o *ownToken) first(ctx context.Context, timeout time.Duration, heard <-chan os.Signal) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -83,12 +83,11 @@ func (o *ownToken) first(ctx context.Context, timeout time.Duration, heard <-cha
 }
 
 const (
-	betweenLooks = time.Second // until it is looked again whether the first token is there
-	mostWrites   = 3           // failures to write it in a row: a new folder of one's own is not full for long
+	betweenLooks = time.Second // at the state of the first token
+	mostWrites   = 3           // failures to write it in a row
 )
 
-// had waits until the token is there, or has failed for a reason that waiting
-// does not mend.
+// had waits until the token is there, or has failed for a reason that does not go away.
 func (o *ownToken) had(ctx context.Context) error {
 	why := "its source has not answered yet"
 	for {

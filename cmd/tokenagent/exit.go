@@ -9,7 +9,7 @@ import (
 	"github.com/tokenagent/tokenagent/agent/control"
 )
 
-// The exit codes, of which scripts and systemd make use. 0 is success.
+// The exit codes, which scripts and systemd use. 0 is success.
 const (
 	exitFailed        = 1  // it was tried and failed
 	exitUsage         = 2  // the command line makes no sense
@@ -21,7 +21,7 @@ const (
 // An exitError ends the process with a code other than 1.
 type exitError struct {
 	code int
-	err  error // nil: what there is to say has been said
+	err  error // nil: there is nothing more to print
 }
 
 func (e *exitError) Error() string { return fmt.Sprint(e.err) }
@@ -32,13 +32,12 @@ func usage(format string, args ...any) error {
 	return &exitError{exitUsage, fmt.Errorf(format, args...)}
 }
 
-// A faulted error is the whole text of a configuration's faults, in lines of
-// their own.
+// A faulted error is the text of a configuration's faults, printed as it is.
 type faulted string
 
 func (f faulted) Error() string { return string(f) }
 
-// report tells the error, if any, to the person and returns the exit code.
+// report prints the error, if any, and returns the exit code.
 func report(stderr io.Writer, err error) int {
 	if err == nil {
 		return 0

@@ -14,9 +14,9 @@ import (
 	"github.com/tokenagent/tokenagent/agent/state"
 )
 
-// home is where the configuration keeps its state. A configuration keeps its
-// records, its pending hooks, its refresh tokens and its control socket to itself:
-// with those of another, it would take the other's tokens for its own old ones.
+// home is where the configuration keeps its state. Each configuration has its own
+// records, pending hooks, refresh tokens and control socket. With those of another it
+// would take the other's tokens for its own old ones.
 func (p *place) home(s config.Settings) state.Home {
 	if p.began != nil {
 		return *p.began
@@ -36,8 +36,8 @@ func (p *place) name(s config.Settings) string {
 	return hashName(unique(p.followed()))
 }
 
-// isDefault reports whether the paths are the default ones, or only the first of
-// them: conf.d need not exist.
+// isDefault reports whether the paths are the default ones, or only the first:
+// conf.d need not exist.
 func (p *place) isDefault() bool {
 	ours, theirs := p.followed(), new(place).followed()
 	return slices.Contains(ours, theirs[0]) && serves(ours, theirs)
@@ -66,7 +66,7 @@ func unique(words []string) []string {
 	return slices.Compact(words)
 }
 
-// typed are the absolute paths as somebody has typed them.
+// typed are the paths as they were typed, but absolute.
 func (p *place) typed() (all []string) {
 	for _, path := range p.paths() {
 		path = strings.TrimSuffix(path, "/*.hcl") // which stands for the folder
@@ -127,8 +127,8 @@ func socketOf(base, name string) string {
 }
 
 // socketPaths are all sockets where an agent of the configuration may answer, the
-// right one first: one that started before the configuration had a name has that of
-// its hash, and one of an older version has that of the base.
+// right one first. An agent that started before the configuration had a name has the
+// socket of its hash; one of an older version has that of the base.
 func (p *place) socketPaths(s config.Settings) (all []string) {
 	own := p.socketPath(s)
 	if own == "" || p.socket != "" || s.Control != "" {

@@ -50,7 +50,7 @@ KIND is one of: ` + strings.Join(initKinds(), ", ") + `.`,
 	}
 }
 
-// initKinds are the configurations to begin with.
+// initKinds are the configurations to start with.
 func initKinds() []string {
 	files, _ := fs.Glob(configs.Files, "*.hcl") // the pattern is well formed
 	for i, f := range files {
@@ -59,8 +59,8 @@ func initKinds() []string {
 	return files
 }
 
-// begin writes the configuration and its key into the folder and says what to
-// do next.
+// begin writes the configuration and its key into the folder, and prints what to do
+// next.
 func begin(w io.Writer, folder string, text []byte) error {
 	withKey := strings.Contains(string(text), "${path.config}/"+keyName)
 	if withKey {
@@ -99,10 +99,10 @@ func readableLater(folder string) error {
 	if foreign, ok := errors.AsType[*safefile.Foreign](err); ok {
 		return fmt.Errorf("%s: %w; an agent of root could not read the key there; run this as that user, or name a folder of root's, such as /etc/tokenagent", folder, foreign)
 	}
-	return nil // what else is wrong, the files tell
+	return nil // writing the files finds what else is wrong
 }
 
-// offer writes a file unless something lies there already, and says which.
+// offer writes a file unless one exists there, and prints which it did.
 func offer(w io.Writer, path string, mode fs.FileMode, content func() ([]byte, error)) error {
 	if _, err := os.Lstat(path); err == nil {
 		fmt.Fprintf(w, "left as it is: %s\n", path)

@@ -80,7 +80,7 @@ func readKeys(c *cobra.Command, files []string, keyID string) (all []keys.Key, e
 	return all, nil
 }
 
-// addKey adds the key unless it is there already under the same name.
+// addKey adds the key unless the list has it under the same name.
 func addKey(all []keys.Key, key keys.Key) []keys.Key {
 	public := key.Public().(interface{ Equal(crypto.PublicKey) bool }) // as every public key is, see crypto.PublicKey
 	if slices.ContainsFunc(all, func(k keys.Key) bool { return k.ID() == key.ID() && public.Equal(k.Public()) }) {

@@ -12,22 +12,21 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// silenceLibraries has nothing printed by what libraries log with the package log,
-// for commands that have no log of their own.
+// silenceLibraries drops what libraries log with the package log, for commands that
+// have no log.
 func silenceLibraries() {
 	stdlog.SetFlags(0)
 	stdlog.SetOutput(io.Discard)
 }
 
-// logLibraries takes into the log what libraries write with the package log. All
-// servers and connections of net/http do, where they have nobody to tell: they know
-// no other log, or are given none.
+// logLibraries takes what libraries log with the package log into our log. Servers and
+// connections of net/http do so when they have no caller to tell.
 func logLibraries(log *logrus.Logger) {
 	stdlog.SetFlags(0)
 	stdlog.SetOutput(&libraryLog{log: log, said: map[string]time.Time{}})
 }
 
-// A libraryLog makes one entry of each line of a library.
+// A libraryLog makes an entry of each message of a library.
 type libraryLog struct {
 	log *logrus.Logger
 
@@ -40,7 +39,7 @@ const (
 	mostLibrary  = 200       // characters of a line, and lines that differ within that time
 )
 
-// Write takes one message of the package log, which calls it once for each.
+// Write takes one message: the package log calls it once for each.
 func (l *libraryLog) Write(message []byte) (int, error) {
 	text := libraryText(message)
 	if l.isNew(text) {
@@ -49,8 +48,8 @@ func (l *libraryLog) Write(message []byte) (int, error) {
 	return len(message), nil
 }
 
-// isNew reports whether the line was not logged lately: with no descriptors left
-// net/http says so every second.
+// isNew reports whether the line was not logged within the last hour: without free
+// descriptors net/http says so every second.
 func (l *libraryLog) isNew(text string) bool {
 	kind := strings.Map(func(r rune) rune {
 		if unicode.IsDigit(r) {
@@ -73,8 +72,8 @@ func (l *libraryLog) isNew(text string) bool {
 	return true
 }
 
-// libraryText is what can be logged of a message: its first line, up to the first
-// quote. What libraries quote came over the net, and may be a token.
+// libraryText is the part of a message that is safe to log: its first line, up to the
+// first quote. What libraries quote came over the network, and may be a token.
 func libraryText(message []byte) string {
 	line, _, _ := bytes.Cut(message, []byte("\n"))
 	before, _, quotes := strings.Cut(strings.ToValidUTF8(string(line), "?"), `"`)

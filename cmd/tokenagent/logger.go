@@ -38,14 +38,13 @@ func levelOf(s config.Settings) logrus.Level {
 	return level
 }
 
-// setLevel sets the level of a log whose format is set. The tests replace it, to
-// search each entry for secrets, those of level debug included.
+// setLevel sets the level of a log whose format is set. The tests replace it: they
+// search every entry for secrets, also those of level debug.
 var setLevel = (*logrus.Logger).SetLevel
 
-// lineFormatter writes each entry as one line, whatever it holds. The journal
-// takes its priority from the line's beginning (sd-daemon(3)) and knows the time.
-// On a terminal the lines look as they do elsewhere: what logrus colours, it no
-// longer quotes.
+// lineFormatter writes each entry as one line. For the journal the line begins with
+// its priority (sd-daemon(3)) and has no time. A terminal gets no colours: what
+// logrus colours, it does not quote.
 func lineFormatter(asJSON, journal bool) logrus.Formatter {
 	var f logrus.Formatter = &logrus.TextFormatter{
 		DisableColors: true, FullTimestamp: true, TimestampFormat: time.RFC3339, DisableTimestamp: journal,
@@ -61,8 +60,8 @@ func lineFormatter(asJSON, journal bool) logrus.Formatter {
 	return f
 }
 
-// A jsonFormatter writes values that have a text, such as durations, as people
-// read them, and as the lines of text do.
+// A jsonFormatter writes durations and other values with a text as that text, as the
+// lines of text do.
 type jsonFormatter struct{ logrus.JSONFormatter }
 
 func (f jsonFormatter) Format(e *logrus.Entry) ([]byte, error) {
@@ -103,9 +102,9 @@ func priority(level logrus.Level) string {
 // A descriptor is a stream of the operating system, as *os.File is.
 type descriptor interface{ Fd() uintptr }
 
-// isJournal reports whether the stream leads to the journal: it is the very one
-// that systemd made for it (systemd.exec(5), JOURNAL_STREAM). Whoever only
-// inherits the variable has had it replaced.
+// isJournal reports whether the stream is the one that systemd made for the journal
+// (systemd.exec(5), JOURNAL_STREAM). A process may inherit the variable while its
+// stream goes elsewhere.
 func isJournal(stream io.Writer) bool {
 	f, ok := stream.(descriptor)
 	if !ok {
@@ -119,8 +118,8 @@ func isJournal(stream io.Writer) bool {
 		uint64(st.Dev) == dev && st.Ino == ino
 }
 
-// asErrors returns the stream, or for the journal one that makes each line
-// written to it an error.
+// asErrors returns the stream. For the journal, each line gets the priority of an
+// error.
 func asErrors(stream io.Writer) io.Writer {
 	if !isJournal(stream) {
 		return stream

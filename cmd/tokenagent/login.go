@@ -24,26 +24,26 @@ import (
 )
 
 func newLogin() *cobra.Command {
-	l := login{from: place{runs: true}} // it sends secrets to whom the configuration names
+	l := login{from: place{runs: true}} // it sends secrets to servers that the configuration names
 	c := &cobra.Command{
 		Use:   "login SOURCE",
 		Short: "Log in to a source once, so that it gets tokens by itself",
-		Long: `Log in to a source once, so that it gets tokens by itself from then on.
+		Long: `Log in to a source once. From then on it gets tokens by itself.
 
 A source "refresh_token" asks its issuer: open the address that is printed in any
 browser, on any machine, and enter the code (the device flow, RFC 8628). It asks
 for the scopes and audiences of all tokens of the source, and for the scope
-offline_access, for which most issuers give a refresh token. That is stored in the
-state folder, in the place of the one before.
+offline_access, for which most issuers give a refresh token. The refresh token
+replaces the earlier one in the state folder.
 
 A source "htcondor_fetch" asks its pool for a long-lived token, with the identity
 and all authorisations of its tokens: give the number that is printed to an
 administrator of the pool, who approves it with condor_token_request_approve. The
 token is stored in token_dir.
 
-A running agent is told to try again. Run it as the agent's user.
+A running agent then tries again at once. Run login as the agent's user.
 
-Exit codes: 0 it is stored, and a running agent has its tokens, 1 one of that
+Exit codes: 0 the token is stored, and a running agent has its tokens, 1 one of these
 failed, 2 there is no such SOURCE, 78 the configuration has faults.`,
 		Example: `  tokenagent login cilogon
   tokenagent login cilogon --scope org.cilogon.userinfo --offline-access=false
@@ -73,7 +73,7 @@ type login struct {
 }
 
 func (l *login) run(ctx context.Context, name string) error {
-	cfg, err := l.from.load(ctx, true) // what is missing elsewhere is no matter here
+	cfg, err := l.from.load(ctx, true) // files that other blocks name do not matter here
 	if err != nil {
 		return err
 	}
@@ -103,9 +103,9 @@ func (l *login) run(ctx context.Context, name string) error {
 	return l.tell(ctx, cfg.Settings, tokens)
 }
 
-// apart is the error of a source whose long-lived token would lie where HTCondor's
-// configuration has every client look for tokens. A person waits anyway, so HTCondor
-// is asked.
+// apart is an error where the source's long-lived token would lie in a directory in
+// which every client of HTCondor looks for tokens. It asks HTCondor, which takes a
+// moment; a person waits anyway.
 func apart(s config.Source) error {
 	ask := condor.Knob(tokendir.Systems()[0])
 	if s.Ends == nil || ask == nil {
@@ -119,8 +119,7 @@ func apart(s config.Source) error {
 	return nil
 }
 
-// lasting says when the token ends that a source asks with, for a person; "" where it
-// has none.
+// lasting says when the token ends that the source asks with; "" for none.
 func lasting(s config.Source) string {
 	if s.Ends == nil {
 		return ""
@@ -132,11 +131,10 @@ func lasting(s config.Source) string {
 	return fmt.Sprintf("\nit ends %s, on %s", away(at, wall()), at.Local().Format(time.DateTime))
 }
 
-// chooseLogin is the source that the person means: its name alone, or the whole
-// reference to it.
+// chooseLogin is the source of that name, which may be the whole reference to it.
 func chooseLogin(all []config.Source, name string) (config.Source, error) {
 	var there []string
-	var other string // a source of that name which is of another kind
+	var other string // a source of that name that takes no login
 	for _, s := range all {
 		_, can := s.Source.(sources.LoginSource)
 		meant := s.Name == name || shortName(s.Name) == name
@@ -167,7 +165,7 @@ func shortName(reference string) string {
 	return reference[strings.LastIndex(reference, ".")+1:]
 }
 
-// request is what all these tokens together ask for, and the person besides.
+// request is what all these tokens ask for, and what the flags add.
 func (l *login) request(tokens []agent.Renewer, pool bool) (all agent.Request, err error) {
 	for _, r := range tokens {
 		all.Scope = append(all.Scope, r.Request.Scope...)
@@ -192,7 +190,7 @@ func (l *login) request(tokens []agent.Renewer, pool bool) (all agent.Request, e
 	return all, nil
 }
 
-// hint is what else to try when the issuer does not give what it was asked for.
+// hint is what to try where the issuer refuses the scope.
 func (l *login) hint(err error) string {
 	if denied, ok := errors.AsType[*issuer.Denied](err); ok && denied.Code == "invalid_scope" && l.offline {
 		return ", or leave offline_access out with --offline-access=false"
@@ -200,7 +198,7 @@ func (l *login) hint(err error) string {
 	return ""
 }
 
-// show tells the person what to do.
+// show prints what the person has to do.
 func (l *login) show(p sources.Prompt) {
 	if p.Request != "" {
 		fmt.Fprintf(l.out, "request %s waits for an administrator of the pool, who types\n  %s\n", p.Request, plain(p.Approve))
@@ -215,7 +213,7 @@ func (l *login) show(p sources.Prompt) {
 	}
 }
 
-// tell has a running agent try again, and returns what has come of it.
+// tell makes a running agent try again, and prints the outcome.
 func (l *login) tell(ctx context.Context, s config.Settings, tokens []agent.Renewer) error {
 	if len(tokens) == 0 {
 		return nil

@@ -1,9 +1,9 @@
 // Command tokenagent keeps tokens fresh: it issues those that its configuration
 // defines, writes them where their readers look, and renews them in time.
 //
-// This package is the process: one file a command, and besides the commands the
-// flags, the environment, the signals and the exit codes. It is the only place
-// that knows every other.
+// This package is the process: one file for each command, and the flags, the
+// environment, the signals and the exit codes. It is the only package that knows all
+// others.
 package main
 
 import (
@@ -19,9 +19,8 @@ import (
 )
 
 // The main goroutine keeps the main thread for itself. A thread that takes on a
-// user's identity for a write ends with its goroutine; the main thread cannot
-// end, so the runtime would park it, and /proc and every tool that looks at the
-// process would see that foreign identity from then on.
+// user's identity for a write ends with its goroutine. The main thread cannot end:
+// the runtime would park it, and /proc would show that identity from then on.
 func init() { runtime.LockOSThread() }
 
 func main() {
@@ -31,8 +30,7 @@ func main() {
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
-// run is the whole process but its end: it runs the command that args name and
-// returns the exit code.
+// run runs the command that args name and returns the exit code.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if err := host.Undumpable(); err != nil { // keys and tokens are in memory
 		return report(asErrors(stderr), err)
@@ -42,8 +40,8 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 }
 
 // untilSignal returns a context that is done when a person or systemd wants the
-// process to end, or the person's terminal is closed: what it has started ends with
-// it. The next signal ends it at once.
+// process to end, or when the terminal is closed. A second signal ends the process at
+// once.
 func untilSignal(parent context.Context) (context.Context, context.CancelFunc) {
 	if signal.Ignored(syscall.SIGHUP) { // by nohup
 		return until(parent, os.Interrupt, syscall.SIGTERM)

@@ -22,8 +22,8 @@ import (
 	"github.com/tokenagent/tokenagent/sources/refresh"
 )
 
-// A memory is the state folder of one run or once, opened and locked when the
-// configuration has said where it is.
+// A memory is the state folder of run or once. It is opened and locked when the
+// configuration says where it is.
 type memory struct {
 	from  *place
 	state *state.State // nil: there is none
@@ -77,8 +77,8 @@ func openState(home state.Home) (*state.State, error) {
 	return s, nil
 }
 
-// claim makes the state folder that of the configuration, and moves there what an
-// older version kept for it in the base. What cannot be moved is not lost.
+// claim makes the state folder belong to the configuration, and moves into it what an
+// older version kept in the base. What cannot be moved stays there.
 func (m *memory) claim(ctx context.Context, cfg *config.Config, log logrus.FieldLogger) {
 	if m.state == nil {
 		return
@@ -94,22 +94,22 @@ func (m *memory) claim(ctx context.Context, cfg *config.Config, log logrus.Field
 	case !returned && ctx.Err() != nil:
 		m.state, m.err = nil, ctx.Err()
 	case !returned:
-		m.state, m.err = nil, errors.New("its file system does not answer") // the claim may still work with it
+		m.state, m.err = nil, errors.New("its file system does not answer") // the claim may still use it
 	}
 }
 
 // claimLimit is how long a start waits for a state folder that hangs.
 const claimLimit = 30 * time.Second
 
-// claimBase makes the base the default configuration's, if no agent has done so
-// yet: no other configuration takes for its own then what a login stores there.
+// claimBase makes the base belong to the default configuration, if no agent has done
+// so yet: else another configuration could take what a login stores there.
 func (p *place) claimBase(ctx context.Context, cfg *config.Config) {
 	home := p.home(cfg.Settings)
 	if home.Name != "" || home.Base == "" {
 		return
 	}
-	if s, err := state.OpenHome(home); err == nil { // an agent that works with it has done so
-		_ = s.Claim(home, claimsOf(ctx, cfg)) // the next start of the agent says what fails
+	if s, err := state.OpenHome(home); err == nil { // else an agent has it, and has done so
+		_ = s.Claim(home, claimsOf(ctx, cfg)) // the next start of the agent reports what fails
 		s.Close()
 	}
 }
@@ -133,7 +133,7 @@ func namesRefresh(cfg *config.Config, name string, t refresh.Token) bool {
 	})
 }
 
-// taken is the error of a folder that another agent works with.
+// taken is an error where another agent uses the folder.
 func (m *memory) taken(s config.Settings) error {
 	if locked, ok := errors.AsType[*state.Locked](m.err); ok {
 		return fmt.Errorf("%w; the running one is asked for new tokens with %s", locked, m.from.command(s, "refresh"))
@@ -141,8 +141,8 @@ func (m *memory) taken(s config.Settings) error {
 	return nil
 }
 
-// give makes the agent go on where the last one stopped, and says what is odd
-// about the folder.
+// give makes the agent go on where the last one stopped, and logs the warnings of the
+// folder.
 func (m *memory) give(a *agent.Agent, log logrus.FieldLogger) {
 	a.Built(builtAt())
 	if m.state == nil {
@@ -155,8 +155,8 @@ func (m *memory) give(a *agent.Agent, log logrus.FieldLogger) {
 	a.Remember(m.state)
 }
 
-// recorded are the files that the last agent wrote, those that have left the
-// configuration since included.
+// recorded are the files that the last agent wrote, also those that are no longer in
+// the configuration.
 func (m *memory) recorded() (all []agent.Target) {
 	if m.state == nil {
 		return nil
@@ -180,12 +180,12 @@ const (
 	sweepLimit    = time.Minute
 )
 
-// sweep removes now, and then once an hour, the temporary files that killed agents
-// have left beside the files that of returns, and the first time beside those of
-// recorded as well. It returns soon after ctx is done, even while a folder hangs.
-func (m *memory) sweep(ctx context.Context, log logrus.FieldLogger, recorded []agent.Target, of func() []agent.Renewer) {
+// sweep removes the temporary files that killed agents left next to the sinks of the
+// renewers, now and once an hour; the first time also those next to recorded files. It
+// returns soon after ctx is done, even while a folder hangs.
+func (m *memory) sweep(ctx context.Context, log logrus.FieldLogger, recorded []agent.Target, renewers func() []agent.Renewer) {
 	for ; ctx.Err() == nil; recorded = nil {
-		m.sweepOnce(ctx, log, recorded, of())
+		m.sweepOnce(ctx, log, recorded, renewers())
 		select {
 		case <-ctx.Done():
 		case <-time.After(betweenSweeps):
@@ -193,8 +193,8 @@ func (m *memory) sweep(ctx context.Context, log logrus.FieldLogger, recorded []a
 	}
 }
 
-// sweepBeside begins to sweep once, and returns what ends the sweep: nothing of it
-// works with the folder or logs after that.
+// sweepBeside starts one sweep, and returns a function that stops it and waits for its
+// end.
 func (m *memory) sweepBeside(ctx context.Context, log logrus.FieldLogger, renewers []agent.Renewer) (end func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	recorded := m.recorded()
@@ -219,8 +219,7 @@ func (m *memory) sweepOnce(ctx context.Context, log logrus.FieldLogger, recorded
 	}
 }
 
-// recalled is what the records of a state folder, of which no agent has the
-// lock now, say of one token; see inFiles.
+// recalled are the records of a state folder that no agent has locked.
 type recalled map[string]agent.Record // by path
 
 func recall(records []agent.Record) recalled {
@@ -233,8 +232,8 @@ func recall(records []agent.Record) recalled {
 	return all
 }
 
-// leftovers are the files of the records that none of the renewers has, and
-// that still lie there as they were written.
+// leftovers are the recorded files that no renewer has, and that still lie there as
+// they were written.
 func (r recalled) leftovers(ctx context.Context, renewers []agent.Renewer) (all []control.Leftover) {
 	known := map[string]bool{}
 	for _, path := range sinkPaths(renewers) {
@@ -261,8 +260,7 @@ func liesThere(ctx context.Context, t agent.Target, r agent.Record) bool {
 	return err == nil && difference == ""
 }
 
-// renewal is when an agent that starts now would have the token renewed; zero
-// for at once.
+// renewal is when an agent that starts now would renew the token; zero for at once.
 func (r recalled) renewal(ctx context.Context, renewer agent.Renewer) time.Time {
 	var token agent.Token
 	for i, t := range renewer.Sinks {

@@ -50,7 +50,7 @@ func (d *daemon) waitingFor(ctx context.Context) (string, error) {
 	return waitingFor(tokens), err
 }
 
-// statusLine is that of systemctl status; not known while a token is due.
+// statusLine is the one of systemctl status; it is not known while a token is due.
 func (d *daemon) statusLine(ctx context.Context) (line string, known bool) {
 	tokens, err := d.agent.Status(ctx)
 	if err != nil { // the agent stops
@@ -118,8 +118,8 @@ func nextRenewal(tokens []agent.Status) (next time.Time) {
 	return next
 }
 
-// clockTime is a time of today as 14:05, any other with its day, and a past one as
-// "now".
+// clockTime is "14:05" for a time of today, has the date for a later one, and is
+// "now" for a past one.
 func clockTime(t, now time.Time) string {
 	t, now = t.Local(), now.Local()
 	switch {

@@ -21,11 +21,11 @@ func newOnce() *cobra.Command {
 	var timeout time.Duration
 	c := &cobra.Command{
 		Use:   "once [NAME…]",
-		Short: "Have every token in its place once, then stop: the first pass of the daemon",
-		Long: `Have all tokens, or those named, in their places once, then stop: the first pass
-of the daemon. One that still lies there as an earlier agent left it and is not
-due stays as it is; the others are issued and written. What fails for a reason that
-may go away by itself is tried again until the timeout.
+		Short: "Put every token in its place once, then stop: the first pass of the daemon",
+		Long: `Put all tokens, or those named, in their places once, then stop: the first pass of
+the daemon. A token that still lies there as an earlier agent left it, and is not
+due, stays; the others are issued and written. What fails for a reason that may go
+away by itself is tried again until the timeout.
 
 Exit codes: 0 all required tokens are valid, 4 one is not, or a new one could not be
 validated and is not installed, 78 the configuration has faults, 1 an agent runs
@@ -52,8 +52,8 @@ already (ask it with tokenagent refresh).`,
 	return c
 }
 
-// pass has the tokens that the names select in their places, and returns what
-// has become of them.
+// pass puts the tokens that the names select in their places, and returns their
+// states.
 func pass(ctx context.Context, from *place, names []string, force bool, stderr io.Writer) ([]agent.Status, error) {
 	cfg, m, warnings, err := from.begin(ctx)
 	if err != nil {
@@ -87,7 +87,7 @@ func pass(ctx context.Context, from *place, names []string, force bool, stderr i
 	return ended(a.Once(ctx)), nil
 }
 
-// ended takes the next attempts from what is told of tokens: nobody will make them.
+// ended removes the times of the next attempts, which this process will not make.
 func ended(tokens []agent.Status) []agent.Status {
 	end := func(f *agent.Failing) {
 		if f != nil {
@@ -125,7 +125,7 @@ func notInPlace(tokens []agent.Status) error {
 	return &exitError{exitNotValid, errors.Join(append(waiting, notValid(tokens))...)}
 }
 
-// alone is the error of a configuration that a running agent takes care of.
+// alone is an error where a running agent serves the configuration.
 func (p *place) alone(ctx context.Context, s config.Settings) error {
 	client, err := p.agent(ctx, s)
 	if err == nil {

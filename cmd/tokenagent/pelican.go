@@ -13,12 +13,10 @@ import (
 	"github.com/tokenagent/tokenagent/sources/keys"
 )
 
-// pelicanKey finds the key that the Pelican origin with its configuration in the
-// folder signs with, and says where: of issuer.jwk and the files in issuer-keys
-// the one whose name comes first.
-//
-// Pelican keeps these files readable by its own user and group; whoever may read
-// them may use them here.
+// pelicanKey finds the key with which the Pelican origin configured in the folder
+// signs, and its path: of issuer.jwk and the files in issuer-keys the one whose name
+// comes first. Pelican keeps these files readable by its own user and group, so their
+// modes are not checked here.
 func pelicanKey(folder string) (keys.Key, string, error) {
 	found := []string{filepath.Join(folder, "issuer.jwk")}
 	for _, pattern := range []string{"*.pem", "*.jwk"} {
@@ -55,7 +53,7 @@ func pelicanFolder() (string, error) {
 	return filepath.Join(home, ".config", "pelican"), nil
 }
 
-// readAtMost reads a file that is no longer than most bytes, as any program does.
+// readAtMost reads a file of at most so many bytes, without checks of its mode.
 func readAtMost(path string, most int64) ([]byte, error) {
 	f, err := host.OpenPlain(path)
 	if err != nil {
@@ -65,7 +63,7 @@ func readAtMost(path string, most int64) ([]byte, error) {
 	return readAll(f, path, most)
 }
 
-// readAll reads what has no more than most bytes. Its errors begin with the name.
+// readAll reads at most so many bytes. Its errors begin with the name.
 func readAll(r io.Reader, name string, most int64) ([]byte, error) {
 	text, err := host.ReadAtMost(r, most)
 	if err != nil {

@@ -27,14 +27,14 @@ import (
 type place struct {
 	configs  []string                     // files and folders; none: the default
 	socket   string                       // "": as the configuration says
-	runs     bool                         // what it names is run, or gets secrets, so one that others can change is refused
-	tells    bool                         // who can change it is looked at, even where only its text counts
-	doubts   []string                     // of what was read last, see config.Config
+	runs     bool                         // programs of it run, or get secrets, so others must not be able to change it
+	tells    bool                         // warn when others can change it, even where only its text counts
+	doubts   []string                     // who else can change what was read last; see config.Config
 	checking bool                         // see config.Environment
 	key      func(config.Settings) []byte // see config.Environment; nil where digests are not compared
 	sinkless bool                         // nothing is written and no hook runs: what those blocks say does not matter
-	loaded   *config.Config               // the last that client has read
-	began    *state.Home                  // of the agent that runs in this process, whatever a reload says; nil: there is none
+	loaded   *config.Config               // the last that client read
+	began    *state.Home                  // of the agent in this process, also after a reload; nil: no agent
 }
 
 func (p *place) flags(c *cobra.Command) {
@@ -72,8 +72,8 @@ func (p *place) paths() []string {
 	return p.configs
 }
 
-// load reads the configuration. Its errors are a faulted error; warnings are
-// left out.
+// load reads the configuration. Errors come as one faulted error; warnings are
+// dropped.
 func (p *place) load(ctx context.Context, definitions bool) (*config.Config, error) {
 	cfg, faults := p.read(ctx, definitions)
 	if faults.HasErrors() {
@@ -82,8 +82,8 @@ func (p *place) load(ctx context.Context, definitions bool) (*config.Config, err
 	return cfg, nil
 }
 
-// refuse is the error of a configuration with faults. Who has none yet is told
-// how to begin.
+// refuse is the error of a configuration with faults. Without any configuration it
+// says how to start one.
 func (p *place) refuse(faults config.Faults) error {
 	text := textOf(faults)
 	if _, err := os.Stat(config.DefaultPaths()[0]); len(p.configs) == 0 && errors.Is(err, fs.ErrNotExist) {
@@ -110,9 +110,9 @@ func (p *place) read(ctx context.Context, definitions bool) (*config.Config, con
 // askAgent are the commands that take --control.
 var askAgent = []string{"run", "once", "status", "refresh", "reload", "login"}
 
-// command is what a person types into a shell to run this program with the
-// arguments, the first of which is the command, on this configuration and with its
-// agent. Every advice to type one is built here.
+// command is what a person types into a shell to run this program for this
+// configuration and its agent. The first argument is the command. All advice to type
+// a command comes from here.
 func (p *place) command(s config.Settings, args ...string) string {
 	words := append([]string{"tokenagent"}, args...)
 	for _, path := range p.configs {
@@ -128,12 +128,12 @@ func (p *place) command(s config.Settings, args ...string) string {
 		words[i] = host.ShellWord(word)
 	}
 	if dir := folderFrom("STATE_DIRECTORY"); dir != "" && s.StateDir == "" && dir != usualState() {
-		words = slices.Insert(words, 0, "STATE_DIRECTORY="+host.ShellWord(dir)) // systemd has set it, and no person's shell has
+		words = slices.Insert(words, 0, "STATE_DIRECTORY="+host.ShellWord(dir)) // set by systemd, but not in a person's shell
 	}
 	return strings.Join(words, " ")
 }
 
-// errInterrupted is the error of a command that was told to end while it read.
+// errInterrupted is the error of a command that a signal ended while it read.
 var errInterrupted = &exitError{exitFailed, errors.New("interrupted before the configuration was read")}
 
 func textOf(faults config.Faults) string {
@@ -142,11 +142,11 @@ func textOf(faults config.Faults) string {
 	return text.String()
 }
 
-// client asks the agent of this configuration. Of one with faults it may be
-// unknown where its agent answers; then the faults are the error, except for the
-// default configuration, whose agent is looked for in the default place.
+// client is a client of this configuration's agent. Where faults hide the path of
+// its socket, they are the error; the agent of the default configuration is looked
+// for in the default place.
 func (p *place) client(ctx context.Context) (*control.Client, error) {
-	if p.socket != "" { // the configuration does not matter, and may not be there
+	if p.socket != "" { // the configuration does not matter, and need not exist
 		return control.NewClient(p.socket), nil
 	}
 	cfg, faults := p.read(ctx, true)
@@ -157,9 +157,9 @@ func (p *place) client(ctx context.Context) (*control.Client, error) {
 	return p.agent(ctx, cfg.Settings)
 }
 
-// agent is a client of the agent that keeps this configuration. Where the
-// configuration says nowhere that its agent answers, the one that answers must
-// follow its files: an agent of another configuration is refused.
+// agent is a client of the agent that serves this configuration. Where neither a flag
+// nor the configuration names the socket, the agent that answers must follow these
+// files: the agent of another configuration is refused.
 func (p *place) agent(ctx context.Context, s config.Settings) (*control.Client, error) {
 	paths := p.socketPaths(s)
 	own := control.NewClient(paths[0])
@@ -178,7 +178,7 @@ func (p *place) agent(ctx context.Context, s config.Settings) (*control.Client, 
 		switch {
 		case errors.Is(err, control.ErrNoAgent):
 			continue
-		case err != nil || p.servedBy(theirs): // an error is what the next question will find, too
+		case err != nil || p.servedBy(theirs): // the next question will return the error too
 			return client, nil
 		}
 		another = fmt.Errorf("control socket %s: %w for %s, only for %s; name the socket of the right one with --control (of tokenagent@NAME it is /run/tokenagent/NAME/control.sock)",
@@ -187,8 +187,8 @@ func (p *place) agent(ctx context.Context, s config.Settings) (*control.Client, 
 	return own, another
 }
 
-// servedBy reports whether an agent that follows these files keeps the tokens of
-// this configuration.
+// servedBy reports whether an agent that follows these files serves this
+// configuration.
 func (p *place) servedBy(theirs []string) bool {
 	ours := p.followed()
 	return serves(ours, theirs) || p.isDefault() && slices.Contains(theirs, new(place).followed()[0])

@@ -17,8 +17,8 @@ const (
 	stillAlive = 2 * time.Minute // the loop goes round at least every 30 s
 )
 
-// A probe is a question that a machine asks every few seconds, to start the
-// agent again or to send nobody to it.
+// A probe is a question that a machine asks every few seconds, to restart an agent or
+// to keep clients away from it.
 type probe struct{ live, ready bool }
 
 func (p *probe) flags(c *cobra.Command) {
@@ -28,8 +28,7 @@ func (p *probe) flags(c *cobra.Command) {
 
 func (p *probe) asked() bool { return p.live || p.ready }
 
-// ask asks the agent. Whatever keeps it from answering in time is, to a probe,
-// no agent.
+// ask asks the agent. An agent that does not answer in time counts as none.
 func (p *probe) ask(ctx context.Context, from *place, names []string) error {
 	switch {
 	case p.live && p.ready:
@@ -51,8 +50,8 @@ func (p *probe) ask(ctx context.Context, from *place, names []string) error {
 	return &exitError{exitNoAgent, err}
 }
 
-// alive asks for the heartbeat of the loop, which is told by whom a loop that
-// hangs does not hold up.
+// alive asks for the heartbeat of the loop. The answer does not come from the loop
+// itself, which may hang.
 func alive(ctx context.Context, client *control.Client) error {
 	beat, err := client.Heartbeat(ctx)
 	if still := wall().Sub(beat); err == nil && !beat.IsZero() && still > stillAlive {

@@ -12,11 +12,10 @@ import (
 // firstProcess is the number of the first process of a container.
 const firstProcess = 1
 
-// asInit does the duty of a container's first process: it starts this program
-// again with the same arguments, passes signals on to it, reaps every process
-// that has lost its parent, and ends as the program does. A process that is not
-// the first is never given another's children, so what it runs itself (hooks,
-// programs of sources, the command of exec) nobody else can reap.
+// asInit acts as the first process of a container: it starts this program again with
+// the same arguments, passes signals on to it, reaps every process that has lost its
+// parent, and ends as the program does. The second process reaps the hooks and
+// programs that it starts itself.
 func asInit(arguments []string) error {
 	heard := hear()
 	main, err := startAgain(arguments)

@@ -15,8 +15,8 @@ func newRefresh() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "refresh [NAME…]",
 		Short: "Have the running agent issue new tokens now, and wait for the outcome",
-		Long: `Have the running agent issue new tokens now, however long the present ones live,
-and wait until each is written or has failed. Without a NAME: all.
+		Long: `Have the running agent issue new tokens now, even if the present ones are still
+valid, and wait until each is written or has failed. Without a NAME: all tokens.
 
 Exit codes: 0 all were written, 1 one was not, 2 there is no such NAME,
 5 no agent answers.`,
@@ -42,7 +42,7 @@ Exit codes: 0 all were written, 1 one was not, 2 there is no such NAME,
 	return c
 }
 
-// failed is the error for tokens that were asked for and not written.
+// failed is the error of tokens that were not written.
 func failed(tokens []agent.Status) error {
 	var names []string
 	for _, t := range tokens {

@@ -15,9 +15,9 @@ func newReload() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "reload",
 		Short: "Have the running agent read its configuration again",
-		Long: `Have the running agent read its configuration again. It does so by itself a
-moment after a file has changed; this waits for the verdict. A configuration
-with faults changes nothing: its faults are printed, and the old one goes on.
+		Long: `Have the running agent read its configuration again, and wait for the outcome. The
+agent does so by itself a moment after a file has changed. If the configuration has
+faults, they are printed, and the old one stays in use.
 
 Exit codes: 0 it is in use, 78 it has faults, 5 no agent answers.`,
 		Example: `  tokenagent reload

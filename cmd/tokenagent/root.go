@@ -22,7 +22,7 @@ func execute(args []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	called, err := root.ExecuteContextC(agent.WithClock(context.Background(), wall))
-	if err != nil && !begun { // cobra itself found fault with the command line
+	if err != nil && !begun { // cobra itself refused the command line
 		return usage("%s\nsee %s --help", strings.TrimSpace(err.Error()), called.CommandPath())
 	}
 	return err
@@ -57,8 +57,7 @@ func inGroup(parent *cobra.Command, id string, commands ...*cobra.Command) {
 	parent.AddCommand(commands...)
 }
 
-// family returns a command that only holds others, and says so when it is
-// called without one of them.
+// family returns a command that only has subcommands. Without one it is an error.
 func family(use, short string, members ...*cobra.Command) *cobra.Command {
 	c := &cobra.Command{Use: use, Short: short}
 	c.AddCommand(members...)
@@ -75,8 +74,7 @@ func family(use, short string, members ...*cobra.Command) *cobra.Command {
 	return c
 }
 
-// arguments takes from least to most of them, and says by their names what is
-// missing or too much.
+// arguments demands from least to most arguments; errors call them by the names.
 func arguments(least, most int, names string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		switch {

@@ -30,10 +30,10 @@ func newRun() *cobra.Command {
 		Use:   "run",
 		Short: "Keep all tokens fresh until SIGTERM: the daemon",
 		Long: `Keep all tokens fresh, until SIGTERM or SIGINT. The configuration is read again
-when one of its files or keys changes, on SIGHUP, and by tokenagent reload; one
-with faults changes nothing.
+when one of its files or keys changes, on SIGHUP, and by tokenagent reload. If the
+new one has faults, the old one stays in use.
 
-Exit codes: 0 stopped as told, 78 the configuration has faults, 1 another agent
+Exit codes: 0 stopped by a signal, 78 the configuration has faults, 1 another agent
 runs already.`,
 		Example: `  tokenagent run
   tokenagent run --config .quickstart/tokenagent.hcl`,
@@ -49,14 +49,14 @@ runs already.`,
 // serve runs the daemon until a signal ends it.
 func serve(ctx context.Context, from *place, stderr io.Writer) error {
 	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP) // before anything else: unheard it would end the process
+	signal.Notify(hangup, syscall.SIGHUP) // first of all: until then SIGHUP ends the process
 	ctx, stop := until(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
 	began := time.Now()
 	cfg, m, warnings, err := from.begin(ctx)
 	switch {
-	case errors.Is(err, errInterrupted): // stopped as told
+	case errors.Is(err, errInterrupted): // by a signal
 		return nil
 	case err != nil:
 		return err
@@ -65,7 +65,7 @@ func serve(ctx context.Context, from *place, stderr io.Writer) error {
 	if err := m.taken(cfg.Settings); err != nil {
 		return err
 	}
-	if len(from.socketPaths(cfg.Settings)) > 1 { // an agent of an older version would have the socket of the base
+	if len(from.socketPaths(cfg.Settings)) > 1 { // an agent of an older version has the socket of the base
 		if err := from.alone(ctx, cfg.Settings); err != nil {
 			return err
 		}
@@ -102,8 +102,8 @@ func (d *daemon) run(ctx context.Context, m *memory, listener net.Listener, hang
 	parts.Wait()
 }
 
-// A daemon is what run keeps going besides the agent: its log, its socket, and
-// the configuration that it follows.
+// A daemon is an agent with its log, its socket and the configuration that it
+// follows.
 type daemon struct {
 	from    *place
 	log     *logrus.Logger
@@ -118,7 +118,7 @@ type daemon struct {
 	watched watch.List // for the configuration in use
 	said    string     // the faults as they were last logged
 
-	refused atomic.Pointer[time.Time] // since when the configuration on disk is refused; nil: it is in use
+	refused atomic.Pointer[time.Time] // since when the configuration on disk has been refused; nil: it is in use
 }
 
 func newDaemon(from *place, cfg *config.Config, stderr io.Writer) *daemon {
@@ -136,8 +136,7 @@ func (d *daemon) renewers() []agent.Renewer {
 	return d.inUse
 }
 
-// requireAll reports whether the configuration in use wants all tokens before
-// the daemon is ready.
+// requireAll reports whether the daemon is ready only when all tokens are valid.
 func (d *daemon) requireAll() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -150,8 +149,8 @@ var listenControl = control.Listen
 
 const noSocket = "there is no control socket; status, refresh and reload find no agent, SIGHUP reloads"
 
-// listen makes the control socket. The agent does its work without one, but not
-// beside another agent.
+// listen makes the control socket. An agent works without one, but not where another
+// agent answers.
 func (d *daemon) listen() (net.Listener, error) {
 	group := control.OwnerOnly
 	if name := d.began.ControlGroup; name != "" {
@@ -233,7 +232,7 @@ func (d *daemon) answer(ctx context.Context, listener net.Listener) {
 	err := control.Serve(ctx, listener, control.Answers{
 		Status:    named(d.agent.Status),
 		Refresh:   named(d.agent.Refresh),
-		Reload:    func(context.Context) (agent.Replaced, error) { return d.reload(ctx) }, // who asked may go; the change stays
+		Reload:    func(context.Context) (agent.Replaced, error) { return d.reload(ctx) }, // not under the caller's ctx: the reload goes on when the caller leaves
 		Leftovers: d.leftovers,
 		Refused:   d.refusedSince,
 		Heartbeat: d.agent.Heartbeat,
@@ -244,7 +243,7 @@ func (d *daemon) answer(ctx context.Context, listener net.Listener) {
 	}
 }
 
-// leftovers are what the agent knows of the files that no definition has any more.
+// leftovers are the files that no definition has any more.
 func (d *daemon) leftovers(ctx context.Context) (all []control.Leftover, err error) {
 	records, err := d.agent.Leftovers(ctx)
 	for _, r := range records {
@@ -253,10 +252,10 @@ func (d *daemon) leftovers(ctx context.Context) (all []control.Leftover, err err
 	return all, err
 }
 
-// question is what both Status and Refresh are.
+// A question is Status or Refresh.
 type question func(ctx context.Context, names ...string) ([]agent.Status, error)
 
-// named makes the error of a name that selects nothing a Refusal.
+// named turns the error of an unknown name into a Refusal.
 func named(ask question) question {
 	return func(ctx context.Context, names ...string) ([]agent.Status, error) {
 		found, err := ask(ctx, names...)

@@ -13,8 +13,8 @@ import (
 	"github.com/tokenagent/tokenagent/agent/control"
 )
 
-// reload reads the configuration and, if it has no errors, puts it in the place
-// of the old one. Its error, for whoever asked, is a [*control.Refusal].
+// reload reads the configuration and, if it has no errors, replaces the old one by
+// it. Faults are logged, and returned as a [*control.Refusal].
 func (d *daemon) reload(ctx context.Context) (agent.Replaced, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -27,7 +27,7 @@ func (d *daemon) reload(ctx context.Context) (agent.Replaced, error) {
 	}
 	d.sayFaults(faults)
 	d.noteRefusal(faults.HasErrors(), wall())
-	if faults.HasErrors() { // the change that mends it may be in a file of either
+	if faults.HasErrors() { // the correction may come in a file of the old or the new one
 		l := d.watched
 		l.Files = union(l.Files, cfg.Files)
 		d.follow(l, began)
@@ -46,8 +46,8 @@ func (d *daemon) reload(ctx context.Context) (agent.Replaced, error) {
 	return replaced, nil
 }
 
-// noteRefusal remembers since when the configuration on disk is refused: the
-// agent that starts next would not.
+// noteRefusal remembers since when the configuration on disk has been refused: after
+// a restart the agent would not start with it.
 func (d *daemon) noteRefusal(refused bool, now time.Time) {
 	switch {
 	case !refused:
@@ -71,7 +71,7 @@ func union(a, b []string) []string {
 	return slices.Compact(all)
 }
 
-// adopt takes over of the agent block what can change while the agent runs.
+// adopt applies what can change in the agent block while the agent runs.
 func (d *daemon) adopt(s config.Settings) {
 	configure(d.log, s)
 	for _, one := range []struct{ name, began, now string }{
@@ -89,7 +89,7 @@ func (d *daemon) adopt(s config.Settings) {
 // mostLines is how many faults of one configuration are logged.
 const mostLines = 20
 
-// sayFaults logs the faults, but not those of the last time again.
+// sayFaults logs the faults, unless they are the same as last time.
 func (d *daemon) sayFaults(faults config.Faults) {
 	text := textOf(faults)
 	if text == d.said {

@@ -87,16 +87,16 @@ func (f *statusFlags) show(ctx context.Context, c *cobra.Command, names []string
 	return errors.Join(show(c.OutOrStdout(), f.json, found), notValid(found.Tokens))
 }
 
-// warnOfDoubts tells how others than root could change the configuration that was
-// read last.
+// warnOfDoubts prints who else than root can change the configuration that was read
+// last.
 func (p *place) warnOfDoubts(w io.Writer) {
 	for _, doubt := range p.doubts {
 		fmt.Fprintf(w, "tokenagent: warning: %s\n", doubt)
 	}
 }
 
-// again shows it every two seconds until somebody interrupts. An error is shown
-// in its turn, and may be gone the next time.
+// again shows it every two seconds until it is interrupted. It prints errors and goes
+// on: they may be gone the next time.
 func again(ctx context.Context, stdout io.Writer, show func(context.Context) error) error {
 	ctx, stop := untilSignal(ctx)
 	defer stop()
@@ -107,7 +107,7 @@ func again(ctx context.Context, stdout io.Writer, show func(context.Context) err
 			fmt.Fprint(stdout, "\x1b[H\x1b[2J")
 		}
 		if err := show(ctx); err != nil && ctx.Err() == nil {
-			if e, ok := errors.AsType[*exitError](err); !ok || e.code != exitNotValid { // the table tells that
+			if e, ok := errors.AsType[*exitError](err); !ok || e.code != exitNotValid { // the table shows that
 				fmt.Fprintln(stdout, err)
 			}
 		}
@@ -120,7 +120,7 @@ func again(ctx context.Context, stdout io.Writer, show func(context.Context) err
 	}
 }
 
-// isTerminal reports whether a person sits at the stream.
+// isTerminal reports whether the stream is a terminal.
 func isTerminal(stream any) bool {
 	f, ok := stream.(descriptor)
 	if !ok {
@@ -130,8 +130,8 @@ func isTerminal(stream any) bool {
 	return err == nil
 }
 
-// survey asks the agent for the states of the tokens; when none answers it
-// looks at their files.
+// survey asks the agent for the states of the tokens. When none answers, it reads
+// their files.
 func (p *place) survey(ctx context.Context, names []string) (survey, error) {
 	client, err := p.client(ctx)
 	if errors.Is(err, control.ErrNoAgent) {
@@ -160,8 +160,8 @@ func (p *place) survey(ctx context.Context, names []string) (survey, error) {
 	return found, err
 }
 
-// unknown are the files of an unknown configuration in the state folder of this
-// one, as far as this user can see them.
+// unknown are the files in the state folder that belong to an unknown configuration,
+// as far as this user can see them.
 func (p *place) unknown(ctx context.Context) []control.Leftover {
 	if p.loaded == nil { // only the socket is known
 		return nil
@@ -170,12 +170,12 @@ func (p *place) unknown(ctx context.Context) []control.Leftover {
 	return recall(view.Unknown).leftovers(ctx, p.loaded.Renewers)
 }
 
-// surveyFiles tells what an agent would that started now: by the files, and by
-// what the last agent remembered of them.
+// surveyFiles is what an agent that starts now would report, by the files and the
+// records of the last agent.
 func (p *place) surveyFiles(ctx context.Context, names []string) (survey, error) {
 	p.key = func(s config.Settings) []byte { return state.KeyOf(p.home(s)) }
 	cfg, faults := p.read(ctx, false)
-	if faults.HasErrors() { // a key that this user may not read is no reason to say nothing
+	if faults.HasErrors() { // this user may not be allowed to read a key, which status does not need
 		var err error
 		if cfg, err = p.load(ctx, true); err != nil {
 			return survey{}, err
@@ -239,8 +239,7 @@ func namesOf(renewers []agent.Renewer) string {
 	return host.Few(names, 20)
 }
 
-// notValid is the error that ends the process with 4 when a required token is
-// not valid.
+// notValid is an error, with exit code 4, where a required token is not valid.
 func notValid(tokens []agent.Status) error {
 	if names := invalid(tokens); len(names) > 0 {
 		return &exitError{exitNotValid, errors.New(strings.Join(names, ", "))}

@@ -18,24 +18,24 @@ import (
 
 // A survey is what a command shows of many tokens.
 type survey struct {
-	Agent     bool               `json:"agent"` // whether the agent told it; false: it was read from the files
+	Agent     bool               `json:"agent"` // true: from the agent; false: read from the files
 	Tokens    []agent.Status     `json:"tokens"`
-	Refused   time.Time          `json:"configuration_refused_since,omitzero"` // the configuration on disk has faults, and the one before is in use
+	Refused   time.Time          `json:"configuration_refused_since,omitzero"` // the configuration on disk has faults; the one before it is in use
 	Leftovers []control.Leftover `json:"leftovers,omitempty"`                  // files of ours that no definition has any more
-	Unknown   []control.Leftover `json:"unknown,omitempty"`                    // files of an unknown configuration, which the agent leaves alone; see state.View
-	Sources   []sourceStatus     `json:"sources,omitempty"`                    // those that ask with a token which itself ends
+	Unknown   []control.Leftover `json:"unknown,omitempty"`                    // files of an unknown configuration; see state.View
+	Sources   []sourceStatus     `json:"sources,omitempty"`                    // those that ask with a token that ends
 
-	check string // the command that says why the configuration is refused
+	check string // the command that shows why the configuration is refused
 }
 
-// A sourceStatus is what can be said of a source that asks with a token.
+// A sourceStatus is the state of a source that asks with a token that ends.
 type sourceStatus struct {
 	Name    string    `json:"name"`
 	Expires time.Time `json:"expires,omitzero"` // of the token that it asks with; zero: never, or not known
 	Error   string    `json:"error,omitempty"`  // why it is not known, and what to do
 }
 
-// sourcesOf are the sources that ask with a token which itself ends.
+// sourcesOf are the sources that ask with a token that ends.
 func sourcesOf(cfg *config.Config) (all []sourceStatus) {
 	for _, s := range cfg.Sources {
 		if s.Ends == nil {
@@ -92,7 +92,7 @@ func (s survey) print(w io.Writer) {
 	}
 }
 
-// show writes what a command found: as JSON, or in words.
+// show writes what a command found, as JSON or for people.
 func show(w io.Writer, asJSON bool, found interface{ print(io.Writer) }) error {
 	if asJSON {
 		return printJSON(w, found)
@@ -148,7 +148,7 @@ func renewalOf(t agent.Status, now time.Time) string {
 	return away(t.Renew, now)
 }
 
-// failure is one line: what fails, how often it has, and when it is tried again.
+// failure says in one line what failed, how often, and when it is tried again.
 func failure(f *agent.Failing, now time.Time) string {
 	if f == nil {
 		return "-"
@@ -163,8 +163,8 @@ func failure(f *agent.Failing, now time.Time) string {
 	return plain(text)
 }
 
-// hookFailure is the failure of a hook without the program that its error begins
-// with: a status has the whole command beside it.
+// hookFailure is the failure of a hook. The name of the program is cut off its error,
+// because the line shows the whole command.
 func hookFailure(h agent.HookStatus, now time.Time) string {
 	words := strings.Fields(h.Command)
 	if len(words) > 1 && strings.HasPrefix(words[0], "user=") {
@@ -238,8 +238,8 @@ func inFile(ctx context.Context, t agent.Target, known recalled) agent.SinkStatu
 	return one
 }
 
-// expiry is what the claim exp says; zero for a token that is no JWT, or has
-// no such claim.
+// expiry is the time in the claim exp; zero for a token without it, and for one that
+// is not a JWT.
 func expiry(text string) (time.Time, error) {
 	t, err := profile.Decode(text)
 	if errors.Is(err, profile.ErrNoJWT) {

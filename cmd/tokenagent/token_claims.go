@@ -14,8 +14,8 @@ import (
 	"github.com/tokenagent/tokenagent/agent/profile"
 )
 
-// A lifetime is the value of --lifetime: bare seconds, as Pelican takes them,
-// or a duration as in a configuration.
+// A lifetime is the value of --lifetime: seconds, as in Pelican, or a duration as in a
+// configuration.
 type lifetime time.Duration
 
 func (l *lifetime) String() string { return config.Spoken(time.Duration(*l)) }
@@ -52,9 +52,8 @@ func profileNamed(name string) (string, error) {
 	return "", usage("--profile %s: unknown; there are %s, scitokens2 and none", name, strings.Join(profile.Names(), ", "))
 }
 
-// furtherClaims are those of --claim and --claim-json. As with Pelican, --claim
-// for one that has a flag of its own counts for that flag, and one that is
-// repeated gives a string with blanks.
+// furtherClaims are those of --claim and --claim-json. As in Pelican, --claim sets the
+// flag of a claim that has one, and repeated claims are joined with blanks.
 func (f *tokenFlags) furtherClaims() (map[string]any, error) {
 	further := map[string]any{}
 	for _, c := range f.claims {
@@ -113,7 +112,7 @@ func exact(value any) (any, error) {
 	var err error
 	switch v := value.(type) {
 	case nil:
-		return nil, fmt.Errorf("null says nothing; leave the claim out")
+		return nil, fmt.Errorf("null has no meaning here; leave the claim out")
 	case json.Number:
 		return exactNumber(v)
 	case []any:
@@ -132,8 +131,8 @@ func exact(value any) (any, error) {
 	return value, nil
 }
 
-// exactNumber is the number as int64 where it is whole, else float64. It refuses
-// one that the token would not say as it was written.
+// exactNumber is the number as int64 where it is whole, else float64. It refuses a
+// number that would look different in the token.
 func exactNumber(v json.Number) (any, error) {
 	if n, err := v.Int64(); err == nil {
 		return n, nil

@@ -30,10 +30,10 @@ func newTokenCreate() *cobra.Command {
 
 Without a NAME it signs a token with a private key, and takes the flags of
 "pelican origin token create". Without --private-key it signs with the key of the
-Pelican origin on this machine, and says with which.
+Pelican origin on this machine, and prints the path of that key.
 
-With a NAME it issues the configuration's token of that name, with everything
-that is configured for it but its sinks.`,
+With a NAME it issues the configuration's token of that name, as configured, but
+writes no sinks.`,
 		Example: `  tokenagent token create --issuer https://origin.example.org --audience https://wlcg.cern.ch/jwt/v1/any \
     --subject robot --scope storage.read:/data --lifetime 3600 --private-key key.pem
 
@@ -58,7 +58,7 @@ that is configured for it but its sinks.`,
 	return c
 }
 
-// createToken issues the configured token that args name, else one as the flags say.
+// createToken issues the configured token that args name, else one by the flags.
 func createToken(c *cobra.Command, from *place, flags *tokenFlags, args []string) (agent.Secret, error) {
 	names, claims := namesAndClaims(args)
 	if len(names) > 0 || len(from.configs) > 0 {
@@ -68,8 +68,8 @@ func createToken(c *cobra.Command, from *place, flags *tokenFlags, args []string
 	return flags.create(c.Context(), c.ErrOrStderr())
 }
 
-// namesAndClaims tells a configured token's name from Pelican's arguments of the
-// form CLAIM=VALUE.
+// namesAndClaims separates names of configured tokens from Pelican's arguments
+// CLAIM=VALUE.
 func namesAndClaims(args []string) (names, claims []string) {
 	for _, a := range args {
 		if before, _, found := strings.Cut(a, "="); found && !strings.ContainsAny(before, `[/`) {
@@ -109,7 +109,7 @@ func (f *tokenFlags) createConfigured(c *cobra.Command, from *place, names, clai
 	return issue(ctx, chosen[0])
 }
 
-// isYAML reports whether the file is none of tokenagent's, but may be Pelican's.
+// isYAML reports whether the file may be Pelican's configuration.
 func isYAML(path string) bool {
 	return slices.Contains([]string{".yaml", ".yml"}, filepath.Ext(path))
 }
@@ -123,8 +123,8 @@ func issue(ctx context.Context, r agent.Renewer) (agent.Secret, error) {
 	return t.Secret, nil
 }
 
-// tokenFlags are the flags that make a token without a configuration: Pelican's,
-// and those for what Pelican cannot say.
+// tokenFlags are the flags for a token without a configuration: those of Pelican, and
+// some more.
 type tokenFlags struct {
 	profile    string
 	issuer     string
@@ -186,7 +186,7 @@ func (f *tokenFlags) create(ctx context.Context, stderr io.Writer) (agent.Secret
 	return t.Secret, err
 }
 
-// validate refuses what the profile says is wrong, and prints its warnings.
+// validate is the errors of the profile; it prints the warnings.
 func validate(source config.Source, req agent.Request, stderr io.Writer) error {
 	var errs []error
 	for _, p := range source.Check(req) {

@@ -10,7 +10,7 @@ import (
 	"github.com/tokenagent/tokenagent/agent/profile"
 )
 
-// explainHeader says in words what one parameter of the header means.
+// explainHeader says what one parameter of the header means.
 func (r reading) explainHeader(name string, value any) []string {
 	switch name {
 	case "alg":
@@ -42,7 +42,7 @@ func algorithmInWords(alg string) string {
 	return algorithms[i].meaning
 }
 
-// explainClaim says in words what one claim means.
+// explainClaim says what one claim means.
 func (r reading) explainClaim(name string, value any) []string {
 	if wanted := misshapen(name, value); wanted != "" {
 		return []string{"not usable: it must be " + wanted}
@@ -66,15 +66,14 @@ func (r reading) explainClaim(name string, value any) []string {
 // claims are those that mean the same in every token.
 var claims = map[string]string{
 	"sub":         "whom the token stands for",
-	"jti":         "a number of its own, by which one token can be told from another",
+	"jti":         "the unique ID of this token",
 	"ver":         "the version of the profile that it follows",
 	"wlcg.ver":    "the version of the profile that it follows",
 	"wlcg.groups": "the groups of the bearer; the first counts most",
 	"roles":       "what the bearer may do in ClusterCockpit",
 }
 
-// misshapen says which kind of value the claim has where it has none of that;
-// "" for one that is as it should be.
+// misshapen is the kind of value that the claim must have; "" where it has it.
 func misshapen(name string, value any) string {
 	text, isText := value.(string)
 	switch name {
@@ -106,7 +105,7 @@ func (r reading) explainIssuer() string {
 	case "htcondor":
 		return "the trust domain of the servers that it is for, byte for byte"
 	case "clustercockpit":
-		return "the issuer; the service itself has the key to verify it with"
+		return "the issuer; the service has the key to verify it"
 	}
 	return "the issuer; verifiers look there for its keys, and compare it to the last slash"
 }

@@ -20,13 +20,13 @@ func newTokenInspect() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "inspect [FILE|-]",
-		Short: "Explain a token's claims and times in words, and what its profile faults",
-		Long: `Explain a token's claims and times in words, and what its profile faults. The
+		Short: "Explain a token's claims and times, and what is wrong by its profile",
+		Long: `Explain a token's claims and times, and what is wrong by its profile. The
 token is read from a file or from standard input, never from an argument, which
 others could see. Files in the formats json and env are understood too. The
 signature is neither verified nor printed.
 
-Exit codes: 0 it was read, whatever there is to say of it, 1 it is not a token.`,
+Exit codes: 0 it was read, even if it has problems, 1 it is not a token.`,
 		Example: `  tokenagent token inspect .quickstart/token
   tokenagent token create --config /etc/tokenagent pilot/ce1.example.org | tokenagent token inspect`,
 		Args: arguments(0, 1, "one FILE"),
@@ -92,8 +92,8 @@ func looksLikeToken(arg string) bool {
 	return strings.HasPrefix(arg, "eyJ") && strings.Count(arg, ".") == 2 && !strings.Contains(arg, "/")
 }
 
-// unwrap takes a token out of what the file sink's formats json and env put
-// around it, and the end of the line off it.
+// unwrap takes a token out of the file sink's formats json and env, without the end of
+// the line.
 func unwrap(text string) string {
 	var answer struct {
 		AccessToken string `json:"access_token"`
@@ -104,7 +104,7 @@ func unwrap(text string) string {
 	return strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(text), "BEARER_TOKEN="))
 }
 
-// A reading is what inspect says of a token.
+// A reading is what inspect shows of a token.
 type reading struct {
 	Profile  string         `json:"profile"` // "" for none
 	Header   map[string]any `json:"header"`
@@ -179,8 +179,7 @@ func (r reading) printProblems(w io.Writer) {
 	}
 }
 
-// section writes one line for each name: the value and what it means, and below
-// it what more there is to say.
+// section writes the value of each name, and below it what it means.
 func section(w io.Writer, title string, values map[string]any, explain func(name string, value any) []string) {
 	fmt.Fprintf(w, "\n%s\n", title)
 	names := make([]string, 0, len(values))

@@ -13,15 +13,15 @@ import (
 const (
 	verdictValid   = "valid"
 	verdictInvalid = "not valid"
-	verdictOpen    = "not verified" // nobody can tell now
+	verdictOpen    = "not verified" // that cannot be known now
 )
 
-// A verification is what verify says of a token.
+// A verification is what verify shows of a token.
 type verification struct {
 	Verdict  string `json:"verdict"`             // valid, not valid or not verified
 	Reason   string `json:"reason,omitempty"`    // why it is not valid
-	Signed   bool   `json:"signed"`              // by its issuer; false: it is not, or that was not found out
-	KeysFrom string `json:"keys_from,omitempty"` // the file or address of what the signature was held against
+	Signed   bool   `json:"signed"`              // by its issuer; false: it is not, or that is not known
+	KeysFrom string `json:"keys_from,omitempty"` // the file or address of the keys that were tried
 	reading
 }
 
@@ -29,15 +29,15 @@ func newVerification(t profile.Token, now time.Time) verification {
 	return verification{Verdict: verdictOpen, reading: newReading(t, profile.Detect(t), now)}
 }
 
-// refused is the verification of a token that is good for nothing, for one reason.
+// refused is the verification with that verdict and its reason.
 func (v verification) refused(verdict, format string, args ...any) verification {
 	v.Verdict, v.Reason = verdict, fmt.Sprintf(format, args...)
 	return v
 }
 
-// judged is the verification of a token whose signature is good: it is valid
-// unless there is a problem that verifiers refuse it for.
-func (v verification) judged() verification {
+// accepted is the verification of a token with a good signature: it is valid unless
+// verifiers refuse it for one of its problems.
+func (v verification) accepted() verification {
 	v.Verdict = verdictValid
 	if i := slices.IndexFunc(v.Problems, func(p problem) bool { return !p.Warning }); i >= 0 {
 		p := v.Problems[i]
@@ -46,7 +46,7 @@ func (v verification) judged() verification {
 	return v
 }
 
-// print writes the verification for people: the verdict on the first line.
+// print writes the verification; the verdict is on the first line.
 func (v verification) print(w io.Writer) {
 	why := v.title()
 	if v.Reason != "" {
@@ -57,8 +57,8 @@ func (v verification) print(w io.Writer) {
 	v.printProblems(w)
 }
 
-// printFacts writes who signed the token, and what for. Unless its signature is
-// good, that is only what the token says.
+// printFacts writes who signed the token, and for what. Unless its signature is good,
+// the token only claims this.
 func (v verification) printFacts(w io.Writer) {
 	signed := "signed by"
 	if !v.Signed {

@@ -27,12 +27,12 @@ func newTokenVerify() *cobra.Command {
 		Use:   "verify [FILE|-]",
 		Short: "Verify a token as a site would: its signature, its times, its profile",
 		Long: `Verify a token as a site would: its signature against the keys that its issuer
-publishes, its times without leeway, and the rules of its profile. With --issuer
-and --audience it is held against what one site trusts and is called, too. The token is
-read from a file or from standard input, never from an argument, which others
-could see. An IDTOKEN of HTCondor's can be verified only with its pool's key.
+publishes, its times without leeway, and the rules of its profile. --issuer is the
+issuer that the site trusts, --audience the name of its service. The token is read
+from a file or from standard input, never from an argument, which others could see.
+An IDTOKEN of HTCondor's can be verified only with its pool's key.
 
-Exit codes: 0 it is valid, 1 it is not, or that cannot be found out.`,
+Exit codes: 0 it is valid, 1 it is not, or that cannot be known.`,
 		Example: `  tokenagent token verify /var/lib/robot-tokens/token --audience https://se.example.org
   tokenagent token verify --issuer https://tokens.example.org --jwks jwks.json token
   tokenagent token verify --key-file /etc/condor/passwords.d/POOL /etc/condor/tokens.d/10-collector`,
@@ -57,7 +57,7 @@ Exit codes: 0 it is valid, 1 it is not, or that cannot be found out.`,
 	return c
 }
 
-// verifyFlags say what a token is held against.
+// verifyFlags say what a token must have, and where the keys are.
 type verifyFlags struct {
 	issuer, audience string // "": any
 	jwks             string // a file, or an https URL; "": what the issuer publishes
@@ -66,18 +66,18 @@ type verifyFlags struct {
 
 func (f *verifyFlags) add(c *cobra.Command) {
 	flags := c.Flags()
-	flags.StringVar(&f.issuer, "issuer", "", "the only issuer to trust, a `URL` (default: whoever the token names)")
-	flags.StringVar(&f.audience, "audience", "", "the `service` that is to accept the token, as it calls itself (default: any)")
+	flags.StringVar(&f.issuer, "issuer", "", "the only issuer to trust, a `URL` (default: the one that the token names)")
+	flags.StringVar(&f.audience, "audience", "", "the name of the `service` that is to accept the token (default: any)")
 	flags.StringVar(&f.jwks, "jwks", "", "a `file` or https URL with the issuer's keys (default: where its metadata says)")
 	flags.StringVar(&f.caFile, "ca-file", "", "`file` of the authorities to trust for the issuer's certificate, in PEM (default: those of the system)")
 	flags.StringVar(&f.keyFile, "key-file", "", "`file` of the pool's signing key, for an IDTOKEN")
 }
 
-// verify holds the token, which t is decoded, against the flags and the time.
+// verify compares the token with the flags and the time. t is the text decoded.
 func (f *verifyFlags) verify(ctx context.Context, text agent.Secret, t profile.Token, now time.Time) verification {
 	v := newVerification(t, now)
 	if f.issuer != "" && t.Claims["iss"] != f.issuer {
-		return v.refused(verdictInvalid, "it is of the issuer %s, and --issuer trusts %s alone", v.claim("iss"), f.issuer)
+		return v.refused(verdictInvalid, "its issuer is %s, and --issuer trusts only %s", v.claim("iss"), f.issuer)
 	}
 	ctx, cancel := context.WithTimeout(ctx, verifyLimit)
 	defer cancel()
@@ -96,10 +96,10 @@ func (f *verifyFlags) verify(ctx context.Context, text agent.Secret, t profile.T
 	if f.audience != "" {
 		v.add(profile.Audience(v.Profile, t, f.audience))
 	}
-	return v.judged()
+	return v.accepted()
 }
 
-// An unverifiable error says why nobody can tell whether the signature is good.
+// An unverifiable error says why it cannot be known whether the signature is good.
 type unverifiable struct{ error }
 
 // signature is an error unless the token is signed by its issuer. It also returns where
@@ -141,7 +141,7 @@ func (f *verifyFlags) published(ctx context.Context, t profile.Token) (set issue
 	return issuer.NewServer(issuer.Address{Issuer: iss, JWKSURI: f.jwks, CAFile: f.caFile}).Keys(ctx)
 }
 
-// sharedKey verifies an IDTOKEN with the key of its pool, as its servers do.
+// sharedKey verifies an IDTOKEN with the key of its pool, as the pool's servers do.
 func (f *verifyFlags) sharedKey(text agent.Secret, t profile.Token, alg string) error {
 	kid, _ := t.Header["kid"].(string)
 	switch {

@@ -65,7 +65,7 @@ func TestVerifyHoldsATokenAgainstItsIssuer(t *testing.T) {
 		{"by keys in a file", good, []string{"--jwks", set}, 0, `of ` + set + `$`},
 		{"by keys at an address", good, []string{"--jwks", i.URL + issuertest.KeysPath}, 0, `^valid: `},
 		{"for another service", good, []string{"--audience", "https://other.example.org"}, 1, `^not valid: aud: .*so "https://other\.example\.org" refuses the token`},
-		{"of another issuer than trusted", good, []string{"--issuer", i.URL + "/"}, 1, `^not valid: it is of the issuer ` + i.URL + `, and --issuer trusts ` + i.URL + `/ alone$`},
+		{"of another issuer than trusted", good, []string{"--issuer", i.URL + "/"}, 1, `^not valid: its issuer is ` + i.URL + `, and --issuer trusts only ` + i.URL + `/$`},
 		{"signed by somebody else", other.Sign(wlcgClaims(i.URL, nil)), nil, 1, `^not valid: the key "\w+" that it says it is signed with is not among them`},
 		{"with a key that is not published", unpublished, nil, 1, `^not valid: the key "\w+" that it says it is signed with is not among them`},
 		{"changed after it was signed", altered(t, good), nil, 1, `^not valid: its signature is not by the key that it names`},

@@ -22,7 +22,7 @@ func newVersion() *cobra.Command {
 	}
 }
 
-// versionText is the linker's word, else that of the module.
+// versionText is the version that the linker set, else that of the module.
 func versionText() string {
 	if version != "" {
 		return version
