@@ -73,7 +73,7 @@ func decodeHTCondorFetch(b *config.Block) config.Source {
 			b.Fault("key_id", "not the name of a key", problem.Text)
 		}
 	}
-	b.Keep("token_dir", s.heldPath()) // HTCondor's client presents the first token of its folder
+	b.Reserve("token_dir", s.heldPath()) // HTCondor's client presents the first token of its folder
 	if !b.DefinitionsOnly() {
 		s.env = condorEnvironment(b, s.dir)
 		s.inCondorsFolder(b)

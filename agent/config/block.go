@@ -27,9 +27,9 @@ type Kinds struct {
 	Validate ValidateDecoder // nil: validate blocks are unknown
 }
 
-// A SourceDecoder makes the source that a block describes. After a fault it still
-// returns what it can, so that the tokens of the source are checked in the same run;
-// such a source is never asked for a token.
+// A SourceDecoder makes the source that a block describes. After a fault it still returns
+// what it can, so that the tokens of the source are checked in the same run. That source
+// is never asked for a token.
 type SourceDecoder func(b *Block) Source
 
 // A SinkDecoder makes the sink that a block describes, for a token that asks for
@@ -52,29 +52,29 @@ type Source struct {
 
 	Issuer   string        // as agent.Renewer has it
 	Limits   queue.Limits  // as agent.Renewer has them
-	Profile  string        // of a source of one profile: a token block that names none has this one, and another is a fault
+	Profile  string        // the only one of its tokens: a block that names another is at fault; "": any
 	Lifetime time.Duration // of a token whose block names none; zero: the issuer decides
 	Files    []string      // absolute paths of what it reads; a change is a reason to load again
 	Key      SigningKey    // of a source that signs by itself
 	Program  bool          // a program prints its tokens
 	RunsAs   string        // the user whom its block names for that program; "": the agent's own
 
-	// Ends is when the token ends with which the source asks for others; the zero time:
-	// never. Its error says how to get such a token where there is none. nil: the source
-	// asks without one.
+	// Ends is for a source that asks with a token of its own. It returns when that token
+	// ends; the zero time: never. Where there is none, the error says how to get one. nil:
+	// the source asks without a token.
 	Ends func() (time.Time, error)
 
-	// Check says what is wrong with a Request before anything is issued. Each
-	// problem is shown at the attribute of the token block that its claim comes
-	// from: aud at audience, scope at scope, sub at subject, exp at lifetime, iss,
-	// alg and kid at source, any other at claims. A text of the form "what; what is
-	// allowed" is shown as summary and detail. nil: nothing can be wrong.
+	// Check says what is wrong with a Request before anything is issued. Each problem is
+	// shown at the attribute that its claim comes from: aud at audience, scope at scope,
+	// sub at subject, exp at lifetime, iss, alg and kid at source, any other at claims. A
+	// text of the form "what; what is allowed" is shown as summary and detail. nil: nothing
+	// can be wrong.
 	Check func(agent.Request) []profile.Problem
-	// ComparesScope says that the source itself compares audience and scope of a
-	// token with the Request, with what its issuer says of them beside the token.
-	// What it lets pass is in the token's Note.
+	// ComparesScope says that the source itself compares audience and scope of a token with
+	// the Request. It also knows what the issuer says of them outside the token. Differences
+	// that it accepts are in the token's Note.
 	ComparesScope bool
-	// Opaque says that nothing in its tokens is read, whatever they look like.
+	// Opaque says not to read its tokens, whatever they look like.
 	Opaque bool
 }
 
@@ -82,10 +82,10 @@ type Source struct {
 type SigningKey struct {
 	Issuer string       // the claim iss of its tokens; "": not known
 	ID     string       // the header kid of its tokens; "": not known
-	Mark   agent.Secret // equal for equal keys: another key makes another definition; cleared by Load
+	Mark   agent.Secret // equal for equal keys, so that another key makes another definition; cleared by Load
 }
 
-// A Sink is a sink block: where it puts the token, and what its decoder knows of it.
+// A Sink is a sink block: where the token goes, and what its decoder knows of it.
 type Sink struct {
 	agent.Target
 	Owner     string // of the file, as the block names it; "": the agent's own user
@@ -103,12 +103,12 @@ type loading struct {
 	settings   Settings
 	digestKey  []byte
 	sources    map[sourceName]*source // those that could be decoded, the first of each name
-	contenders []contender
+	candidates []candidate
 	shared     map[any]any // see once
-	asked      bool        // see Block.Asked
+	asked      bool        // Block.Asked
 }
 
-// once is the value that make returns for the key the first time.
+// once calls make the first time it is asked for the key, and keeps the value.
 func once[T any](l *loading, key any, make func() T) T {
 	value, made := l.shared[key]
 	if !made {
@@ -119,9 +119,9 @@ func once[T any](l *loading, key any, make func() T) T {
 	return known
 }
 
-// A Block is one source, sink or hook block of the configuration as its decoder sees
-// it, with all expressions evaluated. The text of faults is lower case without
-// a full stop and holds no secret.
+// A Block is one block of the configuration as its decoder sees it, with all expressions
+// evaluated. A decoder writes the text of faults in lower case, without a full stop and
+// without secrets.
 type Block struct {
 	load     *loading
 	stanza   *stanza
@@ -130,7 +130,7 @@ type Block struct {
 	instance *instance // nil outside of a token with for_each
 	wrong    []string  // attributes with an error
 	unread   []string  // attributes that have no value because of an error
-	faulty   bool      // an error was reported of it, at an attribute or not
+	faulty   bool      // it has an error, at an attribute or not
 }
 
 func (l *loading) block(s *stanza, name string, in *instance) *Block {
@@ -141,25 +141,25 @@ func (l *loading) block(s *stanza, name string, in *instance) *Block {
 // token that a sink belongs to, as in agent.Renewer.
 func (b *Block) Name() string { return b.name }
 
-// DefinitionsOnly reports whether only the text is to be checked, on a machine
-// that is not the one it is for: then a decoder looks at no key, secret, user
-// or folder, and still returns what it made.
+// DefinitionsOnly reports whether to check the text alone, as on a machine that it is not
+// for. Then a decoder looks at no key, secret, user or folder, and still returns what it
+// made.
 func (b *Block) DefinitionsOnly() bool { return b.load.env.Definitions }
 
-// Checking reports whether to find out all that can be wrong, as check does. Otherwise a
-// decoder leaves out what costs time and changes no token.
+// Checking reports whether to find all that can be wrong, as the command check does.
+// Otherwise a decoder leaves out what takes time and changes no token.
 func (b *Block) Checking() bool { return b.load.env.Checking }
 
-// Knob is what HTCondor's configuration on this machine says under the name, such
-// as TRUST_DOMAIN; an error, which begins with the name, where it says nothing.
-// It is not for a decoder that looks at definitions only.
+// Knob is the value of that name, such as TRUST_DOMAIN, in HTCondor's configuration on this
+// machine. A value that is not set is an error; each error begins with the name. Where
+// DefinitionsOnly is true, do not call it.
 func (b *Block) Knob(name string) (string, error) {
 	b.load.asked = true
 	return b.load.env.Machine.Knob(name)
 }
 
-// Asked reports whether a block has asked Knob before. Then another question costs
-// nothing: HTCondor tells all of its configuration at once.
+// Asked reports whether a block has called Knob before. HTCondor prints its whole
+// configuration for the first question, so that another one costs nothing.
 func (b *Block) Asked() bool { return b.load.asked }
 
 // CEKnob is Knob of HTCondor-CE's configuration.
@@ -168,8 +168,8 @@ func (b *Block) CEKnob(name string) (string, error) { return b.load.env.Machine.
 // Getenv is the variable of the agent's environment; "" where it is not set.
 func (b *Block) Getenv(name string) string { return b.load.env.Machine.Getenv(name) }
 
-// LookPath is the absolute path of the program of that name in the agent's PATH. It
-// is not for a decoder that looks at definitions only.
+// LookPath is the absolute path of the program of that name in the agent's PATH. Where
+// DefinitionsOnly is true, do not call it.
 func (b *Block) LookPath(name string) (string, error) { return b.load.env.Machine.LookPath(name) }
 
 // State is where this configuration keeps what must outlast a restart.
@@ -179,12 +179,12 @@ func (b *Block) State() State { return b.load.env.State(b.load.settings) }
 // the best first.
 func (b *Block) Scratch() []string { return b.load.env.Scratch(b.load.settings) }
 
-// Command is what a person types into a shell to run this program with the
-// arguments, on the same configuration.
+// Command is what a person types to run this program with the arguments, on the same
+// configuration.
 func (b *Block) Command(args ...string) string { return b.load.env.Command(b.load.settings, args...) }
 
-// Trust is the rule for who may change other files that a block names. Where nobody
-// looks, it is the rule for what root alone may change.
+// Trust is the rule for who may change other files that a block names. Where the
+// Environment has no rule, it is the one for files that root alone may change.
 func (b *Block) Trust() host.Trust {
 	if b.load.env.Trust == nil {
 		return host.Trust{}
@@ -192,17 +192,17 @@ func (b *Block) Trust() host.Trust {
 	return *b.load.env.Trust
 }
 
-// Trusting reports whether decoders look at who else could change a file.
+// Trusting reports whether to look at who else could change a file.
 func (b *Block) Trusting() bool { return b.load.env.Trust != nil && !b.DefinitionsOnly() }
 
-// Look calls f, which looks at the folder, and reports whether it returned. Where the
-// folder's server is gone, f hangs, see [host.Call]: then nothing that f uses may be
-// used any more. Such a folder is not looked at again in this load, and after several
-// of them no folder is.
+// Look calls f, which looks at the folder, and reports whether f returned in time. Where
+// the folder's server is gone, f hangs: then do not use any more what f uses, see
+// [host.Call]. This load does not look at that folder again, and after several such
+// folders at none.
 func (b *Block) Look(folder string, f func()) (answered bool) { return b.load.places.look(folder, f) }
 
-// Shared is what several blocks of one load share, such as what was found out
-// about the machine: make is called once for each key.
+// Shared is a value that several blocks of one load share, such as an answer about the
+// machine. It calls make once for each key.
 func (b *Block) Shared(key any, make func() any) any { return once(b.load, key, make) }
 
 // Has reports whether the attribute is set. One that is null is not.
@@ -211,10 +211,10 @@ func (b *Block) Has(attr string) bool {
 	return set && !v.IsNull()
 }
 
-// Fault reports an error at the value of the attribute, or at the header of the
-// block where attr is "" or not set. The summary says in a few words what is
-// wrong, the detail what is allowed or what to do. It is not shown where Decode has
-// found no value of the attribute, and reported that.
+// Fault reports an error at the value of the attribute, or at the header of the block
+// where attr is "" or not set. The summary says in a few words what is wrong, the detail
+// what is allowed or what to do. Nothing is reported where Decode has already reported
+// that the attribute has no value.
 func (b *Block) Fault(attr, summary, detail string) {
 	if slices.Contains(b.unread, attr) {
 		return // this fault would only follow from that one
@@ -223,7 +223,7 @@ func (b *Block) Fault(attr, summary, detail string) {
 	b.report(severityError, b.place(attr), summary, detail)
 }
 
-// Warn reports what is not wrong but surely not meant, like Fault.
+// Warn is Fault for what is not wrong, but surely not meant.
 func (b *Block) Warn(attr, summary, detail string) {
 	if !slices.Contains(b.unread, attr) {
 		b.report(severityWarning, b.place(attr), summary, detail)
@@ -234,7 +234,7 @@ func (b *Block) report(severity string, at hcl.Range, summary, detail string) {
 	b.load.found.list = append(b.load.found.list, finding{severity, at, summary, detail, b.instance})
 }
 
-// OneOf reports a value of the attribute that is set, but none of those allowed.
+// OneOf reports a value of the attribute that is not "" and not one of those allowed.
 func (b *Block) OneOf(attr, value string, allowed ...string) {
 	if value != "" && !slices.Contains(allowed, value) {
 		b.Fault(attr, fmt.Sprintf("unknown %s %q", attr, value),
@@ -242,21 +242,21 @@ func (b *Block) OneOf(attr, value string, allowed ...string) {
 	}
 }
 
-// Wrong reports whether an error was reported at the attribute, or whether an unknown
-// attribute is probably meant for it.
+// Wrong reports whether the attribute has an error, or an unknown attribute is probably
+// meant for it.
 func (b *Block) Wrong(attr string) bool {
 	return slices.Contains(b.wrong, attr) || slices.Contains(b.unread, attr)
 }
 
-// Faulty reports whether an error was reported of the block.
+// Faulty reports whether the block has an error.
 func (b *Block) Faulty() bool { return b.faulty }
 
-// Keep notes that the folder of the file belongs to the source alone: what else lies
-// there would be used in its place. The attribute names the folder. One that another
-// source has is a fault.
-func (b *Block) Keep(attr, file string) {
-	if b.stanza.spare || b.Wrong(attr) {
-		return // which was reported
+// Reserve reserves the folder of the file, which the attribute names, for the source alone:
+// it might use another token there in place of its own. It is a fault if another source
+// has that folder.
+func (b *Block) Reserve(attr, file string) {
+	if b.stanza.duplicate || b.Wrong(attr) {
+		return
 	}
 	p, folder := b.load.places, filepath.Dir(file)
 	where := p.locateFolder(folder)

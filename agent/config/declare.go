@@ -75,7 +75,7 @@ func wholeOf(r *reader) hcl.Range {
 	return hcl.Range{Filename: r.files[len(r.files)-1].name}
 }
 
-// topLevel are the blocks outside of any other, each with what its labels are.
+// topLevel are the kinds of blocks outside of any other, each with its labels.
 var topLevel = map[string][]string{"agent": {}, "locals": {}, "source": {"KIND", "NAME"}, "token": {"NAME"}}
 
 var blockKinds = []string{"agent", "locals", "source", "token"}
@@ -128,7 +128,7 @@ func (d *document) addSource(s *stanza, proper bool) {
 	name := nameOf(s)
 	if first := d.sources[name]; first != nil {
 		d.found.again(s.labelAt[1], name.String()+" is defined twice", first.header)
-		s.spare = true
+		s.duplicate = true
 		return
 	}
 	d.sources[name] = s
@@ -138,12 +138,12 @@ func (d *document) addToken(s *stanza, proper bool) {
 	d.tokenOrder = append(d.tokenOrder, s)
 	name := s.labels[0]
 	switch first := d.tokens[name]; {
-	case !proper: // which was reported
+	case !proper:
 	case strings.ContainsFunc(name, notInTokenName):
 		d.found.fault(s.labelAt[0], "not a name for a token", "it is made of letters, digits and - _ . @, so that it can be typed in commands")
 	case first != nil:
 		d.found.again(s.labelAt[0], fmt.Sprintf("token %q is defined twice", name), first.header)
-		s.spare = true
+		s.duplicate = true
 	default:
 		d.tokens[name] = s
 	}
@@ -157,8 +157,8 @@ func notInTokenName(r rune) bool {
 // to a path.
 const standIn = "x"
 
-// correctKind reports the first label where it is none of the known kinds. One that is
-// surely meant takes its place, so that what else is wrong with the block is found.
+// correctKind reports a first label that is not one of the known kinds. Where one of them
+// is surely meant, the block is read as that, so that its other faults are found too.
 func (s *stanza) correctKind(found *findings, known []string) {
 	kind := s.labels[0]
 	if slices.Contains(known, kind) {
@@ -169,8 +169,8 @@ func (s *stanza) correctKind(found *findings, known []string) {
 	s.labels[0] = cmp.Or(profile.Meant(kind, known), kind)
 }
 
-// labelled reports whether the block has labels of that number and form. It puts a
-// stand-in in the place of each that is missing or wrong.
+// labelled reports whether the block has labels of that number and form. A label that is
+// missing or wrong becomes a stand-in.
 func (s *stanza) labelled(found *findings, labels ...string) bool {
 	if s.improper {
 		return false

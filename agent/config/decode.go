@@ -17,18 +17,17 @@ import (
 	"github.com/tokenagent/tokenagent/agent/profile"
 )
 
-// Decode fills the struct that into points to with the attributes of the block
-// and reports whether all was well. It reports every fault at the value. A field is
-// tagged with the attribute's name and options:
+// Decode fills the struct that into points to with the attributes of the block, reports
+// every fault at the value, and returns whether there was none. A field is tagged with the
+// attribute's name and options:
 //
 //	KeyFile string   `hcl:"key_file,path"`      // required; absolute, and cleaned
 //	KeyID   string   `hcl:"key_id,optional"`    // left as it is when not set
 //	Text    string   `hcl:"text,lines"`         // may have line breaks and tabs
 //
-// Fields without a tag are left alone; those of an embedded struct belong to the
-// struct itself. An attribute that is missing or wrong leaves its field as it is, so
-// that a decoder can go on and find what else is wrong with the block; only a map
-// gets the elements that are right.
+// Fields without a tag are left alone; those of an embedded struct belong to the struct
+// itself. An attribute that is missing or wrong leaves its field as it is, but a map gets
+// the elements that are right. So a decoder can go on and find other faults.
 //
 // The types of fields are string, bool, int, float64, []string, map[string]any
 // (of string, bool, int64, float64, []any and map[string]any), time.Duration
@@ -81,9 +80,9 @@ func fieldNames(fields []field) []string {
 }
 
 // correct reports attributes and blocks that are unknown. One that is surely meant for
-// another is read as that from then on, so that what else is wrong with it is found in
-// the same run. meant are the attributes that others are probably meant for: they need
-// not be called missing.
+// another is read as that from then on, so that its other faults are found in the same
+// run. meant are the attributes that unknown ones are probably meant for: they are not
+// reported as missing.
 func correct(s *stanza, attrs, blocks []string, found *findings) (meant []string, ok bool) {
 	ok = true
 	unknown := func(at hcl.Range, what, name string) (near string) {
@@ -141,7 +140,7 @@ func (b *Block) decodeField(f field, target reflect.Value) bool {
 	switch {
 	case set && !v.IsNull() && v.IsKnown():
 		return b.convert(f, v, target)
-	case set && !v.IsNull(): // the fault that made it unknown was reported
+	case set && !v.IsNull(): // it is unknown: the fault behind that was reported
 	case f.optional:
 		return true
 	default:

@@ -15,9 +15,9 @@ type Environment struct {
 	Credentials string      // path.credentials, systemd's $CREDENTIALS_DIRECTORY; "" when there is none
 	Discovery   string      // path.discovery: the WLCG path of the agent's own user
 	Trust       *host.Trust // who may change the files of the configuration; nil: nobody looks
-	Strict      bool        // a configuration that others can change is refused; otherwise a warning tells
-	Checking    bool        // find out what only check tells, however long it takes
-	Definitions bool        // only the text counts: look at no key, secret, user or folder
+	Strict      bool        // a configuration that others can change is an error, not only a warning
+	Checking    bool        // find all that the command check tells, however long it takes
+	Definitions bool        // check the text alone: look at no key, secret, user or folder
 
 	// Command is what a person types to run this program with the arguments, on the
 	// configuration with that agent block. nil: the program's name and the arguments.
@@ -25,8 +25,8 @@ type Environment struct {
 	// State is where the configuration with that agent block keeps what must outlast a
 	// restart. nil: nowhere.
 	State func(Settings) State
-	// Scratch is where private folders may be made for the programs of the configuration
-	// with that agent block: how the paths of such folders begin, the best first. nil: nowhere.
+	// Scratch are the beginnings of paths for private folders of programs, the best first,
+	// for the configuration with that agent block. nil: there are none.
 	Scratch func(Settings) []string
 	// DigestKey is the key of every Renewer's Digest. nil: none.
 	DigestKey func(Settings) []byte
@@ -61,8 +61,8 @@ type State struct {
 	Lock func(dir string) (release func(), err error)
 }
 
-// Settings are the agent block. What it leaves out is the zero value, but for
-// LogLevel "info" and LogFormat "text".
+// Settings are the agent block. An attribute that it leaves out is the zero value, but
+// LogLevel is "info" and LogFormat "text".
 type Settings struct {
 	Name         string `hcl:"name,optional"` // of the configuration, where its state is kept; "": a name made of its paths
 	StateDir     string `hcl:"state_dir,optional,path"`
@@ -100,7 +100,7 @@ func (e Environment) complete() Environment {
 	if e.DigestKey == nil {
 		e.DigestKey = func(Settings) []byte { return nil }
 	}
-	if e.Definitions { // on the machine that the text is for, these are known
+	if e.Definitions { // these are known on the machine that the text is for
 		e.Credentials = cmp.Or(e.Credentials, "/run/credentials/tokenagent.service")
 		e.Discovery = cmp.Or(e.Discovery, "/tmp/bt_u0")
 	}

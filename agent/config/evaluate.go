@@ -68,8 +68,8 @@ func (e *evaluator) values(s *stanza, in *instance) []cty.Value {
 	return values
 }
 
-// evaluate gives the value of the attribute for the instance. It is unknown as a whole
-// where a part of it is, so that nobody need search deep within it.
+// evaluate gives the value of the attribute for the instance. Where a part of the value is
+// unknown, it is unknown as a whole, so that nobody has to search in it.
 func (e *evaluator) evaluate(a *attribute, f *file, in *instance) cty.Value {
 	e.meter.begin()
 	if !a.each {
@@ -106,8 +106,8 @@ func (a *attribute) isAboutBad(d *hcl.Diagnostic) bool {
 	return d.Subject == nil || slices.ContainsFunc(a.bad, d.Subject.Overlaps)
 }
 
-// missingSource is the source that source.KIND[expression] asked for in vain;
-// "" when the attribute is not of that form.
+// missingSource is the source that source.KIND[expression] names and that does not exist;
+// "" where the attribute is not of that form.
 func missingSource(a *attribute, scope *hcl.EvalContext) string {
 	index, ok := a.expr.(*hclsyntax.IndexExpr)
 	if !ok {
@@ -136,7 +136,7 @@ func (e *evaluator) evaluateLocals() {
 	e.shared.Variables["local"] = cty.ObjectVal(all)
 }
 
-// evaluateLocal gives the value of a local, which the chain of others needs.
+// evaluateLocal gives the value of a local that is needed by the last one in the chain.
 func (e *evaluator) evaluateLocal(n *local, chain []string) cty.Value {
 	chain = append(chain, n.name)
 	switch {
@@ -163,8 +163,8 @@ func (e *evaluator) evaluateLocal(n *local, chain []string) cty.Value {
 	return n.value
 }
 
-// circle shows the part of a chain that goes in a circle. Other faults of its locals
-// would only follow from it.
+// circle shows the part of a chain that goes in a circle. Further faults of its locals would
+// only follow from that, so they are not reported.
 func (e *evaluator) circle(chain []string) string {
 	last := len(chain) - 1
 	chain = chain[slices.Index(chain[:last], chain[last]):]

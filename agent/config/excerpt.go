@@ -26,8 +26,7 @@ type excerpt struct {
 	start, end int // bytes of line; both within it
 }
 
-// excerptOf is the first line of the range; a range of several lines is marked
-// to the end of its first.
+// excerptOf is the line in which the range begins, marked to its end at most.
 func excerptOf(text []byte, at hcl.Range) excerpt {
 	start := min(at.Start.Byte, len(text))
 	begin := bytes.LastIndexByte(text[:start], '\n') + 1
@@ -39,10 +38,10 @@ func excerptOf(text []byte, at hcl.Range) excerpt {
 	return e
 }
 
-// secretForms are what operators paste where a file's name belongs: a JWT, or
-// the value of an attribute named like a secret.
+// secretForms match what operators paste where a file's name belongs: a JWT, or the
+// value of an attribute that is named like a secret. The secret is the group.
 var secretForms = []*regexp.Regexp{
-	regexp.MustCompile(`eyJ[\w-]*\.[\w-]+(\.[\w-]*)?`),
+	regexp.MustCompile(`(eyJ[\w-]*\.[\w-]+(?:\.[\w-]*)?)`),
 	regexp.MustCompile(`(?i)\b[\w-]*(?:secret|password|passphrase|token|private_key|_key|\bkey)"?\s*=\s*"([^"]*)`),
 }
 
@@ -52,11 +51,7 @@ func hideSecrets(line string) string {
 	covered := []byte(line)
 	for _, form := range secretForms {
 		for _, at := range form.FindAllStringSubmatchIndex(line, -1) {
-			from, to := at[0], at[1]
-			if line[from:to][0] != 'e' || !strings.HasPrefix(line[from:to], "eyJ") {
-				from, to = at[2], at[3]
-			}
-			copy(covered[from:to], strings.Repeat("*", to-from))
+			copy(covered[at[2]:at[3]], strings.Repeat("*", at[3]-at[2]))
 		}
 	}
 	return string(covered)
@@ -71,7 +66,7 @@ func (e excerpt) write(w io.Writer, number int) {
 	gutter := fmt.Sprintf("%4d", number)
 	fmt.Fprintf(w, "%s | %s%s%s\n", gutter, string(before), string(marked), string(after))
 	fmt.Fprintf(w, "%s | %s%s\n", strings.Repeat(" ", len(gutter)),
-		blanks(before), strings.Repeat("^", max(1, width(marked))))
+		blanks(before), strings.Repeat("^", max(1, len(blanks(marked)))))
 }
 
 // columns are the three parts of the line as they can be printed.
@@ -108,13 +103,6 @@ func blanks(text []rune) string {
 	return b.String()
 }
 
-func width(text []rune) (columns int) {
-	for _, r := range text {
-		columns += runeWidth(r)
-	}
-	return columns
-}
-
 // runeWidth is how many columns of a terminal a character takes.
 func runeWidth(r rune) int {
 	switch {
@@ -126,8 +114,8 @@ func runeWidth(r rune) int {
 	return 1
 }
 
-// wrap breaks each line of a text between words, but for those that begin with a
-// blank: they are to be typed.
+// wrap breaks each line of a text between words. It leaves alone lines that begin with a
+// blank: people copy them.
 func wrap(text string) (lines []string) {
 	for line := range strings.SplitSeq(text, "\n") {
 		if strings.HasPrefix(line, " ") {

@@ -37,8 +37,8 @@ type reader struct {
 	refused bool // because of a doubt
 }
 
-// lost says of what kinds there may be more blocks than were found. A reference to one
-// that is not there may be right then.
+// lost says which kinds of blocks may be in text that could not be read. A reference to a
+// block that was not found may be right then.
 type lost struct{ tokens, locals, sources bool }
 
 // read reads the files of all paths, each once.
@@ -63,7 +63,8 @@ func (r *reader) watch(path string) bool {
 	return true
 }
 
-// absolute is the path from the root on; as it is where no working folder is known.
+// absolute is the path from the root on. It stays relative where the working folder is not
+// known.
 func absolute(path string) string {
 	if abs, err := filepath.Abs(path); err == nil {
 		return abs
@@ -178,8 +179,8 @@ func (r *reader) readFile(name string) {
 	r.parse(name, valid)
 }
 
-// readText reads the file, at most one byte more than is allowed. It reads the very file
-// whose owner and mode it looks at.
+// readText reads the file, at most one byte more than is allowed. The file that it reads is
+// the one whose owner and mode it looks at.
 func (r *reader) readText(name string) ([]byte, error) {
 	f, err := r.open(name)
 	if err != nil {
@@ -198,8 +199,8 @@ func (r *reader) open(name string) (*host.File, error) {
 	return f, err
 }
 
-// A configuration names programs that its agent runs. As root it must be one that nobody
-// else can change: neither its files nor a folder or link on the way to them.
+// A configuration names programs that its agent runs. For an agent that runs as root nobody
+// else may be able to change the files, nor a folder or link on the way to them.
 const (
 	untrusted = "others than root can change the configuration, and so what root runs"
 	refusedBy = "; run, once, exec, login, token create and check --issue refuse it"

@@ -37,7 +37,7 @@ func (f *findings) fault(at hcl.Range, summary, detail string) {
 	f.list = append(f.list, finding{severity: severityError, at: at, summary: summary, detail: detail})
 }
 
-// again reports something that may be there once, and where the first is.
+// again reports a second one of what may be there once.
 func (f *findings) again(at hcl.Range, summary string, first hcl.Range) {
 	f.fault(at, summary, "the first is at "+placeText(first))
 }
@@ -69,8 +69,8 @@ func plainText(sentence string) string {
 	return text
 }
 
-// forget drops what was found in a part of the text: the value of an attribute that is
-// unknown, so that nobody can tell what it may hold.
+// forget drops what was found in a part of the text: in the value of an unknown attribute,
+// of which nobody can tell what it may hold.
 func (f *findings) forget(part hcl.Range) {
 	f.list = slices.DeleteFunc(f.list, func(one finding) bool {
 		return one.at.Filename == part.Filename && part.Start.Byte <= one.at.Start.Byte && one.at.End.Byte <= part.End.Byte
@@ -106,8 +106,8 @@ func (f *findings) faults() Faults {
 	return faults
 }
 
-// merge leaves, of findings with one summary at one place, those of the first
-// instance. It adds for which instances they hold, unless all have the same.
+// merge reduces findings with one summary at one place to those of the first instance. It
+// adds which instances have them, unless all have the same.
 func merge(same []finding) []finding {
 	var merged []finding
 	instances := map[*instance]bool{}
@@ -155,8 +155,8 @@ func (f *findings) handOut(one finding) Fault {
 	return out
 }
 
-// suggestion asks for the known name that is most like the given one, in that format. It
-// is otherwise where none is like it.
+// suggestion is the question whether the known name was meant that is most like the given
+// one. Where none is like it, it is the text otherwise.
 func suggestion(given string, known []string, format, otherwise string) string {
 	if near := profile.Nearest(given, known); near != "" {
 		return fmt.Sprintf("did you mean "+format+"?", near)

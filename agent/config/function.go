@@ -35,8 +35,8 @@ func functions(env Environment, most int) map[string]function.Function {
 	}
 }
 
-// limited is the function where its text has at most so many bytes: size tells how many
-// they will be, before they are made.
+// limited is the function with a limit for the bytes of its result, which size tells before
+// the function is called.
 func limited(f function.Function, most int, size func(args []cty.Value) int) function.Function {
 	return function.New(&function.Spec{
 		Params:   f.Params(),
@@ -53,7 +53,7 @@ func limited(f function.Function, most int, size func(args []cty.Value) int) fun
 
 var digits = regexp.MustCompile(`[0-9]+`)
 
-// widest is the sum of all numbers in a format, which pad its text to so many characters.
+// widest is the sum of all numbers in a format: a number pads the text to that width.
 func widest(args []cty.Value) (size int) {
 	for _, number := range digits.FindAllString(args[0].AsString(), -1) {
 		n, err := strconv.Atoi(number)
@@ -87,8 +87,8 @@ func replaced(args []cty.Value) int {
 	return len(text) + strings.Count(text, old)*max(len(by)-len(old), 0)
 }
 
-// tosetFunction makes a set of a list. Where all elements are of one type it does
-// without cty's search for a common one, which takes seconds for 10,000.
+// tosetFunction makes a set of a list. Where all elements are of one type, it leaves out
+// cty's search for a common type, which takes seconds for 10,000 elements.
 func tosetFunction() function.Function {
 	convert := stdlib.MakeToFunc(cty.Set(cty.DynamicPseudoType))
 	return function.New(&function.Spec{
@@ -124,7 +124,7 @@ var errElements = function.NewArgErrorf(0, "all elements of a set are of one typ
 
 const mostInRange = 1024 // numbers, which cty sets
 
-// rangeFunction is cty's, with our words for a list that is too long.
+// rangeFunction is that of cty with another message for a list that is too long.
 func rangeFunction() function.Function {
 	return function.New(&function.Spec{
 		VarParam: &function.Parameter{Name: "number", Type: cty.Number},
@@ -139,7 +139,7 @@ func rangeFunction() function.Function {
 	})
 }
 
-// uniform gives the type of all elements of a list that is written out.
+// uniform gives the type of the elements where all are of one.
 func uniform(list cty.Value) (cty.Type, bool) {
 	t := list.Type()
 	if list.IsNull() || !t.IsTupleType() || t.Length() == 0 {
@@ -157,7 +157,7 @@ func uniform(list cty.Value) (cty.Type, bool) {
 var secretName = regexp.MustCompile(`(?i)SECRET|TOKEN|PASSWORD|KEY`)
 
 // envFunction gives the value of an environment variable that holds no secret.
-// Where only definitions are checked, one that is not set is taken for unknown.
+// Where only definitions are checked, one that is not set has an unknown value.
 func envFunction(env Environment) function.Function {
 	return function.New(&function.Spec{
 		Params: []function.Parameter{{Name: "name", Type: cty.String}},
@@ -178,7 +178,7 @@ func envFunction(env Environment) function.Function {
 	})
 }
 
-// machineFunction gives a name of this machine, asked for once.
+// machineFunction gives a name of this machine. It asks once.
 func machineFunction(what string, ask func() (string, error), definitions bool) function.Function {
 	once := sync.OnceValues(ask)
 	return function.New(&function.Spec{

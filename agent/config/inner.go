@@ -28,7 +28,7 @@ func (t *token) decodeSinks() {
 		b := t.load.block(s, t.name, t.instance)
 		t.digest.block(b)
 		sink := decode(b, t.request)
-		if sink.Path != "" && (t.instance == nil || !t.instance.look) {
+		if sink.Path != "" && (t.instance == nil || !t.instance.checkOnly) {
 			b.writes(sink.Path)
 		}
 		if sink.Sink != nil {
@@ -37,8 +37,8 @@ func (t *token) decodeSinks() {
 	}
 }
 
-// sinkDecoder decodes the kind of sink that the block names, or means; nil where there
-// is no such kind.
+// sinkDecoder is the decoder of the kind that the sink block names, or surely means; nil
+// where there is none.
 func (t *token) sinkDecoder(s *stanza) SinkDecoder {
 	sinks, found := t.load.kinds.Sinks, t.load.found
 	proper := s.labelled(found, "KIND")
@@ -55,8 +55,8 @@ func (t *token) sinkDecoder(s *stanza) SinkDecoder {
 	return sinks[s.labels[0]]
 }
 
-// writes reports a path that is written or read already, or that lies in a folder which
-// a source has to itself.
+// writes notes that the token is written to the path. It reports a path that something else
+// writes or reads, or that is in a folder that a source has reserved.
 func (b *Block) writes(path string) {
 	p, folder := b.load.places, filepath.Dir(path)
 	if keeper, kept := p.folders[p.locateFolder(folder)]; kept {
@@ -83,15 +83,15 @@ func (t *token) writer(where location) (w writer, own bool) {
 	return w, !w.read && w.what == "token "+t.name
 }
 
-// checkCircle reports a token that would be written over the very file that its source
-// copies or exchanges. What other tokens write there is what the source is for.
+// checkCircle reports a token that would replace the file that its own source copies or
+// exchanges. Another token may write that file: that is what such a source is for.
 func (t *token) checkCircle() {
 	follower, ok := t.from.Source.Source.(agent.Follower)
 	if !ok {
 		return
 	}
 	path, _ := follower.Follows()
-	if path == "" { // which was reported
+	if path == "" {
 		return
 	}
 	if w, own := t.writer(t.load.places.locate(path)); own {
@@ -153,8 +153,7 @@ func (t *token) schedule() agent.Schedule {
 	return s
 }
 
-// single are the inner blocks of a kind of which there may be one; a second one is
-// reported.
+// single are the inner blocks of a kind of which there may be one. It reports a second.
 func (t *token) single(kind string) []*stanza {
 	blocks := t.stanza.inner(kind)
 	for i, inner := range blocks {
@@ -205,7 +204,7 @@ func (b *Block) renew(s *agent.Schedule, lifetime time.Duration) {
 	}
 }
 
-// A cronText is the key of what was parsed of it, which many tokens may share.
+// A cronText is a key of once: many tokens may share a schedule.
 type cronText string
 
 func (b *Block) cron(text string) cron.Schedule {

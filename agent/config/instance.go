@@ -7,14 +7,14 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// instances are those of a token block: one nil for a block without for_each.
-// Where for_each is wrong or empty, or the block is spare, it is one that makes no
-// token, with each unknown, so that what else is wrong is found nevertheless.
+// instances are those of a token block. A block without for_each has one, which is nil. So
+// that other faults are found where for_each is wrong or empty, or the block is a
+// duplicate, there is one instance that makes no token and does not know each.
 func (e *evaluator) instances(s *stanza) (list []*instance) {
 	a := s.attribute("for_each")
-	look := &instance{name: s.labels[0], total: 1, look: true}
+	look := &instance{name: s.labels[0], total: 1, checkOnly: true}
 	switch {
-	case a == nil && s.spare:
+	case a == nil && s.duplicate:
 		look.scope = e.scopeOf(s.file)
 		return []*instance{look}
 	case a == nil:
@@ -22,7 +22,7 @@ func (e *evaluator) instances(s *stanza) (list []*instance) {
 	}
 	each := e.evaluate(a, s.file, nil)
 	a.value, a.known = each, true
-	if each.IsKnown() && !s.spare {
+	if each.IsKnown() && !s.duplicate {
 		if wrong := wrongForEach(each); wrong != "" {
 			e.found.fault(a.expr.Range(), "wrong value for for_each", wrong)
 		} else {
@@ -77,11 +77,11 @@ func (e *evaluator) instancesOf(s *stanza, each cty.Value) []*instance {
 	return list
 }
 
-// keyInPath reports whether the path of the attribute gets folders, or a leading dot,
-// from the key of the instance: tokens lie where the text says, whatever a list of names
-// has in it. It compares the path with the one that a harmless key would give.
+// keyInPath reports whether the key of the instance adds folders, or a leading dot, to the
+// path of the attribute: a list of names must not decide in which folder tokens are. It
+// compares the path with the one that a harmless key would give.
 func (e *evaluator) keyInPath(a *attribute, f *file, in *instance, path string) bool {
-	if !a.each || !bringsFolders(in.key) {
+	if !a.each || !addsFolders(in.key) {
 		return false
 	}
 	value := in.value
@@ -97,7 +97,7 @@ func (e *evaluator) keyInPath(a *attribute, f *file, in *instance, path string) 
 	return ok && shape(path) != shape(harmless)
 }
 
-// harmlessKey is an expression for the key without what brings folders.
+// harmlessKey is an expression for the key without anything that adds folders.
 func harmlessKey(key string) string {
 	expr := "each.key"
 	for _, part := range []string{"/", "..", "."} {
@@ -110,7 +110,7 @@ func harmlessKey(key string) string {
 	return expr
 }
 
-func bringsFolders(key string) bool {
+func addsFolders(key string) bool {
 	return strings.ContainsRune(key, '/') || strings.Contains(key, "..") || strings.HasPrefix(key, ".")
 }
 

@@ -1,7 +1,11 @@
-// Package config turns HCL text into Renewers. It is handed the kinds of
-// sources and sinks, and what it may know of the machine; it reads files,
-// writes nothing, and logs nothing. All faults of all files are found in one
-// run, each at its value.
+// Package config turns HCL text into Renewers. It is given the kinds of sources and sinks,
+// and what it may know of the machine. It reads files, writes nothing and logs nothing. It
+// finds all faults of all files in one run, each at its value.
+//
+// Load goes from step to step, and each has a type: a reader reads and parses files, a
+// document is what they declare, a resolver checks the names in expressions, an evaluator
+// gives values, and a loading decodes blocks with them. Each Block goes to the decoder of
+// its kind. All of them report to the same findings.
 package config
 
 import (
@@ -22,8 +26,8 @@ type Config struct {
 	Settings Settings
 	Renewers []agent.Renewer // in the order of the text, instances in that of their keys; also those without sinks
 	Sources  []Source        // in the order of the text; nil after errors
-	Doubts   []string        // how others than root could change the files; empty where nobody looked
-	Files    []string        // absolute paths of every file and folder whose change is a reason to load again
+	Doubts   []string        // how others than root could change the files; nil where nobody looked
+	Files    []string        // absolute paths of all files and folders whose change is a reason to load again
 }
 
 // DefaultPaths are the paths to load where nobody names others. The folder conf.d
@@ -32,15 +36,17 @@ func DefaultPaths() []string {
 	return []string{"/etc/tokenagent/tokenagent.hcl", "/etc/tokenagent/conf.d/*.hcl"}
 }
 
-// Load reads the configuration from the paths, merged in their order: a file, a
-// folder (its *.hcl, sorted by name, then those of conf.d in it), or FOLDER/*.hcl
-// (only its *.hcl; the folder need not exist). A file need not exist where
-// conf.d/*.hcl beside it is another of the paths and has files. After errors the Config, which is never nil, has no
-// Renewers, but Files, so that one can wait for the change that corrects it, and
-// what could be read of Settings, so that an agent that runs can be found.
+// Load reads the configuration from the paths, merged in their order: a file, a folder (its
+// *.hcl, sorted by name, then those of conf.d in it), or FOLDER/*.hcl (only its *.hcl; the
+// folder need not exist). A file need not exist where conf.d/*.hcl beside it is another of
+// the paths and has files.
 //
-// When ctx is done it returns at once, with a Config without Renewers and one fault. What
-// hangs then, such as a folder or a lookup of a user, is left to hang.
+// The Config is never nil. After errors it has no Renewers and Sources. It has Files, so
+// that a caller can wait for a correction, and what could be read of Settings, so that a
+// caller can find the running agent.
+//
+// When ctx is done, Load returns at once, with a Config without Renewers and one fault. It
+// does not wait for what hangs, such as a folder or the lookup of a user.
 func Load(ctx context.Context, paths []string, kinds Kinds, env Environment) (*Config, Faults) {
 	type loaded struct {
 		config *Config
@@ -66,7 +72,7 @@ func loadWithin(ctx context.Context, most limits, paths []string, kinds Kinds, e
 		return config, found.faults()
 	}
 	d := declare(r, slices.Sorted(maps.Keys(kinds.Sources)))
-	l := newLoading(kinds, env, newEvaluator(d, &meter{ctx: ctx, limits: most}, env))
+	l := newLoading(kinds, env, newEvaluator(d, &meter{interrupted: ctx.Err, limits: most}, env))
 	for _, s := range d.tokenOrder { // before its references are looked at: it may have a for_each
 		correct(s, tokenAttributes, l.blocksInToken(), found)
 	}

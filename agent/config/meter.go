@@ -1,7 +1,6 @@
 package config
 
 import (
-	"context"
 	"fmt"
 
 	"github.com/hashicorp/hcl/v2"
@@ -9,8 +8,8 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// What an expression may make. A few nested `for`, or a few texts that double the one
-// before, ask for more memory than any machine has; hcl itself knows no bound.
+// limits are what expressions may make. A few nested `for`, or a few texts of which each
+// is twice the one before, take more memory than any machine has, and hcl has no limit.
 type limits struct {
 	elements int // of lists and objects, those within others included
 	bytes    int // of texts
@@ -23,30 +22,30 @@ var usual = limits{elements: 2_000_000, bytes: 64 << 20, work: 20_000_000}
 const (
 	mostErrors    = 20        // of one expression; more say nothing new
 	mostInstances = 200_000   // tokens of one for_each
-	betweenAsks   = 1<<10 - 1 // evaluations until it is asked again whether the load is to end
+	betweenAsks   = 1<<10 - 1 // evaluations after which to ask again whether the load was interrupted
 )
 
-// A meter counts what the expression makes that is being evaluated. All locals count
-// as one, since they are kept together.
+// A meter counts what the current expression makes. All locals count as one expression,
+// since they are kept together.
 type meter struct {
-	ctx context.Context // of the load; it is only asked whether it is done
+	interrupted func() error // nil while the load goes on
 	limits
 	used   used // by the expression
 	errors int
 	worked int // evaluations in the whole load
 }
 
-// A stop is thrown through hcl, which knows no other way to end an evaluation early.
+// A stop is thrown through hcl, which has no other way to end an evaluation early.
 type stop struct{ diags hcl.Diagnostics }
 
-// begin counts from nothing again.
+// begin counts from zero again.
 func (m *meter) begin() { m.used, m.errors = used{}, 0 }
 
 // used is what was counted at one time.
 type used struct{ elements, bytes int }
 
-// count makes of what was counted since then no less than what is in the value: it may
-// be made of parts that were counted before, many times over.
+// count adds what is in the value to what was used before it, unless its parts have
+// added more already. A value may hold a part that was counted once many times over.
 func (m *meter) count(v cty.Value, since used, at hcl.Range) {
 	m.tick(at)
 	spent := m.used
@@ -57,7 +56,7 @@ func (m *meter) count(v cty.Value, since used, at hcl.Range) {
 
 // tick counts one evaluation, which takes time whatever it makes.
 func (m *meter) tick(at hcl.Range) {
-	if m.worked++; m.worked&betweenAsks == 0 && m.ctx.Err() != nil {
+	if m.worked++; m.worked&betweenAsks == 0 && m.interrupted() != nil {
 		panic(stop{})
 	}
 	if m.worked > m.limits.work {
@@ -96,7 +95,7 @@ func (m *meter) exceed(at hcl.Range, summary string) {
 	}}})
 }
 
-// value evaluates the attribute, whose parts count what they make from then on.
+// value evaluates the attribute within the limits.
 func (m *meter) value(a *attribute, scope *hcl.EvalContext) (v cty.Value, diags hcl.Diagnostics) {
 	if !a.bounded {
 		m.bound(&a.expr)
@@ -118,7 +117,7 @@ func (m *meter) value(a *attribute, scope *hcl.EvalContext) (v cty.Value, diags 
 type counted struct {
 	hclsyntax.Expression
 	meter *meter
-	at    hcl.Range // of what makes many of it
+	at    hcl.Range // of the expression to report
 }
 
 // Value is that of the expression.
@@ -135,8 +134,8 @@ func (c *counted) Value(scope *hcl.EvalContext) (cty.Value, hcl.Diagnostics) {
 	return v, diags
 }
 
-// bound makes each part of the expression that makes something count it. hcl finds no
-// names in the expression any more: see attribute.references.
+// bound replaces each part of the expression that makes something by a counted one. After
+// that hcl finds no names in the expression any more: see attribute.references.
 func (m *meter) bound(slot *hclsyntax.Expression) {
 	switch e := (*slot).(type) {
 	case *hclsyntax.ForExpr:

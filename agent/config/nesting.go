@@ -13,9 +13,8 @@ const (
 	harmlessText = 16 << 10 // so few bytes cannot nest beyond the stack
 )
 
-// tooDeep reports whether brackets and operators stand so deep within each
-// other that parsing or evaluating them, which is recursive, could use up the
-// stack: a program cannot recover from that.
+// tooDeep reports whether brackets and operators are nested so deeply that parsing or
+// evaluating them, which is recursive, could use up the stack. No program survives that.
 func tooDeep(text []byte) bool {
 	if len(text) <= harmlessText || !mayBeDeep(text) {
 		return false
@@ -46,9 +45,9 @@ func tooDeep(text []byte) bool {
 	return false
 }
 
-// mayBeDeep is tooDeep at a fraction of its time, for nearly every text: there
-// are too few brackets and operators from one closing brace at the begin of a
-// line to the next.
+// mayBeDeep reports whether a text has so many brackets and operators between two lines
+// that begin with a closing brace that it may be too deep. Few texts have, and counting
+// takes a hundredth of the time of tooDeep.
 func mayBeDeep(text []byte) bool {
 	count := 0
 	for line := range bytes.Lines(text) {

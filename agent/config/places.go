@@ -21,8 +21,8 @@ const (
 type places struct {
 	definitions bool                // no folder is looked at
 	hung        map[string]bool     // folders that did not answer
-	files       map[location]writer // by whom they are written or read first
-	folders     map[location]writer // by the source that has the folder for itself
+	files       map[location]writer // the first that writes or reads each
+	folders     map[location]writer // see Block.Reserve
 }
 
 // A location is where a file lies, however its path is spelt: the folder that
@@ -57,10 +57,10 @@ func (p *places) look(folder string, f func()) (answered bool) {
 	return answered
 }
 
-// locate finds the folder of a path, as far as only root and this user decide where the
+// locate finds the folder of a path, as far as root and this user alone decide where the
 // path leads: others could make two paths one by a symbolic link, and so keep the agent
-// from starting. Paths are compared as they are spelt where only definitions are checked,
-// and where the folder hangs.
+// from starting. Where only definitions are checked, or the folder hangs, a path counts as
+// it is spelt.
 func (p *places) locate(path string) location {
 	var found location
 	if p.definitions || !p.look(filepath.Dir(path), func() { found = locate(path) }) {

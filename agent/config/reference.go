@@ -9,7 +9,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 )
 
-// allowed are the roots of references that an attribute may use beside local and path.
+// allowed says which references an attribute may use beside local and path.
 type allowed struct{ each, source bool }
 
 // A resolver checks every reference of a document.
@@ -114,7 +114,7 @@ func wrongMember(t hcl.Traversal, known []string) (summary, hint string) {
 	return fmt.Sprintf("unknown %s.%s", root, name), suggestion(name, known, root+".%s", listed(root, known))
 }
 
-// fewNames are so few that a hint can name them all.
+// fewNames is how many names a hint tells at most.
 const fewNames = 8
 
 func listed(root string, known []string) string {

@@ -7,24 +7,25 @@ import (
 	"github.com/hashicorp/hcl/v2"
 )
 
-// A contest is among the tokens that HTCondor takes for one and the same.
-type contest struct {
+// A choice is one that HTCondor makes between token files: of one folder, reader, issuer
+// and key it uses one file.
+type choice struct {
 	folder        location
 	reader        int
 	issuer, keyID string
 }
 
-// A contender is a file with a token that contends with others.
-type contender struct {
-	contest
+// A candidate is a file that HTCondor may choose.
+type candidate struct {
+	choice
 	block      *Block
 	path, name string
 	at         hcl.Range
-	idtoken    bool // and not one that lies there for other readers
+	idtoken    bool // otherwise it is there for other readers
 }
 
-// contend notes the files of the token that HTCondor chooses among.
-func (t *token) contend() {
+// addCandidates notes the files of the token that HTCondor chooses among.
+func (t *token) addCandidates() {
 	key := t.from.Key
 	if key.Issuer == "" || key.ID == "" {
 		return
@@ -39,8 +40,8 @@ func (t *token) contend() {
 			continue
 		}
 		folder := location{where.device, where.inode, filepath.Dir(where.rest)}
-		t.load.contenders = append(t.load.contenders, contender{
-			contest: contest{folder, s.CondorUID, key.Issuer, key.ID},
+		t.load.candidates = append(t.load.candidates, candidate{
+			choice:  choice{folder, s.CondorUID, key.Issuer, key.ID},
 			block:   t.Block,
 			path:    s.Path,
 			name:    filepath.Base(where.rest),
@@ -50,18 +51,18 @@ func (t *token) contend() {
 	}
 }
 
-// reportShadows reports the tokens that another hides. HTCondor takes the first of an
-// issuer and key in the order of the bytes of the names, looks at neither its
-// scope nor its expiry, and tries no second one.
+// reportShadows reports the tokens that another hides. HTCondor sorts the names by their
+// bytes and takes the first token of an issuer and key. It does not look at the scope and
+// the expiry, and tries no second one.
 func (l *loading) reportShadows() {
-	first := map[contest]contender{}
-	for _, c := range l.contenders {
-		if f, taken := first[c.contest]; !taken || c.name < f.name {
-			first[c.contest] = c
+	first := map[choice]candidate{}
+	for _, c := range l.candidates {
+		if f, taken := first[c.choice]; !taken || c.name < f.name {
+			first[c.choice] = c
 		}
 	}
-	for _, c := range l.contenders {
-		f := first[c.contest]
+	for _, c := range l.candidates {
+		f := first[c.choice]
 		if !c.idtoken || f.block.name == c.block.name {
 			continue
 		}

@@ -72,13 +72,13 @@ var origins = map[string][]string{
 	"iss": {"issuer", "trust_domain"}, "alg": {"algorithm", "key_file"}, "kid": {"key_id", "key_file"},
 }
 
-// explains reports whether a problem with the claim may come from an error in the block
-// of the source, which was reported.
+// explains reports whether a problem with the claim may follow from an error in the block
+// of the source.
 func (s *source) explains(claim string) bool {
 	return slices.ContainsFunc(origins[claim], s.block.Wrong)
 }
 
-// wrongSourceHint says how a source is named, in the place of that value.
+// wrongSourceHint says how to name a source where the text has that value.
 func wrongSourceHint(v cty.Value) string {
 	if v.Type() == cty.String && strings.HasPrefix(v.AsString(), "source.") {
 		return "a reference is written without quotes: " + v.AsString()

@@ -11,11 +11,11 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// A file is one that could be parsed, or the part of one that could.
+// A file is one that could be parsed, or a part that could.
 type file struct {
 	name  string // as it was given
 	body  *hclsyntax.Body
-	scope *hcl.EvalContext // see evaluator.scope; nil before the first use
+	scope *hcl.EvalContext // see evaluator.scopeOf; nil before the first use
 }
 
 // A stanza is one block of the text, with its attributes and inner blocks in their order.
@@ -27,8 +27,8 @@ type stanza struct {
 	file       *file
 	attributes []*attribute
 	blocks     []*stanza
-	improper   bool // its labels are wrong, which was reported
-	spare      bool // there is one of that name already: it is only checked
+	improper   bool // its labels are wrong
+	duplicate  bool // another has its name: this one is only checked
 	broken     bool // it could not be parsed: only its kind and labels are known
 }
 
@@ -41,20 +41,20 @@ type attribute struct {
 	references []hcl.Traversal // the names that expr uses
 	bounded    bool            // expr counts what it makes, see meter
 	each       bool            // it depends on each.key or each.value
-	bad        []hcl.Range     // of the references that are unknown, which was reported
+	bad        []hcl.Range     // of the references that are wrong
 	known      bool            // value is set: it is the same for all instances
 	value      cty.Value       // of one that does not depend on each
 }
 
 // An instance is one of those that a token block with for_each makes.
 type instance struct {
-	name  string // pilot["ce1"]
-	key   string
-	value cty.Value
-	set   bool             // for_each is a set, so that each.value is the key
-	total int              // how many instances the block has
-	look  bool             // it makes no token: only what is wrong is looked for
-	scope *hcl.EvalContext // that of the file, and each; made at first use
+	name      string // pilot["ce1"]
+	key       string
+	value     cty.Value
+	set       bool             // for_each is a set, so that each.value is the key
+	total     int              // how many instances the block has
+	checkOnly bool             // it makes no token, and is there to find faults
+	scope     *hcl.EvalContext // that of the file, and each; made at first use
 }
 
 func (s *stanza) attribute(name string) *attribute {

@@ -63,7 +63,7 @@ func (l *loading) decodeTokens() (renewers []agent.Renewer) {
 	for _, s := range l.eval.tokenOrder {
 		for _, in := range l.eval.instances(s) {
 			r := l.decodeToken(s, in)
-			if in == nil || !in.look {
+			if in == nil || !in.checkOnly {
 				renewers = append(renewers, r)
 			}
 		}
@@ -101,7 +101,7 @@ func (l *loading) decodeToken(s *stanza, in *instance) agent.Renewer {
 	r.Hooks, r.Validation = t.hooks(), t.validation()
 	if t.from != nil {
 		t.check()
-		t.contend()
+		t.addCandidates()
 		t.checkCircle()
 		r.Source, r.Issuer, r.Limits = t.from.Source.Source, t.from.Issuer, t.from.Limits
 		r.Accept, r.Digest = accept(t.request, t.from.Source), t.digest.hex()
@@ -112,7 +112,7 @@ func (l *loading) decodeToken(s *stanza, in *instance) agent.Renewer {
 	return r
 }
 
-// findSource is the source that the block names, or means; nil after a fault.
+// findSource is the source that the block names, or surely means; nil where there is none.
 func (t *token) findSource() *source {
 	v := t.text.Source
 	if v == cty.NilVal || !v.IsKnown() {
@@ -125,8 +125,8 @@ func (t *token) findSource() *source {
 	return nil
 }
 
-// meantSource is the source that an unknown name is surely meant for; nil where there is
-// none. With it, what else is wrong with the token is found.
+// meantSource is the source that a misspelt name surely means; nil where there is none. With
+// it the other faults of the token are found.
 func (t *token) meantSource() *source {
 	a := t.stanza.attribute("source")
 	if a == nil || len(a.bad) == 0 {
@@ -175,7 +175,8 @@ func (t *token) makeRequest() agent.Request {
 	}
 }
 
-// profile is the one that the block names, or means, or else the only one of its source.
+// profile is the one that the block names or surely means, otherwise the only one of its
+// source.
 func (t *token) profile() string {
 	named := t.text.Profile
 	t.OneOf("profile", named, profile.Names()...)
@@ -201,7 +202,7 @@ func (t *token) check() {
 	for _, p := range t.from.Check(t.request) {
 		attr := t.origin(p.Claim)
 		if t.hides(attr, p.Claim) || t.from.explains(p.Claim) {
-			continue // it may be right when what is wrong there is corrected
+			continue // it may be right when that error is corrected
 		}
 		severity := severityError
 		if p.Warning {
@@ -212,8 +213,8 @@ func (t *token) check() {
 	}
 }
 
-// hides reports whether an error at the attribute may be why the claim is wrong. A source
-// or profile that is misspelt is known nevertheless.
+// hides reports whether an error at the attribute may be why the claim is wrong. A misspelt
+// source or profile is not: the check was made with the one that is meant.
 func (t *token) hides(attr, claim string) bool {
 	_, further := t.request.Claims[claim]
 	known := attr == "source" || attr == "profile" && t.request.Profile != ""
@@ -246,8 +247,7 @@ func (t *token) placeOfClaim(attr, claim string) hcl.Range {
 	return t.place(attr)
 }
 
-// inPlace reads the times of a token that is already in a sink. An opaque one says
-// nothing of them.
+// inPlace reads the times of a token that is already in a sink. An opaque one has none.
 func inPlace(s agent.Secret) (agent.Token, error) {
 	t := agent.Token{Secret: s}
 	decoded, err := profile.Decode(s.Reveal())
@@ -259,9 +259,9 @@ func inPlace(s agent.Secret) (agent.Token, error) {
 	return t, err
 }
 
-// accept is what a finished token must fulfil to be installed: it is what was
-// asked for, as far as it can be read, and what its profile demands. Audience and
-// scope are left out where the source has compared them itself.
+// accept checks a finished token before it is installed: it must be what was asked for, as
+// far as it can be read, and what its profile demands. Audience and scope are left out
+// where the source has compared them itself.
 func accept(req agent.Request, from Source) func(agent.Token) error {
 	skip := func(p profile.Problem) bool {
 		_, further := req.Claims[p.Claim]

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,6 +11,12 @@ import (
 	"time"
 )
 
+// units are those of durations, the largest first.
+var units = []struct {
+	name string
+	size time.Duration
+}{{"d", 24 * time.Hour}, {"h", time.Hour}, {"m", time.Minute}, {"s", time.Second}}
+
 var durationForm = regexp.MustCompile(`^(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?$`)
 
 // ParseDuration reads whole days, hours, minutes and seconds, in this order and
@@ -17,51 +24,43 @@ var durationForm = regexp.MustCompile(`^(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+
 func ParseDuration(text string) (time.Duration, error) {
 	parts := durationForm.FindStringSubmatch(text)
 	if text == "" || parts == nil {
-		return 0, durationHint(text)
+		if _, err := strconv.ParseFloat(text, 64); err == nil && text[0] != '-' {
+			return 0, fmt.Errorf("the unit is missing; %q would be seconds, %q minutes", text+"s", text+"m")
+		}
+		return 0, errors.New(`it is made of whole days, hours, minutes and seconds in this order: "90s", "1h30m", "2d12h"`)
 	}
-	units := []time.Duration{24 * time.Hour, time.Hour, time.Minute, time.Second}
 	var sum time.Duration
 	for i, unit := range units {
 		if parts[i+1] == "" {
 			continue
 		}
 		n, err := strconv.ParseInt(parts[i+1], 10, 64)
-		if err != nil || n > int64((math.MaxInt64-sum)/unit) {
+		if err != nil || n > int64((math.MaxInt64-sum)/unit.size) {
 			return 0, errors.New("it is longer than 292 years")
 		}
-		sum += time.Duration(n) * unit
+		sum += time.Duration(n) * unit.size
 	}
 	return sum, nil
 }
 
-func durationHint(text string) error {
-	if _, err := strconv.ParseFloat(text, 64); err == nil && text[0] != '-' {
-		return fmt.Errorf("the unit is missing; %q would be seconds, %q minutes", text+"s", text+"m")
-	}
-	return errors.New(`it is made of whole days, hours, minutes and seconds in this order: "90s", "1h30m", "2d12h"`)
-}
-
 // Spoken is a duration as people say it, by its two largest units: "2d4h", "57m3s", "0s".
 // ParseDuration reads it.
-func Spoken(d time.Duration) string {
-	d = d.Abs().Round(time.Second)
-	units := []struct {
-		name string
-		size time.Duration
-	}{{"d", 24 * time.Hour}, {"h", time.Hour}, {"m", time.Minute}, {"s", time.Second}}
-	for i, u := range units {
-		if d < u.size {
-			continue
+func Spoken(d time.Duration) (text string) {
+	rest, shown := d.Abs().Round(time.Second), 0
+	for _, unit := range units {
+		n := rest / unit.size
+		rest %= unit.size
+		if n > 0 {
+			text += fmt.Sprintf("%d%s", n, unit.name)
 		}
-		text := fmt.Sprintf("%d%s", d/u.size, u.name)
-		if i+1 < len(units) {
-			if rest := d % u.size / units[i+1].size; rest > 0 {
-				text += fmt.Sprintf("%d%s", rest, units[i+1].name)
-			}
+		if text != "" {
+			shown++
 		}
-		return text
+		if shown == 2 {
+			return text
+		}
 	}
-	return "0s"
+	return cmp.Or(text, "0s")
 }
 
 var modeForm = regexp.MustCompile(`^0?[0-7]{3}$`)

@@ -10,7 +10,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// describe names a type as people do.
+// describe names a type in plain words.
 func describe(t cty.Type) string {
 	switch {
 	case t == cty.String:
@@ -58,9 +58,9 @@ func memberName(t hcl.Traversal, i int) (string, bool) {
 	return "", false
 }
 
-// plain is the value as JSON people know it: string, bool, int64 for whole numbers,
-// float64 for others, []any and map[string]any. What has no such form is left out, and
-// handed to fail with the keys on the way to it.
+// plain is the value in Go types: string, bool, int64 for whole numbers, float64 for others,
+// []any and map[string]any. A part that has no such form is left out; fail gets the keys on
+// the way to it.
 func plain(v cty.Value, fail func(path []string, text string), path ...string) (value any, ok bool) {
 	t := v.Type()
 	switch {
