@@ -143,13 +143,13 @@ func (a *asker) token(ctx context.Context, req agent.Request, answer issuer.Answ
 	if err := checkBegun(decoded.Claims, agent.Now(ctx).Add(-answer.Skew)); err != nil {
 		return agent.Token{}, about(a.server.String(), err)
 	}
-	t.Beside = answer.Odd
+	t.Note = answer.Odd
 	var refused []string
 	less := narrowed(req, answer, decoded)
 	switch {
 	case less == "":
 	case a.lenient:
-		t.Note = less
+		t.Note = joined(t.Note, less)
 	default:
 		refused = append(refused, less+`; have the issuer grant it to this client, or write on_narrowed = "warn" to take what it gives`)
 	}

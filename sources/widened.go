@@ -98,7 +98,7 @@ func refuseOrWarn(b *config.Block, attr, value string) {
 func (w taking) apply(t *agent.Token, decoded profile.Token, said []string, req agent.Request, from string) error {
 	more := profile.Exceeds(decoded, said, req)
 	if len(more.Beside) > 0 {
-		t.Beside = joined(t.Beside, "beside what was asked for came "+strings.Join(more.Beside, " and "))
+		t.Beside = "beside what was asked for came " + strings.Join(more.Beside, " and ")
 	}
 	if len(more.Wider) == 0 {
 		return nil

@@ -45,7 +45,7 @@ var awkward = map[string]awkwardness{
 	"gzip-bomb":      {transient, "compressed", bombing},
 	"HTML":           {transient, "an HTML page", saying("text/html", "<html>sign in")},
 	"204":            {transient, "status 204", answering(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })},
-	"array":          {transient, "no JSON object", sayingJSON(`[{"access_token":"a","token_type":"Bearer","expires_in":3600}]`)},
+	"array":          {transient, "not a JSON object", sayingJSON(`[{"access_token":"a","token_type":"Bearer","expires_in":3600}]`)},
 	"duplicate-keys": {transient, "a name occurs twice", sayingJSON(`{"access_token":"a","access_token":"b","token_type":"Bearer","expires_in":3600}`)},
 	"BOM":            {transient, "no valid JSON", sayingJSON("\ufeff" + `{"access_token":"a","token_type":"Bearer","expires_in":3600}`)},
 	"to-http":        {transient, "redirects to http://", redirecting("http://127.0.0.1/token")},
