@@ -1,5 +1,5 @@
-// Package hooks says what hooks are, when each is run, and for what: programs that
-// are run when something happens to a token. It knows no clock, no log and no agent.
+// Package hooks decides which hook is due: a program that is run when something happens to a
+// token. It knows no clock, no log and no agent.
 package hooks
 
 import (
@@ -18,11 +18,11 @@ const (
 	OnRecover Event = "on_recover" // that came to an end
 )
 
-// Events are in the order in which hooks that are due together are run.
+// Events are in the order in which hooks run that are due together.
 var Events = []Event{OnFirst, OnChange, OnFailure, OnRecover}
 
-// A Hook is run when something happens to its token. Those that are due within
-// a second for the same Event and Key are run once, for all their tokens.
+// A Hook is run when something happens to its token. Hooks with the same Event and Key that
+// are due within a second are run once, for all their tokens.
 type Hook struct {
 	Event   Event
 	Key     string // equal for hooks that do the same
@@ -35,7 +35,7 @@ type ID struct {
 	Key   string
 }
 
-// ID tells with which others the Hook is run.
+// ID is the Event and Key of the Hook.
 func (h Hook) ID() ID { return ID{h.Event, h.Key} }
 
 // A Command is what a Hook runs: a program. Its error is best an agent.Fault; any

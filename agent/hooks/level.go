@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// A Level says what has happened to a file, or to a token that fails, and what each
-// of its hooks has heard of that. What happens is counted, and a hook is due while
-// the number that it last succeeded for is not the latest. So nobody keeps a list of
-// hooks that are due, and two Levels of different age can be merged.
+// A Level says what has happened to a file, or to a token that fails, and what each of its
+// hooks has heard of. What happens is counted. A hook is due while the number that it last
+// succeeded for is not the latest. So there is no list of due hooks that could be lost, and
+// two Levels of different age can be merged.
 //
-// A Level is never changed, so that it can be shared: its methods return another.
+// A Level is never changed, so it can be shared. Its methods return another one.
 type Level struct {
 	Write    int       `json:"write,omitempty"`    // the last write that changed the file
 	First    int       `json:"first,omitempty"`    // the last write that found no acceptable token
@@ -27,8 +27,8 @@ type Heard struct {
 	Number int    `json:"number,omitempty"`
 }
 
-// latest is the number that a hook of the event is to hear of. Of failure and
-// recovery it is that which holds now; zero is nothing.
+// latest is the number that a hook of the event has to hear of; zero: none. Of failure and
+// recovery only the one that holds now has a number.
 func (l *Level) latest(e Event) int {
 	switch {
 	case e == OnChange:
@@ -46,7 +46,7 @@ func (l *Level) latest(e Event) int {
 // Fails reports whether the token fails.
 func (l *Level) Fails() bool { return l.Failure > l.Recovery }
 
-// Due are the hooks that have yet to hear of the latest.
+// Due are the hooks that have not heard of the latest.
 func (l *Level) Due() []Heard {
 	if l == nil {
 		return nil
@@ -54,8 +54,8 @@ func (l *Level) Due() []Heard {
 	return slices.DeleteFunc(slices.Clone(l.Heard), func(h Heard) bool { return h.Number >= l.latest(h.Event) })
 }
 
-// Written is the Level after another write, of a token that expires then. First says
-// that no acceptable token lay there before.
+// Written is the Level after another write, of a token that expires then. First says that
+// the write found no acceptable token.
 func (l *Level) Written(first bool, expires time.Time) *Level {
 	next := *l
 	next.Write++
@@ -66,8 +66,8 @@ func (l *Level) Written(first bool, expires time.Time) *Level {
 	return &next
 }
 
-// wrote is the Level after a write that Written has counted. Where it found the file
-// as wanted already, its number is not used again, but nobody needs to hear of it.
+// wrote is the Level after a write that Written has counted. If the write changed nothing,
+// its number is used up, but no hook hears of it.
 func (l *Level) wrote(written *Level, changed bool) *Level {
 	next := *l
 	next.Write, next.First, next.Expires = written.Write, written.First, written.Expires
@@ -83,9 +83,8 @@ func (l *Level) wrote(written *Level, changed bool) *Level {
 	return &next
 }
 
-// turned is the Level after the token began or ceased to fail. If nobody needs to
-// hear of that, quiet says so. A hook that has not heard of the last such event is
-// still to hear of this one.
+// turned is the Level after the token began or ceased to fail. If quiet is true, only those
+// hooks hear of it that have not heard of the last such event either.
 func (l *Level) turned(quiet bool) *Level {
 	next, number, event, last := *l, l.turns()+1, OnFailure, l.Failure
 	if l.Fails() {
@@ -111,7 +110,7 @@ func (l *Level) heard(event Event, key string, number int) *Level {
 	return &next
 }
 
-// raised has the number of the hook at least at that of h, if the hook is there.
+// raised is all with the number of the hook raised to that of h, if the hook is there.
 func raised(all []Heard, h Heard) []Heard {
 	all = slices.Clone(all)
 	for i := range all {
@@ -122,8 +121,8 @@ func raised(all []Heard, h Heard) []Heard {
 	return all
 }
 
-// suited is the Level for these hooks of the events. One that is new has nothing
-// to catch up on, but for what a hook of the same event that is gone was still to hear.
+// suited is the Level for these hooks of the events. A new hook is not due, unless one of
+// the same event is gone that was.
 func (l *Level) suited(hooks []Hook, events []Event) *Level {
 	next := *l
 	next.Heard = nil
@@ -135,7 +134,7 @@ func (l *Level) suited(hooks []Hook, events []Event) *Level {
 	return &next
 }
 
-// start is the number that the hook, one of these, has heard of.
+// start is the number that the hook, one of hooks, has heard of.
 func (l *Level) start(h Hook, hooks []Hook) int {
 	number := l.latest(h.Event)
 	for _, old := range l.Heard {
@@ -150,7 +149,7 @@ func (l *Level) start(h Hook, hooks []Hook) int {
 	return number
 }
 
-// Merge is what is known from an older and a newer Level; nil is none.
+// Merge is what an older and a newer Level say together. Either may be nil.
 func Merge(older, newer *Level) *Level {
 	if newer == nil || older != nil && (older.Write > newer.Write || older.turns() > newer.turns()) {
 		older, newer = newer, older
@@ -169,8 +168,8 @@ func Merge(older, newer *Level) *Level {
 // turns is how often the token began or ceased to fail.
 func (l *Level) turns() int { return max(l.Failure, l.Recovery) }
 
-// Covers reports whether all that has happened by the other Level has happened by
-// this one; nil is none.
+// Covers reports whether the Level knows of everything that the other knows of. Both may be
+// nil.
 func (l *Level) Covers(other *Level) bool {
 	if l == nil || other == nil {
 		return other == nil

@@ -7,34 +7,33 @@ import (
 )
 
 const (
-	gather = time.Second // from the first Subject until a hook is run
-	Limit  = time.Hour   // of one run; a Command has its own, shorter limit, and this one is for those that forgot
+	gather = time.Second // from the first Subject until the hook is run
+	Limit  = time.Hour   // of one run, for a Command without a limit of its own
 )
 
-// A Queue knows which hook is run next: one at a time, those of equal Event and Key
-// once for all Subjects that they are due for. It has no clock: whoever calls it says
-// what time it is.
+// A Queue decides which hook runs next. They run one at a time, and hooks with the same
+// Event and Key run once for all Subjects that they are due for. Callers tell the time.
 type Queue struct {
 	runs    map[ID]*Run
 	waiting waiting
-	current *Run // nil: none is running, but for those that are stuck
+	current *Run // nil: none runs, or only those that are stuck
 }
 
-// A Run is the hook of one Event and Key, for as long as it is due or running.
+// A Run is the hook of one Event and Key, while it is due or running.
 type Run struct {
 	Hook              // as it was when the Run was last started
-	Due     time.Time // when it is started; of one that runs: when it may be again
-	Running bool      // it was started, and has not ended
-	Value   any       // what the caller remembers of the Run; for the caller alone
+	Due     time.Time // when it starts; of one that runs: when it may start again
+	Running bool      // it has started and not ended
+	Value   any       // for the caller alone
 
 	waiting []*Subject
-	told    []told    // that it is running for
+	told    []told    // what it runs for
 	begun   time.Time // by the monotonic clock
 	failed  bool      // the last time
 	place   int       // in Queue.waiting, from 1; zero: it is not there
 }
 
-// told is what a run succeeds for.
+// told is a Subject that a run was started for, and the number that the run tells it of.
 type told struct {
 	subject *Subject
 	number  int
@@ -67,12 +66,12 @@ func (q *Queue) add(s *Subject, h Hook, now time.Time) {
 		r.waiting, s.waits = append(r.waiting, s), append(s.waits, r)
 	}
 	if first := s.waitsFor(OnFirst); h.Event == OnChange && first != nil && first.Due.After(r.Due) {
-		r.Due = first.Due // which goes first
+		r.Due = first.Due // on_first runs before on_change
 	}
 	q.place(r)
 }
 
-// place puts the run where it belongs among the waiting ones.
+// place puts the run into its place among the waiting ones.
 func (q *Queue) place(r *Run) {
 	switch {
 	case r.Running:
@@ -83,7 +82,7 @@ func (q *Queue) place(r *Run) {
 	}
 }
 
-// Next is when a run is to be started; false while none is to be.
+// Next is when the next run starts; false: there is none, or another one runs.
 func (q *Queue) Next() (due time.Time, any bool) {
 	if q.current != nil || len(q.waiting) == 0 {
 		return time.Time{}, false
@@ -91,8 +90,8 @@ func (q *Queue) Next() (due time.Time, any bool) {
 	return q.waiting[0].Due, true
 }
 
-// Start starts the run that is due; nil is none. Its end is told by Succeeded or Failed.
-// Mono is the time by the monotonic clock.
+// Start returns the run that the caller must start now; nil: none. The caller tells of its
+// end with Succeeded or Failed. Mono is the time by the monotonic clock.
 func (q *Queue) Start(now, mono time.Time) *Run {
 	for due, any := q.Next(); any && !due.After(now); due, any = q.Next() {
 		r := heap.Pop(&q.waiting).(*Run)
@@ -106,7 +105,7 @@ func (q *Queue) Start(now, mono time.Time) *Run {
 	return nil
 }
 
-// gather takes up the Subjects that the hook is still due for.
+// gather collects the Subjects that the hook is still due for.
 func (r *Run) gather() {
 	r.told = nil
 	for _, s := range r.waiting {
@@ -124,7 +123,7 @@ func without(runs []*Run, r *Run) []*Run {
 	return slices.DeleteFunc(runs, func(o *Run) bool { return o == r })
 }
 
-// Told are those that the run was started for: what each is told, and its Level.
+// Told are the Subjects that the run was started for: the Notice and the Level of each.
 func (r *Run) Told(yield func(Notice, *Level) bool) {
 	for _, t := range r.told {
 		if !yield(t.subject.Notice, t.subject.level) {
@@ -133,7 +132,7 @@ func (r *Run) Told(yield func(Notice, *Level) bool) {
 	}
 }
 
-// Succeeded takes in that the run has ended well.
+// Succeeded notes that the run has ended well.
 func (q *Queue) Succeeded(r *Run) {
 	for _, t := range r.told {
 		t.subject.level = t.subject.level.heard(r.Event, r.Key, t.number)
@@ -142,8 +141,8 @@ func (q *Queue) Succeeded(r *Run) {
 	q.ended(r)
 }
 
-// Failed takes in that the run has failed. It is started again at the time retry, if
-// there is still a Subject that it is due for.
+// Failed notes that the run has failed. It starts again at the time retry, if it is still due
+// for a Subject.
 func (q *Queue) Failed(r *Run, retry time.Time) {
 	var again []*Subject
 	for _, t := range r.told {
@@ -156,7 +155,7 @@ func (q *Queue) Failed(r *Run, retry time.Time) {
 	q.ended(r)
 }
 
-// ended has the run wait for its next start, or forgets it.
+// ended puts the run back among the waiting ones, or forgets it.
 func (q *Queue) ended(r *Run) {
 	for _, t := range r.told {
 		t.subject.told = without(t.subject.told, r)
@@ -172,8 +171,8 @@ func (q *Queue) ended(r *Run) {
 	q.place(r)
 }
 
-// Stuck is the run that has taken too long since the last call; nil is none. From
-// then on others are started beside it.
+// Stuck is the run that has become stuck since the last call; nil: none. From then on others
+// start beside it.
 func (q *Queue) Stuck(mono time.Time) *Run {
 	r := q.current
 	if r == nil || mono.Sub(r.begun) <= Limit {
@@ -183,8 +182,8 @@ func (q *Queue) Stuck(mono time.Time) *Run {
 	return r
 }
 
-// Refresh takes up that the hooks of Subjects have changed: those that failed are
-// tried at once, and those that nobody wants any more are dropped.
+// Refresh is called after the hooks of Subjects have changed. Runs that failed are tried at
+// once; those that no Subject needs any more are dropped.
 func (q *Queue) Refresh(now time.Time) {
 	for key, r := range q.runs {
 		wanted := func(s *Subject) bool { _, due := s.due(r.Event, r.Key); return due }
@@ -201,7 +200,7 @@ func (q *Queue) Refresh(now time.Time) {
 	}
 }
 
-// Runs are all hooks that are due or running.
+// Runs are all runs that are due or running.
 func (q *Queue) Runs(yield func(*Run) bool) {
 	for _, r := range q.runs {
 		if !yield(r) {
@@ -217,7 +216,7 @@ func (q *Queue) Shift(step time.Duration) {
 	}
 }
 
-// waiting are the runs by when they are started, in the order of Events.
+// waiting is a heap of runs by due time, and then in the order of Events.
 type waiting []*Run
 
 func (w waiting) Len() int { return len(w) }

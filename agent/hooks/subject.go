@@ -2,21 +2,21 @@ package hooks
 
 import "slices"
 
-// A Subject is what hooks hear of: a file that is written, or a token that fails.
-// Its Notice is what they are told when they are run.
+// A Subject is what hooks hear of: a file that is written, or a token that fails. Its Notice
+// is what they are told.
 type Subject struct {
 	Notice Notice
-	Idle   bool // its hooks are not run, and stay due
+	Idle   bool // its hooks are not run and stay due
 
 	events []Event
 	hooks  []Hook
 	level  *Level
-	begun  int    // the latest number that a hook was begun for, whatever came of it
-	waits  []*Run // those that are yet to be started for it
+	begun  int    // the latest number that a hook was started for
+	waits  []*Run // those that will start for it
 	told   []*Run // those that run for it
 }
 
-// File is the Subject of a file. The Level is what is known from before; nil is nothing.
+// File is the Subject of a file. The Level is what is known from before; it may be nil.
 func File(n Notice, hooks []Hook, l *Level) *Subject {
 	if l != nil && l.Expires.After(n.Expires) {
 		n.Expires = l.Expires
@@ -27,7 +27,7 @@ func File(n Notice, hooks []Hook, l *Level) *Subject {
 // Token is the Subject of a token that may fail.
 func Token(n Notice, hooks []Hook, l *Level) *Subject {
 	s := subject(n, hooks, l, OnFailure, OnRecover)
-	s.begun = s.level.turns() // nobody knows what an earlier process began to tell
+	s.begun = s.level.turns() // an earlier process may have started to tell it
 	return s
 }
 
@@ -40,12 +40,12 @@ func subject(n Notice, hooks []Hook, l *Level, events ...Event) *Subject {
 	return s
 }
 
-// SetHooks takes the hooks of the definition in the place of those that it had before.
+// SetHooks replaces the hooks.
 func (s *Subject) SetHooks(hooks []Hook) {
 	s.hooks, s.level = hooks, s.level.suited(hooks, s.events)
 }
 
-// Level is what is to be remembered; nil when no hook is for the Subject.
+// Level is what has to be remembered; nil where the Subject has no hook.
 func (s *Subject) Level() *Level {
 	if s == nil || len(s.level.Heard) == 0 {
 		return nil
@@ -53,15 +53,15 @@ func (s *Subject) Level() *Level {
 	return s.level
 }
 
-// Wrote takes in that the file was written. Written is what Level.Written has made
-// of the Level before. Changed says whether it is another file now.
+// Wrote notes that the file was written. Written is what [Level.Written] returned before the
+// write. Changed says whether the file has changed.
 func (s *Subject) Wrote(written *Level, changed bool) { s.level = s.level.wrote(written, changed) }
 
 // Fails reports whether the token failed when that was last set.
 func (s *Subject) Fails() bool { return s.level.Fails() }
 
-// SetFails sets whether the token fails now. A hook that has not been begun for what
-// was before does not hear of it, nor of its end: what was last told is true again.
+// SetFails sets whether the token fails now. If no hook was started for the last such change,
+// none hears of either: what they were last told is true again.
 func (s *Subject) SetFails(fails bool) {
 	if fails == s.Fails() {
 		return
@@ -70,13 +70,13 @@ func (s *Subject) SetFails(fails bool) {
 	s.level = s.level.turned(untold)
 }
 
-// begin is the number that the hook is begun for.
+// begin is the number that a hook is started for.
 func (s *Subject) begin(e Event) int {
 	s.begun = max(s.begun, s.level.latest(e))
 	return s.level.latest(e)
 }
 
-// Runs are those that are due or run for the Subject; nil has none.
+// Runs are those that are due or run for the Subject, which may be nil.
 func (s *Subject) Runs() []*Run {
 	if s == nil {
 		return nil
@@ -84,7 +84,7 @@ func (s *Subject) Runs() []*Run {
 	return slices.Concat(s.waits, s.told)
 }
 
-// due is the hook for the event and key, if it is due.
+// due is the hook of the event and key, if it is due.
 func (s *Subject) due(event Event, key string) (h Hook, due bool) {
 	if s.Idle {
 		return Hook{}, false
@@ -99,8 +99,8 @@ func (s *Subject) due(event Event, key string) (h Hook, due bool) {
 	})
 }
 
-// waitsFor is the run with hooks of the event that the Subject waits for, and that
-// has not failed; nil is none.
+// waitsFor is the run of the event that the Subject waits for and that has not failed; nil:
+// none.
 func (s *Subject) waitsFor(e Event) *Run {
 	for _, r := range s.waits {
 		if r.Event == e && !r.failed {

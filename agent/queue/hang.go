@@ -5,10 +5,11 @@ import (
 	"time"
 )
 
-// hangsAt is when the attempt that runs is found to hang, by the monotonic clock.
+// hangsAt is when the attempt that runs counts as hanging, by the monotonic clock.
 func (j *Job) hangsAt() time.Time { return j.started.Add(j.Limit) }
 
-// Hangs are the jobs whose attempt takes longer than their Limit. Each is returned once.
+// Hangs are the jobs that have begun to hang since the last call: their attempt takes
+// longer than their Limit.
 func (p *Pool) Hangs() (found []*Job) {
 	for _, j := range p.running {
 		if j.hangs || p.now.Mono.Before(j.hangsAt()) {
@@ -24,8 +25,7 @@ func (p *Pool) Hangs() (found []*Job) {
 	return found
 }
 
-// Blocked are the jobs that were found to wait behind those that hang. Each is returned
-// once, until it has started.
+// Blocked are the jobs that have begun to wait behind one that hangs since the last call.
 func (p *Pool) Blocked() []*Job {
 	found := p.blocked
 	p.blocked = nil

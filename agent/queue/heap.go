@@ -2,16 +2,15 @@ package queue
 
 import "container/heap"
 
-// A heapOf orders items by before. Each item keeps its place in the queue
-// itself (place-1 is its index, zero means that it is not in there), so that
-// any of them can be moved or taken out.
+// A heapOf orders items by before. Each item keeps its own place (its index + 1; zero: it is
+// not in the heap), so that any of them can be moved or taken out.
 type heapOf[T any] struct {
 	items  []T
 	before func(a, b T) bool
 	place  func(T) *int
 }
 
-// put adds the item, or moves it to where it belongs now.
+// put adds the item, or moves it after it has changed.
 func (q *heapOf[T]) put(item T) {
 	if at := *q.place(item); at > 0 {
 		heap.Fix(q, at-1)
@@ -20,17 +19,17 @@ func (q *heapOf[T]) put(item T) {
 	heap.Push(q, item)
 }
 
-// take removes the item if it is in the queue.
+// take removes the item if it is in the heap.
 func (q *heapOf[T]) take(item T) {
 	if at := *q.place(item); at > 0 {
 		heap.Remove(q, at-1)
 	}
 }
 
-// first is the item before all others; there must be one.
+// first is the first item; there must be one.
 func (q *heapOf[T]) first() T { return q.items[0] }
 
-// next removes the first item and returns it; there must be one.
+// next removes and returns the first item; there must be one.
 func (q *heapOf[T]) next() T { return heap.Pop(q).(T) }
 
 // Len, Less, Swap, Push and Pop are for container/heap.

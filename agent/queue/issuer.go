@@ -2,16 +2,14 @@ package queue
 
 import "time"
 
-// An issuer is what the Queue of an issuer knows of it. It is asked so many requests a
-// second; none before the time that it asked for; and while it does not answer, one from
-// time to time for all its tokens.
+// An issuer is what a Queue knows of its issuer. Of the three times the latest counts.
 type issuer struct {
 	pace   time.Duration // between the beginnings of two jobs
-	paced  time.Time     // it is asked nothing before, to keep the pace
-	closed time.Time     // nor before, as it asked for
+	paced  time.Time     // no job starts before, to keep the pace
+	closed time.Time     // nor before, because of its Retry-After
 	probed time.Time     // nor before, because it does not answer
 	gave   time.Time     // when it last gave a token
-	row    int           // how many failures in a row tell that it does not answer
+	row    int           // failures in a row that say that it does not answer
 }
 
 // Limits are how much one issuer is asked, for all its tokens together. Its Queue starts
@@ -26,16 +24,15 @@ type Limits struct {
 // Usual are the Limits of an issuer that has no others.
 func Usual() Limits { return Limits{AtOnce: 2, PerSecond: 5} }
 
-const fallsSilent = 5 // failures in a row after which it is probed only
+const fallsSilent = 5 // failures in a row, after which an issuer is only probed
 
 func (i *issuer) silent() bool { return i.row >= fallsSilent }
 
-// gaveSince reports whether the issuer has given a token since another failed, at
-// that time. When that one fails again it is not because the issuer is down.
+// gaveSince reports whether the issuer has given a token since a job failed at that time.
+// Then the issuer is not down, and the job fails for reasons of its own.
 func (i *issuer) gaveSince(failed time.Time) bool { return !failed.IsZero() && failed.Before(i.gave) }
 
-// admit opens the issuer early enough for a job whose time has come: before its token
-// suffers, and at once where somebody wants it.
+// admit shortens the waits to what a job that is due can bear. A person does not wait.
 func (i *issuer) admit(u Urgency, now time.Time) {
 	if u.Wanted {
 		i.closed, i.probed = time.Time{}, time.Time{}
@@ -46,13 +43,13 @@ func (i *issuer) admit(u Urgency, now time.Time) {
 	i.probed = Earlier(i.probed, now.Add(LongestWait(remaining)))
 }
 
-// Silent reports whether the Queue is that of an issuer that does not answer.
+// Silent reports whether the Queue is for an issuer that does not answer.
 func (q *Queue) Silent() bool { return q.issuer != nil && q.issuer.silent() }
 
 // JustFellSilent reports whether the last failure was the one that made it silent.
 func (q *Queue) JustFellSilent() bool { return q.issuer.row == fallsSilent }
 
-// Opens is when the Queue may start a job next, as far as its issuer is concerned.
+// Opens is when the issuer may be asked next; the zero time where there is no issuer.
 func (q *Queue) Opens() time.Time {
 	if i := q.issuer; i != nil {
 		return Later(i.paced, Later(i.closed, i.probed))
@@ -60,12 +57,12 @@ func (q *Queue) Opens() time.Time {
 	return time.Time{}
 }
 
-// Shut reports whether the issuer must be left alone for longer than anybody waits.
+// Shut reports whether the issuer must be left alone for so long that nobody should wait.
 func (q *Queue) Shut(now time.Time) bool {
 	return q.issuer != nil && (q.issuer.silent() || q.issuer.closed.Sub(now) > firstWait)
 }
 
-// RetryNow has the issuer, if it is one's Queue, asked again without a wait.
+// RetryNow ends the waits of the issuer, if there is one.
 func (q *Queue) RetryNow() {
 	if q.issuer != nil {
 		q.issuer.closed, q.issuer.probed = time.Time{}, time.Time{}
@@ -73,8 +70,7 @@ func (q *Queue) RetryNow() {
 	}
 }
 
-// Answered takes in that the job was given what it asked for, and reports whether the
-// issuer was silent before.
+// Answered notes that the job got its token. It reports whether the issuer was silent.
 func (q *Queue) Answered(j *Job, now time.Time) (wasSilent bool) {
 	j.failed = time.Time{}
 	if q.issuer == nil {
@@ -88,12 +84,12 @@ func (q *Queue) Answered(j *Job, now time.Time) (wasSilent bool) {
 	return wasSilent
 }
 
-// Refused takes in that the job failed for a reason that only a person can remove. That
-// tells nothing of the issuer: it may not even have been asked.
+// Refused notes that the job failed for a reason that only a person can remove. That says
+// nothing about the issuer, which may not even have been asked.
 func (q *Queue) Refused(j *Job, now time.Time) { j.failed = now }
 
-// Unanswered takes in that the job failed and may succeed later. The issuer is left
-// alone for as long as it asked for (zero: it did not), and as it does not answer.
+// Unanswered notes that the job failed, and may succeed later. RetryAfter is the wait that
+// the issuer asked for; zero: none.
 func (q *Queue) Unanswered(j *Job, retryAfter time.Duration, now time.Time) {
 	i, before := q.issuer, j.failed
 	j.failed = now
@@ -114,7 +110,7 @@ func (q *Queue) Unanswered(j *Job, retryAfter time.Duration, now time.Time) {
 	q.reopen()
 }
 
-// least is the shortest of the waits that the job, and those in the Queue, can bear.
+// least is the longest wait that the job and all in the Queue can bear.
 func (q *Queue) least(j *Job, now time.Time, wait func(remaining time.Duration) time.Duration) time.Duration {
 	least := wait(j.urgency.Deadline.Sub(now))
 	for _, r := range q.ready.items {

@@ -5,25 +5,25 @@ import (
 	"time"
 )
 
-// A Pool has all Queues, the jobs whose time has yet to come and those that run. It is
-// for one goroutine.
+// A Pool has all Queues, the jobs that are not due yet and those that run. It is for one
+// goroutine.
 type Pool struct {
-	now     Instant // as it was told last
+	now     Instant // as last told
 	queues  map[any]*Queue
 	timers  heapOf[*Job]      // by due time
-	open    heapOf[*Queue]    // those that could start a job, by its urgency
-	resting heapOf[*Queue]    // those of issuers that must be left alone for a while, by its end
+	open    heapOf[*Queue]    // those that can start a job, by its urgency
+	resting heapOf[*Queue]    // those of issuers that have to wait, by the end of that
 	young   []*Job            // running for less than stuckAfter, oldest first
 	running []*Job            // all that run, oldest first
 	busy    map[string]*Job   // those that run, by their Name
 	behind  map[string][]*Job // those that wait until another one with their Name has ended
 	hanging int               // how many of those that run hang
-	blocked []*Job            // found to wait behind those; not yet told
+	blocked []*Job            // wait behind those, and were not returned by Blocked yet
 }
 
 const (
 	poolRoom   = 32          // jobs at a time in all
-	stuckAfter = time.Second // a job that runs longer no longer counts for the Pool: it holds only its Queue
+	stuckAfter = time.Second // a job that runs longer counts for its Queue alone
 )
 
 // New returns an empty Pool.
@@ -48,7 +48,7 @@ func New(now Instant) *Pool {
 	}
 }
 
-// Queue is the Queue of that key, with room for so many jobs at a time where it is new.
+// Queue is the Queue of that key. A new one runs so many jobs at a time.
 func (p *Pool) Queue(key any, room int) *Queue {
 	q := p.queues[key]
 	if q == nil {
@@ -71,7 +71,7 @@ func (p *Pool) Issuer(key any, l Limits) *Queue {
 	return q
 }
 
-// Keep forgets the Queues that are not in use, except those in which something runs.
+// Keep forgets the other Queues, except those in which something runs.
 func (p *Pool) Keep(used map[*Queue]bool) {
 	for key, q := range p.queues {
 		if !used[q] && q.running == 0 {
@@ -80,17 +80,18 @@ func (p *Pool) Keep(used map[*Queue]bool) {
 	}
 }
 
-// RetryNow has all issuers asked again without a wait: something was changed.
+// RetryNow ends the waits of all issuers: something was changed.
 func (p *Pool) RetryNow() {
 	for _, q := range p.queues {
 		q.RetryNow()
 	}
 }
 
-// Tell says what time it is. The calls that follow count by that time.
+// Tell sets the time for the calls that follow.
 func (p *Pool) Tell(now Instant) { p.now = now }
 
-// Schedule sets when the job is due. While it runs that changes nothing else.
+// Schedule sets when the job is due. One that runs is not started for it: schedule it again
+// after [Pool.Done].
 func (p *Pool) Schedule(j *Job, due time.Time) {
 	j.Due = due
 	p.dequeue(j)
@@ -99,13 +100,13 @@ func (p *Pool) Schedule(j *Job, due time.Time) {
 	}
 }
 
-// Drop takes the job out, until it is scheduled again. What runs goes on.
+// Drop takes the job out until it is scheduled again. An attempt that runs goes on.
 func (p *Pool) Drop(j *Job) {
 	p.timers.take(j)
 	p.dequeue(j)
 }
 
-// dequeue has the job no longer wait for its turn.
+// dequeue takes the job out of its Queue.
 func (p *Pool) dequeue(j *Job) {
 	j.Queue.ready.take(j)
 	j.Queue.reopen()
@@ -114,8 +115,7 @@ func (p *Pool) dequeue(j *Job) {
 	}
 }
 
-// NextDue is a job whose time has come, for the caller to enqueue or to schedule again;
-// nil when there is none.
+// NextDue is a job that is due; nil: no more. The caller enqueues it or schedules it again.
 func (p *Pool) NextDue() *Job {
 	if p.timers.Len() == 0 || p.timers.first().Due.After(p.now.Wall) {
 		return nil
@@ -123,7 +123,7 @@ func (p *Pool) NextDue() *Job {
 	return p.timers.next()
 }
 
-// Enqueue has the job wait for its turn.
+// Enqueue puts the job into its Queue.
 func (p *Pool) Enqueue(j *Job, u Urgency) {
 	j.urgency = u
 	q := j.Queue
@@ -137,8 +137,7 @@ func (p *Pool) Enqueue(j *Job, u Urgency) {
 	}
 }
 
-// Start is a job that may start now, and counts as running until Done; nil when there is
-// none. Call it until then.
+// Start is a job that the caller must start now; nil: no more. It runs until [Pool.Done].
 func (p *Pool) Start() *Job {
 	p.wake()
 	p.dropStuck()
@@ -176,7 +175,7 @@ func (p *Pool) begin(j *Job) {
 	q.reopen()
 }
 
-// Done takes in that the job's attempt has come back.
+// Done notes that the attempt at the job has ended.
 func (p *Pool) Done(j *Job) {
 	q := j.Queue
 	q.ended = p.now.Mono
@@ -201,14 +200,14 @@ func (p *Pool) Done(j *Job) {
 	q.reopen()
 }
 
-// wake opens the Queues that have rested for long enough.
+// wake opens the Queues whose wait is over.
 func (p *Pool) wake() {
 	for p.resting.Len() > 0 && !p.resting.first().Opens().After(p.now.Wall) {
 		p.resting.first().reopen()
 	}
 }
 
-// dropStuck makes room for others beside those that have run for longer than stuckAfter.
+// dropStuck takes the jobs that have run for longer than stuckAfter out of the count.
 func (p *Pool) dropStuck() {
 	stuck := 0
 	for stuck < len(p.young) && p.now.Mono.Sub(p.young[stuck].started) >= stuckAfter {
@@ -217,13 +216,13 @@ func (p *Pool) dropStuck() {
 	p.young = slices.Delete(p.young, 0, stuck)
 }
 
-// Wait is how long nothing happens by itself, and at most the longest.
+// Wait is the time until something happens by itself, at most the longest.
 func (p *Pool) Wait(longest time.Duration) time.Duration {
 	wait := longest
 	if p.timers.Len() > 0 {
 		wait = min(wait, p.timers.first().Due.Sub(p.now.Wall))
 	}
-	if p.open.Len() > 0 && len(p.young) > 0 { // the Pool is full: there is room when its oldest is found stuck
+	if p.open.Len() > 0 && len(p.young) > 0 { // the Pool is full until its oldest job is stuck
 		wait = min(wait, stuckAfter-p.now.Mono.Sub(p.young[0].started))
 	}
 	if p.resting.Len() > 0 {
@@ -237,7 +236,7 @@ func (p *Pool) Wait(longest time.Duration) time.Duration {
 	return max(wait, 0)
 }
 
-// Shift moves what was counted from the old time, after the wall clock was set by step.
+// Shift moves the times of issuers after the wall clock was set by step.
 func (p *Pool) Shift(step time.Duration) {
 	for _, q := range p.queues {
 		if i := q.issuer; i != nil {

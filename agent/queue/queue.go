@@ -5,29 +5,28 @@ import (
 	"time"
 )
 
-// A Queue stands before one thing that can be slow.
+// A Queue has the jobs that wait for one thing that can be slow.
 type Queue struct {
 	pool    *Pool
-	issuer  *issuer // nil: it stands before something else
+	issuer  *issuer // nil: they wait for something else
 	room    int     // how many jobs may run at a time
 	ready   heapOf[*Job]
 	running int       // how many jobs run
-	retried int       // how many of them follow a failure
+	retried int       // how many of them repeat one that failed
 	hanging int       // how many of them hang
 	ended   time.Time // when a job last ended, by the monotonic clock
-	stuck   bool      // all that may run hang
+	stuck   bool      // as many hang as may run
 	openAt  int       // place in Pool.open
 	restAt  int       // place in Pool.resting
 }
 
-// Waiting are the jobs that wait for their turn, in no order.
+// Waiting are the jobs that wait, in no order.
 func (q *Queue) Waiting() []*Job { return slices.Clone(q.ready.items) }
 
 // LastEnded is when a job of the Queue last ended, by the monotonic clock.
 func (q *Queue) LastEnded() time.Time { return q.ended }
 
-// Dismiss says that nobody waits any more for what is in the Queue: it goes by its
-// deadlines alone.
+// Dismiss makes no job in the Queue an awaited one.
 func (q *Queue) Dismiss() {
 	for _, j := range q.Waiting() {
 		if j.urgency.Awaited {
@@ -46,8 +45,8 @@ func (q *Queue) most() int {
 	return q.room
 }
 
-// reopen puts the Queue among those that could start a job, or those that have to rest,
-// or takes it from there. It is called whenever something changed.
+// reopen puts the Queue among those that can start a job, or those that have to wait, or
+// among neither. It is called after each change.
 func (q *Queue) reopen() {
 	q.pool.open.take(q)
 	q.pool.resting.take(q)
@@ -65,10 +64,10 @@ func (q *Queue) reopen() {
 	}
 }
 
-// next takes the job from the Queue that is to start: the most urgent. But a job that
-// fails may do so for reasons of its own, and must not keep the others from an issuer that
-// would answer them. So those that fail are tried one at a time, and every second probe
-// of a silent issuer is for the one whose last attempt is the longest ago.
+// next takes the most urgent job out of the Queue. But one that failed may fail for reasons
+// of its own, and must not keep the others from an issuer that would answer them. So only
+// one that failed runs at a time, and every second probe of a silent issuer is for the job
+// whose last attempt is the longest ago.
 func (q *Queue) next() *Job {
 	j, i := q.ready.first(), q.issuer
 	fails := i != nil && !j.failed.IsZero() && !j.urgency.Awaited

@@ -6,13 +6,13 @@ import (
 )
 
 const (
-	firstWait     = 10 * time.Second  // before the first repetition, at most
-	leastValidCap = 15 * time.Second  // the longest wait while a token is valid is a tenth of
+	firstWait     = 10 * time.Second  // at most, after the first failure
+	leastValidCap = 15 * time.Second  // while a token is valid, the longest wait is a tenth of
 	mostValidCap  = 300 * time.Second // what remains of it, within these bounds
 	expiredCap    = 120 * time.Second // the longest wait without a valid token
 )
 
-// LongestWait is how long a token of which remaining is left may wait after any failure.
+// LongestWait is how long a token may wait after any failure, while so much remains of it.
 // Remaining is not positive where the token has expired or is missing.
 func LongestWait(remaining time.Duration) time.Duration {
 	if remaining > 0 {
@@ -27,8 +27,8 @@ func Backoff(n int, longest time.Duration) time.Duration {
 	return Between(wait/2, wait)
 }
 
-// RetryAfter is the part of what an issuer asked for that the token can bear: a wait
-// never takes more than half of what remains of it.
+// RetryAfter is how much of the wait that an issuer asked for a token can bear: at most half
+// of what remains of it.
 func RetryAfter(asked, remaining time.Duration) time.Duration {
 	if remaining > 0 {
 		return min(asked, remaining/2)
@@ -36,8 +36,8 @@ func RetryAfter(asked, remaining time.Duration) time.Duration {
 	return min(asked, expiredCap)
 }
 
-// Doubled is first after the first failure in a row, twice that after the second, and
-// so on, up to most.
+// Doubled is the wait after the nth failure in a row (from 1): first, twice that, and so
+// on, up to most.
 func Doubled(first time.Duration, n int, most time.Duration) time.Duration {
 	for ; n > 1 && first < most; n-- {
 		first *= 2
@@ -45,7 +45,7 @@ func Doubled(first time.Duration, n int, most time.Duration) time.Duration {
 	return min(first, most)
 }
 
-// Between is a random time of the two bounds and what is between them.
+// Between is a random duration from least to most.
 func Between(least, most time.Duration) time.Duration {
 	return least + rand.N(most-least+1)
 }
