@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"syscall"
 	"time"
 
@@ -47,65 +48,60 @@ func (c *Client) Path() string { return c.path }
 
 // Status asks for the states of the tokens that the names select; no name: all.
 func (c *Client) Status(ctx context.Context, names ...string) ([]agent.Status, error) {
-	var statuses []agent.Status
-	return statuses, c.ask(ctx, http.MethodGet, "/status", names, &statuses)
+	return ask[[]agent.Status](ctx, c, "GET /status", names...)
 }
 
-// Refresh has the tokens that the names select issued now, waits for the
-// verdict, and returns their states after it; no name: all.
+// Refresh has the tokens that the names select issued now, waits for that, and returns their
+// states; no name: all.
 func (c *Client) Refresh(ctx context.Context, names ...string) ([]agent.Status, error) {
-	var statuses []agent.Status
-	return statuses, c.ask(ctx, http.MethodPost, "/refresh", names, &statuses)
+	return ask[[]agent.Status](ctx, c, "POST /refresh", names...)
 }
 
-// Leftovers are the files of the agent's that no definition has any more.
+// Leftovers are the agent's files that no definition has any more.
 func (c *Client) Leftovers(ctx context.Context) ([]Leftover, error) {
-	var leftovers []Leftover
-	return leftovers, c.ask(ctx, http.MethodGet, "/leftovers", nil, &leftovers)
+	return ask[[]Leftover](ctx, c, "GET /leftovers")
 }
 
-// Refused is since when the configuration on disk is refused, while the agent
-// goes on with the old one; zero when it is the one in use.
+// Refused is since when the configuration on disk is refused and the agent uses the old one;
+// zero: it is the one in use.
 func (c *Client) Refused(ctx context.Context) (time.Time, error) {
-	var since time.Time
-	return since, c.ask(ctx, http.MethodGet, "/refused", nil, &since)
+	return ask[time.Time](ctx, c, "GET /refused")
 }
 
-// Heartbeat is when the loop of the agent last went round; zero before its first
-// round. An agent whose loop hangs answers too.
+// Heartbeat is when the agent's loop last went round; zero before its first round. An agent
+// whose loop hangs answers too.
 func (c *Client) Heartbeat(ctx context.Context) (time.Time, error) {
-	var at time.Time
-	return at, c.ask(ctx, http.MethodGet, "/heartbeat", nil, &at)
+	return ask[time.Time](ctx, c, "GET /heartbeat")
 }
 
 // Follows are the absolute paths, without symbolic links, of the files and folders
 // with the agent's configuration.
 func (c *Client) Follows(ctx context.Context) ([]string, error) {
-	var paths []string
-	return paths, c.ask(ctx, http.MethodGet, "/configuration", nil, &paths)
+	return ask[[]string](ctx, c, "GET /configuration")
 }
 
 // Reload has the configuration read again. A configuration with faults is a
 // [*Refusal].
 func (c *Client) Reload(ctx context.Context) (agent.Replaced, error) {
-	var replaced agent.Replaced
-	return replaced, c.ask(ctx, http.MethodPost, "/reload", nil, &replaced)
+	return ask[agent.Replaced](ctx, c, "POST /reload")
 }
 
-// ask fills found with the answer. Its error is ErrNoAgent, a [*Refusal], or
-// says what is wrong with the socket.
-func (c *Client) ask(ctx context.Context, method, route string, names []string, found any) error {
+// ask is the answer to a question such as "GET /status". Its error is ErrNoAgent, a
+// [*Refusal], or says what is wrong with the socket.
+func ask[T any](ctx context.Context, c *Client, question string, names ...string) (found T, err error) {
+	method, route, _ := strings.Cut(question, " ")
 	address := "http://agent" + route + "?" + url.Values{"name": names}.Encode()
 	req, err := http.NewRequestWithContext(ctx, method, address, http.NoBody)
 	if err != nil {
-		return err
+		return found, err
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return c.explain(err)
+		return found, c.explain(err)
 	}
 	defer resp.Body.Close()
-	return c.read(resp, found)
+	err = c.read(resp, &found)
+	return found, err
 }
 
 func (c *Client) read(resp *http.Response, found any) error {
@@ -113,7 +109,7 @@ func (c *Client) read(resp *http.Response, found any) error {
 	if resp.StatusCode != http.StatusOK {
 		refusal := new(Refusal)
 		if err := answer.Decode(refusal); err != nil || refusal.Text == "" {
-			return fmt.Errorf("control socket %s: it answers %s, which is no tokenagent of this version", c.path, resp.Status)
+			return fmt.Errorf("control socket %s: it answers %s, which no tokenagent of this version does", c.path, resp.Status)
 		}
 		switch {
 		case resp.StatusCode == http.StatusServiceUnavailable: // see timeoutBody
@@ -129,10 +125,10 @@ func (c *Client) read(resp *http.Response, found any) error {
 	return nil
 }
 
-// status is the command that shows what the agent does.
+// status is the command that shows what the agent is doing.
 func (c *Client) status() string { return "tokenagent status --control " + host.ShellWord(c.path) }
 
-// explain tells a socket that nobody serves from one that we may not open.
+// explain says what is wrong with the socket.
 func (c *Client) explain(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOTDIR):
@@ -142,7 +138,7 @@ func (c *Client) explain(err error) error {
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("control socket %s: no answer in time; the agent may still be working on it; see %s", c.path, c.status())
 	}
-	if u, ok := errors.AsType[*url.Error](err); ok { // its text repeats a URL that nobody typed
+	if u, ok := errors.AsType[*url.Error](err); ok { // its text has a URL that nobody typed
 		err = u.Err
 	}
 	return fmt.Errorf("control socket %s: %w", c.path, err)

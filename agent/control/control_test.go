@@ -243,7 +243,7 @@ func TestListenReplacesOnlyWhatNobodyServes(t *testing.T) {
 	if err := os.WriteFile(file, []byte("mine"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Listen(file, OwnerOnly); err == nil || !strings.Contains(err.Error(), "no socket") {
+	if _, err := Listen(file, OwnerOnly); err == nil || !strings.Contains(err.Error(), "not a socket") {
 		t.Errorf("a file: error is %v", err)
 	}
 	if text, _ := os.ReadFile(file); string(text) != "mine" {

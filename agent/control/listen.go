@@ -26,11 +26,10 @@ const LongestPath = 107
 // OwnerOnly is the group for a socket that only its owner may open.
 const OwnerOnly = -1
 
-// Listen makes the socket at path, in its folder, which is made if it is
-// missing (0755: the socket's own mode is what protects it). Its mode is 0600,
-// or 0660 with that group; it never is wider, not even for an instant. A socket
-// that nobody serves any more is replaced; one that answers is ErrInUse;
-// anything else at path is left alone and an error.
+// Listen makes the socket at path, and its folder if that is missing (0755: the mode of the
+// socket protects it). The mode of the socket is 0600, or 0660 with that group, and never
+// wider, not even for an instant. A socket that nobody serves any more is replaced. One
+// that answers is ErrInUse. Anything else at path is an error and stays.
 func Listen(path string, group int) (net.Listener, error) {
 	if len(path) > LongestPath {
 		return nil, fmt.Errorf("control socket %s: a socket's path has at most %d bytes; set a shorter control in the agent block", path, LongestPath)
@@ -88,9 +87,9 @@ func bind(path string) (net.Listener, error) {
 	return config.Listen(context.Background(), "unix", path)
 }
 
-// admit lets the group in, first the group, then the mode, whatever the umask. It
-// holds the socket open: where others can write in the folder, one could put a link
-// to any file in its place meanwhile.
+// admit sets the group of the socket, and then its mode, whatever the umask. It holds the
+// socket open: where others can write in the folder, they could replace it meanwhile by a
+// link to any file.
 func admit(path string, group int) error {
 	fd, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -114,12 +113,12 @@ func admit(path string, group int) error {
 	return os.Chmod(fmt.Sprintf("/proc/self/fd/%d", fd), mode)
 }
 
-// lockPatience is how long the lock of a socket is waited for. An agent holds it for
-// an instant; but in a folder that others can write, anybody can hold it for ever.
+// lockPatience is how long to wait for the lock of a socket. An agent holds it for an
+// instant, but in a folder that others can write, anybody can hold it for as long as they like.
 const lockPatience = 2 * time.Second
 
-// lock keeps a second agent that starts at the same time from removing the
-// socket that the first has just made.
+// lock keeps a second agent that starts at the same time from removing the socket that the
+// first has just made.
 func lock(file string) (unlock func(), err error) {
 	end := time.Now().Add(lockPatience)
 	f, err := host.LockFile(file, func() error {
@@ -144,7 +143,7 @@ func clear(path string) error {
 	case err != nil:
 		return err
 	case info.Mode().Type() != fs.ModeSocket:
-		return errors.New("something that is no socket lies there; move it away, or set another control in the agent block")
+		return errors.New("it is not a socket; move it away, or set another control in the agent block")
 	}
 	conn, err := net.DialTimeout("unix", path, dialTimeout)
 	if err == nil {

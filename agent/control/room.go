@@ -15,11 +15,11 @@ import (
 
 const (
 	mostConnections = 64                     // open at once
-	silence         = 100 * time.Millisecond // that is heard out when others wait
+	silence         = 100 * time.Millisecond // a connection without a question is kept for this long while others wait
 )
 
-// roomFor is how many connections may be open at once: a quarter of the process's
-// descriptors at most, since tokens and records need some too.
+// roomFor is how many connections may be open at once: at most a quarter of the process's
+// descriptors, since tokens and records need some too.
 func roomFor() int {
 	var limit unix.Rlimit
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil {
@@ -28,9 +28,8 @@ func roomFor() int {
 	return int(min(mostConnections, max(limit.Cur/4, 1)))
 }
 
-// A roomy listener has at most so many connections open at once. When another
-// comes, the oldest without a question makes room for it; while all have asked
-// one, it waits for an answer.
+// A roomy listener keeps at most so many connections open. For another one it closes the
+// oldest that has not asked anything. While all have asked, it waits for an answer.
 type roomy struct {
 	net.Listener
 	most int
@@ -66,8 +65,8 @@ func (l *roomy) Accept() (net.Conn, error) {
 	return c, nil
 }
 
-// next is the next connection. While the process has no descriptor for it, it waits:
-// an error would be logged each second by net/http, in its own format.
+// next is the next connection. Where the process has no descriptor for it, next waits:
+// net/http would log an error each second, in its own format.
 func (l *roomy) next() (net.Conn, error) {
 	for {
 		c, err := l.Listener.Accept()
@@ -78,7 +77,7 @@ func (l *roomy) next() (net.Conn, error) {
 	}
 }
 
-// admit takes the connection in, if there is room.
+// admit adds the connection, if there is room.
 func (l *roomy) admit(c *connection) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -89,7 +88,7 @@ func (l *roomy) admit(c *connection) bool {
 	return true
 }
 
-// silent is the oldest connection without a question; nil when all have one.
+// silent is the oldest connection that has not asked; nil when all have.
 func (l *roomy) silent() *connection {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -121,14 +120,14 @@ func (c *connection) Close() error {
 	return c.Conn.Close()
 }
 
-// connectionKey is of the connection in the context of its question.
+// connectionKey is the key of the connection in the context of its question.
 type connectionKey struct{}
 
 func withConnection(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connectionKey{}, c)
 }
 
-// heard tells the connection of each question that it was asked.
+// heard notes in the connection that its question has come.
 func heard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if c, ok := r.Context().Value(connectionKey{}).(*connection); ok {

@@ -10,16 +10,16 @@ import (
 	"time"
 )
 
-// Bounds of one exchange over the socket. Those who ask are trusted, but may hang.
+// Bounds of one exchange over the socket. Callers are trusted, but may hang.
 const (
 	readTimeout   = 5 * time.Second
 	answerTimeout = 2 * time.Minute // a refresh waits for its issuers
 	stopTimeout   = 2 * time.Second
 )
 
-// Serve answers on the listener until ctx is done, and closes it. A question
-// that is being answered then has two more seconds. Each connection serves for one
-// question, and at most 64 are open at once, or a quarter of the process's descriptors.
+// Serve answers on the listener until ctx is done, and closes it. Answers that are on their
+// way then get two more seconds. Each connection is for one question. At most 64 are open
+// at once, or a quarter of the process's descriptors.
 func Serve(ctx context.Context, l net.Listener, answers Answers) error {
 	server := &http.Server{
 		Handler:           heard(http.TimeoutHandler(routes(answers), answerTimeout, timeoutBody)),
@@ -49,42 +49,31 @@ func stop(server *http.Server) {
 	}
 }
 
-func routes(answers Answers) http.Handler {
+func routes(a Answers) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
-		statuses, err := answers.Status(r.Context(), names(r)...)
-		answer(w, statuses, err)
-	})
-	mux.HandleFunc("POST /refresh", func(w http.ResponseWriter, r *http.Request) {
-		statuses, err := answers.Refresh(r.Context(), names(r)...)
-		answer(w, statuses, err)
-	})
-	mux.HandleFunc("GET /leftovers", func(w http.ResponseWriter, r *http.Request) {
-		leftovers, err := answers.Leftovers(r.Context())
-		answer(w, leftovers, err)
-	})
-	mux.HandleFunc("GET /refused", func(w http.ResponseWriter, r *http.Request) {
-		answer(w, answers.Refused(), nil)
-	})
-	mux.HandleFunc("GET /heartbeat", func(w http.ResponseWriter, r *http.Request) {
-		answer(w, answers.Heartbeat(), nil)
-	})
-	mux.HandleFunc("GET /configuration", func(w http.ResponseWriter, r *http.Request) {
-		answer(w, answers.Follows(), nil)
-	})
-	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, r *http.Request) {
-		replaced, err := answers.Reload(r.Context())
-		answer(w, replaced, err)
-	})
+	for pattern, found := range map[string]func(*http.Request) (any, error){
+		"GET /status":        func(r *http.Request) (any, error) { return a.Status(r.Context(), names(r)...) },
+		"POST /refresh":      func(r *http.Request) (any, error) { return a.Refresh(r.Context(), names(r)...) },
+		"GET /leftovers":     func(r *http.Request) (any, error) { return a.Leftovers(r.Context()) },
+		"GET /refused":       func(*http.Request) (any, error) { return a.Refused(), nil },
+		"GET /heartbeat":     func(*http.Request) (any, error) { return a.Heartbeat(), nil },
+		"GET /configuration": func(*http.Request) (any, error) { return a.Follows(), nil },
+		"POST /reload":       func(r *http.Request) (any, error) { return a.Reload(r.Context()) },
+	} {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			what, err := found(r)
+			answer(w, what, err)
+		})
+	}
 	return mux
 }
 
 func names(r *http.Request) []string { return r.URL.Query()["name"] }
 
 // timeoutBody is what http.TimeoutHandler says with its 503.
-const timeoutBody = `{"text":"the agent gave no verdict within two minutes; it goes on trying"}`
+const timeoutBody = `{"text":"the agent has no result after two minutes; it goes on trying"}`
 
-// answer writes what was found, or a Refusal with the status that fits it.
+// answer writes what was found, or a Refusal.
 func answer(w http.ResponseWriter, found any, err error) {
 	status := http.StatusOK
 	if refusal, ok := errors.AsType[*Refusal](err); ok {
@@ -94,7 +83,7 @@ func answer(w http.ResponseWriter, found any, err error) {
 	}
 	text, err := json.Marshal(found)
 	if err != nil {
-		status, text = http.StatusInternalServerError, []byte(`{"text":"the answer is no JSON"}`)
+		status, text = http.StatusInternalServerError, []byte(`{"text":"the answer cannot be written as JSON"}`)
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
