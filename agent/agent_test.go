@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,6 +16,8 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+
+	"github.com/tokenagent/tokenagent/agent/host/hosttest"
 )
 
 // A fakeSource issues tokens of one life, unless it is told to fail or hang.
@@ -113,29 +114,10 @@ func (s *fakeSink) holds() (Token, int) { s.mu.Lock(); defer s.mu.Unlock(); retu
 
 // recording is a log that can be read, once everything is quiet.
 func recording() (log *logrus.Logger, text func() string) {
-	out := new(lockedBuffer)
+	out := new(hosttest.Buffer)
 	log = silent()
 	log.Out = out
 	return log, func() string { synctest.Wait(); return out.String() }
-}
-
-// A lockedBuffer is what a test reads while an agent goes on to write. (To wait until
-// all is quiet does not order a read before the next write.)
-type lockedBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
 }
 
 func silent() *logrus.Logger {
@@ -189,7 +171,7 @@ func TestTokenIsWrittenAtOnceAndRenewedAtHalfOfItsLife(t *testing.T) {
 
 func TestFailureIsLoggedOnceThenHourlyAndItsEndWithItsLength(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var out lockedBuffer
+		var out hosttest.Buffer
 		log := silent()
 		log.Out = &out
 		begin := time.Now()
@@ -581,7 +563,7 @@ func (s shifted) Issue(ctx context.Context, r Request) (Token, error) {
 
 func TestPanicOfASourceIsAFailureOfItsTokenOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var out lockedBuffer
+		var out hosttest.Buffer
 		log := silent()
 		log.Out = &out
 		sink := &fakeSink{path: "/t/a"}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tokenagent/tokenagent/agent/hooks"
+	"github.com/tokenagent/tokenagent/agent/host/hosttest"
 )
 
 // A fakeCommand remembers how it was run.
@@ -117,7 +118,7 @@ func TestOnFirstIsOnlyForAPlaceWithoutAnAcceptableToken(t *testing.T) {
 
 func TestFailingHookIsRunAgainAndDelaysNoRenewal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var out lockedBuffer
+		var out hosttest.Buffer
 		log := silent()
 		log.Out = &out
 		disk, source := &fakeDisk{}, &fakeSource{life: time.Hour}
@@ -150,7 +151,7 @@ func TestFailingHookIsRunAgainAndDelaysNoRenewal(t *testing.T) {
 
 func TestAHookThatIsTooEarlyIsTriedAgainQuietly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var out lockedBuffer
+		var out hosttest.Buffer
 		log := silent()
 		log.Out = &out
 		disk, source := &fakeDisk{}, &fakeSource{life: 24 * time.Hour}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/tokenagent/tokenagent/agent/hooks"
+	"github.com/tokenagent/tokenagent/agent/host/hosttest"
 )
 
 // A fakeDisk holds files that outlive an agent.
@@ -168,7 +169,7 @@ func (r *fakeRecords) Leftover(k Record) Target {
 
 // runFor runs an agent with records for a while, as one process would.
 func runFor(t *testing.T, d time.Duration, r *fakeRecords, renewers ...Renewer) (log string) {
-	var out lockedBuffer
+	var out hosttest.Buffer
 	l := silent()
 	l.Out = &out
 	a := New(hostClock, l, renewers)
@@ -393,7 +394,7 @@ func TestATokenIsWrittenAndItsHookRunWhereNothingCanBeKept(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var out lockedBuffer
+				var out hosttest.Buffer
 				log := silent()
 				log.SetOutput(&out)
 				disk, source, c := &fakeDisk{}, &fakeSource{life: time.Hour}, &fakeCommand{}
@@ -436,7 +437,7 @@ func closedAfter(f func()) <-chan struct{} {
 
 func TestThatRecordsAreKeptAgainIsSaid(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var out lockedBuffer
+		var out hosttest.Buffer
 		log := silent()
 		log.SetOutput(&out)
 		disk, source, c := &fakeDisk{}, &fakeSource{life: time.Hour}, &fakeCommand{}
@@ -524,7 +525,7 @@ func TestChangedFileIsNotTakenAwayAndNotFoughtOver(t *testing.T) {
 		disk, source := &fakeDisk{}, &fakeSource{life: time.Hour}
 		set := onDisk(disk, source, "a", "b")
 		set[0].DeleteRemoved, set[1].RemoveExpired = true, true
-		var out lockedBuffer
+		var out hosttest.Buffer
 		log := silent()
 		log.Out = &out
 		a := started(t, log, set...)

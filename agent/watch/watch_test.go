@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/tokenagent/tokenagent/agent/host/hosttest"
 )
 
 // A scene is a folder with a configuration file that a watcher watches.
@@ -238,22 +240,7 @@ func TestWithoutInotifyTheLookRemains(t *testing.T) {
 	}
 }
 
-func put(t *testing.T, path, text string) {
-	t.Helper()
-	check(t, os.WriteFile(path, []byte(text), 0o600))
-}
-
-func move(t *testing.T, from, to string) {
-	t.Helper()
-	check(t, os.Rename(from, to))
-}
-
-func check(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var check, put, move = hosttest.Check, hosttest.Put, hosttest.Move
 
 func TestAFileThatASourceFollowsIsToldOfAndIsNoReasonToLoad(t *testing.T) {
 	t.Parallel()

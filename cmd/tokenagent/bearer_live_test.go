@@ -15,13 +15,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tokenagent/tokenagent/agent/host/hosttest"
 	"github.com/tokenagent/tokenagent/sinks/bearer"
 )
 
 // An xrootd is a real server that lets nobody in without a token.
 type xrootd struct {
 	dir string
-	log *lockedBuffer
+	log *hosttest.Buffer
 	url string
 }
 
@@ -74,7 +75,7 @@ func newXRootDOf(t *testing.T, issuer string, masked func(command ...string) []s
 			t.Fatalf("%q: %v\n%s", args, err, out)
 		}
 	}
-	x := &xrootd{dir: dir, log: new(lockedBuffer)}
+	x := &xrootd{dir: dir, log: new(hosttest.Buffer)}
 	port := freePort(t)
 	x.url = fmt.Sprintf("roots://localhost:%d//data/file", port)
 	put(t, dir+"/config", fmt.Sprintf(xrootdConfig, dir, port))

@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/tokenagent/tokenagent/agent/host/hosttest"
 )
 
 // HTCondor that starts with an empty token directory looks again only after
@@ -31,12 +33,7 @@ func TestTheFirstTokenReachesAPoolThatStartedWithoutOne(t *testing.T) {
 	config = strings.NewReplacer("LOCAL_DIR = "+p.folder, "LOCAL_DIR = "+dir, p.path("client"), dir, "MASTER, COLLECTOR, SCHEDD", "MASTER, SCHEDD", "= IDTOKENS, SSL", "= FS, IDTOKENS").Replace(config)
 	put(t, filepath.Join(dir, "config"), config+"SEC_USE_FAMILY_SESSION = False\nSCHEDD_NAME = ap@\nMASTER_NAME = ap\nUPDATE_INTERVAL = 5\nSCHEDD_INTERVAL = 5\nMASTER_UPDATE_INTERVAL = 5\nSCHEDD_ADDRESS_FILE = "+dir+"/schedd_address\n")
 	check(t, os.Chmod(filepath.Join(dir, "config"), 0o644)) // condor_reconfig reads it as HTCondor's user
-	put(t, p.path("first.hcl"), fmt.Sprintf(`
-agent {
-  state_dir = "${path.config}/state"
-  control   = "${path.config}/control.sock"
-}
-source "htcondor" "pool" {
+	put(t, p.path("first.hcl"), fmt.Sprintf(agentBlock+`source "htcondor" "pool" {
   key_file     = "${path.config}/manager/passwords.d/POOL"
   trust_domain = "pool.example"
 }
@@ -70,7 +67,7 @@ token "ap" {
 		t.Fatal("the collector knows a schedd that has no token")
 	}
 	run := p.tokenagent(t.Context(), "run", "--config", p.path("first.hcl"))
-	log := new(lockedBuffer)
+	log := new(hosttest.Buffer)
 	run.Stderr = log
 	check(t, run.Start())
 	t.Cleanup(func() {

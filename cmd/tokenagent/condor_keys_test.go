@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tokenagent/tokenagent/agent/host/hosttest"
 	"github.com/tokenagent/tokenagent/agent/profile"
 )
 
@@ -49,12 +50,7 @@ func (p keyPage) does(t *testing.T, section string, n int) {
 // configures writes the agent's configuration, with that key.
 func (p keyPage) configures(t *testing.T, key string) {
 	t.Helper()
-	put(t, p.path("new.hcl"), fmt.Sprintf(`
-agent {
-  state_dir = "${path.config}/state"
-  control   = "${path.config}/control.sock"
-}
-source "htcondor" "pool" {
+	put(t, p.path("new.hcl"), fmt.Sprintf(agentBlock+`source "htcondor" "pool" {
   key_file     = "${path.config}/keys/%s"
   trust_domain = "pool.example"
 }
@@ -93,10 +89,10 @@ func (p keyPage) takes(t *testing.T, folder string) bool {
 }
 
 // starts runs the agent until the test ends.
-func (p keyPage) starts(t *testing.T) (log *lockedBuffer) {
+func (p keyPage) starts(t *testing.T) (log *hosttest.Buffer) {
 	t.Helper()
 	run := p.tokenagent(t.Context(), "run", "--config", p.path("keys.hcl"))
-	log = new(lockedBuffer)
+	log = new(hosttest.Buffer)
 	run.Stderr = log
 	check(t, run.Start())
 	t.Cleanup(func() {

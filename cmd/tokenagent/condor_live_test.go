@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tokenagent/tokenagent/agent/host/hosttest"
 	"github.com/tokenagent/tokenagent/agent/profile"
 )
 
@@ -63,12 +64,7 @@ func TestTokensAreFetchedFromAPoolForEver(t *testing.T) {
 	t.Parallel()
 	p := newPool(t)
 	check(t, os.Mkdir(p.path("tokens"), 0o700))
-	put(t, p.path("fetch.hcl"), fmt.Sprintf(`
-agent {
-  state_dir = "${path.config}/state"
-  control   = "${path.config}/control.sock"
-}
-source "htcondor_fetch" "pool" {
+	put(t, p.path("fetch.hcl"), fmt.Sprintf(agentBlock+`source "htcondor_fetch" "pool" {
   token_dir = "${path.config}/condor/requested"
   pool      = "localhost:%d"
   type      = "COLLECTOR"
@@ -93,7 +89,7 @@ token "schedd" {
 	put(t, p.path("client/config"), config+"TOOL.SEC_TOKEN_DIRECTORY = /nonexistent\nTOOL.SEC_CLIENT_AUTHENTICATION_METHODS = FS\nTOOL.SEC_CLIENT_AUTHENTICATION = NEVER\n")
 
 	run := p.tokenagent(t.Context(), "run", "--config", p.path("fetch.hcl"))
-	log := new(lockedBuffer)
+	log := new(hosttest.Buffer)
 	run.Stderr = log
 	check(t, run.Start())
 	t.Cleanup(func() { _ = run.Process.Kill(); _ = run.Wait() })
@@ -128,9 +124,9 @@ token "schedd" {
 }
 
 // asks starts a login as a person does, and waits for the number of its request.
-func (p *pool) asks(t *testing.T) (login *exec.Cmd, said *lockedBuffer, number string) {
+func (p *pool) asks(t *testing.T) (login *exec.Cmd, said *hosttest.Buffer, number string) {
 	t.Helper()
-	login, said = p.tokenagent(t.Context(), "login", "pool", "--config", p.path("fetch.hcl"), "--lifetime", "1d"), new(lockedBuffer)
+	login, said = p.tokenagent(t.Context(), "login", "pool", "--config", p.path("fetch.hcl"), "--lifetime", "1d"), new(hosttest.Buffer)
 	login.Stdout, login.Stderr = said, said
 	check(t, login.Start())
 	t.Cleanup(func() {

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -223,24 +222,6 @@ func (p *pool) tokenagent(ctx context.Context, args ...string) *exec.Cmd {
 	c.Env = p.environment("client")
 	c.Cancel = func() error { return c.Process.Signal(syscall.SIGTERM) }
 	return c
-}
-
-// A lockedBuffer takes what a process prints, while a test reads it.
-type lockedBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
 }
 
 func modeOf(t *testing.T, path string) os.FileMode {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -10,36 +11,36 @@ import (
 	"github.com/tokenagent/tokenagent/sources/issuer/issuertest"
 )
 
-const twoClients = `
-source "client_credentials" "good" {
+// clientOf is a source of that name, whose secret is in the file of that name, and a
+// token from it. ISSUER and CA stand for those of the issuer.
+func clientOf(name string) string {
+	return fmt.Sprintf(`
+source "client_credentials" %q {
   issuer             = "ISSUER"
   ca_file            = "CA"
   client_id          = "robot"
-  client_secret_file = "${path.config}/good"
+  client_secret_file = "${path.config}/%[1]s"
 }
-source "client_credentials" "wrong" {
-  issuer             = "ISSUER"
-  ca_file            = "CA"
-  client_id          = "robot"
-  client_secret_file = "${path.config}/wrong"
+`, name) + tokenFrom(name, "client_credentials."+name)
 }
-token "good" {
-  source = source.client_credentials.good
-  sink "file" { path = "${path.config}/tokens/good" }
-}
-token "wrong" {
-  source = source.client_credentials.wrong
-  sink "file" { path = "${path.config}/tokens/wrong" }
-}
-`
 
-// A person who has mended a secret need not wait for the next attempt, nor tell
-// anybody; and what works is let be.
+// tokenFrom is a token of that name, in a file of that name in the folder tokens.
+func tokenFrom(name, source string) string {
+	return fmt.Sprintf(`
+token %q {
+  source = source.%s
+  sink "file" { path = "${path.config}/tokens/%[1]s" }
+}
+`, name, source)
+}
+
+// A corrected secret is tried at once, without a word to the agent. Tokens that work
+// are left alone.
 func TestANewSecretIsTriedAtOnceByWhatFails(t *testing.T) {
 	t.Parallel()
 	i := issuertest.Start(t)
 	i.Change(func(b *issuertest.Behaviour) { b.ClientSecret = "right" })
-	s := newSite(t, strings.NewReplacer("ISSUER", i.URL, "CA", i.CAFile).Replace(twoClients))
+	s := newSite(t, strings.NewReplacer("ISSUER", i.URL, "CA", i.CAFile).Replace(clientOf("good")+clientOf("wrong")))
 	check(t, os.Mkdir(s.path("tokens"), 0o700))
 	put(t, s.path("good"), "right")
 	put(t, s.path("wrong"), "left")

@@ -52,26 +52,6 @@ source "command" "program" {
   command         = ["/bin/sh", "${path.config}/program"]
   assume_lifetime = "1h"
 }
-token "basic" {
-  source = source.client_credentials.basic
-  sink "file" { path = "${path.config}/tokens/basic" }
-}
-token "post" {
-  source = source.client_credentials.post
-  sink "file" { path = "${path.config}/tokens/post" }
-}
-token "exchange" {
-  source = source.token_exchange.exchange
-  sink "file" { path = "${path.config}/tokens/exchange" }
-}
-token "refresh" {
-  source = source.refresh_token.refresh
-  sink "file" { path = "${path.config}/tokens/refresh" }
-}
-token "copy" {
-  source = source.file.copy
-  sink "file" { path = "${path.config}/tokens/copy" }
-}
 token "program" {
   source = source.command.program
   sink "file" { path = "${path.config}/tokens/program" }
@@ -107,7 +87,9 @@ func TestNoSecretTurnsUpWhereSomebodyLooks(t *testing.T) {
 	put(t, s.path("hook"), tells+"cat >>"+s.path("told"))
 	s.mkdir(t, "tmp", os.Geteuid(), 0o700)
 	temporary := []string{"env", "TMPDIR=" + s.path("tmp")}
-	text := strings.NewReplacer("ISSUER", i.URL, "CA", i.CAFile).Replace(siteHead + leakyTokens)
+	text := strings.NewReplacer("ISSUER", i.URL, "CA", i.CAFile).Replace(siteHead + leakyTokens +
+		tokenFrom("basic", "client_credentials.basic") + tokenFrom("post", "client_credentials.post") +
+		tokenFrom("exchange", "token_exchange.exchange") + tokenFrom("refresh", "refresh_token.refresh") + tokenFrom("copy", "file.copy"))
 	put(t, s.path("site.hcl"), strings.Replace(text, "agent {", "agent {\n log_level = \"debug\"", 1))
 	s.start(t, temporary...)
 	s.settled(t)

@@ -21,6 +21,7 @@ import (
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/config"
 	"github.com/tokenagent/tokenagent/agent/control"
+	"github.com/tokenagent/tokenagent/agent/host/hosttest"
 	"github.com/tokenagent/tokenagent/sources/keys"
 )
 
@@ -33,13 +34,16 @@ type site struct {
 	clock  *steppedClock // of all its programs; nil: that of the host
 }
 
-// siteHead is the configuration of a site without its tokens.
-const siteHead = `
+// agentBlock keeps the state and the control socket beside the configuration.
+const agentBlock = `
 agent {
   state_dir = "${path.config}/state"
   control   = "${path.config}/control.sock"
 }
-source "local_key" "site" {
+`
+
+// siteHead is the configuration of a site without its tokens.
+const siteHead = agentBlock + `source "local_key" "site" {
   key_file = "${path.config}/key.pem"
 }
 `
@@ -295,19 +299,4 @@ func count(t *testing.T, variable string, usual int) int {
 	return n
 }
 
-func put(t *testing.T, path, text string) {
-	t.Helper()
-	check(t, os.WriteFile(path, []byte(text), 0o600))
-}
-
-func move(t *testing.T, from, to string) {
-	t.Helper()
-	check(t, os.Rename(from, to))
-}
-
-func check(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var check, put, move = hosttest.Check, hosttest.Put, hosttest.Move

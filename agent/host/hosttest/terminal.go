@@ -1,4 +1,5 @@
-// Package hosttest is for tests of what programs inherit from the agent.
+// Package hosttest is for tests: of what programs inherit from the agent, with files,
+// and with output that is read while it is written.
 package hosttest
 
 import (
