@@ -19,22 +19,16 @@ import (
 
 const mostText = 16 << 20 // bytes of one file
 
-// A reader reads and parses the files of a configuration, and reports who could change
-// them.
+// A reader reads and parses the files of a configuration.
 type reader struct {
-	paths  []string
-	trust  *host.Trust // nil: who could change the files does not matter
-	strict bool        // a configuration that others can change is refused
-	found  *findings
-
+	paths   []string
+	guard   *guard
+	found   *findings
+	watched []string // see Config.Files
 	names   []string // of the files that were read
 	files   []*file
 	broken  []*stanza // source blocks that could not be parsed
 	lost    lost
-	watched []string // see Config.Files
-	doubts  []string // see Config.Doubts
-	doubted map[string]bool
-	refused bool // because of a doubt
 }
 
 // lost says which kinds of blocks may be in text that could not be read. A reference to a
@@ -130,10 +124,7 @@ func (r *reader) hasDropIns(path string) bool {
 // list gives the files of a folder that is part of the configuration.
 func (r *reader) list(folder string) ([]string, error) {
 	r.watch(folder)
-	if r.trust != nil {
-		weaknesses, _ := r.trust.Weaknesses(folder) // reading the folder fails with the same error
-		r.doubt(folder, weaknesses)
-	}
+	r.guard.folder(folder)
 	return configurations(folder)
 }
 
@@ -156,7 +147,7 @@ func (r *reader) unreadable(name string, err error) {
 // refuse reports a file as a whole.
 func (r *reader) refuse(name, summary, detail string) {
 	r.found.number(name)
-	r.lost = lost{true, true, true}
+	r.lose(part{}, name)
 	r.found.fault(hcl.Range{Filename: name}, summary, detail)
 }
 
@@ -176,57 +167,40 @@ func (r *reader) readFile(name string) {
 	if at := firstInvalid(text); at < len(text) {
 		r.found.fault(positionOf(name, text, at), "the file is not UTF-8", "this byte is not UTF-8; save the file as UTF-8")
 	}
-	r.parse(name, valid)
+	parsed := parse(name, valid)
+	r.found.add(parsed.diags, nil)
+	for _, body := range parsed.bodies {
+		r.files = append(r.files, &file{name: name, body: body})
+	}
+	for _, part := range parsed.lost {
+		r.lose(part, name)
+	}
+}
+
+// lose notes what a part that could not be parsed would have defined.
+func (r *reader) lose(p part, name string) {
+	switch {
+	case p.kind == "token":
+		r.lost.tokens = true
+	case p.kind == "locals":
+		r.lost.locals = true
+	case p.kind == "source" && len(p.labels) == 2:
+		at := hcl.Range{Filename: name, Start: p.start, End: p.start}
+		r.broken = append(r.broken, &stanza{kind: p.kind, labels: p.labels, header: at, broken: true})
+	case p.kind != "agent":
+		r.lost = lost{true, true, true}
+	}
 }
 
 // readText reads the file, at most one byte more than is allowed. The file that it reads is
 // the one whose owner and mode it looks at.
 func (r *reader) readText(name string) ([]byte, error) {
-	f, err := r.open(name)
+	f, err := r.guard.open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
 	return io.ReadAll(io.LimitReader(f, mostText+1))
-}
-
-func (r *reader) open(name string) (*host.File, error) {
-	if r.trust == nil {
-		return host.OpenPlain(name)
-	}
-	f, weaknesses, err := r.trust.Open(name)
-	r.doubt(name, weaknesses)
-	return f, err
-}
-
-// A configuration names programs that its agent runs. For an agent that runs as root nobody
-// else may be able to change the files, nor a folder or link on the way to them.
-const (
-	untrusted = "others than root can change the configuration, and so what root runs"
-	refusedBy = "; run, once, exec, login, token create and check --issue refuse it"
-)
-
-// doubt reports each weakness once: files have their folders in common.
-func (r *reader) doubt(name string, weaknesses []*host.Weakness) {
-	for _, w := range weaknesses {
-		if r.doubted[w.Path] {
-			continue
-		}
-		r.doubted[w.Path] = true
-		r.found.number(name)
-		f := finding{severity: severityWarning, at: hcl.Range{Filename: name}, summary: untrusted, detail: w.Error()}
-		switch {
-		case w.Sudo:
-			f.detail += "; only a warning, as that is the user who called sudo"
-		case r.strict:
-			f.severity = severityError
-			r.refused = true
-		default:
-			f.detail += refusedBy
-		}
-		r.found.list = append(r.found.list, f)
-		r.doubts = append(r.doubts, name+": "+untrusted+": "+w.Error())
-	}
 }
 
 // asUTF8 is the text with something harmless for each byte that is not UTF-8, so that

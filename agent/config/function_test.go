@@ -63,7 +63,7 @@ func TestHintForAKeyInAPathMends(t *testing.T) {
 			t.Errorf("of the key %s it says\n%s\nwant %s", key, got, want)
 		}
 		if got := loadFaults(t, strings.ReplaceAll(text, "EXPR", want)); got != "" {
-			t.Errorf("the hint %s does not mend %s:\n%s", want, key, got)
+			t.Errorf("the hint %s does not correct %s:\n%s", want, key, got)
 		}
 	}
 }

@@ -104,7 +104,7 @@ func TestTokensInPlaceSayTheirTimes(t *testing.T) {
 		err   string
 	}{
 		"a JWT":              {jwt(`{"iat":1800000000,"exp":1800003600}`), [2]int64{1800000000, 1800003600}, ""},
-		"a JWT for ever":     {jwt(`{"iat":1800000000}`), [2]int64{1800000000, 0}, ""},
+		"a JWT without exp":  {jwt(`{"iat":1800000000}`), [2]int64{1800000000, 0}, ""},
 		"an exp that is odd": {jwt(`{"iat":-5,"exp":"tomorrow"}`), [2]int64{}, ""},
 		"an exp too far off": {jwt(`{"exp":1e300}`), [2]int64{}, ""},
 		"opaque":             {agent.Token{Secret: agent.NewSecret("opaque")}, [2]int64{}, ""},

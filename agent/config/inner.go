@@ -193,10 +193,10 @@ func (b *Block) renew(s *agent.Schedule, lifetime time.Duration) {
 	longest := lifetime - agent.LeastWait(lifetime)
 	switch {
 	case b.Has("min_remaining") && text.MinRemaining == 0:
-		b.Fault("min_remaining", "min_remaining is zero", "it is how much life a reader always finds; leave it out for the default")
+		b.Fault("min_remaining", "min_remaining is zero", "every reader finds a token that is valid for at least this long; leave it out for the default")
 	case lifetime > 0 && text.MinRemaining > longest:
 		b.Fault("min_remaining", "min_remaining is too long for the lifetime",
-			fmt.Sprintf("of a lifetime of %s at most %s can be left", Spoken(lifetime), Spoken(longest)))
+			fmt.Sprintf("with a lifetime of %s it is at most %s", Spoken(lifetime), Spoken(longest)))
 	}
 	s.At, s.MinRemaining = text.At, text.MinRemaining
 	if text.Cron != "" {

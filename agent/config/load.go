@@ -57,7 +57,7 @@ func Load(ctx context.Context, paths []string, kinds Kinds, env Environment) (*C
 		return all
 	})
 	if !returned {
-		return &Config{}, Faults{{File: strings.Join(paths, ", "), Severity: severityError, Summary: "the configuration was not read to its end", Detail: "it was interrupted"}}
+		return &Config{}, Faults{{File: strings.Join(paths, ", "), Severity: severityError, Summary: "the configuration was not read completely", Detail: "it was interrupted"}}
 	}
 	return all.config, all.faults
 }
@@ -65,10 +65,10 @@ func Load(ctx context.Context, paths []string, kinds Kinds, env Environment) (*C
 func loadWithin(ctx context.Context, most limits, paths []string, kinds Kinds, env Environment) (*Config, Faults) {
 	env = env.complete()
 	found := &findings{order: map[string]int{}, text: map[string][]byte{}}
-	r := &reader{paths: paths, trust: env.Trust, strict: env.Strict, found: found, doubted: map[string]bool{}}
+	r := &reader{paths: paths, found: found, guard: &guard{trust: env.Trust, strict: env.Strict, found: found, known: map[string]bool{}}}
 	r.read()
-	config := &Config{Settings: Settings{LogLevel: "info", LogFormat: "text"}, Files: r.watched, Doubts: r.doubts}
-	if r.refused { // nothing that it names is looked at, or made
+	config := &Config{Settings: Settings{LogLevel: "info", LogFormat: "text"}, Files: r.watched, Doubts: r.guard.doubts}
+	if r.guard.refused { // look at nothing that it names
 		return config, found.faults()
 	}
 	d := declare(r, slices.Sorted(maps.Keys(kinds.Sources)))

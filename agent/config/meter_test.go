@@ -131,7 +131,7 @@ func TestALoadEndsWithItsContext(t *testing.T) {
 	defer close(hang)
 	kinds := Kinds{Sources: map[string]SourceDecoder{"slow": func(*Block) Source { cancel(); <-hang; return Source{} }}}
 	config, faults := Load(ctx, []string{path}, kinds, testEnvironment())
-	if !strings.Contains(faults.Error(), "not read to its end") || len(config.Renewers) > 0 {
+	if !strings.Contains(faults.Error(), "not read completely") || len(config.Renewers) > 0 {
 		t.Error(faults.Error())
 	}
 }

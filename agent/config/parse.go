@@ -12,32 +12,37 @@ import (
 	"github.com/tokenagent/tokenagent/agent/profile"
 )
 
+// A parsing is what came of the text of one file.
+type parsing struct {
+	bodies []*hclsyntax.Body
+	lost   []part // those that could not be parsed; the zero part stands for any block
+	diags  hcl.Diagnostics
+}
+
 // parse parses a file. Where that fails, it parses each block by itself, so that a
 // syntax fault in one hides nothing that is wrong in the others.
-func (r *reader) parse(name string, text []byte) {
+func parse(name string, text []byte) (p parsing) {
 	body, whole := parseText(text, name, hcl.InitialPos)
 	if !whole.HasErrors() {
-		r.files = append(r.files, &file{name: name, body: body})
-		return
+		return parsing{bodies: []*hclsyntax.Body{body}}
 	}
-	parts, found := partsOf(text), false
+	parts := partsOf(text)
 	if slices.ContainsFunc(parts, part.tooDeep) { // it begins within a comment or a string
 		parts = nil
 	}
-	for _, p := range parts {
-		body, diags := parseText(p.text, name, p.start)
-		r.found.add(diags, nil)
-		found = found || diags.HasErrors()
+	for _, one := range parts {
+		body, diags := parseText(one.text, name, one.start)
+		p.diags = append(p.diags, diags...)
 		if isWhole(diags) {
-			r.files = append(r.files, &file{name: name, body: body})
+			p.bodies = append(p.bodies, body)
 		} else {
-			r.lose(p, name)
+			p.lost = append(p.lost, one)
 		}
 	}
-	if !found { // what was taken for a block is a part of one
-		r.found.add(whole, nil)
-		r.lost = lost{true, true, true}
+	if !p.diags.HasErrors() { // what was taken for a block is a part of one
+		p.diags, p.lost = append(p.diags, whole...), append(p.lost, part{})
 	}
+	return p
 }
 
 func parseText(text []byte, name string, start hcl.Pos) (*hclsyntax.Body, hcl.Diagnostics) {
@@ -91,19 +96,4 @@ func labelsIn(text string) (labels []string) {
 		}
 	}
 	return labels
-}
-
-// lose notes what a part that could not be parsed would have defined.
-func (r *reader) lose(p part, name string) {
-	switch {
-	case p.kind == "token":
-		r.lost.tokens = true
-	case p.kind == "locals":
-		r.lost.locals = true
-	case p.kind == "source" && len(p.labels) == 2:
-		at := hcl.Range{Filename: name, Start: p.start, End: p.start}
-		r.broken = append(r.broken, &stanza{kind: p.kind, labels: p.labels, header: at, broken: true})
-	case p.kind != "agent":
-		r.lost = lost{true, true, true}
-	}
 }

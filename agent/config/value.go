@@ -21,7 +21,7 @@ func describe(t cty.Type) string {
 		return "true or false"
 	case t == cty.DynamicPseudoType:
 		return "null"
-	case t == sourceType:
+	case t.IsCapsuleType(): // there is only one such type
 		return "a source"
 	case t.IsSetType():
 		return "a set"

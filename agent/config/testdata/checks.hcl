@@ -24,7 +24,7 @@ token "merged" {
   sink "fake" { path = "/srv/merged" }
 }
 
-# What cannot be read is not judged a second time; all else is.
+# What cannot be read is not checked a second time; all else is.
 token "both" {
   source   = source.fake.s
   profile  = "wlcg"
