@@ -96,7 +96,7 @@ func (s *Server) refresh(ctx context.Context) (Metadata, error) {
 
 // discover looks at each place of the metadata until one has it. A place may answer with
 // something else, as a single-page application answers with its page at any path. Where
-// the server itself does not work, no other place is asked.
+// the server itself does not work, no further place is asked.
 func (s *Server) discover(ctx context.Context) (Metadata, error) {
 	places, err := wellKnown(s.address.Issuer)
 	if err != nil {
@@ -109,10 +109,13 @@ func (s *Server) discover(ctx context.Context) (Metadata, error) {
 		switch {
 		case !bad:
 			return found, err
-		case !isUnfit(err):
+		case !isUnfit(err) && len(failed) == 0:
 			return Metadata{}, err
 		}
 		failed = append(failed, f)
+		if !isUnfit(err) {
+			break
+		}
 	}
 	return Metadata{}, nowhere(places, failed)
 }

@@ -179,6 +179,24 @@ func TestMetadataIsFoundBesideWhatIsNone(t *testing.T) {
 	}
 }
 
+// Where one place has a page and the other does not work, both are told.
+func TestBothPlacesOfMetadataAreTold(t *testing.T) {
+	i := issuertest.Start(t)
+	i.Change(func(b *issuertest.Behaviour) {
+		b.ServeMetadata = func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "<html>") }
+		b.ServeOAuth = func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", "33")
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	})
+	_, err := serverOf(i).Metadata(t.Context())
+	wantFault(t, err, i, agent.Transient, "issuer ISSUER: metadata: at ISSUER/.well-known/openid-configuration: its answer is an HTML page and not JSON; see whether that is the issuer, or a page of something between; "+
+		"at ISSUER/.well-known/oauth-authorization-server: 503 Service Unavailable at ISSUER/.well-known/oauth-authorization-server; the issuer or something before it is overloaded or down")
+	if f, _ := errors.AsType[*agent.Fault](err); f.RetryAfter != 33*time.Second {
+		t.Errorf("it is tried after %s", f.RetryAfter)
+	}
+}
+
 // Each of the four places is enough for an issuer with a path, and all four are named
 // where there is nothing.
 func TestMetadataOfAnIssuerWithAPathIsFoundAtEachPlace(t *testing.T) {

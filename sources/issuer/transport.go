@@ -145,13 +145,9 @@ func (s *Server) read(ctx context.Context, resp *http.Response, sent time.Time) 
 	}
 	object, err := members(resp, body)
 	if err != nil && refused {
-		if object, err = decodeObject(body); err != nil { // whatever its type says
-			object = map[string]any{}
-			if code := codeIn(resp, body); code != "" {
-				object["error"] = code
-			}
+		if code := codeIn(resp, body); code != "" {
+			r.object = map[string]any{"error": code}
 		}
-		r.object = object
 		return r, nil, nil
 	}
 	r.object = object
@@ -192,25 +188,22 @@ func members(resp *http.Response, body []byte) (map[string]any, error) {
 	if coding := resp.Header.Get("Content-Encoding"); coding != "" && coding != "identity" {
 		return nil, unfit("its answer is compressed, though nobody asked for that; see what stands between")
 	}
-	if kind := resp.Header.Get("Content-Type"); !isJSON(kind, resp.Request) && len(body) > 0 {
+	object, err := decodeObject(body) // whatever its type says: web servers do not know that of a simple issuer's files
+	if kind := resp.Header.Get("Content-Type"); err != nil && !isJSON(kind) && len(body) > 0 {
 		return nil, unfit("its answer is %s and not JSON; see whether that is the issuer, or a page of something between", kindOfContent(kind))
 	}
-	object, err := decodeObject(body)
 	if err != nil {
 		return nil, unfit("its answer with status %d cannot be used: %w; see whether the address is right, and what answers there", resp.StatusCode, err)
 	}
 	return object, nil
 }
 
-// isJSON judges a Content-Type. The files of a simple issuer's metadata have no
-// suffix that would tell its web server what they are.
-func isJSON(kind string, req *http.Request) bool {
+// isJSON reports whether a Content-Type is that of JSON, or none in particular.
+func isJSON(kind string) bool {
 	media, _, _ := mime.ParseMediaType(kind)
 	switch media {
-	case "application/json":
+	case "application/json", "", "text/plain", "application/octet-stream":
 		return true
-	case "", "text/plain", "application/octet-stream":
-		return req != nil && req.Method == http.MethodGet
 	}
 	return strings.HasPrefix(media, "application/") && strings.HasSuffix(media, "+json")
 }
@@ -221,8 +214,6 @@ func kindOfContent(kind string) string {
 	switch media {
 	case "text/html", "application/xhtml+xml":
 		return "an HTML page"
-	case "text/plain":
-		return "plain text"
 	case "application/x-www-form-urlencoded":
 		return "a form"
 	default:
