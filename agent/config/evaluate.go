@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/function"
 )
 
 // An evaluator gives the values of attributes.
@@ -16,20 +17,23 @@ type evaluator struct {
 	*document
 	meter  *meter
 	env    Environment
+	reader *reader          // of files that expressions name
 	shared *hcl.EvalContext // functions, and the names that all files share: local and source
 }
 
-func newEvaluator(d *document, m *meter, env Environment) *evaluator {
+func newEvaluator(d *document, r *reader, m *meter, env Environment) *evaluator {
 	shared := &hcl.EvalContext{Functions: functions(env, m.bytes), Variables: map[string]cty.Value{}}
-	return &evaluator{document: d, meter: m, env: env, shared: shared}
+	return &evaluator{document: d, reader: r, meter: m, env: env, shared: shared}
 }
 
 // scopeOf are the names that expressions of the file may use, without each.
 func (e *evaluator) scopeOf(f *file) *hcl.EvalContext {
 	if f.scope == nil {
+		folder := absolute(filepath.Dir(f.name))
 		f.scope = e.shared.NewChild()
+		f.scope.Functions = map[string]function.Function{"file": e.fileFunction(folder)}
 		f.scope.Variables = map[string]cty.Value{"path": cty.ObjectVal(map[string]cty.Value{
-			"config":      cty.StringVal(absolute(filepath.Dir(f.name))),
+			"config":      cty.StringVal(folder),
 			"credentials": cty.StringVal(e.env.Credentials),
 			"discovery":   cty.StringVal(e.env.Discovery),
 		})}

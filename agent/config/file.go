@@ -29,6 +29,9 @@ type reader struct {
 	files   []*file
 	broken  []*stanza // source blocks that could not be parsed
 	lost    lost
+
+	included map[string]included // by path
+	note     func(path string)   // is told of each of them
 }
 
 // lost says which kinds of blocks may be in text that could not be read. A reference to a

@@ -14,24 +14,27 @@ import (
 	"github.com/zclconf/go-cty/cty/function/stdlib"
 )
 
-// functions are all that expressions can call.
+// functions are all that expressions can call, beside file, which each file of the
+// configuration has for itself.
 func functions(env Environment, most int) map[string]function.Function {
 	return map[string]function.Function{
-		"format":   limited(stdlib.FormatFunc, most, widest),
-		"join":     limited(stdlib.JoinFunc, most, joined),
-		"split":    stdlib.SplitFunc,
-		"lower":    stdlib.LowerFunc,
-		"upper":    stdlib.UpperFunc,
-		"replace":  limited(stdlib.ReplaceFunc, most, replaced),
-		"concat":   stdlib.ConcatFunc,
-		"merge":    stdlib.MergeFunc,
-		"keys":     stdlib.KeysFunc,
-		"values":   stdlib.ValuesFunc,
-		"range":    rangeFunction(),
-		"toset":    tosetFunction(),
-		"env":      envFunction(env),
-		"hostname": machineFunction("host name", env.Machine.Hostname, env.Definitions),
-		"fqdn":     machineFunction("fully qualified host name", env.Machine.FQDN, env.Definitions),
+		"format":     limited(stdlib.FormatFunc, most, widest),
+		"join":       limited(stdlib.JoinFunc, most, joined),
+		"split":      stdlib.SplitFunc,
+		"lower":      stdlib.LowerFunc,
+		"upper":      stdlib.UpperFunc,
+		"replace":    limited(stdlib.ReplaceFunc, most, replaced),
+		"concat":     stdlib.ConcatFunc,
+		"merge":      stdlib.MergeFunc,
+		"keys":       stdlib.KeysFunc,
+		"values":     stdlib.ValuesFunc,
+		"range":      rangeFunction(),
+		"toset":      tosetFunction(),
+		"env":        envFunction(env),
+		"jsondecode": jsondecodeFunction(),
+		"csvdecode":  csvdecodeFunction(),
+		"hostname":   machineFunction("host name", env.Machine.Hostname, env.Definitions),
+		"fqdn":       machineFunction("fully qualified host name", env.Machine.FQDN, env.Definitions),
 	}
 }
 

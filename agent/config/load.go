@@ -65,31 +65,37 @@ func Load(ctx context.Context, paths []string, kinds Kinds, env Environment) (*C
 func loadWithin(ctx context.Context, most limits, paths []string, kinds Kinds, env Environment) (*Config, Faults) {
 	env = env.complete()
 	found := &findings{order: map[string]int{}, text: map[string][]byte{}}
-	r := &reader{paths: paths, found: found, guard: &guard{trust: env.Trust, strict: env.Strict, found: found, known: map[string]bool{}}}
+	r := &reader{
+		paths: paths, found: found, included: map[string]included{},
+		guard: &guard{trust: env.Trust, strict: env.Strict, found: found, known: map[string]bool{}},
+	}
 	r.read()
 	config := &Config{Settings: Settings{LogLevel: "info", LogFormat: "text"}, Files: r.watched, Doubts: r.guard.doubts}
 	if r.guard.refused { // look at nothing that it names
 		return config, found.faults()
 	}
 	d := declare(r, slices.Sorted(maps.Keys(kinds.Sources)))
-	l := newLoading(kinds, env, newEvaluator(d, &meter{interrupted: ctx.Err, limits: most}, env))
+	l := newLoading(kinds, env, newEvaluator(d, r, &meter{interrupted: ctx.Err, limits: most}, env))
+	r.note = func(path string) {
+		l.places.readBy("the configuration", hcl.Range{Filename: path, Start: hcl.InitialPos}, path)
+	}
 	for _, s := range d.tokenOrder { // before its references are looked at: it may have a for_each
 		correct(s, tokenAttributes, l.blocksInToken(), found)
 	}
 	resolver{d, env}.resolveAll()
 	for _, name := range r.names {
-		l.places.readBy("the configuration", hcl.Range{Filename: name, Start: hcl.InitialPos}, name)
+		r.note(name)
 	}
 	l.eval.evaluateLocals()
 	l.decodeSettings()
 	sources := l.decodeSources()
 	renewers := l.decodeTokens()
 	l.reportShadows()
-	config.Settings = l.settings
+	config.Settings, config.Files, config.Doubts = l.settings, r.watched, r.guard.doubts
 	for _, s := range sources {
 		config.Files = append(config.Files, s.Files...)
 	}
-	faults := found.faults()
+	faults := r.cover(found.faults())
 	if !faults.HasErrors() {
 		config.Renewers, config.Sources = renewers, sources
 	}

@@ -15,7 +15,7 @@ source "fake" "d" {
 }
 
 source "fake" "e" {
-  issuer = file("/etc/shadow") # ERROR: call to unknown function
+  issuer = templatefile("/etc/shadow", {}) # ERROR: call to unknown function
 }
 
 source "fake" "f" {
