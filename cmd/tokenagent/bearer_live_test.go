@@ -137,7 +137,7 @@ type bearerCase struct {
 	name  string
 	lay   func(path string) error // lays the file of the place
 	more  []string                // further variables; DIR is the folder
-	place string                  // the variable that names it: BEARER_TOKEN_FILE unless it is said
+	place string                  // the variable that names it: default BEARER_TOKEN_FILE
 }
 
 func content(text string, mode os.FileMode) func(string) error {

@@ -80,15 +80,15 @@ func (s *site) fresh(t *testing.T, after string) {
 	})
 	c := s.command(nil, "exec", "robot")
 	c.Args = append(c.Args, "--", "sh", "-c", `cat "$BEARER_TOKEN_FILE"`)
-	if out, err := c.CombinedOutput(); err != nil || s.judge(string(out)) != nil {
-		t.Errorf("exec after %s: %v, %v\n%s", after, err, s.judge(string(out)), out)
+	if out, err := c.CombinedOutput(); err != nil || s.faultOf(string(out)) != nil {
+		t.Errorf("exec after %s: %v, %v\n%s", after, err, s.faultOf(string(out)), out)
 	}
 }
 
 func (s *site) isFresh(t *testing.T) error {
 	f, err := look(s.path("robot"))
 	if err == nil {
-		err = s.judge(f.Text)
+		err = s.faultOf(f.Text)
 	}
 	if err != nil {
 		return err

@@ -95,7 +95,7 @@ func preparePool(t *testing.T) *pool {
 	return p
 }
 
-// freePort is a port that nobody listens at, and that no connection is given: the
+// freePort is a port on which nothing listens, and that no connection gets: the
 // kernel takes those from 32768 on.
 func freePort(t *testing.T) (port int) {
 	t.Helper()

@@ -110,7 +110,7 @@ func TestSignalsReachTheCommandWhichDecides(t *testing.T) {
 			t.Parallel()
 			s := execSite(t)
 			c := s.execute(t, `trap 'echo got >>"$1/got"; exit 9' `+name+`; echo ready >"$1/ready"; while [ -d "$1" ]; do sleep 0.02; done`)
-			c.SysProcAttr.Setsid = true // away from the terminal of whoever runs the tests
+			c.SysProcAttr.Setsid = true // away from the terminal of the person who runs the tests
 			check(t, c.Start())
 			s.written(t, "ready")
 			check(t, c.Process.Signal(signal))

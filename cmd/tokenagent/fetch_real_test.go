@@ -82,7 +82,7 @@ func TestAgentGoesOnWhateverItsIssuerDoes(t *testing.T) {
 	put(t, secret, "not-the-one\n")
 	s.configure(t, robotToken("client_credentials", strings.ReplaceAll(p.Client("client_secret_basic"), p.SecretFile, secret)))
 
-	// The secret is wrong: nothing but a mended one has it tried again soon.
+	// The secret is wrong: only a corrected one makes the agent try again soon.
 	s.start(t)
 	for range 3 {
 		failsAs(t, s, "configuration", "invalid_client")

@@ -19,7 +19,7 @@ import (
 )
 
 // hangingFolder is one of a file system whose server never answers, as NFS
-// without its server is: whoever goes there waits until the test ends.
+// without its server is: a process that goes there waits until the test ends.
 func hangingFolder(t *testing.T, s *site, name string) string {
 	t.Helper()
 	needRoot(t)
@@ -32,7 +32,7 @@ func hangingFolder(t *testing.T, s *site, name string) string {
 	check(t, unix.Mount("tokenagent", dir, "fuse", unix.MS_NOSUID|unix.MS_NODEV, fmt.Sprintf("fd=%d,rootmode=40700,user_id=0,group_id=0", server)))
 	t.Cleanup(func() {
 		s.kill()
-		check(t, unix.Close(server)) // now everybody who waits is told that nobody is there
+		check(t, unix.Close(server)) // now all that wait get an error
 		check(t, unix.Unmount(dir, unix.MNT_DETACH))
 	})
 	return dir
@@ -189,7 +189,7 @@ func untilHung(t *testing.T, pid int) {
 	})
 }
 
-// A load may hang for ever, and systemd kills what does not end in 20 s.
+// A load may hang forever, and systemd kills what does not end in 20 s.
 func TestASignalEndsALoadThatHangs(t *testing.T) {
 	t.Parallel()
 	for command, code := range map[string]int{"run": 0, "once": exitFailed, "check": exitFailed} {

@@ -89,7 +89,7 @@ func killAgents(t *testing.T, s *site, owner, kills int) {
 // readUntil reads the tokens until end is closed, and demands that each content
 // it finds is a whole and valid token of that owner and of nobody else.
 func readUntil(t *testing.T, s *site, owner int, end <-chan struct{}) {
-	good := map[string]bool{} // contents that were judged
+	good := map[string]bool{} // contents that were found valid
 	reads := 0
 	for ; ; reads++ {
 		select {
@@ -101,7 +101,7 @@ func readUntil(t *testing.T, s *site, owner int, end <-chan struct{}) {
 		name := killedNames[reads%len(killedNames)]
 		f, err := look(s.path("tokens/" + name))
 		if err == nil && !good[f.Text] {
-			err = s.judge(f.Text)
+			err = s.faultOf(f.Text)
 			good[f.Text] = true
 		}
 		if err != nil || f.UID != uint64(owner) || f.Mode != 0o600 {

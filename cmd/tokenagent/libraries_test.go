@@ -70,7 +70,7 @@ func librariesLog(t *testing.T) *libraryLines {
 	return into
 }
 
-// An issuer that sends what nobody asked for has net/http log it, token and all.
+// net/http logs what an issuer sends without being asked, with its token.
 func TestWhatAConnectionLogsByItselfIsALineOfOurLogWithoutWhatCame(t *testing.T) {
 	log := librariesLog(t)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

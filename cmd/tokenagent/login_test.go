@@ -22,7 +22,7 @@ import (
 	"github.com/tokenagent/tokenagent/sources/refresh"
 )
 
-// A loginSite is a site with tokens from a source that nobody has let in yet.
+// A loginSite is a site with tokens from a source without a login.
 type loginSite struct {
 	*site
 	issuer *issuertest.Issuer

@@ -33,7 +33,7 @@ func newServiceManager(t *testing.T, address string) serviceManager {
 	return listenAsManager(t, address)
 }
 
-// listenAsManager listens at the address, which nobody is told.
+// listenAsManager listens at the address, without telling any process.
 func listenAsManager(t *testing.T, address string) serviceManager {
 	t.Helper()
 	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: address, Net: "unixgram"})
@@ -64,7 +64,7 @@ func (m serviceManager) message(patience time.Duration) (string, error) {
 }
 
 // until takes messages until one matches the pattern. Others may come before it:
-// an agent reads its configuration anew by itself when that was just written.
+// an agent reads its configuration again by itself when that was just written.
 func (m serviceManager) until(t *testing.T, pattern string) {
 	t.Helper()
 	wanted := regexp.MustCompile("^(?:" + pattern + ")$")

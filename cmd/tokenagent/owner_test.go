@@ -82,7 +82,7 @@ func wantBack(t *testing.T, s *site, name string, until time.Time) {
 	}
 }
 
-// wantOwned demands a file with a token that is somebody's alone.
+// wantOwned demands a file with a token that only that user can read.
 func wantOwned(t *testing.T, s *site, name string) seen {
 	t.Helper()
 	f := s.mustLook(t, name)

@@ -82,7 +82,7 @@ func buildPackages(t *testing.T, tree, dist, target string) {
 	}
 }
 
-// nextRelease unpacks the source RPM, as somebody without our repository has it,
+// nextRelease unpacks the source RPM, as people without our repository have it,
 // and makes a second release of it whose configuration has changed.
 func nextRelease(t *testing.T, srpm string) string {
 	t.Helper()
@@ -369,7 +369,7 @@ func (m machine) installs(t *testing.T, r release) {
 	}
 }
 
-// verifyUnits has systemd judge the units that were installed into the root,
+// verifyUnits has systemd check the units that were installed into the root,
 // whose program is laid over the machine's for as long. The exit code is 0 for a
 // word that systemd does not know, so that it is the output that counts.
 func verifyUnits(t *testing.T, dir string) {

@@ -375,7 +375,7 @@ func (p *pod) isRead(t *testing.T, key keys.Key, image []string) {
 		if want := fmt.Sprintf("600 %d", p.SecurityContext.RunAsUser); rest != want {
 			t.Errorf("the reader finds mode and owner %q, want %q", rest, want)
 		}
-		if err := (&site{key: key}).judge(token + "\n"); err != nil {
+		if err := (&site{key: key}).faultOf(token + "\n"); err != nil {
 			t.Error(err)
 		}
 	}
@@ -394,7 +394,7 @@ func (p *pod) takesANewKey(t *testing.T) {
 	p.project(t, p.volume("key"), "key.pem", pem, 0o440)
 	eventually(t, "a token of the new key", func() bool {
 		text, err := os.ReadFile(filepath.Join(p.volume("token"), "token"))
-		return err == nil && (&site{key: key}).judge(string(text)) == nil
+		return err == nil && (&site{key: key}).faultOf(string(text)) == nil
 	})
 }
 

@@ -195,8 +195,8 @@ func (p *powered) wantWhole(t *testing.T, before, sample, left map[string]seen, 
 		case !there && slices.Contains(newNames, name) && (!had || cutAt.Sub(was.Modified) < time.Second):
 		case !there:
 			t.Errorf("%s is gone", name)
-		case p.judge(f.Text) != nil:
-			t.Errorf("%s: %v", name, p.judge(f.Text))
+		case p.faultOf(f.Text) != nil:
+			t.Errorf("%s: %v", name, p.faultOf(f.Text))
 		case had && f.Modified.Before(was.Modified) && cutAt.Sub(was.Modified) > time.Second:
 			t.Errorf("%s is the token of %v, though readers found that of %v", name, f.Modified, was.Modified)
 		}

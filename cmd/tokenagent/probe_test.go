@@ -76,7 +76,7 @@ func TestProbesAreAskedOneAtATime(t *testing.T) {
 	}
 }
 
-// probed asks whoever serves the socket, and returns the exit code and all that
+// probed asks the agent behind the socket, and returns the exit code and all that
 // was said.
 func probed(t *testing.T, socket string, flags ...string) (code int, said string) {
 	t.Helper()

@@ -15,7 +15,7 @@ import (
 )
 
 // An issuer that only a proxy knows the way to is asked through the one that the
-// environment names, with the password that stands there, which nobody is shown.
+// environment names, with the password in it, which is never shown.
 func TestAnIssuerIsAskedThroughTheProxyOfTheEnvironment(t *testing.T) {
 	t.Parallel()
 	const name, password = "iam.example.org", "9pRoxyPassw0rd"

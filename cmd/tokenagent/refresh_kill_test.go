@@ -26,7 +26,7 @@ import (
 // token that is stored is whole, no access token is in its place before the
 // refresh token that came with it is stored, and one that is stored is never lost.
 // An agent that was killed earlier has lost it: the next one says so, and which
-// login mends it. TOKENAGENT_KILLS (200) says how many are killed, and more if not
+// login helps. TOKENAGENT_KILLS (200) says how many are killed, and more if not
 // enough of them were killed in time.
 func TestAKilledAgentNeverLosesARefreshTokenThatItHasStored(t *testing.T) {
 	t.Parallel()
@@ -236,7 +236,7 @@ func number(t *testing.T, text string) int {
 }
 
 // wantLoginNamed demands that the next agent says in one line that the refresh
-// token was refused, and what mends it, and leaves the access token where it is.
+// token was refused, and what helps, and leaves the access token where it is.
 func (r *refreshSite) wantLoginNamed(t *testing.T) {
 	t.Helper()
 	before := r.published(t)

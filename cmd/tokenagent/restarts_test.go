@@ -80,7 +80,7 @@ token "same" {
 }
 `
 
-// A change is what somebody does to the token "it" while no agent runs.
+// A change is done to the token "it" while no agent runs.
 type change struct {
 	do   func(t *testing.T, s *site)
 	root bool        // only root can do it
@@ -148,7 +148,7 @@ func makeGood(t *testing.T, c change) {
 	s.start(t)
 	eventually(t, "another token", func() bool {
 		f, err := look(s.path("tokens/it"))
-		return err == nil && f.Text != it.Text && s.judge(f.Text) == nil
+		return err == nil && f.Text != it.Text && s.faultOf(f.Text) == nil
 	})
 	s.stop(t)
 	if c.want != nil {

@@ -49,7 +49,7 @@ const (
 // known are the secrets that the tests have had so far.
 var known = &secrets{all: map[string]string{}}
 
-// secrets are texts that nobody may show, and what each is.
+// secrets are texts that must never be shown, and what each is.
 type secrets struct {
 	mu  sync.Mutex
 	all map[string]string

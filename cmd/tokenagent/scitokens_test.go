@@ -45,10 +45,10 @@ func TestScitokensCppAcceptsOurTokens(t *testing.T) {
 	} {
 		t.Run(c.algorithm+" "+c.profile, func(t *testing.T) {
 			token := issuer.issue(t, c.algorithm, c.profile, c.audience, c.scope)
-			if out, err := issuer.judge(t, "scitokens-verify", token); err != nil {
+			if out, err := issuer.verdict(t, "scitokens-verify", token); err != nil {
 				t.Fatalf("scitokens-verify refuses the token: %v\n%s", err, out)
 			}
-			out, err := issuer.judge(t, "scitokens-list-access", token, issuer.url, c.presented)
+			out, err := issuer.verdict(t, "scitokens-list-access", token, issuer.url, c.presented)
 			if err != nil {
 				t.Fatalf("scitokens-list-access refuses the token: %v\n%s", err, out)
 			}
@@ -76,7 +76,7 @@ func TestScitokensCppRefusesBadTokens(t *testing.T) {
 		{"of another issuer", "issuer is not in list of allowed issuers", []string{"scitokens-list-access", token, issuer.url + "/", "ce.example.org:9619"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			out, err := issuer.judge(t, c.command...)
+			out, err := issuer.verdict(t, c.command...)
 			if err == nil || !strings.Contains(out, c.because) {
 				t.Errorf("%v\n%swant a refusal: %s", err, out, c.because)
 			}
@@ -121,7 +121,7 @@ func TestScitokensCppReadsScopesVersionsAndAudiencesAsWeDo(t *testing.T) {
 		}
 		maps.Copy(claims, map[string]any{"iss": issuer.url, "sub": "pilot", "jti": "1", "iat": now, "nbf": now - 60, "exp": now + 3600, "aud": c.aud, "scope": c.scope})
 		text := issuer.sign(t, claims)
-		out, err := issuer.judge(t, "scitokens-list-access", text, issuer.url, service)
+		out, err := issuer.verdict(t, "scitokens-list-access", text, issuer.url, service)
 		if (err == nil) != (c.allows != "") || err == nil && !strings.Contains(out, "ACL: "+c.allows+"\n") {
 			t.Errorf("%+v: scitokens-cpp says %v\n%s", c, err, out)
 		}
@@ -220,9 +220,9 @@ token "it" {
 	return strings.TrimSuffix(readFile(t, filepath.Join(dir, "token")), "\n")
 }
 
-// judge runs one of scitokens-cpp's programs where the issuer's certificate is
+// verdict runs one of scitokens-cpp's programs where the issuer's certificate is
 // the only one trusted, and returns all that it says.
-func (i *simpleIssuer) judge(t *testing.T, command ...string) (string, error) {
+func (i *simpleIssuer) verdict(t *testing.T, command ...string) (string, error) {
 	t.Helper()
 	cmd := exec.Command("unshare", i.masked(command...)...)
 	cmd.Env = append(os.Environ(), "XDG_CACHE_HOME="+i.dir)

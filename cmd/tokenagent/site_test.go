@@ -235,7 +235,7 @@ func (s *site) mustLook(t *testing.T, name string) seen {
 	t.Helper()
 	f, err := look(s.path(name))
 	if err == nil {
-		err = s.judge(f.Text)
+		err = s.faultOf(f.Text)
 	}
 	if err != nil {
 		t.Fatalf("%s: %v", name, err)
@@ -244,9 +244,9 @@ func (s *site) mustLook(t *testing.T, name string) seen {
 	return f
 }
 
-// judge says why the text is no line with a token that the site's key has
+// faultOf says why the text is not a line with a token that the site's key has
 // signed and that is valid now.
-func (s *site) judge(text string) error {
+func (s *site) faultOf(text string) error {
 	line, ended := strings.CutSuffix(text, "\n")
 	if !ended {
 		return fmt.Errorf("%d bytes without an end of line", len(text))

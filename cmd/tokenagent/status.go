@@ -133,19 +133,17 @@ func isTerminal(stream any) bool {
 // survey asks the agent for the states of the tokens. When none answers, it reads
 // their files.
 func (p *place) survey(ctx context.Context, names []string) (survey, error) {
+	found := survey{Agent: true}
 	client, err := p.client(ctx)
-	if errors.Is(err, control.ErrNoAgent) {
-		return p.surveyFiles(ctx, names)
+	if err == nil {
+		found.Tokens, err = client.Status(ctx, names...)
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, control.ErrNoAgent):
+		return p.surveyFiles(ctx, names)
+	case err != nil:
 		return survey{}, err
-	}
-	tokens, err := client.Status(ctx, names...)
-	if errors.Is(err, control.ErrNoAgent) {
-		return p.surveyFiles(ctx, names)
-	}
-	found := survey{Agent: true, Tokens: tokens}
-	if err == nil && len(names) == 0 {
+	case len(names) == 0:
 		found.Leftovers, err = client.Leftovers(ctx)
 		found.Unknown = p.unknown(ctx)
 	}

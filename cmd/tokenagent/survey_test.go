@@ -70,7 +70,7 @@ func TestAHookThatIsTooEarlyIsSaidToWait(t *testing.T) {
 
 // A drawer is a sink that only can be read.
 type drawer struct {
-	agent.Store // for what nobody asks of it
+	agent.Store // for the methods that are not called
 	text        string
 	err         error
 }

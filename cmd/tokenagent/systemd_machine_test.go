@@ -24,7 +24,7 @@ type machine struct {
 	leader string // the number of its PID 1 here
 }
 
-// Accounts of a machine, besides those of the host.
+// Accounts of a machine, apart from those of the host.
 const (
 	frontendID = 54001
 	upstreamID = 54002

@@ -101,7 +101,7 @@ func TestVerifyHoldsATokenAgainstTheTimeAndItsProfile(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			code, said := verifyToken(t, i.Sign(wlcgClaims(i.URL, tt.change)), "--jwks", set)
-			wantLines(t, said, tt.line, `^signed by `) // that it is, is said all the same
+			wantLines(t, said, tt.line, `^signed by `) // it is signed all the same
 			if code != exitFailed {
 				t.Errorf("exit %d, want %d", code, exitFailed)
 			}

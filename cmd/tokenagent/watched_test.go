@@ -72,7 +72,7 @@ func watchedMain() {
 	if err == nil {
 		err = watchedBy(filepath.Join(filepath.Dir(filepath.Dir(program)), "runs"))
 	}
-	if err != nil { // better a test that fails than one that nobody watches
+	if err != nil { // better a test that fails than one that is not watched
 		fmt.Fprintln(os.Stderr, "watched:", err)
 		os.Exit(99)
 	}
@@ -300,7 +300,7 @@ func (r *recording) frame(place string, text []byte) {
 	text = text[:min(len(text), recordedInOne/2)]
 	if r.used+2*frameHead+len(text) > len(r.memory) {
 		if err := r.next(); err != nil {
-			panic(err) // rather than that nobody watches
+			panic(err) // rather than not to watch
 		}
 	}
 	at := r.memory[r.used:]
