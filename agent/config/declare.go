@@ -75,11 +75,6 @@ func wholeOf(r *reader) hcl.Range {
 	return hcl.Range{Filename: r.files[len(r.files)-1].name}
 }
 
-// topLevel are the kinds of blocks outside of any other, each with its labels.
-var topLevel = map[string][]string{"agent": {}, "locals": {}, "source": {"KIND", "NAME"}, "token": {"NAME"}}
-
-var blockKinds = []string{"agent", "locals", "source", "token"}
-
 func (d *document) block(s *stanza) {
 	if !slices.Contains(blockKinds, s.kind) {
 		d.found.fault(s.header, "unknown block "+s.kind, suggestion(s.kind, blockKinds, "%s", "blocks are agent, locals, source and token"))

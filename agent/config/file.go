@@ -60,15 +60,6 @@ func (r *reader) watch(path string) bool {
 	return true
 }
 
-// absolute is the path from the root on. It stays relative where the working folder is not
-// known.
-func absolute(path string) string {
-	if abs, err := filepath.Abs(path); err == nil {
-		return abs
-	}
-	return path
-}
-
 // dropIns is the folder of further files, beside a configuration or in a folder of it.
 const dropIns = "conf.d"
 

@@ -110,3 +110,12 @@ func (p *places) readBy(who string, at hcl.Range, paths ...string) {
 		}
 	}
 }
+
+// absolute is the path from the root on. It stays relative where the working folder is not
+// known.
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
+}

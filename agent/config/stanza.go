@@ -32,6 +32,11 @@ type stanza struct {
 	broken     bool // it could not be parsed: only its kind and labels are known
 }
 
+// topLevel are the kinds of blocks outside of any other, each with its labels.
+var topLevel = map[string][]string{"agent": {}, "locals": {}, "source": {"KIND", "NAME"}, "token": {"NAME"}}
+
+var blockKinds = []string{"agent", "locals", "source", "token"}
+
 // An attribute is one name = expression of a stanza.
 type attribute struct {
 	name       string
