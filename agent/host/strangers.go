@@ -63,10 +63,10 @@ func shut(friend func(entry) bool) func(Place) bool {
 }
 
 // behind reports whether the file lies below a folder that is as closed says, on the way
-// without symbolic links. One with a second hard link may be open to others elsewhere.
+// without symbolic links.
 func (p Place) behind(closed func(folder Place) bool) bool {
 	path, err := absolute(p.Path)
-	if err != nil || p.Stat.Nlink > 1 {
+	if err != nil {
 		return false
 	}
 	var w Walk
@@ -90,12 +90,18 @@ func (p Place) behind(closed func(folder Place) bool) bool {
 		}
 		next.Close()
 		if next.Stat.Dev == p.Stat.Dev && next.Stat.Ino == p.Stat.Ino {
-			return slices.ContainsFunc(behind, func(folder string) bool {
-				return strings.HasPrefix(next.Path, strings.TrimSuffix(folder, "/")+"/")
-			})
+			return next.below(behind)
 		}
 	}
 	return false
+}
+
+// below reports whether the place lies in one of the folders, or deeper. A file with a
+// second hard link does not: that may lie elsewhere.
+func (p Place) below(folders []string) bool {
+	return (p.Kind() == unix.S_IFDIR || p.Stat.Nlink == 1) && slices.ContainsFunc(folders, func(folder string) bool {
+		return p.Path != folder && Inside(p.Path, strings.TrimSuffix(folder, "/"))
+	})
 }
 
 // Closing says how to keep strangers from the file, where it lies: what to type, if it

@@ -67,7 +67,8 @@ type trusting struct {
 	Walk
 	trust Trust
 	found []*Weakness
-	last  Place // what lies at the path
+	last  Place    // what lies at the path
+	shut  []string // folders on the way that only those pass who are trusted
 }
 
 func (w *trusting) close() {
@@ -108,6 +109,9 @@ func absolute(path string) (string, error) {
 
 func (w *trusting) step() error {
 	w.look(w.At, false)
+	if shut(w.trust.has)(w.At) {
+		w.shut = append(w.shut, w.At.Path)
+	}
 	p, err := w.Next()
 	if err != nil {
 		return err
@@ -131,11 +135,12 @@ func (w *trusting) step() error {
 
 // look notes what is weak about a folder or file.
 func (w *trusting) look(p Place, last bool) {
-	problem, remedies := w.trust.weak(p, last)
+	kept := p.below(w.shut)
+	problem, remedies := w.trust.weak(p, last, kept)
 	if problem == "" {
 		return
 	}
-	more, _ := w.trust.withSudo().weak(p, last)
+	more, _ := w.trust.withSudo().weak(p, last, kept)
 	w.note(p, more == "", problem, remedies)
 }
 
@@ -157,8 +162,9 @@ func (w *trusting) note(p Place, sudo bool, problem string, remedies []string) {
 }
 
 // weak says who else can change the folder or file, and the commands against it; ""
-// when nobody can.
-func (t Trust) weak(p Place, last bool) (problem string, remedies []string) {
+// when nobody can. If it is kept in a folder that others cannot pass, its mode does not
+// count.
+func (t Trust) weak(p Place, last, kept bool) (problem string, remedies []string) {
 	var who []string
 	owner := p.Owner()
 	switch {
@@ -170,7 +176,7 @@ func (t Trust) weak(p Place, last bool) (problem string, remedies []string) {
 		who = append(who, "its owner")
 		remedies = append(remedies, fmt.Sprintf("chown %s %s", t.name(), ShellWord(p.Path)))
 	}
-	if last || !p.Sticky() || p.Kind() != unix.S_IFDIR {
+	if !kept && (last || !p.Sticky() || p.Kind() != unix.S_IFDIR) {
 		if writers := p.writers(&t); len(writers) > 0 {
 			for _, w := range writers {
 				who = append(who, w.String())
@@ -221,9 +227,12 @@ func (p Place) writers(t *Trust) (who []fmt.Stringer) {
 	if t == nil {
 		t = &Trust{}
 	}
-	return p.granted(toWrite, func(e entry) bool {
-		return e.tag == aclUser && t.user(int(e.id)) || e.tag != aclUser && t.group(int(e.id))
-	})
+	return p.granted(toWrite, t.has)
+}
+
+// has reports whether the user or group of the entry is trusted.
+func (t Trust) has(e entry) bool {
+	return e.tag == aclUser && t.user(int(e.id)) || e.tag != aclUser && t.group(int(e.id))
 }
 
 // granted are those who have the permission, without the owner and friends. Each is named

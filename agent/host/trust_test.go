@@ -33,6 +33,30 @@ func TestWhoElseCanChangeWhatLiesAtAPath(t *testing.T) {
 			l.folder("etc", 0, 0o755)
 			l.file("etc/x.hcl", 0, group, 0o664)
 		}, "BASE/etc/x.hcl (owner root, mode 0664): the group gid 54333 can change it; chmod go-w BASE/etc/x.hcl"},
+		"everybody a file in a closed folder": {mine, func(l layout) {
+			l.folder("etc", 0, 0o700)
+			l.file("etc/x.hcl", 0, group, 0o666)
+		}, ""},
+		"everybody a folder in a closed folder": {mine, func(l layout) {
+			l.folder("closed", 0, 0o710)
+			l.folder("closed/etc", 0, 0o777)
+			l.file("closed/etc/x.hcl", 0, 0, 0o644)
+			l.link("etc", "@closed/etc", 0)
+		}, ""},
+		"everybody a file in a folder that a group enters": {mine, func(l layout) {
+			l.folder("etc", 0, 0o710)
+			l.must(os.Chown(l.path("etc"), 0, group))
+			l.file("etc/x.hcl", 0, 0, 0o666)
+		}, "BASE/etc/x.hcl (owner root, mode 0666): everybody can change it; chmod go-w BASE/etc/x.hcl"},
+		"everybody a file that has a name outside of its closed folder": {mine, func(l layout) {
+			l.folder("etc", 0, 0o700)
+			l.file("etc/x.hcl", 0, 0, 0o666)
+			l.must(os.Link(l.path("etc/x.hcl"), l.path("y.hcl")))
+		}, "BASE/etc/x.hcl (owner root, mode 0666): everybody can change it; chmod go-w BASE/etc/x.hcl"},
+		"its owner a file in a closed folder": {mine, func(l layout) {
+			l.folder("etc", 0, 0o700)
+			l.file("etc/x.hcl", alice, alice, 0o644)
+		}, "BASE/etc/x.hcl (owner uid 54331, mode 0644): its owner can change it; chown root BASE/etc/x.hcl"},
 		"its owner the file": {mine, func(l layout) {
 			l.folder("etc", 0, 0o755)
 			l.file("etc/x.hcl", alice, alice, 0o444)
