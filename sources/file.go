@@ -17,12 +17,12 @@ import (
 //	  path            = "/var/lib/condor/oauth_credentials/robot/vault.use"
 //	  token_format    = "jwt"  # or "opaque"; default: found out
 //	  on_widened      = "warn" # of one that allows more than the token block says; default: "refuse"
-//	  assume_lifetime = "20m"  # after the file changed, of a token that is not a JWT; default: it never expires
+//	  assume_lifetime = "20m"  # after the file changed, of a token whose end nothing tells; default: it never expires
 //	}
 //
 // The file holds a token in any format of the file sink; of several lines the
-// first counts. It is read again when it changes, and once a minute, as a
-// file server (NFS) tells of no change.
+// first counts. What JSON says of its end counts too (see told). The file is read again
+// when it changes, and once a minute, as a file server (NFS) tells of no change.
 type fileCopy struct {
 	Path string `hcl:"path,path"`
 	taking
@@ -58,10 +58,14 @@ func (s fileCopy) Issue(ctx context.Context, req agent.Request) (agent.Token, er
 	if err != nil {
 		return agent.Token{}, about(s.Path, err)
 	}
-	if expires.IsZero() && s.AssumeLifetime > 0 {
+	end, note := toldIn(data).end(info.ModTime())
+	switch {
+	case !end.IsZero() && (expires.IsZero() || end.Before(expires)):
+		expires = end
+	case expires.IsZero() && s.AssumeLifetime > 0:
 		expires = info.ModTime().Add(s.AssumeLifetime)
 	}
-	t := agent.Token{Secret: text, Issued: now, Expires: expires}
+	t := agent.Token{Secret: text, Issued: now, Expires: expires, Note: note}
 	if t.Expired(now) {
 		return agent.Token{}, transientFault(fmt.Errorf("%s: the token in it expired at %s; see to what keeps the file", s.Path, expires.UTC().Format(time.RFC3339)))
 	}

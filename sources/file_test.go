@@ -91,13 +91,14 @@ func TestFileExpiresAsItsTokenSays(t *testing.T) {
 		assume  time.Duration
 		want    time.Time
 	}{
-		"a JWT":                             {jwt, 0, exp},
-		"a JWT, whatever is assumed":        {jwt, time.Hour, exp},
-		"a JWT that says nothing":           {forever, 0, time.Time{}},
-		"a JWT that says nothing, assumed":  {forever, 20 * time.Minute, changed.Add(20 * time.Minute)},
-		"opaque":                            {"opaque", 0, time.Time{}},
-		"opaque, assumed":                   {"opaque", 20 * time.Minute, changed.Add(20 * time.Minute)},
-		"opaque, and what JSON says of old": {`{"access_token":"opaque","expires_in":60}`, 0, time.Time{}},
+		"a JWT":                            {jwt, 0, exp},
+		"a JWT, whatever is assumed":       {jwt, time.Hour, exp},
+		"a JWT that says nothing":          {forever, 0, time.Time{}},
+		"a JWT that says nothing, assumed": {forever, 20 * time.Minute, changed.Add(20 * time.Minute)},
+		"opaque":                           {"opaque", 0, time.Time{}},
+		"opaque, assumed":                  {"opaque", 20 * time.Minute, changed.Add(20 * time.Minute)},
+		"opaque, and what JSON says":       {`{"access_token":"opaque","expires_in":600}`, 0, changed.Add(10 * time.Minute)},
+		"JSON against what is assumed":     {`{"access_token":"opaque","expires_in":600}`, time.Hour, changed.Add(10 * time.Minute)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			write(t, path, c.content, 0o600)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/config"
@@ -23,7 +24,7 @@ const mostFollowed = 64 << 10
 // host.Open. It never waits, not even at a FIFO. Its errors begin with the path and
 // are Faults: transient where a new file in its place may put it right.
 func readFollowed(path string) (data []byte, info fs.FileInfo, err error) {
-	data, info, err = host.ReadFile(path, mostFollowed)
+	data, info, err = readSettled(path)
 	if err == nil {
 		return data, info, nil
 	}
@@ -39,6 +40,24 @@ func readFollowed(path string) (data []byte, info fs.FileInfo, err error) {
 		return nil, nil, configurationFault(err)
 	}
 	return nil, nil, transientFault(err)
+}
+
+// How long a file that has just changed is read again, until it stays the same: its
+// writer may be about to write the rest.
+const (
+	settleTime  = 500 * time.Millisecond
+	settlePause = 100 * time.Millisecond
+)
+
+func readSettled(path string) (data []byte, info fs.FileInfo, err error) {
+	for n := settleTime / settlePause; ; n-- {
+		was := data
+		data, info, err = host.ReadFile(path, mostFollowed)
+		if err != nil || n == 0 || was != nil && bytes.Equal(data, was) || time.Since(info.ModTime()).Abs() > settleTime {
+			return data, info, err
+		}
+		time.Sleep(settlePause)
+	}
 }
 
 func transientFault(err error) error {

@@ -86,7 +86,7 @@ func (s tokenExchange) Issue(ctx context.Context, req agent.Request) (agent.Toke
 // subjectToken is what lies in the file now. One that is no token any more is not
 // sent: an issuer would take it for the fault of the client.
 func (s tokenExchange) subjectToken(now time.Time) (agent.Secret, error) {
-	data, _, err := readFollowed(s.file)
+	data, info, err := readFollowed(s.file)
 	if err != nil {
 		return agent.Secret{}, fmt.Errorf("subject token %w", err)
 	}
@@ -94,7 +94,11 @@ func (s tokenExchange) subjectToken(now time.Time) (agent.Secret, error) {
 	if err != nil {
 		return agent.Secret{}, transientFault(fmt.Errorf("subject token %s: %w; see to what keeps the file", s.file, err))
 	}
-	if expires, err := (taking{}).expiryIn(text, now); err == nil && !expires.IsZero() && !expires.After(now) {
+	expires, err := taking{}.expiryIn(text, now)
+	if end, _ := toldIn(data).end(info.ModTime()); err != nil || expires.IsZero() {
+		expires = end
+	}
+	if !expires.IsZero() && !expires.After(now) {
 		return agent.Secret{}, transientFault(fmt.Errorf("subject token %s: it expired at %s; see to what keeps the file", s.file, expires.UTC().Format(time.RFC3339)))
 	}
 	return text, nil
