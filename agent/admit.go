@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
@@ -26,4 +27,19 @@ func admit(fresh Token, now time.Time) error {
 func sooner(fresh, inPlace Token, now time.Time) bool {
 	return !inPlace.IsZero() && !inPlace.Expires.IsZero() && !inPlace.Expired(now) &&
 		!fresh.Expires.IsZero() && fresh.Expires.Before(inPlace.Expires)
+}
+
+// keepsForm says why the token cannot take the place of one that a sink holds: what is
+// read while it is written, or is no token at all, must not replace a whole one.
+func (e *entry) keepsForm(t Token) error {
+	if e.Form == nil {
+		return nil
+	}
+	form := e.Form(t.Secret)
+	for _, p := range e.sinks {
+		if form < p.record.Form {
+			return &Fault{Kind: Transient, Err: errors.New(`what came is not a whole JWT, and the token in place is one, which stays; see to what makes the tokens, or write token_format = "opaque" in the source if they are not JWTs any more`)}
+		}
+	}
+	return nil
 }

@@ -91,9 +91,16 @@ func (w *work) recovered(fields logrus.Fields) {
 }
 
 func (p *placement) logWritten() {
-	p.about().WithFields(logrus.Fields{
-		"expires": stamp(p.inPlace.Expires), "renew_at": stamp(p.entry.renewal.Due),
-	}).Info("token written")
+	fields := logrus.Fields{"expires": stamp(p.inPlace.Expires), "renew_at": stamp(p.entry.renewal.Due)}
+	if decode := p.entry.Decode; decode != nil {
+		t, _ := decode(p.inPlace.Secret)
+		for name, text := range map[string]string{"jti": t.ID, "kid": t.KeyID} {
+			if text != "" {
+				fields[name] = text
+			}
+		}
+	}
+	p.about().WithFields(fields).Info("token written")
 }
 
 // logChanged says once, and then once an hour, that somebody else changes the file.
@@ -125,8 +132,8 @@ func (r *renewal) sayShortLife() {
 const noticeably = 0.95 // of the life that was asked for
 
 // sayNote logs once what is not as asked, and what came beside it.
-func (r *renewal) sayNote() {
-	t, said := r.entry.token, &r.entry.said
+func (r *renewal) sayNote(t Token) {
+	said := &r.entry.said
 	if t.Note != "" && t.Note != said.note {
 		r.about().Warn(t.Note)
 	}

@@ -127,6 +127,9 @@ func (p *placement) written(r result) {
 func (p *placement) hold(r result) {
 	p.inPlace, p.lost = r.token, false
 	p.record = Record{Digest: p.entry.Digest, Issued: r.token.Issued, Expires: r.token.Expires, Mark: r.written.Mark}
+	if p.entry.Form != nil {
+		p.record.Form = p.entry.Form(r.token.Secret)
+	}
 	p.records.stale = true
 }
 

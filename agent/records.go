@@ -20,6 +20,7 @@ type Record struct {
 	Issued  time.Time       `json:"issued"`           // see Token
 	Expires time.Time       `json:"expires,omitzero"` // see Token
 	Delete  bool            `json:"delete,omitempty"` // the file goes with its definition
+	Form    int             `json:"form,omitempty"`   // see Renewer
 	Mark    json.RawMessage `json:"mark,omitempty"`   // see Written; nil: nothing is known of the file itself
 
 	Hooks    *hooks.Level `json:"hooks,omitempty"`    // what hooks have heard of the file; nil: all that there is

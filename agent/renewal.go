@@ -81,8 +81,13 @@ func (r *renewal) answered(t Token, err error) {
 		return
 	}
 	t.Issued, t.Expires = t.Issued.Round(0), t.Expires.Round(0) // by the wall clock alone
-	if err == nil {
+	late := false                                               // it is a token that ends too soon
+	if err == nil && !r.repeats(t) {
 		err = admit(t, r.now)
+		late = err != nil && t.Expires.After(r.now) && t.Expires.Before(r.now.Add(leastUse))
+	}
+	if err == nil {
+		err = r.entry.keepsForm(t)
 	}
 	r.tellIssuer(err)
 	if r.entry.gone {
@@ -92,6 +97,9 @@ func (r *renewal) answered(t Token, err error) {
 		r.failed(faultOf(err, Transient))
 	} else {
 		r.issued(t)
+	}
+	if late && r.failures.count == 1 {
+		r.schedule(t.Expires.Add(afterEnd))
 	}
 	r.entry.noteFailing()
 	if r.touched {
@@ -111,17 +119,18 @@ func (r *renewal) failed(f *Fault) {
 
 // issued takes in a new token, and hands it to the sinks if it is better than what they have.
 func (r *renewal) issued(t Token) {
-	e := r.entry
+	e, repeats := r.entry, r.repeats(t)
 	switch {
-	case e.copies() && t.Secret.Equal(e.newest().Secret): // it has not changed
-		r.schedule(e.atMost(e.Schedule.Next(t), r.now))
+	case repeats && sameEnd(t, e.newest()): // it has not changed
+		r.schedule(r.next(t, repeats))
 		r.recovered(logrus.Fields{"renew_at": stamp(r.Due)})
-	case !r.forced && e.expiry().After(r.now) && sooner(t, e.newest(), r.now):
+		r.sayNote(t)
+	case !r.forced && !repeats && e.expiry().After(r.now) && sooner(t, e.newest(), r.now):
 		r.schedule(e.atMost(r.now.Add(e.newest().Expires.Sub(r.now)/2), r.now))
 		r.recovered(logrus.Fields{"renew_at": stamp(r.Due)})
 	default:
 		e.unheard = 0
-		r.schedule(e.atMost(e.Schedule.Next(t), r.now))
+		r.schedule(r.next(t, repeats))
 		r.recovered(logrus.Fields{"renew_at": stamp(r.Due)})
 		if e.trial != nil {
 			e.trial.take(t)
@@ -131,11 +140,35 @@ func (r *renewal) issued(t Token) {
 	}
 }
 
+// repeats reports whether t is the token that the source gave last: what is copied has
+// not changed, or its issuer gives the same until that ends.
+func (r *renewal) repeats(t Token) bool {
+	return t.Secret != (Secret{}) && t.Secret.Equal(r.entry.newest().Secret) && !t.Expired(r.now)
+}
+
+// sameEnd reports whether a token that came again still ends when it did, as far as that
+// matters: some live on for as long as they are used.
+func sameEnd(again, was Token) bool {
+	const slack = 2 * time.Second // issuers tell it in whole seconds
+	longer := again.Expires.Sub(was.Expires)
+	return again.Expires.IsZero() == was.Expires.IsZero() && longer >= -slack && longer <= max(slack, was.Lifetime()/10)
+}
+
+// next is when the source is asked for the successor of t. A token that came again is
+// not asked for once more in its last seconds, but right after its end.
+func (r *renewal) next(t Token, repeated bool) time.Time {
+	due := r.entry.Schedule.Next(t)
+	if repeated && !t.Expires.IsZero() && due.After(t.Expires.Add(-leastUse)) {
+		due = t.Expires.Add(afterEnd)
+	}
+	return r.entry.atMost(due, r.now)
+}
+
 // install hands a token to the sinks.
 func (e *entry) install(t Token) {
 	e.token = t
 	e.renewal.sayShortLife()
-	e.renewal.sayNote()
+	e.renewal.sayNote(t)
 	for _, p := range e.sinks {
 		p.accept()
 	}

@@ -20,7 +20,8 @@ type Renewer struct {
 	Schedule      Schedule
 	Required      bool                        // whether readiness waits for it
 	Hooks         []hooks.Hook                // what is run when something happens to the token
-	Decode        func(Secret) (Token, error) // reads the times of a token that lies in a sink; nil: nobody can
+	Decode        func(Secret) (Token, error) // reads the times and IDs of a token that lies in a sink; nil: nobody can
+	Form          func(Secret) int            // how much of a token is there: it must not take the place of one with a higher number; nil: it may be anything
 	Accept        func(Token) error           // what else a token must fulfil to be installed; nil: nothing
 	Validation    Validation                  // tries each new token before it replaces one that works
 	RemoveExpired bool                        // a token that has expired is taken away, as in a directory where it would hide a good one

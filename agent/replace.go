@@ -69,7 +69,7 @@ func (s *set) add(e *entry) {
 func (e *entry) takeOver(n Renewer) {
 	before := e.Schedule.Next(e.newest())
 	e.Schedule, e.Required, e.Accept = n.Schedule, n.Required, n.Accept
-	e.Hooks, e.Decode = n.Hooks, n.Decode
+	e.Hooks, e.Decode, e.Form = n.Hooks, n.Decode, n.Form
 	e.RemoveExpired, e.DeleteRemoved = n.RemoveExpired, n.DeleteRemoved
 	e.fitHooks(nil)
 	r, after := e.renewal, e.Schedule.Next(e.newest())

@@ -25,6 +25,8 @@ type Token struct {
 	Expires time.Time // when verifiers begin to refuse it; zero: no expiry is known
 	Note    string    // what is not as asked, but was let pass; logged once, as a warning
 	Beside  string    // what came beside what was asked for, and is of no harm; logged once
+	ID      string    // the claim jti, to be logged; only Renewer.Decode fills it
+	KeyID   string    // the header kid, to be logged; only Renewer.Decode fills it
 }
 
 // Lifetime is the time from asking for the token to its expiry; zero when no

@@ -21,6 +21,7 @@ const (
 	lookRound       = 100 * time.Millisecond // at whose ends they are begun
 	betweenLogLines = time.Hour              // about one failure that lasts
 	leastUse        = 10 * time.Second
+	afterEnd        = time.Second // of a token that its issuer repeats until then
 )
 
 // askWait is how long to wait after the nth failure in a row (from 1) to get a

@@ -127,5 +127,8 @@ func joined(first, second string) string {
 func (w taking) facts(of config.Source) config.Source {
 	of.Check = func(req agent.Request) []profile.Problem { return w.check("", req) }
 	of.Opaque = w.opaque()
+	if !w.opaque() {
+		of.Form = func(s agent.Secret) int { return profile.Form(s.Reveal()) }
+	}
 	return of
 }

@@ -74,6 +74,8 @@ type Source struct {
 	// the Request. It also knows what the issuer says of them outside the token. Differences
 	// that it accepts are in the token's Note.
 	ComparesScope bool
+	// Form is as agent.Renewer has it.
+	Form func(agent.Secret) int
 	// Opaque says not to read its tokens, whatever they look like.
 	Opaque bool
 }

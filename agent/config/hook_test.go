@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding/base64"
 	"strings"
 	"testing"
 	"time"
@@ -121,6 +122,26 @@ func TestTokensInPlaceSayTheirTimes(t *testing.T) {
 		if err != nil || [2]int64{unix(got.Issued), unix(got.Expires)} != test.want || !got.Secret.Equal(test.token.Secret) {
 			t.Errorf("%s: got %d, %d, %v", what, unix(got.Issued), unix(got.Expires), err)
 		}
+	}
+}
+
+func TestTokensInPlaceSayTheirIDs(t *testing.T) {
+	decode := load(t, oneToken).Renewers[0].Decode
+	for claims, want := range map[string]string{
+		`{"jti":"0a1b"}`:                  "0a1b",
+		`{"jti":""}`:                      "",
+		`{"jti":7}`:                       "",
+		`{"jti":"a b\n\u001b[31m\u00e9"}`: "a?b??[31m?",
+		`{"jti":"` + strings.Repeat("x", 200) + `"}`: strings.Repeat("x", 100) + "...",
+		`{}`: "",
+	} {
+		if got, err := decode(jwt(claims).Secret); err != nil || got.ID != want {
+			t.Errorf("%.60s: got %q, %v", claims, got.ID, err)
+		}
+	}
+	kid := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none","kid":"2026\u0000-11"}`)) + ".e30."
+	if got, err := decode(agent.NewSecret(kid)); err != nil || got.KeyID != "2026?-11" {
+		t.Errorf("got %q, %v", got.KeyID, err)
 	}
 }
 

@@ -105,6 +105,7 @@ func (l *loading) decodeToken(s *stanza, in *instance) agent.Renewer {
 		t.checkCircle()
 		r.Source, r.Issuer, r.Limits = t.from.Source.Source, t.from.Issuer, t.from.Limits
 		r.Accept, r.Digest = accept(t.request, t.from.Source), t.digest.hex()
+		r.Form = t.from.Form
 		if t.from.Opaque {
 			r.Decode = func(s agent.Secret) (agent.Token, error) { return agent.Token{Secret: s}, nil }
 		}
@@ -247,7 +248,8 @@ func (t *token) placeOfClaim(attr, claim string) hcl.Range {
 	return t.place(attr)
 }
 
-// inPlace reads the times of a token that is already in a sink. An opaque one has none.
+// inPlace reads the times and IDs of a token that is already in a sink. An opaque one has
+// none.
 func inPlace(s agent.Secret) (agent.Token, error) {
 	t := agent.Token{Secret: s}
 	decoded, err := profile.Decode(s.Reveal())
@@ -256,7 +258,25 @@ func inPlace(s agent.Secret) (agent.Token, error) {
 	}
 	t.Issued, _ = profile.Instant(decoded.Claims["iat"])
 	t.Expires, _ = profile.Instant(decoded.Claims["exp"])
+	t.ID, t.KeyID = loggable(decoded.Claims["jti"]), loggable(decoded.Header["kid"])
 	return t, err
+}
+
+// loggable is a text of a token's as a log can show it: short, and without what could
+// pass for something else there.
+func loggable(v any) string {
+	const most = 100
+	text, _ := v.(string)
+	text = strings.Map(func(r rune) rune {
+		if r <= ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, text)
+	if len(text) > most {
+		text = text[:most] + "..."
+	}
+	return text
 }
 
 // accept checks a finished token before it is installed: it must be what was asked for, as
