@@ -47,6 +47,7 @@ func (p *placement) adopted(r result) {
 		p.inPlace = Token{Issued: p.record.Issued.UTC(), Expires: p.record.Expires.UTC()}
 		if p.hooked != nil {
 			p.hooked.Notice.Expires = p.inPlace.Expires
+			p.hooks.watch(p)
 		}
 	case r.difference != "":
 		p.inPlace = Token{}

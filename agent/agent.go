@@ -66,6 +66,7 @@ func (a *Agent) loop(ctx context.Context, enough func() bool) {
 		a.release()
 		a.noteBlocked()
 		a.records.keep()
+		a.hooks.noteExpiring()
 		a.hooks.run()
 		a.beat.Store(new(time.Now()))
 		a.round()
@@ -109,6 +110,7 @@ func (a *Agent) sleep() time.Duration {
 	if due, any := a.records.due(); any {
 		wait = min(wait, due.Sub(a.now))
 	}
+	wait = min(wait, a.hooks.expiring.Sub(a.now))
 	if due, any := a.hooks.queue.Next(); any {
 		wait = min(wait, due.Sub(a.now))
 	}

@@ -137,15 +137,53 @@ func (e *entry) noteFailing() {
 	e.records.stale = true
 }
 
+// noteExpiring has the hooks run that hear of a token which is about to expire. It returns
+// when the next one has to be: never, if none has.
+func (p *placement) noteExpiring() time.Time {
+	t := p.inPlace
+	switch {
+	case p.hooked == nil || t.Expires.IsZero():
+		return never
+	case p.lost: // it may lie there again
+		return p.now.Add(betweenLooks)
+	}
+	normal := p.entry.Schedule.Next(t).Add(betweenAttempts) // no token is told of that is renewed in time
+	next := p.hooked.Expiring(func(before time.Duration) time.Time { return queue.Later(t.Expires.Add(-before), normal) }, p.now)
+	p.hooks.queue.Update(p.hooked, p.now)
+	if next.IsZero() {
+		return never
+	}
+	return next
+}
+
 // hookRuns are the hooks that are due. The Value of a run that fails is its
 // hookFailures, so that they go with it.
 type hookRuns struct {
 	*core
-	queue hooks.Queue
+	queue    hooks.Queue
+	expiring time.Time // when the next token may be about to expire; zero: nobody knows
 }
+
+// noteExpiring looks for tokens that are about to expire, of thousands at once.
+func (h *hookRuns) noteExpiring() {
+	if h.now.Before(h.expiring) {
+		return
+	}
+	next := never
+	for _, e := range h.entries {
+		for _, p := range e.sinks {
+			next = queue.Earlier(next, p.noteExpiring())
+		}
+	}
+	h.expiring = queue.Later(next, h.now.Add(betweenAttempts))
+}
+
+// watch has the token that a sink holds now looked at in time.
+func (h *hookRuns) watch(p *placement) { h.expiring = queue.Earlier(h.expiring, p.noteExpiring()) }
 
 // shift moves the times that count from now, after the clock was set by step.
 func (h *hookRuns) shift(step time.Duration) {
+	h.expiring = time.Time{}
 	h.queue.Shift(step)
 	for r := range h.queue.Runs {
 		h.of(r).shift(step)
@@ -255,6 +293,7 @@ func (h *hookRuns) about(r *hooks.Run) logrus.FieldLogger {
 
 // rehook takes up the hooks of the configuration. Those that failed are tried at once.
 func (h *hookRuns) rehook() {
+	h.expiring = time.Time{}
 	for _, e := range h.entries {
 		for _, s := range e.subjects() {
 			h.queue.Update(s, h.now)

@@ -116,6 +116,7 @@ func (p *placement) written(r result) {
 	p.recalled = false
 	p.hold(r)
 	p.afterWrite(r)
+	p.hooks.watch(p)
 	if r.written.Changed {
 		p.logWritten()
 	}

@@ -45,6 +45,14 @@ func (s Schedule) Next(t Token) time.Time {
 	return s.earlierByCron(t.Issued.Add(max(wait, floor)), t.Issued.Add(floor))
 }
 
+// Left is how much life at least is left of a token that lives so long when it is renewed
+// normally.
+func (s Schedule) Left(life time.Duration) time.Duration {
+	s.Jitter, s.Cron = 0, nil // which only make it more
+	issued := time.Unix(0, 0)
+	return life - s.Next(Token{Issued: issued, Expires: issued.Add(life)}).Sub(issued)
+}
+
 // LeastWait is the shortest time between asking for a token of that life and
 // asking for its successor.
 func LeastWait(life time.Duration) time.Duration {

@@ -100,7 +100,7 @@ func fakes(key string) Kinds {
 		Hook: func(b *Block, event hooks.Event) hooks.Hook {
 			var h fakeHook
 			b.Decode(&h)
-			return hooks.Hook{Event: event, Key: strings.Join(h.Command, " "), Command: &h}
+			return hooks.Hook{Event: event, Key: strings.Join(h.Command, " "), Before: h.Before, Command: &h}
 		},
 		Validate: func(b *Block, req agent.Request, first Sink) agent.Validation {
 			h := fakeHook{User: first.Owner}
@@ -112,8 +112,9 @@ func fakes(key string) Kinds {
 
 // fakeHook is what a hook or validate block runs.
 type fakeHook struct {
-	Command []string `hcl:"command"`
-	User    string   `hcl:"user,optional"`
+	Command []string      `hcl:"command"`
+	User    string        `hcl:"user,optional"`
+	Before  time.Duration `hcl:"before,optional"`
 }
 
 func (*fakeHook) Validate(context.Context, agent.Token) error { return nil }

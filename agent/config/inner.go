@@ -99,13 +99,20 @@ func (t *token) checkCircle() {
 	}
 }
 
-// hooks are those of the hook blocks.
-func (t *token) hooks() (all []hooks.Hook) {
+// hooks are those of the hook blocks, for tokens with that schedule.
+func (t *token) hooks(schedule agent.Schedule) (all []hooks.Hook) {
 	if t.load.kinds.Hook == nil {
 		return nil
 	}
+	life := t.request.Lifetime
+	left := schedule.Left(life)
 	for _, s := range t.stanza.inner("hook") {
-		if h := t.hook(s); h.Command != nil {
+		h := t.hook(s)
+		if life > 0 && h.Before >= left { // it would hear of each token that is renewed normally
+			t.load.block(s, t.name, t.instance).Fault("before", "before is too long for the lifetime",
+				fmt.Sprintf("a token that lives %s is renewed when %s is left of it, and the hook is for one that is not; write less than that", Spoken(life), Spoken(left)))
+		}
+		if h.Command != nil {
 			all = append(all, h)
 		}
 	}
@@ -189,6 +196,7 @@ func (b *Block) renew(s *agent.Schedule, lifetime time.Duration) {
 	b.decode(&text)
 	if b.Has("at") && (text.At < agent.MinAt || text.At > agent.MaxAt) {
 		b.Fault("at", "at is out of range", fmt.Sprintf("it is the share of its life at which a token is renewed, %v to %v", agent.MinAt, agent.MaxAt))
+		text.At = 0 // nothing is compared with it
 	}
 	longest := lifetime - agent.LeastWait(lifetime)
 	switch {
@@ -197,6 +205,7 @@ func (b *Block) renew(s *agent.Schedule, lifetime time.Duration) {
 	case lifetime > 0 && text.MinRemaining > longest:
 		b.Fault("min_remaining", "min_remaining is too long for the lifetime",
 			fmt.Sprintf("with a lifetime of %s it is at most %s", Spoken(lifetime), Spoken(longest)))
+		text.MinRemaining = 0
 	}
 	s.At, s.MinRemaining = text.At, text.MinRemaining
 	if text.Cron != "" {

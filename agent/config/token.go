@@ -98,7 +98,7 @@ func (l *loading) decodeToken(s *stanza, in *instance) agent.Renewer {
 	for _, sink := range t.sinks {
 		r.Sinks = append(r.Sinks, sink.Target)
 	}
-	r.Hooks, r.Validation = t.hooks(), t.validation()
+	r.Hooks, r.Validation = t.hooks(r.Schedule), t.validation()
 	if t.from != nil {
 		t.check()
 		t.addCandidates()

@@ -12,20 +12,22 @@ type Event string
 
 // The events that a Hook can be run for.
 const (
-	OnFirst   Event = "on_first"   // a token was written where no acceptable one lay before
-	OnChange  Event = "on_change"  // a changed file was written, the first included
-	OnFailure Event = "on_failure" // a token began to fail
-	OnRecover Event = "on_recover" // that came to an end
+	OnFirst    Event = "on_first"    // a token was written where no acceptable one lay before
+	OnChange   Event = "on_change"   // a changed file was written, the first included
+	OnFailure  Event = "on_failure"  // a token began to fail
+	OnRecover  Event = "on_recover"  // that came to an end
+	OnExpiring Event = "on_expiring" // the token in a file has less than Hook.Before left
 )
 
 // Events are in the order in which hooks run that are due together.
-var Events = []Event{OnFirst, OnChange, OnFailure, OnRecover}
+var Events = []Event{OnFirst, OnChange, OnFailure, OnRecover, OnExpiring}
 
 // A Hook is run when something happens to its token. Hooks with the same Event and Key that
 // are due within a second are run once, for all their tokens.
 type Hook struct {
 	Event   Event
-	Key     string // equal for hooks that do the same
+	Key     string        // equal for hooks that do the same
+	Before  time.Duration // of OnExpiring alone
 	Command Command
 }
 

@@ -22,9 +22,10 @@ type Level struct {
 
 // Heard is what one hook has last succeeded for.
 type Heard struct {
-	Event  Event  `json:"event"`
-	Key    string `json:"key"`
-	Number int    `json:"number,omitempty"`
+	Event    Event  `json:"event"`
+	Key      string `json:"key"`
+	Number   int    `json:"number,omitempty"`
+	Expiring int    `json:"expiring,omitempty"` // of on_expiring: the number of the file whose token is about to expire
 }
 
 // latest is the number that a hook of the event has to hear of; zero: none. Of failure and
@@ -43,6 +44,30 @@ func (l *Level) latest(e Event) int {
 	return 0
 }
 
+// latestFor is latest for that hook. The number of a file whose token is about to expire
+// is one more than that of its write, so that a file without a known write has one too.
+func (l *Level) latestFor(h Heard) int {
+	switch {
+	case h.Event != OnExpiring:
+		return l.latest(h.Event)
+	case h.Expiring == l.Write+1:
+		return h.Expiring
+	}
+	return 0
+}
+
+// expiring is the Level after the token in the file is about to expire for that hook.
+func (l *Level) expiring(key string) *Level {
+	next := *l
+	next.Heard = slices.Clone(l.Heard)
+	for i, h := range next.Heard {
+		if h.Event == OnExpiring && h.Key == key {
+			next.Heard[i].Expiring = l.Write + 1
+		}
+	}
+	return &next
+}
+
 // Fails reports whether the token fails.
 func (l *Level) Fails() bool { return l.Failure > l.Recovery }
 
@@ -51,7 +76,7 @@ func (l *Level) Due() []Heard {
 	if l == nil {
 		return nil
 	}
-	return slices.DeleteFunc(slices.Clone(l.Heard), func(h Heard) bool { return h.Number >= l.latest(h.Event) })
+	return slices.DeleteFunc(slices.Clone(l.Heard), func(h Heard) bool { return h.Number >= l.latestFor(h) })
 }
 
 // Written is the Level after another write, of a token that expires then. First says that
@@ -76,11 +101,21 @@ func (l *Level) wrote(written *Level, changed bool) *Level {
 	}
 	next.Heard = slices.Clone(l.Heard)
 	for i, h := range next.Heard {
-		if h.Number >= l.latest(h.Event) {
+		if h.Event == OnExpiring { // the same token is about to expire once
+			next.Heard[i].Number, next.Heard[i].Expiring = l.moved(h.Number, &next), l.moved(h.Expiring, &next)
+		} else if h.Number >= l.latest(h.Event) {
 			next.Heard[i].Number = max(h.Number, next.latest(h.Event))
 		}
 	}
 	return &next
+}
+
+// moved is the number of the file by the next Level, where it is that by this one.
+func (l *Level) moved(number int, next *Level) int {
+	if number == l.Write+1 {
+		return next.Write + 1
+	}
+	return number
 }
 
 // turned is the Level after the token began or ceased to fail. If quiet is true, only those
@@ -106,7 +141,7 @@ func (l *Level) turned(quiet bool) *Level {
 // heard is the Level after the hook has succeeded for that number.
 func (l *Level) heard(event Event, key string, number int) *Level {
 	next := *l
-	next.Heard = raised(l.Heard, Heard{event, key, number})
+	next.Heard = raised(l.Heard, Heard{Event: event, Key: key, Number: number})
 	return &next
 }
 
@@ -128,7 +163,7 @@ func (l *Level) suited(hooks []Hook, events []Event) *Level {
 	next.Heard = nil
 	for _, h := range hooks {
 		if slices.Contains(events, h.Event) {
-			next.Heard = append(next.Heard, Heard{h.Event, h.Key, l.start(h, hooks)})
+			next.Heard = append(next.Heard, Heard{Event: h.Event, Key: h.Key, Number: l.start(h, hooks)})
 		}
 	}
 	return &next

@@ -112,7 +112,7 @@ func (r *Run) gather() {
 		s.waits = without(s.waits, r)
 		if h, due := s.due(r.Event, r.Key); due {
 			r.Command = h.Command
-			r.told = append(r.told, told{s, s.begin(r.Event)})
+			r.told = append(r.told, told{s, s.begin(h)})
 			s.told = append(s.told, r)
 		}
 	}

@@ -1,6 +1,9 @@
 package hooks
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // A Subject is what hooks hear of: a file that is written, or a token that fails. Its Notice
 // is what they are told.
@@ -21,7 +24,7 @@ func File(n Notice, hooks []Hook, l *Level) *Subject {
 	if l != nil && l.Expires.After(n.Expires) {
 		n.Expires = l.Expires
 	}
-	return subject(n, hooks, l, OnFirst, OnChange)
+	return subject(n, hooks, l, OnFirst, OnChange, OnExpiring)
 }
 
 // Token is the Subject of a token that may fail.
@@ -70,10 +73,30 @@ func (s *Subject) SetFails(fails bool) {
 	s.level = s.level.turned(untold)
 }
 
-// begin is the number that a hook is started for.
-func (s *Subject) begin(e Event) int {
-	s.begun = max(s.begun, s.level.latest(e))
-	return s.level.latest(e)
+// begin is the number that the hook is started for.
+func (s *Subject) begin(h Hook) int {
+	if h.Event == OnExpiring {
+		return s.level.Write + 1
+	}
+	s.begun = max(s.begun, s.level.latest(h.Event))
+	return s.level.latest(h.Event)
+}
+
+// Expiring makes those hooks due of which the token in the file has less life left than
+// they want: at says when that is for a Hook.Before. It returns when that is for the next
+// one; the zero time if there is none.
+func (s *Subject) Expiring(at func(before time.Duration) time.Time, now time.Time) (next time.Time) {
+	for _, h := range s.hooks {
+		if h.Event != OnExpiring {
+			continue
+		}
+		if t := at(h.Before); !t.After(now) {
+			s.level = s.level.expiring(h.Key)
+		} else if next.IsZero() || t.Before(next) {
+			next = t
+		}
+	}
+	return next
 }
 
 // Runs are those that are due or run for the Subject, which may be nil.
@@ -93,9 +116,8 @@ func (s *Subject) due(event Event, key string) (h Hook, due bool) {
 	if at < 0 {
 		return Hook{}, false
 	}
-	latest := s.level.latest(event)
 	return s.hooks[at], slices.ContainsFunc(s.level.Heard, func(h Heard) bool {
-		return h.Event == event && h.Key == key && h.Number < latest
+		return h.Event == event && h.Key == key && h.Number < s.level.latestFor(h)
 	})
 }
 

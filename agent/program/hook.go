@@ -20,6 +20,7 @@ const (
 	defaultTimeout = 30 * time.Second
 	leastTimeout   = time.Second
 	mostTimeout    = time.Hour // hooks wait for each other
+	leastBefore    = 10 * time.Second
 )
 
 // A programBlock names a program, as a hook or a validate block does:
@@ -27,7 +28,7 @@ const (
 //	hook "on_change" {
 //	  command = ["/usr/bin/systemctl", "try-reload-or-restart", "xrootd@cache"]
 //	  timeout = "30s"
-//	  user    = "xrootd"
+//	  user    = "xrootd" # default: the agent's user
 //	}
 type programBlock struct {
 	Command []string      `hcl:"command"`
@@ -35,10 +36,30 @@ type programBlock struct {
 	User    string        `hcl:"user,optional"`
 }
 
+// A hookBlock is a program that is run when something happens to the token.
+type hookBlock struct {
+	programBlock
+	Before time.Duration `hcl:"before,optional"` // of on_expiring alone
+}
+
 // DecodeHook decodes a hook block for the event.
 func DecodeHook(b *config.Block, event hooks.Event) hooks.Hook {
-	p, key, _ := Decode(b, "")
-	return hooks.Hook{Event: event, Key: key, Command: hook{p}}
+	block := hookBlock{programBlock: programBlock{Timeout: defaultTimeout}}
+	b.Decode(&block)
+	p, key, _ := block.program(b)
+	h := hooks.Hook{Event: event, Key: key, Before: block.Before, Command: hook{p}}
+	switch expiring := event == hooks.OnExpiring; {
+	case !expiring && b.Has("before"):
+		b.Fault("before", "before is not used", `it says how much life is left of a token that a hook "on_expiring" hears of`)
+	case !expiring:
+	case !b.Has("before"):
+		b.Fault("", "missing attribute before", `write how much life is left of the token when the hook is run, such as before = "30m"`)
+	case block.Before < leastBefore && !b.Wrong("before"):
+		b.Fault("before", "before is too short", `it is at least "10s"`)
+	default:
+		h.Key = "before=" + block.Before.String() + " " + key // another time is another hook
+	}
+	return h
 }
 
 // Decode decodes a block with the attributes command, timeout and user, which is the
@@ -47,6 +68,10 @@ func DecodeHook(b *config.Block, event hooks.Event) hooks.Hook {
 func Decode(b *config.Block, user string) (p Program, key string, ok bool) {
 	block := programBlock{Timeout: defaultTimeout, User: user}
 	b.Decode(&block)
+	return block.program(b)
+}
+
+func (block programBlock) program(b *config.Block) (p Program, key string, ok bool) {
 	p, ok = New(b, block.Command, block.Timeout, block.User)
 	return p, keyOf(block.Command, block.User), ok
 }

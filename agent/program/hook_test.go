@@ -25,13 +25,18 @@ func (nothing) Put(context.Context, agent.Token) (agent.Written, error)   { retu
 // decode decodes a hook block with these lines.
 func decode(t *testing.T, definitions bool, lines ...string) (hooks.Hook, config.Faults) {
 	t.Helper()
+	return decodeFor(t, "on_change", definitions, lines...)
+}
+
+func decodeFor(t *testing.T, event string, definitions bool, lines ...string) (hooks.Hook, config.Faults) {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "tokenagent.hcl")
 	text := `
 source "none" "s" {}
 token "t" {
   source = source.none.s
   sink "none" {}
-  hook "on_change" {
+  hook "` + event + `" {
     ` + strings.Join(lines, "\n    ") + `
   }
 }`
@@ -107,6 +112,34 @@ func TestFaultsOfHooks(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestOnExpiringSaysHowMuchIsLeft(t *testing.T) {
+	const command = `command = ["/bin/true"]`
+	h, faults := decodeFor(t, "on_expiring", false, command, `before = "30m"`)
+	if len(faults) > 0 || h.Before != 30*time.Minute || h.Event != hooks.OnExpiring {
+		t.Errorf("got %+v, %v", h, []config.Fault(faults))
+	}
+	if other, _ := decodeFor(t, "on_expiring", false, command, `before = "5m"`); other.Key == h.Key {
+		t.Errorf("both have the key %q", h.Key)
+	}
+	for name, c := range map[string]struct {
+		event string
+		lines []string
+		want  string
+	}{
+		"nothing":       {"on_expiring", []string{command}, "missing attribute before; write how much life is left"},
+		"too little":    {"on_expiring", []string{command, `before = "9s"`}, "before is too short; it is at least \"10s\""},
+		"nothing left":  {"on_expiring", []string{command, `before = "0s"`}, "before is too short"},
+		"a number":      {"on_expiring", []string{command, `before = 30`}, "wrong type for before"},
+		"a word":        {"on_expiring", []string{command, `before = "soon"`}, "before"},
+		"another event": {"on_failure", []string{command, `before = "30m"`}, "before is not used"},
+	} {
+		_, faults := decodeFor(t, c.event, false, c.lines...)
+		if len(faults) != 1 || !strings.Contains(faults[0].Error(), c.want) {
+			t.Errorf("%s: got %v", name, []config.Fault(faults))
+		}
 	}
 }
 

@@ -167,7 +167,7 @@ func failure(f *agent.Failing, now time.Time) string {
 // because the line shows the whole command.
 func hookFailure(h agent.HookStatus, now time.Time) string {
 	words := strings.Fields(h.Command)
-	if len(words) > 1 && strings.HasPrefix(words[0], "user=") {
+	for len(words) > 1 && (strings.HasPrefix(words[0], "user=") || strings.HasPrefix(words[0], "before=")) {
 		words = words[1:]
 	}
 	about, what, found := strings.Cut(h.Failing.Error, ": ")

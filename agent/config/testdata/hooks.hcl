@@ -56,3 +56,31 @@ token "nobody" {
     command = [each.key, local.missing] # ERROR: unknown local.missing
   }
 }
+
+token "expiring" {
+  source   = source.fake.s
+  lifetime = "1h"
+  sink "fake" { path = "/srv/expiring" }
+
+  hook "on_expiring" {
+    before  = "30m" # ERROR: before is too long for the lifetime
+    command = ["/bin/true"]
+  }
+  hook "on_expiring" {
+    before  = "29m"
+    command = ["/bin/true"]
+  }
+}
+
+token "expiring_later" {
+  for_each = { a = "50m", b = "30m" }
+  source   = source.fake.s
+  lifetime = "1h"
+  renew { min_remaining = "45m" }
+  sink "fake" { path = "/srv/expiring/${each.key}" }
+
+  hook "on_expiring" {
+    before  = each.value # ERROR: before is too long for the lifetime
+    command = ["/bin/true"]
+  }
+}
