@@ -19,6 +19,7 @@ type Record struct {
 	Digest  string          `json:"digest"`           // of the definition that it was issued for
 	Issued  time.Time       `json:"issued"`           // see Token
 	Expires time.Time       `json:"expires,omitzero"` // see Token
+	AskBy   time.Time       `json:"ask_by,omitzero"`  // see Token
 	Delete  bool            `json:"delete,omitempty"` // the file goes with its definition
 	Form    int             `json:"form,omitempty"`   // see Renewer
 	Mark    json.RawMessage `json:"mark,omitempty"`   // see Written; nil: nothing is known of the file itself

@@ -30,7 +30,7 @@ type Schedule struct {
 }
 
 // Next is the time at which the successor of t is due: the earliest of what At,
-// MinRemaining and Cron ask for, but never sooner after t was issued than 10 s
+// MinRemaining and Cron, and the token itself, ask for, but never sooner after t was issued than 10 s
 // or 5 % of its life, whichever is more. It depends on nothing but its inputs.
 func (s Schedule) Next(t Token) time.Time {
 	if t.Expires.IsZero() {
@@ -42,6 +42,9 @@ func (s Schedule) Next(t Token) time.Time {
 		wait = min(wait, s.early(life-s.MinRemaining))
 	}
 	floor := LeastWait(life)
+	if !t.AskBy.IsZero() {
+		wait = min(wait, t.AskBy.Sub(t.Issued))
+	}
 	return s.earlierByCron(t.Issued.Add(max(wait, floor)), t.Issued.Add(floor))
 }
 

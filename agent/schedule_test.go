@@ -1,8 +1,10 @@
 package agent
 
 import (
+	"context"
 	"math"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -104,4 +106,45 @@ func FuzzParseCron(f *testing.F) {
 		}
 		Schedule{Cron: s}.Next(lasting(time.Hour))
 	})
+}
+
+func TestATokenMaySayWhenItsSuccessorMustBeAskedFor(t *testing.T) {
+	for askBy, want := range map[time.Duration]time.Duration{0: 30 * time.Minute, 2 * time.Hour: 30 * time.Minute, 20 * time.Minute: 20 * time.Minute, time.Second: 3 * time.Minute, -time.Hour: 3 * time.Minute} {
+		token := lasting(time.Hour)
+		if askBy != 0 {
+			token.AskBy = noon.Add(askBy)
+		}
+		if got := (Schedule{}).Next(token).Sub(noon); got != want {
+			t.Errorf("by %v: due after %v, want %v", askBy, got, want)
+		}
+	}
+}
+
+func TestATokenIsAskedForInTimeAfterARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk, source := &fakeDisk{}, &asksBy{fakeSource: fakeSource{life: 10 * time.Hour}, by: time.Hour}
+		records := &fakeRecords{disk: disk}
+		set := func() []Renewer {
+			r := onDisk(disk, &source.fakeSource, "a")
+			r[0].Source = source
+			return r
+		}
+		runFor(t, 30*time.Minute, records, set()...)
+		runFor(t, 40*time.Minute, records, set()...)
+		if n := source.asked(); n != 2 {
+			t.Errorf("asked %d times", n)
+		}
+	})
+}
+
+// An asksBy is a source whose tokens want their successor asked for after some time.
+type asksBy struct {
+	fakeSource
+	by time.Duration
+}
+
+func (s *asksBy) Issue(ctx context.Context, req Request) (Token, error) {
+	t, err := s.fakeSource.Issue(ctx, req)
+	t.AskBy = t.Issued.Add(s.by)
+	return t, err
 }

@@ -23,6 +23,7 @@ type Token struct {
 	Secret  Secret    // the text that a reader presents
 	Issued  time.Time // when it was asked for, by our clock
 	Expires time.Time // when verifiers begin to refuse it; zero: no expiry is known
+	AskBy   time.Time // its successor must be asked for by then, however long it lives; zero: that does not matter
 	Note    string    // what is not as asked, but was let pass; logged once, as a warning
 	Beside  string    // what came beside what was asked for, and is of no harm; logged once
 	ID      string    // the claim jti, to be logged; only Renewer.Decode fills it

@@ -34,7 +34,7 @@ type asker struct {
 
 // facts are those of the source s, which asks as a does.
 func (a *asker) facts(s agent.Source) config.Source {
-	return config.Source{Source: s, Issuer: a.server.Name(), Limits: a.server.Limits(), Files: a.files, Check: a.check, ComparesScope: true, Opaque: a.opaque()}
+	return config.Source{Source: s, Ends: a.ends, Issuer: a.server.Name(), Limits: a.server.Limits(), Files: a.files, Check: a.check, ComparesScope: true, Opaque: a.opaque()}
 }
 
 // check returns what no token of an issuer can have of what req asks for.
@@ -143,7 +143,7 @@ func (a *asker) token(ctx context.Context, req agent.Request, answer issuer.Answ
 	if err := checkBegun(decoded.Claims, agent.Now(ctx).Add(-answer.Skew)); err != nil {
 		return agent.Token{}, about(a.server.String(), err)
 	}
-	t.Note = answer.Odd
+	t.Note = joined(answer.Odd, a.certificateEndsSoon(answer.Sent))
 	var refused []string
 	less := narrowed(req, answer, decoded)
 	switch {

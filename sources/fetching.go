@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/tokenagent/tokenagent/agent/config"
 	"github.com/tokenagent/tokenagent/sources/issuer"
@@ -273,6 +274,7 @@ func (f *fetching) inspect(b *config.Block) {
 	if err := f.address().Check(); err != nil {
 		b.Fault("ca_file", "no usable CA", err.Error())
 	}
+	f.inspectEnds(b, time.Now())
 }
 
 // fileIn is the attribute of the client's file that the text names first; "" where that

@@ -88,9 +88,9 @@ func decodeHTCondorFetch(b *config.Block) config.Source {
 		Lifetime: condorLifetime,
 		Files:    []string{s.heldPath()}, // its change lets failing tokens be asked for again
 		Check:    s.check,
-		Ends: func() (time.Time, error) {
+		Ends: func() []config.End {
 			held, err := s.held()
-			return held.Time, err
+			return []config.End{{What: "token", At: held.Time, Err: err}}
 		},
 	}
 }

@@ -37,6 +37,9 @@ func (s *refreshToken) inquire(ctx context.Context, q *Inquiry, requests []agent
 	if err != nil {
 		return append(found, wrong("refresh token", "%v", err))
 	}
+	if text := s.endsSoon(used.Token, agent.Now(ctx)); text != "" {
+		return append(found, warned("refresh token", "%s", text))
+	}
 	return append(found, fine("refresh token", "one lies in %s", used.path))
 }
 
@@ -47,6 +50,9 @@ func (a *asker) inquire(ctx context.Context, q *Inquiry, grant string, requests 
 	found := slices.Concat(a.metadataFound(r), endpointFound(r))
 	if a.verify {
 		found = append(found, keysFound(r)...)
+	}
+	if text := a.certificateEndsSoon(now); text != "" {
+		found = append(found, warned("client certificate", "%s", text))
 	}
 	return slices.Concat(found, q.mixedUp(a.issuer, r.Metadata), connectionFound(r, now), a.offersFound(r.Metadata, grant, requests))
 }

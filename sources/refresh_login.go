@@ -45,7 +45,7 @@ func (s *refreshToken) Login(ctx context.Context, req agent.Request, show func(P
 	if answer.Refresh.Reveal() == "" {
 		return "", fmt.Errorf("%s let this client in, but gave no refresh token; ask for the scope that it gives one for (offline_access at most issuers), and have it allow this client the grant refresh_token", s.server.Name())
 	}
-	return s.store.Path(), s.settle(ctx, refresh.Token{Text: answer.Refresh, Issuer: s.server.Name(), ClientID: s.client.ID})
+	return s.store.Path(), s.settle(ctx, refresh.Token{Text: answer.Refresh, Issuer: s.server.Name(), ClientID: s.client.ID, Expires: answer.RefreshExpires})
 }
 
 // storable is an error unless a refresh token can be stored.

@@ -92,6 +92,7 @@ func decodeRefreshToken(b *config.Block) config.Source {
 		s.store.Inherit(refresh.Former{Dirs: state.Former, Lock: state.Lock, Ours: s.gave})
 	}
 	facts := s.facts(s)
+	facts.Ends = s.ends
 	if s.file != "" { // the stored refresh token changes with each use
 		facts.Files = append(slices.Clone(s.files), s.file)
 	}
@@ -146,7 +147,10 @@ func (s *refreshToken) inspect(b *config.Block) {
 		b.Warn("", "the stored refresh token cannot be read", fmt.Sprintf("%v; to get a new one: %s", err, s.login))
 		return
 	}
-	_, err = s.counts(stored)
+	used, err := s.counts(stored)
+	if text := s.endsSoon(used.Token, time.Now()); err == nil && text != "" {
+		b.Warn("", "the refresh token ends", text)
+	}
 	switch unread, ok := errors.AsType[*unreadFile](err); {
 	case ok:
 		b.Fault("refresh_token_file", "no usable refresh token", unread.Error()+s.instead(unread))
@@ -168,24 +172,32 @@ var errNoFolder = errors.New("the issuer may replace it at each use, so it is ke
 // Issue uses the refresh token once, and has stored what the issuer gave in its
 // place before anybody sees the access token.
 func (s *refreshToken) Issue(ctx context.Context, req agent.Request) (agent.Token, error) {
-	answer, err := s.use(ctx, req)
+	answer, next, err := s.use(ctx, req)
 	if err != nil {
 		return agent.Token{}, err
 	}
-	return s.token(ctx, req, answer)
+	t, err := s.token(ctx, req, answer)
+	if err == nil && !next.Expires.IsZero() {
+		t.AskBy = agent.Schedule{}.Next(agent.Token{Issued: answer.Sent, Expires: next.Expires})
+		if next.Fixed {
+			t.Note = joined(t.Note, s.endsSoon(next, answer.Sent))
+		}
+	}
+	return t, err
 }
 
-// use asks with the refresh token that counts, under its lock.
-func (s *refreshToken) use(ctx context.Context, req agent.Request) (answer issuer.Answer, err error) {
+// use asks with the refresh token that counts, under its lock, and returns the one that
+// counts next.
+func (s *refreshToken) use(ctx context.Context, req agent.Request) (answer issuer.Answer, next refresh.Token, err error) {
 	select {
 	case s.turn <- struct{}{}:
 		defer func() { <-s.turn }()
 	case <-ctx.Done():
-		return answer, fmt.Errorf("waiting for another use of the refresh token: %w", ctx.Err())
+		return answer, next, fmt.Errorf("waiting for another use of the refresh token: %w", ctx.Err())
 	}
 	lock, err := s.hold(ctx)
 	if err != nil {
-		return answer, err
+		return answer, next, err
 	}
 	defer func() {
 		if s.unstored == nil {
@@ -194,13 +206,14 @@ func (s *refreshToken) use(ctx context.Context, req agent.Request) (answer issue
 	}()
 	stored, used, err := s.ready(ctx, lock)
 	if err != nil {
-		return answer, err
+		return answer, next, err
 	}
 	answer, err = s.refresh(ctx, req, used)
 	if err != nil {
-		return answer, err
+		return answer, next, err
 	}
-	return answer, s.keep(lock, stored, used.followed(answer))
+	next = used.followed(answer)
+	return answer, next, s.keep(lock, stored, next)
 }
 
 // hold waits for the lock, after it has stored a token that could not be stored
@@ -245,10 +258,46 @@ type usable struct {
 // another, or leave the one that was used (RFC 6749 section 6).
 func (u usable) followed(answer issuer.Answer) refresh.Token {
 	next := u.Token
-	if answer.Refresh.Reveal() != "" {
-		next.Text = answer.Refresh
+	if answer.Refresh.Reveal() != "" && !answer.Refresh.Equal(next.Text) {
+		next.Text, next.Expires, next.Fixed = answer.Refresh, time.Time{}, false
+	}
+	end := answer.RefreshExpires
+	if end.IsZero() {
+		return next
+	}
+	if u.Expires.IsZero() {
+		next.Expires = end
+		return next
+	}
+	const slack = time.Minute
+	passed, gained := answer.Sent.Sub(u.Stored), end.Sub(u.Expires)
+	next.Fixed = u.Fixed
+	if passed > 2*slack {
+		next.Fixed = gained < passed/2
+	}
+	if next.Expires = u.Expires; gained.Abs() > slack {
+		next.Expires = end
 	}
 	return next
+}
+
+// endsSoon says that the refresh token ends within a week, or has ended, and what to do;
+// "" where it does not. One that lives shorter by nature is not told of.
+func (s *refreshToken) endsSoon(t refresh.Token, now time.Time) string {
+	if !t.Fixed && t.Expires.Sub(t.Stored) < lastWeek && t.Expires.After(now) {
+		return ""
+	}
+	return endsSoon("the refresh token", t.Expires, now, "using it does not make it live longer; to get a new one: "+s.login)
+}
+
+// ends are those of what it asks with, as far as they are known.
+func (s *refreshToken) ends() (all []config.End) {
+	if s.store != nil {
+		if t, err := s.store.Read(); err == nil && s.gave(t) && !t.Expires.IsZero() {
+			all = append(all, config.End{What: "refresh token", At: t.Expires})
+		}
+	}
+	return append(all, s.asker.ends()...)
 }
 
 // counts says which refresh token counts: the stored one, unless it is another

@@ -115,10 +115,10 @@ func (w taking) apply(t *agent.Token, decoded profile.Token, said []string, req 
 	return fmt.Errorf(`%s; %s, add what is wanted to scope or audience in the token block, or write on_widened = "warn" in the source to take it`, text, from)
 }
 
-// joined is both texts, of which the first may be "".
+// joined is both texts, each of which may be "".
 func joined(first, second string) string {
-	if first == "" {
-		return second
+	if first == "" || second == "" {
+		return first + second
 	}
 	return first + "; " + second
 }

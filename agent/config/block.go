@@ -59,10 +59,8 @@ type Source struct {
 	Program  bool          // a program prints its tokens
 	RunsAs   string        // the user whom its block names for that program; "": the agent's own
 
-	// Ends is for a source that asks with a token of its own. It returns when that token
-	// ends; the zero time: never. Where there is none, the error says how to get one. nil:
-	// the source asks without a token.
-	Ends func() (time.Time, error)
+	// Ends are those of what the source asks with; nil: it asks with nothing that ends.
+	Ends func() []End
 
 	// Check says what is wrong with a Request before anything is issued. Each problem is
 	// shown at the attribute that its claim comes from: aud at audience, scope at scope,
@@ -78,6 +76,13 @@ type Source struct {
 	Form func(agent.Secret) int
 	// Opaque says not to read its tokens, whatever they look like.
 	Opaque bool
+}
+
+// An End is that of what a source asks with.
+type End struct {
+	What string    // "token", "refresh token", "client certificate"
+	At   time.Time // zero: never
+	Err  error     // why that is not known, and how to get one
 }
 
 // A SigningKey is what is known of a key before it signs a token.

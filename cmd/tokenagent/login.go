@@ -108,7 +108,7 @@ func (l *login) run(ctx context.Context, name string) error {
 // moment; a person waits anyway.
 func apart(s config.Source) error {
 	ask := condor.Knob(tokendir.Systems()[0])
-	if s.Ends == nil || ask == nil {
+	if s.Profile != "htcondor" || ask == nil {
 		return nil
 	}
 	for _, knob := range []string{"SEC_TOKEN_DIRECTORY", "SEC_TOKEN_SYSTEM_DIRECTORY"} {
@@ -124,10 +124,11 @@ func lasting(s config.Source) string {
 	if s.Ends == nil {
 		return ""
 	}
-	at, err := s.Ends()
-	if err != nil || at.IsZero() {
+	ends := s.Ends()
+	if len(ends) == 0 || ends[0].Err != nil || ends[0].At.IsZero() {
 		return ""
 	}
+	at := ends[0].At
 	return fmt.Sprintf("\nit ends %s, on %s", away(at, wall()), at.Local().Format(time.DateTime))
 }
 

@@ -265,7 +265,7 @@ func (r recalled) renewal(ctx context.Context, renewer agent.Renewer) time.Time 
 	var token agent.Token
 	for i, t := range renewer.Sinks {
 		record, known := r[t.Name]
-		one := agent.Token{Issued: record.Issued, Expires: record.Expires}
+		one := agent.Token{Issued: record.Issued, Expires: record.Expires, AskBy: record.AskBy}
 		if !known || record.Digest != renewer.Digest || i > 0 && one != token || !liesThere(ctx, t, record) {
 			return time.Time{}
 		}

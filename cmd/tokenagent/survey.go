@@ -23,30 +23,32 @@ type survey struct {
 	Refused   time.Time          `json:"configuration_refused_since,omitzero"` // the configuration on disk has faults; the one before it is in use
 	Leftovers []control.Leftover `json:"leftovers,omitempty"`                  // files of ours that no definition has any more
 	Unknown   []control.Leftover `json:"unknown,omitempty"`                    // files of an unknown configuration; see state.View
-	Sources   []sourceStatus     `json:"sources,omitempty"`                    // those that ask with a token that ends
+	Sources   []sourceStatus     `json:"sources,omitempty"`                    // those that ask with something that ends
 
 	check string // the command that shows why the configuration is refused
 }
 
-// A sourceStatus is the state of a source that asks with a token that ends.
+// A sourceStatus is the state of what a source asks with.
 type sourceStatus struct {
 	Name    string    `json:"name"`
-	Expires time.Time `json:"expires,omitzero"` // of the token that it asks with; zero: never, or not known
+	What    string    `json:"what"`             // "token", "refresh token" or "client certificate"
+	Expires time.Time `json:"expires,omitzero"` // zero: never, or not known
 	Error   string    `json:"error,omitempty"`  // why it is not known, and what to do
 }
 
-// sourcesOf are the sources that ask with a token that ends.
+// sourcesOf are the sources that ask with something that ends.
 func sourcesOf(cfg *config.Config) (all []sourceStatus) {
 	for _, s := range cfg.Sources {
 		if s.Ends == nil {
 			continue
 		}
-		one := sourceStatus{Name: s.Name}
-		at, err := s.Ends()
-		if one.Expires = at; err != nil {
-			one.Error = err.Error()
+		for _, end := range s.Ends() {
+			one := sourceStatus{Name: s.Name, What: end.What, Expires: end.At}
+			if end.Err != nil {
+				one.Error = end.Err.Error()
+			}
+			all = append(all, one)
 		}
-		all = append(all, one)
 	}
 	return all
 }
@@ -57,9 +59,11 @@ func (s sourceStatus) line(now time.Time) string {
 	case s.Error != "":
 		return fmt.Sprintf("%s cannot ask for tokens: %s", s.Name, plain(s.Error))
 	case s.Expires.IsZero():
-		return s.Name + " asks with a token that never ends"
+		return fmt.Sprintf("%s asks with a %s that never ends", s.Name, s.What)
+	case !s.Expires.After(now):
+		return fmt.Sprintf("%s asks with a %s that ended %s, on %s", s.Name, s.What, away(s.Expires, now), s.Expires.Local().Format(time.DateTime))
 	}
-	return fmt.Sprintf("%s asks with a token that ends %s, on %s", s.Name, away(s.Expires, now), s.Expires.Local().Format(time.DateTime))
+	return fmt.Sprintf("%s asks with a %s that ends %s, on %s", s.Name, s.What, away(s.Expires, now), s.Expires.Local().Format(time.DateTime))
 }
 
 func (s survey) print(w io.Writer) {

@@ -193,3 +193,18 @@ func TestOnlyAnUnknownNameIsARefusal(t *testing.T) {
 		t.Errorf("%v: exit code %d", err, got)
 	}
 }
+
+func TestASourceTellsWhenWhatItAsksWithEnds(t *testing.T) {
+	now := time.Date(2026, 11, 30, 12, 0, 0, 0, time.Local)
+	for want, s := range map[string]sourceStatus{
+		"s asks with a token that never ends":                                        {What: "token"},
+		"s asks with a refresh token that ends in 2h, on 2026-11-30 14:00:00":        {What: "refresh token", Expires: now.Add(2 * time.Hour)},
+		"s asks with a client certificate that ended 2h ago, on 2026-11-30 10:00:00": {What: "client certificate", Expires: now.Add(-2 * time.Hour)},
+		"s cannot ask for tokens: there is none":                                     {What: "token", Error: "there is none"},
+	} {
+		s.Name = "s"
+		if got := s.line(now); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}

@@ -30,6 +30,7 @@ func (r *reply) token(grant string) (Answer, error) {
 	if refresh != "" {
 		a.Refresh = agent.NewSecret(refresh)
 	}
+	a.RefreshExpires = r.refreshExpires()
 	kind := m.text("token_type")
 	switch {
 	case m.err != nil:
@@ -44,6 +45,18 @@ func (r *reply) token(grant string) (Answer, error) {
 		return Answer{}, f
 	}
 	return a, nil
+}
+
+// refreshExpires is when the refresh token ends, as Keycloak and others say it. What cannot
+// be read there is no reason to refuse the answer.
+func (r *reply) refreshExpires() time.Time {
+	for _, name := range []string{"refresh_expires_in", "refresh_token_expires_in"} {
+		m := reader{object: r.object}
+		if life := m.seconds(name); m.err == nil && life > 0 {
+			return r.sent.Add(life)
+		}
+	}
+	return time.Time{}
 }
 
 // checkType is a fault unless whoever bears the token can use it: a token_type of

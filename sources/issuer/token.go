@@ -31,6 +31,7 @@ type Answer struct {
 	Sent            time.Time     // when it was asked for, by our clock
 	ExpiresIn       time.Duration // counted from Sent, at most ten years; 0: it did not say
 	Refresh         agent.Secret  // zero: none came
+	RefreshExpires  time.Time     // of that, or of the one that was used; zero: it did not say, as of one that never ends
 	Scope           []string      // the words of scope
 	ScopeSaid       bool          // it said scope at all; else it is as asked for (RFC 6749 section 5.1)
 	IssuedTokenType string        // of a token exchange (RFC 8693 section 2.2.1)

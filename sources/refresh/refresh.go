@@ -28,15 +28,18 @@ type Token struct {
 	Issuer   string      // who gave it: its identifier, or the URL of its token endpoint
 	ClientID string      // the client that it was given to
 	From     Fingerprint // of the file that the first of its line came from, as it was then; zero: it came from nobody's file
-	Stored   time.Time   // by Keep; for people
+	Expires  time.Time   // as the issuer said; zero: it did not, as of one that never ends
+	Fixed    bool        // its use has not moved that end
+	Stored   time.Time   // by Keep
 }
 
 // IsZero reports whether t is no refresh token.
 func (t Token) IsZero() bool { return t.Text == agent.Secret{} }
 
-// Same reports whether both are the same refresh token, for the same use.
+// Same reports whether both are the same refresh token, for the same use, with the same end.
 func (t Token) Same(other Token) bool {
-	return t.Text.Equal(other.Text) && t.Issuer == other.Issuer && t.ClientID == other.ClientID && t.From.equal(other.From)
+	return t.Text.Equal(other.Text) && t.Issuer == other.Issuer && t.ClientID == other.ClientID && t.From.equal(other.From) &&
+		t.Expires.Equal(other.Expires) && t.Fixed == other.Fixed
 }
 
 // A Fingerprint recognizes the content of a file without telling it. The zero
@@ -135,6 +138,8 @@ type document struct {
 	ClientID string      `json:"client_id"`
 	Text     string      `json:"refresh_token"`
 	From     Fingerprint `json:"from"`
+	Expires  time.Time   `json:"expires,omitzero"`
+	Fixed    bool        `json:"fixed,omitempty"`
 	Stored   time.Time   `json:"stored"`
 }
 
@@ -149,13 +154,13 @@ func parse(content []byte) (Token, error) {
 	case d.Text == "":
 		return Token{}, errors.New("there is no refresh token in it")
 	}
-	return Token{agent.NewSecret(d.Text), d.Issuer, d.ClientID, d.From, d.Stored}, nil
+	return Token{agent.NewSecret(d.Text), d.Issuer, d.ClientID, d.From, d.Expires, d.Fixed, d.Stored}, nil
 }
 
 func (t Token) content() ([]byte, error) {
 	var content bytes.Buffer
 	e := json.NewEncoder(&content)
 	e.SetEscapeHTML(false) // which could make it six times as long, and longer than is read back
-	err := e.Encode(document{version, t.Issuer, t.ClientID, t.Text.Reveal(), t.From, t.Stored})
+	err := e.Encode(document{version, t.Issuer, t.ClientID, t.Text.Reveal(), t.From, t.Expires, t.Fixed, t.Stored})
 	return content.Bytes(), err
 }
