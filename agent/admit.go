@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// admit says why the fresh token must never be installed, whatever lies there.
+// admit is an error where the fresh token must never be installed.
 func admit(fresh Token, now time.Time) error {
 	if err := CheckText(fresh.Secret.Reveal()); err != nil {
 		return fmt.Errorf("the token that the source gave: %w", err)
@@ -22,8 +22,8 @@ func admit(fresh Token, now time.Time) error {
 	return nil
 }
 
-// sooner reports whether the fresh token would expire sooner than the one in
-// place, so that installing it would make things worse.
+// sooner reports whether the fresh token expires sooner than the valid one in place, so that
+// installing it would make things worse.
 func sooner(fresh, inPlace Token, now time.Time) bool {
 	return !inPlace.IsZero() && !inPlace.Expires.IsZero() && !inPlace.Expired(now) &&
 		!fresh.Expires.IsZero() && fresh.Expires.Before(inPlace.Expires)

@@ -2,11 +2,11 @@ package agent
 
 import "time"
 
-const adoptPatience = 5 * time.Second // for a folder that hangs at the start, before a token is asked for anyway
+const adoptPatience = 5 * time.Second // how long to wait for a folder at the start, before asking for a token anyway
 
 // recall prepares the adoption of an entry's files.
 func (e *entry) recall(recalled map[string]Record) {
-	same := !e.copies() // what is copied is read again
+	same := !e.copies() // a copy is read again
 	for _, p := range e.sinks {
 		k, known := recalled[p.Name]
 		if !known || k.Mark == nil || p.store == nil {
@@ -24,8 +24,8 @@ func (e *entry) recall(recalled map[string]Record) {
 	}
 }
 
-// patience is how long to wait for the sinks that have yet to say whether the token lies
-// there, as long as their folders answer.
+// patience is how long to wait for sinks that have not said yet whether the token lies there.
+// While their folders answer, it is never over.
 func (r *renewal) patience() (wait time.Duration) {
 	if r.wanted || r.entry.unheard == 0 {
 		return 0
@@ -38,7 +38,7 @@ func (r *renewal) patience() (wait time.Duration) {
 	return wait
 }
 
-// adopted takes in whether a file of an earlier process is as it was.
+// adopted notes whether a file of an earlier process is as it was.
 func (p *placement) adopted(r result) {
 	e := p.entry
 	p.recalled = false
@@ -62,7 +62,7 @@ func (p *placement) adopted(r result) {
 	}
 }
 
-// adopt goes on with the token that lies in all sinks of the entry, or asks for one now.
+// adopt goes on with the token if it lies in all sinks of the entry. Else it asks for one.
 func (e *entry) adopt() {
 	r, first := e.renewal, e.sinks[0].inPlace
 	if r.wanted || r.Running() {

@@ -9,12 +9,12 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// An Agent keeps a set of Renewers going. One loop owns all that it knows; the
-// methods hand the loop a function to run.
+// An Agent keeps a set of Renewers going. One loop owns all its data; the methods give the
+// loop a function to run.
 //
-// Built, Remember, Only, Force and EachRound prepare an Agent: call them before Run
-// or Once, in one goroutine. All other methods may be called from any goroutine. Those
-// that need the loop wait until it has begun, and end with [ErrStopped] after it.
+// Built, Remember, Only, Force and EachRound prepare an Agent: call them before Run or
+// Once, in one goroutine. All other methods may be called from any goroutine. Those that
+// need the loop wait until it has begun. After its end they return [ErrStopped].
 type Agent struct {
 	*core
 	calls chan func()
@@ -22,8 +22,7 @@ type Agent struct {
 	round func()                    // see EachRound
 }
 
-// New returns an Agent for the renewers. It leaves out those without a sink: they
-// have nothing to keep fresh. The Agent, and the Sources and Sinks that it calls (see
+// New returns an Agent for the renewers. It leaves out those without a sink. The Agent, and the Sources and Sinks that it calls (see
 // [Now]), read the time of day from wall; see [ClockOf].
 func New(wall func() time.Time, log logrus.FieldLogger, renewers []Renewer) *Agent {
 	a := &Agent{core: newCore(wall, log), calls: make(chan func()), round: func() {}}
@@ -32,20 +31,19 @@ func New(wall func() time.Time, log logrus.FieldLogger, renewers []Renewer) *Age
 }
 
 const (
-	longestSleep = 30 * time.Second // timers stop while a host is suspended, so the loop looks at the wall clock this often
+	longestSleep = 30 * time.Second // timers stop while a host is suspended, so the loop reads the wall clock this often
 	stopLimit    = 7 * time.Second  // for what still runs when the agent stops
 	keepLimit    = 9 * time.Second  // for that and the last records
 )
 
-// Run keeps the tokens fresh until ctx is done. Then it cancels what asks a
-// source, lets what writes a file finish, and returns within 10 s. An Agent
-// runs once.
+// Run keeps the tokens fresh until ctx is done. Then it cancels requests to sources, lets
+// writes finish, and returns within 10 s. An Agent runs once.
 func (a *Agent) Run(ctx context.Context) {
 	a.loop(ctx, func() bool { return false })
 }
 
-// Once does the first pass of Run. It returns when each token is in its sinks, or
-// has failed for a reason that waiting does not remove, or when ctx is done.
+// Once does the first pass of Run. It returns when each token is in its sinks or has failed
+// for a reason that waiting does not remove, or when ctx is done.
 func (a *Agent) Once(ctx context.Context) []Status {
 	a.loop(ctx, a.allFinal)
 	a.now = a.wall()
@@ -104,7 +102,7 @@ func (a *Agent) stop() {
 	}
 }
 
-// sleep is how long nothing is due, as far as the loop can know.
+// sleep is the time until the next thing is due.
 func (a *Agent) sleep() time.Duration {
 	wait := a.pool.Wait(longestSleep)
 	if due, any := a.records.due(); any {
@@ -117,9 +115,8 @@ func (a *Agent) sleep() time.Duration {
 	return max(wait, 0)
 }
 
-// EachRound has the loop itself call f whenever it goes round, which is at least
-// every 30 s: a watchdog that f feeds notices when the loop stops. f must not
-// wait for anything. Call EachRound before Run.
+// EachRound makes the loop call f each time it goes round, at least every 30 s: a watchdog
+// that f feeds notices when the loop hangs. f must not wait for anything.
 func (a *Agent) EachRound(f func()) { a.round = f }
 
 // Heartbeat is when the loop last went round, by the clock as it is now. It goes round

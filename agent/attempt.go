@@ -31,8 +31,8 @@ type result struct {
 
 const sinkLimit = time.Minute // for one attempt
 
-// begin starts one attempt to do what the sink needs most. The goroutine gets copies,
-// because a reload may change the entry meanwhile.
+// begin starts an attempt to do what the sink needs most. The goroutine gets copies, because
+// a reload may change the entry meanwhile.
 func (p *placement) begin() {
 	p.doing = p.next()
 	var act func(context.Context) result
@@ -47,7 +47,7 @@ func (p *placement) begin() {
 		act = p.look()
 	}
 	wall := p.wall
-	p.aside(func() func() { // not cancelled when the agent stops: a rename in flight is finished
+	p.aside(func() func() { // a stop of the agent does not cancel it: a write that has begun is finished
 		ctx, cancel := context.WithTimeout(WithClock(context.Background(), wall), sinkLimit)
 		defer cancel()
 		var r result
@@ -72,8 +72,7 @@ func (p *placement) next() doing {
 	}
 }
 
-// hasExpired reports whether what lies in the sink has expired and has to be removed
-// for that.
+// hasExpired reports whether the sink holds an expired token that has to be removed.
 func (p *placement) hasExpired() bool {
 	return p.removesExpired() && !p.inPlace.IsZero() && p.inPlace.Expired(p.now)
 }
@@ -103,7 +102,7 @@ func (p *placement) adopt(ctx context.Context) (o result) {
 	return o
 }
 
-// takeAway removes the file if it still is the one that was put.
+// takeAway removes the file if it is still the one that was put.
 func (p *placement) takeAway(ctx context.Context) (o result) {
 	if o.difference, _ = p.store.Look(ctx); o.difference == "" {
 		o.err = p.store.Remove(ctx)
@@ -111,10 +110,10 @@ func (p *placement) takeAway(ctx context.Context) (o result) {
 	return o
 }
 
-// readers are those who look for a token in a sink.
+// readers are what has to be known to read a sink as its readers do.
 type readers struct {
-	store  Store  // nil: nobody can tell
-	token  Secret // what they should find; the zero Secret: any that is acceptable
+	store  Store  // nil: it cannot be read
+	token  Secret // what they should find; the zero Secret: any acceptable token
 	decode func(Secret) (Token, error)
 	now    time.Time
 }
@@ -127,7 +126,7 @@ func (p *placement) readers() readers {
 	return r
 }
 
-// find reports whether they find it. It does not matter who put it there.
+// find reports whether readers find the token, whether we put it there or somebody else.
 func (r readers) find(ctx context.Context) bool {
 	if r.store == nil {
 		return false

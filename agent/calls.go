@@ -11,12 +11,12 @@ import (
 var (
 	// ErrStopped is the error of a call to an Agent whose loop has ended.
 	ErrStopped = errors.New("the agent has stopped")
-	// ErrUnknown is in the error of a selector that names no token. The error also says
-	// which tokens there are.
+	// ErrUnknown is in the error of a selector that names no token. The error lists the
+	// tokens that there are.
 	ErrUnknown = errors.New("no token")
 )
 
-// call has the loop run f, and waits until it has.
+// call lets the loop run f, and waits for that.
 func (a *Agent) call(ctx context.Context, f func()) error {
 	ran := make(chan struct{})
 	select {
@@ -42,8 +42,8 @@ func (a *Agent) Status(ctx context.Context, selectors ...string) (all []Status, 
 	return all, errors.Join(callErr, err)
 }
 
-// Refresh asks the sources of the selected tokens now, even if the tokens are fresh,
-// and waits until each was written or failed. The Status tells which.
+// Refresh asks the sources of the selected tokens now, even if the tokens are fresh, and
+// waits until each is written or has failed, which the Status says.
 func (a *Agent) Refresh(ctx context.Context, selectors ...string) (all []Status, err error) {
 	var waits []chan struct{}
 	callErr := a.call(ctx, func() {
@@ -64,8 +64,7 @@ func (a *Agent) Refresh(ctx context.Context, selectors ...string) (all []Status,
 	return all, err
 }
 
-// Settled waits until each token is in its sinks or has failed once, or until ctx is
-// done. After the start that is the first pass.
+// Settled waits until each token is in its sinks or has failed once, or until ctx is done.
 func (a *Agent) Settled(ctx context.Context) error {
 	var waits []chan struct{}
 	err := a.call(ctx, func() {
@@ -95,8 +94,8 @@ func (a *Agent) await(ctx context.Context, waits []chan struct{}) error {
 	return nil
 }
 
-// Only has the Once that follows leave alone all tokens that the selectors do not name.
-// Without a selector it does nothing. A selector that names no token is an error.
+// Only limits the Once that follows to the tokens that the selectors name. Without a selector
+// it does nothing. A selector that names no token is an [ErrUnknown].
 func (a *Agent) Only(selectors ...string) error {
 	if err := a.known(selectors); err != nil || len(selectors) == 0 {
 		return err
@@ -143,9 +142,9 @@ func (a *Agent) allFinal() bool {
 	return true
 }
 
-// Touched tells the agent that something happened to the file at path. If it is the
-// file of a sink, the agent looks at it, at most once a second. The sources that follow
-// it read it again (see [Follower]).
+// Touched tells the agent that something happened to the file at path. The agent looks at it
+// if it is the file of a sink, at most once a second, and asks the sources that follow it
+// (see [Follower]).
 func (a *Agent) Touched(ctx context.Context, path string) {
 	a.call(ctx, func() {
 		for _, e := range a.follow[path] {
@@ -157,7 +156,7 @@ func (a *Agent) Touched(ctx context.Context, path string) {
 	})
 }
 
-// known says which selector names nothing, and what there is.
+// known is an error where a selector names nothing.
 func (s *set) known(selectors []string) error {
 	for _, selector := range selectors {
 		if len(s.selected([]string{selector})) == 0 {
@@ -179,7 +178,7 @@ func (s *set) names() string {
 	return strings.Join(names, ", ")
 }
 
-// selected are the entries that a selector names, all without one, by name.
+// selected are the entries that the selectors name, sorted by name; without one, all.
 func (s *set) selected(selectors []string) []*entry {
 	var chosen []*entry
 	for _, e := range s.entries {

@@ -7,20 +7,20 @@ import (
 	"github.com/tokenagent/tokenagent/agent/queue"
 )
 
-// hostClock is the time of day of this host. It goes on while the host is suspended,
-// and jumps when somebody sets it.
+// hostClock is the time of day of this host, without a monotonic part. It goes on while the
+// host is suspended, and jumps when somebody sets it.
 func hostClock() time.Time { return time.Now().Round(0) }
 
 type clockKey struct{}
 
-// WithClock returns ctx with wall as the time of day, in place of that of the host. It
-// is for tests that step the clock of a whole program.
+// WithClock returns ctx with another time of day than that of the host, for tests that step
+// the clock of the whole program.
 func WithClock(ctx context.Context, wall func() time.Time) context.Context {
 	return context.WithValue(ctx, clockKey{}, wall)
 }
 
-// Now is the time of day for work with ctx. Sources and Sinks call it in place of
-// time.Now for times that others read, such as the expiry of a token.
+// Now is the time of day for work with ctx. Sources and Sinks use it instead of time.Now for
+// times that others read, such as the expiry of a token.
 func Now(ctx context.Context) time.Time { return ClockOf(ctx)() }
 
 // ClockOf is the clock that Now reads: that of the host, unless WithClock has set
@@ -33,24 +33,24 @@ func ClockOf(ctx context.Context) func() time.Time {
 }
 
 const (
-	leastStep        = time.Second          // of the wall clock that is noticed
-	clockBackAllowed = time.Minute          // by which a token may be issued in the future
-	mostSuspended    = 366 * 24 * time.Hour // a clock that runs ahead by more was wrong before
-	clockPatience    = 10 * time.Minute     // for a clock that is wrong at the start, before a token from its future is replaced
+	leastStep        = time.Second          // smaller steps of the wall clock are ignored
+	clockBackAllowed = time.Minute          // a token may be issued this far in the future
+	mostSuspended    = 366 * 24 * time.Hour // a clock that goes ahead by more was wrong before
+	clockPatience    = 10 * time.Minute     // how long a clock may be wrong at the start, before a token from its future is replaced
 )
 
-// A clock is the time as the loop read it last.
+// A clock is the time as the loop last read it.
 type clock struct {
 	wall  func() time.Time
 	now   time.Time     // by the wall clock
 	mono  time.Time     // by the monotonic clock
-	base  queue.Instant // both when the wall clock was last seen to jump
-	built time.Time     // a wall clock before that is wrong, see Agent.Built
+	base  queue.Instant // when the wall clock last jumped
+	built time.Time     // a wall clock before it is wrong, see Agent.Built
 	steps time.Time     // when small steps were last logged, by the monotonic clock
 }
 
-// read reads both clocks, and tells by how much the wall clock was set since. A clock
-// that stands still is one that is set back all the time.
+// read reads both clocks. It returns by how much the wall clock was set since the last time. A
+// clock that stands still counts as one that is set back again and again.
 func (c *clock) read() (step time.Duration) {
 	c.now, c.mono = c.wall(), time.Now()
 	if c.base == (queue.Instant{}) {
@@ -69,13 +69,13 @@ func (c *clock) instant() queue.Instant { return queue.Instant{Wall: c.now, Mono
 // isWrong reports whether the clock shows a time before the program was made.
 func (c *clock) isWrong() bool { return c.now.Before(c.built) }
 
-// Built tells the Agent when the program was made. A clock that shows an earlier time is
-// wrong: a host without a battery has such a clock until it has asked for the time. While
-// the clock is wrong, a token that was issued in the future stays in its place, since it
-// is good for all hosts whose clock is right. Call Built before Remember.
+// Built tells the Agent when the program was built. A clock that shows an earlier time is
+// wrong, as on a host without a battery until it has asked for the time. While the clock is
+// wrong, a token that was issued in its future stays: it is good where the clock is right.
+// Call Built before Remember.
 func (a *Agent) Built(at time.Time) { a.built = at }
 
-// readClock reads the clock, and puts right what was counted by it when it was set.
+// readClock reads the clock. If it was set, it corrects the times that were read from it.
 func (c *core) readClock() {
 	step := c.clock.read()
 	c.pool.Tell(c.instant())
@@ -87,9 +87,9 @@ func (c *core) readClock() {
 	}
 }
 
-// clockWentBack moves all that was counted by the old time: a token is renewed when
-// either clock says so. Tokens that verifiers would now find issued in the future are
-// renewed at once, and so is what fails, since that may have been the clock's fault.
+// clockWentBack moves all times by the step: a token is renewed when the old or the new clock
+// says so. Tokens that are now issued in the future are renewed at once. What fails is tried
+// at once, since the clock may have been the reason.
 func (c *core) clockWentBack(step time.Duration) {
 	c.sayStep(step)
 	c.slot = c.slot.Add(step)
@@ -141,8 +141,8 @@ func (c *core) sayStep(step time.Duration) {
 	c.log.WithField("step", step.Round(time.Second)).Warn("the clock was set back; " + what)
 }
 
-// clockWasWrong makes of times that were read from a wrong clock those that the right
-// one would have shown. What is due by the right one is due now.
+// clockWasWrong turns times of the wrong clock into times of the right one. What is due by the
+// right one is due now.
 func (c *core) clockWasWrong(step time.Duration) {
 	c.log.WithField("step", step.Round(time.Second)).Info("the clock was wrong and has been set; tokens that are due by it are renewed now")
 	c.shift(step)
@@ -153,7 +153,7 @@ func (c *core) clockWasWrong(step time.Duration) {
 	}
 }
 
-// shift moves what was counted from the old time, after the clock was set by step.
+// shift moves the times of the past after the clock was set by step.
 func (c *core) shift(step time.Duration) {
 	for _, e := range c.entries {
 		e.renewal.shift(step)

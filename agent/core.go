@@ -12,8 +12,8 @@ import (
 	"github.com/tokenagent/tokenagent/agent/queue"
 )
 
-// A core is what all that is kept going shares: the log, the clock, who may start now,
-// and what runs beside the loop. It belongs to the loop.
+// A core is what all parts of the loop share: the log, the clock, the queues, and what runs
+// beside the loop. Only the loop uses it.
 type core struct {
 	clock
 	set
@@ -23,8 +23,8 @@ type core struct {
 	issuers map[*queue.Queue]*issuer
 	hooks   *hookRuns
 	records *journal
-	slot    time.Time   // the last place given away in the round of looks
-	done    chan func() // what is left to do in the loop after something was done beside it
+	slot    time.Time   // of the last look that was scheduled
+	done    chan func() // what the loop has to do after something was done beside it
 	ended   chan struct{}
 	active  int // what runs beside the loop
 }
@@ -45,15 +45,15 @@ func newCore(wall func() time.Time, log logrus.FieldLogger) *core {
 	return c
 }
 
-// A set is what is kept going, found by what it is asked for.
+// A set is the entries and leftovers, by what they are looked up by.
 type set struct {
 	entries   map[string]*entry     // by name
 	named     map[string]*placement // of the entries, by the Name of their Target
-	leftovers map[string]*placement // the files of ours that no definition has any more, by name
-	follow    map[string][]*entry   // by the path that their source follows
+	leftovers map[string]*placement // our files that no definition has any more, by name
+	follow    map[string][]*entry   // the entries, by the path that their source follows
 }
 
-// aside runs f in a goroutine of its own, and then what it returns in the loop.
+// aside runs f in a goroutine, and then in the loop what f returns.
 func (c *core) aside(f func() (then func())) {
 	c.active++
 	go func() {
@@ -77,9 +77,8 @@ func (c *core) finish(then func()) {
 // stops reports whether the agent has been told to stop.
 func (c *core) stops() bool { return c.ctx.Err() != nil }
 
-// shielded turns a panic of f into an error: one bad token must not end the
-// service of all others. What was thrown may hold a secret, so only the
-// runtime's own errors are shown.
+// shielded turns a panic of f into an error: one bad token must not stop all others. What was
+// thrown may hold a secret, so only errors of the runtime are shown.
 func shielded(f func()) (err error) {
 	defer func() {
 		thrown := recover()
@@ -100,9 +99,9 @@ func shielded(f func()) (err error) {
 type task interface {
 	begin()                  // starts one attempt
 	urgency() queue.Urgency  // how long it can wait, as things are now
-	patience() time.Duration // how long it is not to be started yet, though its time has come
-	hung()                   // takes in that its attempt hangs, or that it waits behind one that does
-	hangsStill()
+	patience() time.Duration // how long it has to wait, although it is due
+	hung()                   // notes that its attempt hangs, or that it waits behind one that does
+	hangsStill()             // is called each round while its attempt hangs
 }
 
 // work is what a renewal and a placement have in common.
@@ -137,7 +136,7 @@ func (w *work) shift(step time.Duration) {
 	w.failures.shift(step)
 }
 
-// release has what is due wait for its turn, and starts what may start.
+// release enqueues what is due, and starts what may start.
 func (c *core) release() {
 	for j := c.pool.NextDue(); j != nil; j = c.pool.NextDue() {
 		t := j.Value.(task)

@@ -7,7 +7,7 @@ import (
 	"github.com/tokenagent/tokenagent/agent/hooks"
 )
 
-// An entry is a Renewer that is being kept going.
+// An entry is a Renewer that the loop keeps going.
 type entry struct {
 	Renewer
 	*core
@@ -15,7 +15,7 @@ type entry struct {
 	trial   *trial // of new tokens; nil: they are installed as they come
 	sinks   []*placement
 	token   Token // the newest one that is installed: on its way to the sinks or in them
-	unheard int   // sinks that have yet to say whether they can be adopted
+	unheard int   // sinks that have not said yet whether they can be adopted
 	gone    bool  // no longer in the configuration: what still runs for it changes nothing
 	waiters []chan struct{}
 	hooked  *hooks.Subject // what hooks hear of its failures; nil: it has no hooks
@@ -24,7 +24,7 @@ type entry struct {
 	said    said
 }
 
-// said is what was logged of an entry, and is not logged twice.
+// said is what was logged of an entry, so that it is not logged twice.
 type said struct {
 	short   bool   // its tokens live no longer than min_remaining
 	shorter bool   // its tokens live shorter than was asked for
@@ -32,11 +32,11 @@ type said struct {
 	beside  string // the last Beside
 }
 
-// never stands for the expiry of a token that has none as far as we know.
+// never is the expiry of a token without a known one.
 var never = time.Unix(1<<40, 0)
 
-// expiry is when the first of the entry's readers has no valid token any more;
-// the zero time when one has none now.
+// expiry is when the first of the entry's sinks has no valid token any more; zero: one has
+// none now.
 func (e *entry) expiry() time.Time {
 	first := never
 	for _, p := range e.sinks {
@@ -62,7 +62,7 @@ func (e *entry) failing() bool {
 	return e.renewal.failures.any() || e.trial.failing() != nil || slices.ContainsFunc(e.sinks, fails)
 }
 
-// inOrder reports whether nothing is under way that may still fail.
+// inOrder reports whether nothing is due or runs that may still fail.
 func (e *entry) inOrder() bool {
 	if e.unheard > 0 || e.trial.waits() || e.renewal.Running() || !e.renewal.Due.After(e.now) {
 		return false
@@ -75,8 +75,8 @@ func (e *entry) inOrder() bool {
 	return true
 }
 
-// failingPath is the file that a failure is about: of several the first that
-// cannot be written.
+// failingPath is the file that a failure is about: the first that cannot be written, or else
+// the first.
 func (e *entry) failingPath() string {
 	for _, p := range e.sinks {
 		if p.failures.any() {
@@ -86,8 +86,8 @@ func (e *entry) failingPath() string {
 	return e.sinks[0].Name
 }
 
-// settle tells those who wait for the entry when nothing more will happen to it for
-// now, and notes for Once when waiting longer would not help.
+// settle tells those who wait for the entry when it is done for now. For Once it notes whether
+// waiting longer would help.
 func (e *entry) settle() {
 	r := e.renewal
 	failed := r.failures.any()
@@ -111,7 +111,7 @@ func (e *entry) settle() {
 	}
 }
 
-// dismiss has nobody wait for the entry any more.
+// dismiss tells all who wait for the entry.
 func (e *entry) dismiss() {
 	for _, w := range e.waiters {
 		close(w)

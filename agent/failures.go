@@ -6,16 +6,16 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// failures are those in a row of one work, hook or issuer; the zero value is none.
+// failures are the failures in a row of one work, hook or issuer; zero: none.
 type failures struct {
 	kind    Kind
 	err     error
 	since   time.Time
 	count   int
-	alike   int       // how many of them, to the last, were of that kind
+	alike   int       // how many of that kind in a row there are at the end
 	said    time.Time // when they were last logged
-	quiet   bool      // they were not logged, and their end is not
-	expired bool      // it was said that the token expired meanwhile
+	quiet   bool      // they are not logged, and their end is not either
+	expired bool      // it was logged that the token has expired
 }
 
 // any reports whether there are any.
@@ -33,7 +33,7 @@ func (f *failures) add(fault *Fault, now time.Time) {
 	f.alike++
 }
 
-// nth is which failure in a row of its kind the fault would be, from 1.
+// nth is the number that the fault would have in its row of one kind, from 1.
 func (f *failures) nth(fault *Fault) int {
 	if f.any() && f.kind == fault.Kind {
 		return f.alike + 1
@@ -41,7 +41,7 @@ func (f *failures) nth(fault *Fault) int {
 	return 1
 }
 
-// status is what people are told of the failures; nil when there are none.
+// status shows the failures; nil when there are none.
 func (f *failures) status(retry time.Time) *Failing {
 	if !f.any() {
 		return nil
@@ -58,8 +58,8 @@ func (f *failures) shift(step time.Duration) {
 	}
 }
 
-// logFailure writes one line when a work begins to fail, one when the token
-// expires over it, and one an hour.
+// logFailure writes a line when a work begins to fail, when its token expires meanwhile, and
+// every hour.
 func (w *work) logFailure(first, again string) {
 	f, expires := &w.failures, w.entry.expiry()
 	expired := !expires.After(w.now)
@@ -80,7 +80,7 @@ func (w *work) logFailure(first, again string) {
 	log.Error(words)
 }
 
-// recovered ends the failures of a work, with a line that tells how long they lasted.
+// recovered ends the failures of a work. A line says how long they lasted.
 func (w *work) recovered(fields logrus.Fields) {
 	was := w.failures
 	if w.failures = (failures{}); was.any() && !was.quiet {
@@ -103,7 +103,7 @@ func (p *placement) logWritten() {
 	p.about().WithFields(fields).Info("token written")
 }
 
-// logChanged says once, and then once an hour, that somebody else changes the file.
+// logChanged logs that somebody else changes the file, at most once an hour.
 func (p *placement) logChanged(difference, what string) {
 	if said := p.foreign.said; said.IsZero() || p.now.Sub(said) >= betweenLogLines {
 		p.foreign.said = p.now
@@ -111,8 +111,8 @@ func (p *placement) logChanged(difference, what string) {
 	}
 }
 
-// sayShortLife says once that tokens live shorter than was asked for, and once that
-// what readers are always to find cannot be had.
+// sayShortLife logs once that tokens live shorter than was asked for, and once that they live
+// no longer than min_remaining.
 func (r *renewal) sayShortLife() {
 	e := r.entry
 	life, asked := e.token.Lifetime(), e.Request.Lifetime
@@ -131,7 +131,7 @@ func (r *renewal) sayShortLife() {
 
 const noticeably = 0.95 // of the life that was asked for
 
-// sayNote logs once what is not as asked, and what came beside it.
+// sayNote logs the Note and the Beside of the token, unless the last one had the same.
 func (r *renewal) sayNote(t Token) {
 	said := &r.entry.said
 	if t.Note != "" && t.Note != said.note {
@@ -143,7 +143,7 @@ func (r *renewal) sayNote(t Token) {
 	said.note, said.beside = t.Note, t.Beside
 }
 
-// stamp writes a time for people and programs alike; "unknown" for none.
+// stamp is the time as the log shows it.
 func stamp(t time.Time) string {
 	if t.IsZero() {
 		return "unknown"

@@ -31,7 +31,7 @@ func (k Kind) String() string {
 type Fault struct {
 	Kind       Kind
 	RetryAfter time.Duration // how long the issuer asked us to wait; zero: it did not say
-	Expected   bool          // of a Command: nothing is wrong, it is only too early; logged quietly
+	Expected   bool          // of a Command: it is only too early, and nothing is wrong
 	Err        error
 }
 

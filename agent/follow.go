@@ -6,7 +6,7 @@ import (
 	"github.com/tokenagent/tokenagent/agent/queue"
 )
 
-// index finds the entries by the file that their source follows.
+// index maps files to the entries whose source follows them.
 func (s *set) index() {
 	clear(s.follow)
 	for _, e := range s.entries {
@@ -17,8 +17,7 @@ func (s *set) index() {
 	}
 }
 
-// copies reports whether the entry's tokens are what lies in a file that something
-// else keeps fresh.
+// copies reports whether the entry's tokens are copies of a file.
 func (e *entry) copies() bool {
 	f, ok := e.Source.(Follower)
 	if !ok {
@@ -28,7 +27,7 @@ func (e *entry) copies() bool {
 	return copied
 }
 
-// atMost is due, but not later than a file that is copied has to be read again.
+// atMost is due, but for a copy no later than its file has to be read again.
 func (e *entry) atMost(due, now time.Time) time.Time {
 	if e.copies() {
 		return queue.Earlier(due, now.Add(rereadUnknown))
@@ -36,8 +35,8 @@ func (e *entry) atMost(due, now time.Time) time.Time {
 	return due
 }
 
-// follow reads again the file that the source follows, since it has changed: a copy at
-// once, but no more than once a second; what fails as soon as two attempts may be.
+// follow is called when the file that the source follows has changed. A copy is read again, at
+// most once a second. Otherwise only what fails is tried, after the least distance.
 func (r *renewal) follow() {
 	switch {
 	case r.Running():

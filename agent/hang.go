@@ -7,12 +7,12 @@ import (
 )
 
 // What hangs cannot be ended: a write to a file system whose server is gone waits in the
-// kernel, and a source may ignore its context. The agent waits for it, since nothing else
-// may write there meanwhile; but it fails for all to see, and so does what waits behind it.
+// kernel, and a source may ignore its context. The agent waits for it, since nothing else may
+// write there meanwhile. But it counts as failed, and so does what waits behind it.
 
-const hangGrace = 5 * time.Second // after the limit of an attempt, for those that return when their context ends
+const hangGrace = 5 * time.Second // after the limit of an attempt, to return after its context has ended
 
-// noteHanging has fail what hangs.
+// noteHanging makes what hangs fail.
 func (c *core) noteHanging() {
 	for _, j := range c.pool.Hangs() {
 		j.Value.(task).hung()
@@ -22,14 +22,14 @@ func (c *core) noteHanging() {
 	}
 }
 
-// noteBlocked has fail what was found to wait behind something that hangs.
+// noteBlocked makes what waits behind something that hangs fail.
 func (c *core) noteBlocked() {
 	for _, j := range c.pool.Blocked() {
 		j.Value.(task).hung()
 	}
 }
 
-// hangFault says what hangs, and what is done about it.
+// hangFault says what hangs, and what to do.
 func (w *work) hangFault(kind Kind, what, remedy string) *Fault {
 	if w.Blocked() {
 		return &Fault{Kind: kind, Err: errors.New(what + ", and others wait for it already; " + remedy)}
@@ -38,12 +38,12 @@ func (w *work) hangFault(kind Kind, what, remedy string) *Fault {
 		what, stamp(w.Began), remedy)}
 }
 
-// needsWords reports whether a work that hangs has to be logged once more.
+// needsWords reports whether a work that hangs has to be logged again.
 func (w *work) needsWords() bool {
-	return w.failures.any() && w.now.Sub(w.failures.said) >= betweenLogLines // none: its definition has gone
+	return w.failures.any() && w.now.Sub(w.failures.said) >= betweenLogLines // without failures its definition has gone
 }
 
-// logHang says that the work fails.
+// logHang logs that the work fails.
 func (w *work) logHang(words string) {
 	f := &w.failures
 	f.said, f.quiet = w.now, false
@@ -94,8 +94,8 @@ func (p *placement) hangsStill() {
 	}
 }
 
-// sayHang logs what cannot be done. Of the looks it logs only the one that hangs, not
-// those that wait behind it.
+// sayHang logs what cannot be done. Of looks it logs only the one that hangs, not those that
+// wait behind it.
 func (p *placement) sayHang(still string) {
 	if p.Blocked() && !p.pending {
 		p.failures.quiet = true

@@ -13,18 +13,18 @@ import (
 )
 
 const (
-	tooEarly   = 30 * time.Second // at most, until a hook that was too early is tried again
-	beginLimit = 3 * time.Second  // for the disk to record a write that begins; one that is only slow has done so by then
+	tooEarly   = 30 * time.Second // the longest wait after a hook that was too early
+	beginLimit = 3 * time.Second  // for the disk to record that a write begins; enough for a slow disk
 )
 
-// hookFailures are those of one hook.
+// hookFailures are the failures of one hook.
 type hookFailures struct {
 	failures
 	early bool // the last failure was expected; see Fault
 }
 
-// fitHooks gives the token and its files the hooks of its definition. What these have
-// heard of before stays known: in this process, or by the records of an earlier one.
+// fitHooks gives the token and its files the hooks of its definition. What they have heard of
+// is known from before, or from the records of an earlier process.
 func (e *entry) fitHooks(recalled map[string]Record) {
 	var failures *hooks.Level
 	notice := hooks.Notice{Token: e.Name}
@@ -34,7 +34,7 @@ func (e *entry) fitHooks(recalled map[string]Record) {
 		notice.Path, notice.Expires = p.Name, queue.Later(p.inPlace.Expires, k.Expires)
 		p.hooked = e.fitted(p.hooked, hooks.File, notice, k.Hooks)
 	}
-	if e.hooked == nil && e.failing() { // hooks that are new hear of what comes
+	if e.hooked == nil && e.failing() { // new hooks do not hear of what began before
 		failures = &hooks.Level{Failure: 1}
 	}
 	e.hooked = e.fitted(e.hooked, hooks.Token, notice, failures) // with the first of the files
@@ -44,7 +44,7 @@ func (e *entry) fitHooks(recalled map[string]Record) {
 	}
 }
 
-// fitted is the subject with the hooks of the entry, or a new one; nil where none is for it.
+// fitted is the subject with the hooks of the entry, or a new subject; nil: no hook is for it.
 func (e *entry) fitted(s *hooks.Subject, make func(hooks.Notice, []hooks.Hook, *hooks.Level) *hooks.Subject, n hooks.Notice, l *hooks.Level) *hooks.Subject {
 	switch {
 	case s != nil && l == nil:
@@ -71,14 +71,14 @@ func (e *entry) subjects() (all []*hooks.Subject) {
 	return all
 }
 
-// A writing is what must be known to write to a sink with hooks. It is a copy,
-// as a reload may change the entry meanwhile.
+// A writing is what must be known to write to a sink with hooks: a copy, because a reload may
+// change the entry meanwhile.
 type writing struct {
 	records Records      // nil: nothing is recorded
 	record  Record       // names the file
 	level   *hooks.Level // nil: no hook hears of the file
-	first   bool         // an attempt that failed found no acceptable token there
-	inPlace bool         // a token that has not expired is known to lie there
+	first   bool         // a failed attempt found no acceptable token there
+	inPlace bool         // a valid token surely lies there
 }
 
 func (p *placement) writing() writing {
@@ -91,9 +91,8 @@ func (p *placement) writing() writing {
 	}
 }
 
-// begin records that the write begins, where it makes hooks due: should the agent
-// end before it can record more, the next one runs them. That it cannot be recorded
-// is no reason not to write.
+// begin records that the write begins, if hooks will be due for it. Should the agent be killed,
+// the next one runs them. After an error the write goes on.
 func (w writing) begin(ctx context.Context, first bool, t Token) (written *hooks.Level, err error) {
 	if w.level == nil {
 		return nil, nil
@@ -112,7 +111,7 @@ func beginWithin(ctx context.Context, to Records, records ...Record) error {
 	return to.Begin(ctx, records...)
 }
 
-// afterWrite has the hooks run for a file that was written.
+// afterWrite makes hooks due for a file that was written.
 func (p *placement) afterWrite(r result) {
 	if p.hooked != nil && r.level != nil {
 		p.hooked.Wrote(r.level, r.written.Changed || p.unsure.changed)
@@ -122,7 +121,7 @@ func (p *placement) afterWrite(r result) {
 	p.unsure = unsure{}
 }
 
-// noteFailing has the hooks run for a token that has begun to fail, or ceased to.
+// noteFailing makes hooks due for a token that has begun or ceased to fail.
 func (e *entry) noteFailing() {
 	s, fails := e.hooked, e.failing()
 	if s == nil || fails == s.Fails() || !fails && !e.inOrder() {
@@ -156,8 +155,8 @@ func (p *placement) noteExpiring() time.Time {
 	return next
 }
 
-// hookRuns are the hooks that are due. The Value of a run that fails is its
-// hookFailures, so that they go with it.
+// hookRuns run the hooks that are due. The Value of a run that fails is its hookFailures, so
+// that they go when the run goes.
 type hookRuns struct {
 	*core
 	queue    hooks.Queue
@@ -198,7 +197,7 @@ func (h *hookRuns) run() {
 		return
 	}
 	var notices []hooks.Notice
-	var begun []Record // of a failure: its end is to be told as well, also by the next agent
+	var begun []Record // of failures: the next agent has to tell of their end
 	for n, l := range r.Told {
 		notices = append(notices, n)
 		if (r.Event == hooks.OnFailure || r.Event == hooks.OnRecover) && n.Path != "" && h.records.Records != nil {
@@ -225,7 +224,7 @@ func (h *hookRuns) run() {
 	})
 }
 
-// of are those of the hook until now.
+// of are the failures of the run.
 func (h *hookRuns) of(r *hooks.Run) *hookFailures {
 	if f, fails := r.Value.(*hookFailures); fails {
 		return f
@@ -233,8 +232,7 @@ func (h *hookRuns) of(r *hooks.Run) *hookFailures {
 	return &hookFailures{}
 }
 
-// noteStuck makes a hook that does not end one that fails, for all to see, and
-// that no other waits for.
+// noteStuck makes a hook that does not end fail, and lets others run.
 func (h *hookRuns) noteStuck() {
 	r := h.queue.Stuck(time.Now())
 	if r == nil {
@@ -247,7 +245,7 @@ func (h *hookRuns) noteStuck() {
 	h.about(r).WithField("failures", f.count).Error("hook does not end; others are run meanwhile")
 }
 
-// over takes in what came of a hook.
+// over notes the result of a hook.
 func (h *hookRuns) over(r *hooks.Run, err error) {
 	f := h.of(r)
 	if err == nil {
@@ -260,7 +258,7 @@ func (h *hookRuns) over(r *hooks.Run, err error) {
 		return
 	}
 	if h.ctx.Err() != nil {
-		return // it was ended because the agent stops, and is due for the next one
+		return // it was killed because the agent stops, and stays due
 	}
 	fault := faultOf(err, Transient)
 	f.add(fault, h.now)
@@ -273,8 +271,8 @@ func (h *hookRuns) over(r *hooks.Run, err error) {
 	h.queue.Failed(r, h.now.Add(wait))
 }
 
-// logFailure writes a line when a hook begins to fail, and one an hour. One that is only
-// too early gets a single quiet line.
+// logFailure writes a line when a hook begins to fail, and every hour. That it is only too
+// early is one quiet line.
 func (h *hookRuns) logFailure(r *hooks.Run, f *hookFailures, fault *Fault, retry time.Time) {
 	log := h.about(r).WithFields(logrus.Fields{"error": fault.Err, "failures": f.count, "retry_at": stamp(retry)})
 	switch {
@@ -291,7 +289,7 @@ func (h *hookRuns) about(r *hooks.Run) logrus.FieldLogger {
 	return h.log.WithFields(logrus.Fields{"hook": r.Event, "command": r.Key})
 }
 
-// rehook takes up the hooks of the configuration. Those that failed are tried at once.
+// rehook queues the hooks after a change of the configuration. Those that fail are tried now.
 func (h *hookRuns) rehook() {
 	h.expiring = time.Time{}
 	for _, e := range h.entries {
@@ -302,7 +300,7 @@ func (h *hookRuns) rehook() {
 	h.queue.Refresh(h.now)
 }
 
-// final reports whether no hook is left for which waiting would help.
+// final reports whether waiting would help no hook.
 func (h *hookRuns) final() bool {
 	for r := range h.queue.Runs {
 		if f := h.of(r); r.Running || !f.any() || f.kind != Configuration {

@@ -6,13 +6,13 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// An issuer is the failures of all tokens of one issuer, since it last gave one.
+// An issuer has the failures of all tokens of one issuer, since it last gave one.
 type issuer struct {
 	name     string
 	failures failures
 }
 
-// tellIssuer takes in what came of asking, for all that stand in the same queue.
+// tellIssuer notes the result of an attempt for the issuer and its queue.
 func (r *renewal) tellIssuer(err error) {
 	f := faultOf(err, Transient)
 	switch {
@@ -33,14 +33,14 @@ func (r *renewal) tellIssuer(err error) {
 	}
 }
 
-// unanswered tells of an issuer that does not answer, or asked to be left alone.
+// unanswered handles an issuer that does not answer, or that asked for a wait.
 func (r *renewal) unanswered(f *Fault) {
 	r.issuer.failures.add(f, r.now)
 	if r.Queue.Silent() {
 		r.logSilence()
 		r.failAlong(f)
 	}
-	if r.Queue.Shut(r.now) { // nobody waits for its tokens any more
+	if r.Queue.Shut(r.now) { // nobody should wait for its tokens
 		for _, j := range r.Queue.Waiting() {
 			j.Value.(*renewal).entry.dismiss()
 		}
@@ -48,7 +48,7 @@ func (r *renewal) unanswered(f *Fault) {
 	}
 }
 
-// answersAgain asks again for what failed because the issuer did not answer.
+// answersAgain schedules what failed because the issuer did not answer.
 func (r *renewal) answersAgain() {
 	was := r.issuer.failures
 	r.log.WithFields(logrus.Fields{
@@ -61,8 +61,7 @@ func (r *renewal) answersAgain() {
 	}
 }
 
-// failAlong has the tokens that wait for a silent issuer, and whose readers have
-// none, fail with it.
+// failAlong makes the tokens fail that wait for a silent issuer and are not valid any more.
 func (r *renewal) failAlong(f *Fault) {
 	for _, j := range r.Queue.Waiting() {
 		o := j.Value.(*renewal)
@@ -74,7 +73,7 @@ func (r *renewal) failAlong(f *Fault) {
 	}
 }
 
-// logSilence writes one line when an issuer falls silent, and one an hour.
+// logSilence writes a line when an issuer falls silent, and every hour.
 func (r *renewal) logSilence() {
 	f := &r.issuer.failures
 	if !r.Queue.JustFellSilent() && r.now.Sub(f.said) < betweenLogLines {
@@ -86,7 +85,7 @@ func (r *renewal) logSilence() {
 	}).Error("issuer does not answer; its tokens wait, and one at a time asks again")
 }
 
-// waits says why a renewal that is due waits for its issuer; nil when it does not.
+// waits says why a due renewal waits for its issuer; nil: it does not.
 func (r *renewal) waits() *Failing {
 	if r.issuer == nil || !r.Waits() || !r.Queue.Shut(r.now) {
 		return nil

@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// Leftovers are the records of the files of ours that no definition has any more, by name.
+// Leftovers are the records of our files that no definition has any more, sorted by name.
 func (a *Agent) Leftovers(ctx context.Context) (all []Record, err error) {
 	err = a.call(ctx, func() { all = a.leftoverRecords() })
 	return all, err
@@ -20,7 +20,7 @@ func (s *set) leftoverRecords() (all []Record) {
 	return all
 }
 
-// recallLeftover takes on the file of a definition that went while no agent ran.
+// recallLeftover adds the file of a definition that was removed while no agent ran.
 func (c *core) recallLeftover(k Record, t Target) {
 	e := &entry{core: c, Renewer: Renewer{Name: k.Token, DeleteRemoved: k.Delete}, gone: true}
 	p := newPlacement(c, e, t)
@@ -29,8 +29,8 @@ func (c *core) recallLeftover(k Record, t Target) {
 	p.leave()
 }
 
-// leave goes on with a file that no definition has any more: to remove it if that
-// is wanted, else to know of it for as long as it lies there.
+// leave makes the file a leftover. It is removed if its definition said so. Otherwise the agent
+// knows of it for as long as it is there.
 func (p *placement) leave() {
 	if p.store == nil || p.Name == "" {
 		return
@@ -40,9 +40,9 @@ func (p *placement) leave() {
 	p.schedule(p.now)
 }
 
-// leftoverSeen takes in what came of an attempt at a leftover.
+// leftoverSeen notes the result of an attempt at a leftover.
 func (p *placement) leftoverSeen(r result) {
-	if r.written.Mark != nil { // it was being written when its definition went
+	if r.written.Mark != nil { // it was being written when its definition was removed
 		p.record.Mark = r.written.Mark
 	}
 	p.tried = p.tried || p.doing == removing || r.err != nil
@@ -53,7 +53,7 @@ func (p *placement) leftoverSeen(r result) {
 	case r.err != nil:
 		p.lookLater()
 	case r.difference != "":
-		p.forget() // what lies there is not ours
+		p.forget() // somebody else has put something there
 	case p.doing == removing:
 		p.forget()
 		p.about().Info("file removed, as its definition was")
@@ -67,7 +67,7 @@ func (p *placement) leftoverSeen(r result) {
 	}
 }
 
-// forget ends a leftover: what lies there is not ours any more.
+// forget ends a leftover.
 func (p *placement) forget() {
 	if p.leftovers[p.Name] == p {
 		delete(p.leftovers, p.Name)

@@ -7,22 +7,22 @@ import (
 	"github.com/tokenagent/tokenagent/agent/queue"
 )
 
-// A placement keeps the token in one sink: it puts it there while that is pending, and
-// otherwise looks whether it still lies there.
+// A placement keeps the token in one sink. While the token is pending it puts it there;
+// otherwise it looks whether it still lies there.
 type placement struct {
 	work
 	sink     Sink
 	store    Store // the sink again; nil: it cannot be looked at
 	doing    doing // what the attempt does
 	pending  bool  // the entry's token is not in the sink yet
-	tried    bool  // the entry's token was put, or could not be
-	lost     bool  // its readers no longer find the token that was put
+	tried    bool  // the entry's token was put, or that failed
+	lost     bool  // readers no longer find the token that was put
 	unsure   unsure
-	hooked   *hooks.Subject // what hooks hear of the file; nil: the entry has none
+	hooked   *hooks.Subject // what hooks hear of the file; nil: no hook is for it
 	inPlace  Token          // what the sink holds
 	foreign  foreign
 	record   Record // of what the sink holds
-	recalled bool   // the record is of an earlier process; the file is yet to be adopted
+	recalled bool   // the record is of an earlier process, and the file not adopted yet
 	leftover bool   // no definition has the file any more
 }
 
@@ -34,8 +34,8 @@ type unsure struct {
 
 // foreign says that somebody else changes the file of a sink.
 type foreign struct {
-	repair time.Time // when the token was last to be written again for it
-	said   time.Time // when it was last logged
+	repair time.Time // when the token was last written again because of that
+	said   time.Time // when that was last logged
 }
 
 func newPlacement(c *core, e *entry, t Target) *placement {
@@ -57,14 +57,14 @@ func (p *placement) urgency() queue.Urgency {
 
 func (p *placement) patience() time.Duration { return 0 }
 
-// accept takes on the entry's new token, to put it into the sink.
+// accept schedules the entry's new token to be put.
 func (p *placement) accept() {
 	p.pending, p.recalled, p.tried = true, false, false
 	p.schedule(p.now)
 }
 
-// ended takes in what came of an attempt: first for the sink, then for the hooks, then for
-// those that wait for the token.
+// ended notes the result of an attempt: first for the sink, then for the hooks, then for those
+// that wait for the token.
 func (p *placement) ended(r result) {
 	p.pool.Done(&p.Job)
 	for _, w := range r.written.Warnings {
@@ -103,9 +103,9 @@ func (p *placement) takeIn(r result) {
 	}
 }
 
-// written takes in what came of putting the token.
+// written notes the result of putting the token.
 func (p *placement) written(r result) {
-	newest := r.token == p.entry.token // a newer one may have come meanwhile
+	newest := r.token == p.entry.token // else a newer one has come meanwhile
 	p.tried = newest
 	if r.err != nil {
 		p.unsure = unsure{changed: true, first: p.unsure.first || r.first}
@@ -134,15 +134,15 @@ func (p *placement) hold(r result) {
 	p.records.stale = true
 }
 
-// failed takes in that the file could not be written, or taken away.
+// failed notes that the file could not be written or removed.
 func (p *placement) failed(err error, first, again string) {
 	p.failures.add(faultOf(err, Writing), p.now)
 	p.schedule(p.now.Add(writeWait(p.failures.count)))
 	p.logFailure(first, again)
 }
 
-// lookedAt takes in what a look found. If the look failed, the sink stays as it is:
-// a write without a reason would not help.
+// lookedAt notes what a look found. A look that failed changes nothing: to write without a
+// reason would not help.
 func (p *placement) lookedAt(r result) {
 	if r.err != nil || p.pending {
 		p.lookLater()
@@ -150,9 +150,9 @@ func (p *placement) lookedAt(r result) {
 	}
 	p.lost = r.lost
 	switch {
-	case r.difference == "" || p.entry.token.Expired(p.now): // one that has expired is of no use to anybody
+	case r.difference == "" || p.entry.token.Expired(p.now): // an expired token is not written again
 		p.lookLater()
-	case p.entry.token.Secret == (Secret{}): // it was adopted, and is not in memory
+	case p.entry.token.Secret == (Secret{}): // it was adopted, so its text is not known
 		p.logChanged(r.difference, "a new token is asked for")
 		p.entry.renewal.bringForward()
 		p.lookLater()
@@ -163,7 +163,7 @@ func (p *placement) lookedAt(r result) {
 	}
 }
 
-// removed takes in that an expired token was taken away, or could not be.
+// removed notes the result of removing an expired token.
 func (p *placement) removed(r result) {
 	if r.err != nil {
 		p.failed(r.err, "expired token not removed", "expired token still not removed")
@@ -181,7 +181,7 @@ func (p *placement) removed(r result) {
 	p.lookLater()
 }
 
-// lookLater gives the sink its next place in the round of looks.
+// lookLater schedules the next look, so that all looks are spread over time.
 func (p *placement) lookLater() {
 	if p.pending {
 		p.schedule(p.now)
@@ -191,7 +191,7 @@ func (p *placement) lookLater() {
 		return
 	}
 	p.slot = queue.Later(p.slot.Add(lookSpacing), p.now.Add(betweenLooks))
-	due := p.slot.Truncate(lookRound).Add(lookRound) // several at once: each by itself would wake the process
+	due := p.slot.Truncate(lookRound).Add(lookRound) // several together, which wakes the process less often
 	if p.touched {
 		due, p.touched = p.now.Add(betweenTouches), false
 	}
@@ -201,8 +201,7 @@ func (p *placement) lookLater() {
 	p.schedule(due)
 }
 
-// lookNow looks at the file because something has happened to it, though not more than
-// once a second.
+// lookNow looks at the file because something has happened to it, at most once a second.
 func (p *placement) lookNow() {
 	switch {
 	case p.Running():
@@ -212,7 +211,7 @@ func (p *placement) lookNow() {
 	}
 }
 
-// removesExpired reports whether a token that expires in the sink is taken away.
+// removesExpired reports whether a token that expires in the sink is removed.
 func (p *placement) removesExpired() bool {
 	return p.store != nil && p.entry.RemoveExpired && !p.entry.idle && !p.leftover
 }

@@ -10,7 +10,7 @@ import (
 
 const room = 2 // attempts at a time in one folder
 
-// The keys of queues; a source that can be compared is its own.
+// The keys of queues. A source that can be compared is its own key.
 type (
 	issuerKey string
 	folderKey string
@@ -42,7 +42,7 @@ func (c *core) sinkQueue(t Target, e *entry) *queue.Queue {
 	return c.pool.Queue(sinkKey{e}, room)
 }
 
-// dropQueues forgets the queues that nothing goes through any more.
+// dropQueues forgets the queues that are not used any more.
 func (c *core) dropQueues() {
 	used := map[*queue.Queue]bool{}
 	for _, e := range c.entries {

@@ -11,8 +11,8 @@ import (
 	"github.com/tokenagent/tokenagent/agent/queue"
 )
 
-// A Record is what is remembered of one sink across restarts. It holds nothing
-// of the token itself.
+// A Record is what is remembered of one sink across restarts. It has nothing of the text of
+// the token.
 type Record struct {
 	Token   string          `json:"token"`            // the name of its definition
 	Name    string          `json:"path"`             // of the Target
@@ -20,32 +20,31 @@ type Record struct {
 	Issued  time.Time       `json:"issued"`           // see Token
 	Expires time.Time       `json:"expires,omitzero"` // see Token
 	AskBy   time.Time       `json:"ask_by,omitzero"`  // see Token
-	Delete  bool            `json:"delete,omitempty"` // the file goes with its definition
+	Delete  bool            `json:"delete,omitempty"` // the file is removed with its definition
 	Form    int             `json:"form,omitempty"`   // see Renewer
 	Mark    json.RawMessage `json:"mark,omitempty"`   // see Written; nil: nothing is known of the file itself
 
-	Hooks    *hooks.Level `json:"hooks,omitempty"`    // what hooks have heard of the file; nil: all that there is
+	Hooks    *hooks.Level `json:"hooks,omitempty"`    // what hooks have heard of the file; nil: everything
 	Failures *hooks.Level `json:"failures,omitempty"` // what hooks have heard of the token's failures
 }
 
-// Records keep what is remembered across restarts.
+// Records keep what the agent remembers across restarts.
 type Records interface {
 	// Recall returns what was kept last.
 	Recall() []Record
-	// Keep replaces all that was kept before. It is called every 10 s at most, and
-	// again after an error; a success means that pending hooks are kept as well.
+	// Keep replaces all that was kept before. It is called every 10 s at most, and again
+	// after an error. When it returns nil, pending hooks are kept as well.
 	Keep([]Record) error
 	// Check reports whether what was kept is still there; else Keep is called.
 	Check() bool
-	// Warnings are what was found since the last call.
+	// Warnings are those since the last call.
 	Warnings() []string
-	// Leftover is the sink of what no definition has any more; the zero Target when
-	// nothing can be said of it.
+	// Leftover is the sink of a record that no definition has any more; the zero Target
+	// where there is no way to reach it.
 	Leftover(Record) Target
-	// Begin has these on the disk beside what is kept, until Keep has kept as much: the
-	// Hooks of a file that is about to be written, or the Failures of a token that hooks
-	// are about to be told of. Its error says that they would not survive a power cut;
-	// they are recalled in any other case.
+	// Begin records what is about to happen, until Keep has kept as much: the Hooks of a file
+	// that will be written, or the Failures of a token that hooks will be told of. After an
+	// error they would be recalled, but not after a power cut.
 	Begin(ctx context.Context, begun ...Record) error
 }
 
@@ -54,10 +53,9 @@ const (
 	betweenChecks = time.Minute
 )
 
-// Remember makes the agent keep records, and go on where the last process
-// stopped: a token whose definition is unchanged and that still lies in all its
-// sinks as it was put is not asked for again before it is due. It is to be
-// called before Run or Once.
+// Remember makes the agent keep records and go on where the last process stopped: it does not
+// ask for a token before it is due if the definition is unchanged and all sinks still hold
+// the token as it was put. Call Remember before Run or Once.
 func (a *Agent) Remember(r Records) {
 	a.records.Records, a.records.checked = r, a.now
 	known := r.Recall()
@@ -79,7 +77,7 @@ func (a *Agent) Remember(r Records) {
 	a.warnOfTheClock(known)
 }
 
-// fullRecord is the record with what its definition says, and its hooks have heard.
+// fullRecord is the record of the sink as it has to be kept now.
 func (p *placement) fullRecord() Record {
 	var r Record
 	if p.recalled || !p.inPlace.IsZero() || p.leftover {
@@ -90,19 +88,19 @@ func (p *placement) fullRecord() Record {
 	return r
 }
 
-// A journal keeps the records of an agent as they are.
+// A journal has Records keep the agent's records up to date.
 type journal struct {
 	*core
 	Records
-	stale   bool      // they are not as kept
-	keeping bool      // they are being written
-	kept    time.Time // when that was last begun
-	checked time.Time // when it was last looked whether they are there
-	unkept  bool      // they, or hooks that are pending, could not be written
+	stale   bool      // the records are not as they were kept
+	keeping bool      // they are being written or checked
+	kept    time.Time // when they were last written
+	checked time.Time // when they were last checked
+	unkept  bool      // they, or pending hooks, could not be written
 }
 
-// keep writes the records if they are stale, in a goroutine of its own,
-// as the disk may be slow. Otherwise it has a look at them now and then.
+// keep writes the records if they are stale, or checks them once a minute. The disk may be
+// slow, so a goroutine does it.
 func (j *journal) keep() {
 	switch {
 	case j.Records == nil:
@@ -124,25 +122,25 @@ func (j *journal) keep() {
 	}
 }
 
-// due is when the records are to be written next; not any when they are as kept.
+// due is when the records are written next; not any: they are as kept.
 func (j *journal) due() (at time.Time, any bool) {
 	return j.kept.Add(betweenKeeps), j.Records != nil && j.stale && !j.keeping
 }
 
-// clockWentBack has them written and checked no later than before.
+// clockWentBack keeps a step of the clock from delaying the next write and check.
 func (j *journal) clockWentBack() {
 	j.kept, j.checked = queue.Earlier(j.kept, j.now), queue.Earlier(j.checked, j.now)
 }
 
-// noteSilence says that the records take long to be written.
+// noteSilence warns when writing the records takes long.
 func (j *journal) noteSilence() {
 	if j.now.Sub(queue.Later(j.kept, j.checked)) >= betweenKeeps {
 		j.notKept(errors.New("what keeps them does not answer"))
 	}
 }
 
-// notKept says once that the records, or hooks that are pending, are not kept.
-// They are tried again until they are.
+// notKept warns once that the records or pending hooks are not kept. They are written again
+// until they are.
 func (j *journal) notKept(err error) {
 	j.stale = true
 	if j.unkept {
@@ -152,7 +150,7 @@ func (j *journal) notKept(err error) {
 	j.log.WithError(err).Warn("records and pending hooks cannot be kept; tokens are renewed as before, but after a restart sources may be asked again and hooks may be missing; tried again every 10 s")
 }
 
-// written takes in what came of it.
+// written notes the result of writing the records.
 func (j *journal) written(err error) {
 	j.keeping = false
 	j.sayWarnings()
@@ -166,7 +164,7 @@ func (j *journal) written(err error) {
 	j.unkept = false
 }
 
-// lookedAt takes in whether the records are still there.
+// lookedAt notes whether the records are still there.
 func (j *journal) lookedAt(there bool) {
 	j.keeping = false
 	j.sayWarnings()
@@ -181,8 +179,7 @@ func (j *journal) sayWarnings() {
 	}
 }
 
-// keepLast writes the records when the agent stops, if that takes no longer than
-// until the end of the limit.
+// keepLast writes the records when the agent stops, unless that takes longer than the limit.
 func (j *journal) keepLast(limit <-chan time.Time) {
 	if j.Records == nil || !j.stale && !j.keeping {
 		return
@@ -210,7 +207,7 @@ func (s *set) snapshot() []Record {
 	return slices.DeleteFunc(all, func(r Record) bool { return r.Mark == nil && r.Hooks == nil && r.Failures == nil })
 }
 
-// warnOfTheClock says that it is before a time that it has already been.
+// warnOfTheClock warns of a clock that is behind the newest token.
 func (c *core) warnOfTheClock(known []Record) {
 	var newest time.Time
 	for _, k := range known {

@@ -9,12 +9,12 @@ import (
 	"github.com/tokenagent/tokenagent/agent/queue"
 )
 
-const askLimit = 2 * time.Minute // a Source has its own, shorter limits; this one is for those that forgot
+const askLimit = 2 * time.Minute // for a Source without limits of its own
 
 // A renewal asks the source of a token for the next one, again and again.
 type renewal struct {
 	work
-	wanted bool    // a person, a new definition or a new key wants it now, and takes whatever comes
+	wanted bool    // a person or a new definition wants it now, and takes any token
 	forced bool    // the attempt that runs, or the failed one before it, was wanted
 	issuer *issuer // nil: the source asks no server
 }
@@ -27,8 +27,7 @@ func newRenewal(c *core, e *entry) *renewal {
 	return r
 }
 
-// schedule sets when the source is asked next. An attempt that nobody wants keeps its
-// distance from the one before.
+// schedule sets when the source is asked next, with the least distance from the last attempt.
 func (r *renewal) schedule(due time.Time) {
 	if !r.Began.IsZero() {
 		due = queue.Later(due, r.Began.Add(betweenAttempts))
@@ -36,7 +35,7 @@ func (r *renewal) schedule(due time.Time) {
 	r.scheduleAt(due)
 }
 
-// scheduleAt sets when the source is asked next, whenever it was asked last.
+// scheduleAt sets when the source is asked next, without that distance.
 func (r *renewal) scheduleAt(due time.Time) {
 	if r.wanted {
 		due = r.now
@@ -73,8 +72,8 @@ func (r *renewal) begin() {
 	})
 }
 
-// answered takes in what the source said: first for its issuer, then for the token,
-// then for its hooks, then for those that wait for it.
+// answered notes the result: first for the issuer, then for the token, then for its hooks, then
+// for those that wait for it.
 func (r *renewal) answered(t Token, err error) {
 	r.pool.Done(&r.Job)
 	if r.stops() {
@@ -109,7 +108,7 @@ func (r *renewal) answered(t Token, err error) {
 	r.entry.settle()
 }
 
-// failed takes in that no new token came.
+// failed notes that no new token came.
 func (r *renewal) failed(f *Fault) {
 	due := r.now.Add(askWait(f, r.failures.nth(f), r.entry.expiry().Sub(r.now)))
 	r.failures.add(f, r.now)
@@ -117,7 +116,7 @@ func (r *renewal) failed(f *Fault) {
 	r.logFailure("token not renewed", "token still not renewed")
 }
 
-// issued takes in a new token, and hands it to the sinks if it is better than what they have.
+// issued handles a new token. If it is better than the one in the sinks, it goes to them.
 func (r *renewal) issued(t Token) {
 	e, repeats := r.entry, r.repeats(t)
 	switch {
@@ -174,8 +173,8 @@ func (e *entry) install(t Token) {
 	}
 }
 
-// bringForward makes the renewal due now, since readers have lost the token. One that
-// waits, after a failure or for its issuer, waits no longer than they can.
+// bringForward makes the renewal due now, since readers have lost the token. After a failure it
+// still waits, but not longer than readers can.
 func (r *renewal) bringForward() {
 	switch {
 	case r.entry.trial.waits():
@@ -188,8 +187,8 @@ func (r *renewal) bringForward() {
 	}
 }
 
-// want makes the renewal due because a person wants it. The channel is closed when that
-// has come to an end, good or bad.
+// want makes the renewal due because a person wants it. The channel is closed when the token is
+// written or has failed.
 func (r *renewal) want() chan struct{} {
 	w := make(chan struct{})
 	r.entry.waiters = append(r.entry.waiters, w)
@@ -201,8 +200,8 @@ func (r *renewal) want() chan struct{} {
 	return w
 }
 
-// inherit goes on where the renewal of an older definition stood, so that the end of its
-// failures is noticed.
+// inherit takes over the failures of the renewal of an older definition, so that their end is
+// logged.
 func (r *renewal) inherit(old *renewal) {
 	r.Inherit(&old.Job)
 	r.failures = old.failures

@@ -8,12 +8,12 @@ import (
 	"github.com/tokenagent/tokenagent/agent/queue"
 )
 
-// A Renewer ties a source to the sinks that its tokens go to: one token block,
-// or one instance of a block with for_each.
+// A Renewer ties a source to the sinks of its tokens. It is one token block, or one instance of
+// a block with for_each.
 type Renewer struct {
 	Name          string // as people write it: pilot, or pilot["ce1.example.org"]
 	Source        Source
-	Issuer        string       // the server that Source asks: all that ask it share one queue, so that a slow one delays no other; "": Source signs or reads here
+	Issuer        string       // the server that Source asks: all that ask it share one queue; "": Source asks no server
 	Limits        queue.Limits // of Issuer; the zero Limits are the usual ones
 	Request       Request
 	Sinks         []Target
@@ -29,9 +29,8 @@ type Renewer struct {
 	Digest        string                      // equal for equal definitions, signing key included; see Agent.Replace
 }
 
-// Issue asks the source once, for who wants a token without keeping it fresh, and
-// gives none that the Agent would not install. Its errors are those of the source,
-// or say why.
+// Issue asks the source for one token that is not kept fresh. It returns none that the Agent
+// would not install; the error says why.
 func (r Renewer) Issue(ctx context.Context) (Token, error) {
 	t, err := r.Source.Issue(ctx, r.Request)
 	if err == nil && r.Accept != nil {

@@ -10,11 +10,12 @@ type Replaced struct {
 	Removed   int `json:"removed"`
 }
 
-// Replace swaps the set of Renewers. A Renewer with the Digest of the old one of
-// that name is not restarted: the old one keeps its Source, its Sinks and its token,
-// and takes over only what does not affect the token, such as Schedule and Hooks. What
-// fails is tried again now. A Renewer with another Digest is renewed at once. The files
-// of removed Renewers stay, unless DeleteRemoved says otherwise.
+// Replace replaces the set of Renewers.
+//
+// A Renewer with the Digest of the old one of that name is unchanged: the old one keeps its
+// Source, its Sinks and its token, and takes over only what does not affect the token, such
+// as Schedule and Hooks. If it fails, it is tried now. A Renewer with another Digest is
+// renewed now. The files of removed Renewers stay, unless DeleteRemoved is set.
 func (a *Agent) Replace(ctx context.Context, renewers []Renewer) (r Replaced, err error) {
 	err = a.call(ctx, func() { r = a.replace(renewers) })
 	return r, err
@@ -55,7 +56,7 @@ func (a *Agent) replace(renewers []Renewer) (r Replaced) {
 	return r
 }
 
-// add has the entry found by its name, and its sinks by theirs.
+// add adds the entry and its sinks, by their names.
 func (s *set) add(e *entry) {
 	s.entries[e.Name] = e
 	for _, p := range e.sinks {
@@ -65,7 +66,7 @@ func (s *set) add(e *entry) {
 	}
 }
 
-// takeOver takes over what may change without a new token.
+// takeOver takes over what can change without a new token.
 func (e *entry) takeOver(n Renewer) {
 	before := e.Schedule.Next(e.newest())
 	e.Schedule, e.Required, e.Accept = n.Schedule, n.Required, n.Accept
@@ -83,8 +84,8 @@ func (e *entry) takeOver(n Renewer) {
 	e.fitTrial(n.Validation)
 }
 
-// newEntry makes an entry that is due at once. Of an old one with the same name
-// it takes over what lies in the sinks that both have.
+// newEntry makes an entry. From an old one of the same name it takes over what lies in the
+// sinks that both have.
 func (c *core) newEntry(n Renewer, old *entry) *entry {
 	e := &entry{core: c, Renewer: n}
 	e.renewal = newRenewal(c, e)
@@ -106,8 +107,7 @@ func (c *core) newEntry(n Renewer, old *entry) *entry {
 	return e
 }
 
-// succeed takes over what lies in a sink from the entry that put it there, and
-// looks after it while there is no new token.
+// succeed takes over what lies in the sink from the placement that put it there.
 func (p *placement) succeed(was *placement) {
 	p.inPlace, p.record, p.lost = was.inPlace, was.record, was.lost
 	p.unsure = was.unsure
@@ -116,8 +116,7 @@ func (p *placement) succeed(was *placement) {
 	}
 }
 
-// handOn passes what is known of the sink of an entry that is gone to the placement that
-// has come in its place.
+// handOn passes what is known of the sink of an entry that is gone to its successor.
 func (p *placement) handOn(r result) {
 	next := p.named[p.Name]
 	switch {
@@ -144,9 +143,8 @@ func (e *entry) sinkOf(name string) *placement {
 	return nil
 }
 
-// letGo ends the entries that are not kept. What still runs for them has no effect,
-// except on the hooks that it makes due. The files that no definition has now are
-// leftovers.
+// letGo ends the entries that are gone. What still runs for them has no effect, except that it
+// makes hooks due. Files that no definition has any more become leftovers.
 func (c *core) letGo(gone map[string]*entry) {
 	for _, e := range gone {
 		e.gone = true

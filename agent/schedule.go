@@ -8,7 +8,7 @@ import (
 	"github.com/robfig/cron/v3"
 )
 
-// Bounds of what a Schedule may ask for.
+// Bounds of a Schedule.
 const (
 	MinAt         = 0.05             // earliest share of its life at which a token is renewed
 	MaxAt         = 0.95             // latest share

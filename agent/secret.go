@@ -7,14 +7,14 @@ import (
 
 const redacted = "[secret]"
 
-// A Secret is text that is shown to nobody by accident: whatever prints,
-// formats or encodes it gives "[secret]". Only Reveal gives the text.
+// A Secret is text that nothing shows by accident: to print, format or encode it gives
+// "[secret]". Only Reveal gives the text.
 type Secret struct{ text *string }
 
 // NewSecret returns a Secret that holds text.
 func NewSecret(text string) Secret { return Secret{&text} }
 
-// Reveal returns the text, for the one place that must have it.
+// Reveal returns the text.
 func (s Secret) Reveal() string {
 	if s.text == nil {
 		return ""
@@ -22,7 +22,7 @@ func (s Secret) Reveal() string {
 	return *s.text
 }
 
-// Equal reports whether both hold the same text.
+// Equal reports whether both have the same text.
 func (s Secret) Equal(other Secret) bool { return s.Reveal() == other.Reveal() }
 
 // String returns "[secret]".

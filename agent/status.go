@@ -6,7 +6,7 @@ import (
 	"github.com/tokenagent/tokenagent/agent/hooks"
 )
 
-// A State says in one word what a token's readers find.
+// A State is what the readers of a token find.
 type State string
 
 // The states of a token, over all of its sinks.
@@ -16,7 +16,7 @@ const (
 	Missing State = "missing" // a sink holds no token
 )
 
-// A Status is what can be said of one token at one time.
+// A Status is the state of one token at one time.
 type Status struct {
 	Name        string       `json:"name"`
 	State       State        `json:"state"`
@@ -35,7 +35,7 @@ type HookStatus struct {
 	Event   hooks.Event `json:"event"`
 	Command string      `json:"command"` // see Hook.Key
 	Failing Failing     `json:"failing"`
-	Early   bool        `json:"too_early,omitempty"` // nothing is wrong: what it is for does not run yet; see Fault.Expected
+	Early   bool        `json:"too_early,omitempty"` // it is only too early, and nothing is wrong; see Fault.Expected
 }
 
 // A SinkStatus is what lies in one sink.
@@ -46,7 +46,7 @@ type SinkStatus struct {
 	Failing *Failing  `json:"failing,omitempty"`
 }
 
-// A Failing says what fails, since when, and when it is tried again.
+// A Failing is what fails, since when, and when it is tried again.
 type Failing struct {
 	Kind     string    `json:"kind"` // transient, configuration or writing
 	Error    string    `json:"error"`

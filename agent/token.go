@@ -24,15 +24,14 @@ type Token struct {
 	Issued  time.Time // when it was asked for, by our clock
 	Expires time.Time // when verifiers begin to refuse it; zero: no expiry is known
 	AskBy   time.Time // its successor must be asked for by then, however long it lives; zero: that does not matter
-	Note    string    // what is not as asked, but was let pass; logged once, as a warning
-	Beside  string    // what came beside what was asked for, and is of no harm; logged once
+	Note    string    // what is not as asked, but accepted; logged once, as a warning
+	Beside  string    // what came in addition and does no harm; logged once
 	ID      string    // the claim jti, to be logged; only Renewer.Decode fills it
 	KeyID   string    // the header kid, to be logged; only Renewer.Decode fills it
 }
 
-// Lifetime is the time from asking for the token to its expiry; zero when no
-// expiry is known. It is never computed from the claims nbf or iat
-// (an issuer may set both as it likes).
+// Lifetime is the time from asking for the token to its expiry; zero when no expiry is known.
+// The claims nbf and iat do not count: an issuer may set both as it likes.
 func (t Token) Lifetime() time.Duration {
 	if t.Expires.IsZero() {
 		return 0
@@ -40,19 +39,18 @@ func (t Token) Lifetime() time.Duration {
 	return t.Expires.Sub(t.Issued)
 }
 
-// IsZero reports whether t is no token at all.
+// IsZero reports whether t is the zero Token, which is none.
 func (t Token) IsZero() bool { return t == Token{} }
 
-// Expired reports whether the token can no longer be presented at the time now.
+// Expired reports whether the token has expired at the time now.
 func (t Token) Expired(now time.Time) bool {
 	return !t.Expires.IsZero() && !now.Before(t.Expires)
 }
 
-// A Source issues tokens: it signs them, or asks whoever does.
+// A Source issues tokens: it signs them, or asks another that does.
 //
-// Issue may be called for several Requests at once. Its error is best a
-// [*Fault]; any other is taken for a transient one. A Source neither logs nor
-// tries again by itself, and stops when ctx is done.
+// Issue may be called for several Requests at once. An error that is not a [*Fault] counts as
+// a transient one. A Source neither logs nor tries again, and stops when ctx is done.
 type Source interface {
 	Issue(ctx context.Context, req Request) (Token, error)
 }
@@ -61,18 +59,16 @@ type Source interface {
 // such as a token that it copies or exchanges. See [Agent.Touched].
 type Follower interface {
 	Source
-	// Follows is the absolute path of the file. If the tokens are copies of what lies
-	// there, each change of the file makes them due; else a change only repeats an
-	// attempt that failed.
+	// Follows is the absolute path of the file. If the tokens are copies of it, each change
+	// of the file makes them due. Otherwise a change only repeats an attempt that failed.
 	Follows() (path string, copied bool)
 }
 
 // A Sink puts a token where its readers look.
 //
-// Put replaces what lies there as a whole or not at all; a token that already lies
-// there as wanted is left alone. The Agent never calls two methods of one Sink at
-// the same time. The error of Put is best a [*Fault]; any other is taken for one of
-// kind Writing.
+// Put replaces what lies there as a whole or not at all. It changes nothing if the token
+// already lies there as wanted. The Agent never calls two methods of one Sink at the same
+// time. An error that is not a [*Fault] counts as one of kind Writing.
 type Sink interface {
 	Put(ctx context.Context, t Token) (Written, error)
 }
@@ -80,16 +76,16 @@ type Sink interface {
 // Written says what a Put did. After an error only its Warnings count.
 type Written struct {
 	Changed  bool            // what lies there is not what lay there before
-	Warnings []string        // what is not as it should be, but did not stop it; each is told once
-	Mark     json.RawMessage // by which [Store.Adopt] knows after a restart what was put; it holds no secret; nil: nothing is remembered
+	Warnings []string        // what is wrong, but did not stop it; each is told once
+	Mark     json.RawMessage // for [Store.Adopt], to know what was put after a restart; without a secret; nil: nothing is remembered
 }
 
-// A Target is a sink and what people and the Agent know it by. For a file Name and
-// Path are its absolute path, and Queue is its folder.
+// A Target is a sink with its names. For a file Name and Path are its absolute path, and Queue
+// is its folder.
 type Target struct {
 	Sink
 	Name  string // in the status, the log and the records; "": nothing is remembered of it
-	Queue string // equal for sinks that hang when one of them does: they wait in one queue, and delay no other; "": a queue of its own
+	Queue string // equal for sinks that hang together, such as all in one folder: they share a queue; "": a queue of its own
 	Path  string // of the file, to watch it; "": it is not a file
 }
 
@@ -97,22 +93,21 @@ type Target struct {
 // it from the rest.
 var ErrNotReadBack = errors.New("the token in it cannot be told from what is around it")
 
-// A Store is a sink whose token stays where it was put and can be looked at. The
-// Agent puts it there again when somebody has changed it, goes on after a restart
-// with what lies there, and can take it away.
+// A Store is a sink that can be read and looked at. The Agent puts the token there again when
+// somebody has changed it, goes on with it after a restart, and can remove it.
 type Store interface {
 	Sink
-	// Look tells cheaply, without reading, in a few words what differs from what
-	// was put ("it is gone", "its mode is 0644, not 0600"); "" when nothing does. An
-	// error means that it could not look.
+	// Look says in a few words what differs from what was put ("it is gone", "its mode is
+	// 0644, not 0600"); "" when nothing does. It is cheap, and reads nothing. An error
+	// means that it could not look.
 	Look(ctx context.Context) (difference string, err error)
 	// Read returns the text of the token that lies there, whoever put it. The error
 	// where nothing lies is fs.ErrNotExist, and where the token cannot be told from
 	// what is around it ErrNotReadBack: its record alone tells what lies there.
 	Read(ctx context.Context) (Secret, error)
-	// Adopt takes what lies there for what an earlier process has put, if it is what
-	// the mark tells. Else it says what differs, as Look does.
+	// Adopt goes on with what an earlier process put, if it still is as the mark says.
+	// Otherwise it says what differs, as Look does.
 	Adopt(ctx context.Context, mark json.RawMessage) (difference string, err error)
-	// Remove takes away what was put. What somebody else has put there stays.
+	// Remove removes what was put. What somebody else has put there stays.
 	Remove(ctx context.Context) error
 }
