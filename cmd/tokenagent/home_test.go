@@ -27,12 +27,12 @@ func TestEachSpellingOfAPathGivesTheSameName(t *testing.T) {
 	dir, err := filepath.EvalSymlinks(t.TempDir())
 	check(t, err)
 	t.Chdir(dir)
-	check(t, os.MkdirAll("real/..2026", 0o755))
+	check(t, os.MkdirAll("real/..2026/conf.d", 0o755))
 	put(t, "real/a.hcl", "")
 	put(t, "real/..2026/volume.hcl", "")
 	for link, target := range map[string]string{
 		"folder": "real", "chain.hcl": "folder/link.hcl", "real/link.hcl": "a.hcl",
-		"real/..data": "..2026", "real/volume.hcl": "..data/volume.hcl",
+		"real/..data": "..2026", "real/volume.hcl": "..data/volume.hcl", "real/conf.d": "..data/conf.d",
 	} {
 		check(t, os.Symlink(target, link))
 	}
@@ -48,13 +48,16 @@ func TestEachSpellingOfAPathGivesTheSameName(t *testing.T) {
 	if one, other := nameOf(config.Settings{}, "folder", "chain.hcl"), nameOf(config.Settings{}, "real/a.hcl", "real", "real"); one != other {
 		t.Errorf("two paths have the names %s and %s", one, other)
 	}
-	before := nameOf(config.Settings{}, "folder/volume.hcl")
+	before, beforeIn := nameOf(config.Settings{}, "folder/volume.hcl"), nameOf(config.Settings{}, "folder/conf.d/site.hcl")
 	check(t, os.Remove("real/..data"))
-	check(t, os.Mkdir("real/..2027", 0o755))
+	check(t, os.MkdirAll("real/..2027/conf.d", 0o755))
 	put(t, "real/..2027/volume.hcl", "")
 	check(t, os.Symlink("..2027", "real/..data"))
 	if after := nameOf(config.Settings{}, "real/volume.hcl"); after != before {
 		t.Errorf("when Kubernetes has replaced a volume its name is %s, and it was %s", after, before)
+	}
+	if after := nameOf(config.Settings{}, "real/conf.d/site.hcl"); after != beforeIn {
+		t.Errorf("when Kubernetes has replaced a folder its name is %s, and it was %s", after, beforeIn)
 	}
 	if got := nameOf(config.Settings{Name: "site"}, "chain.hcl"); got != "site" {
 		t.Errorf("with a name of its own it is %s", got)
