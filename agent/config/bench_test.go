@@ -58,7 +58,21 @@ func BenchmarkLoad10kBlocks(b *testing.B) {
 	benchmarkLoad(b, text.String(), 10_000)
 }
 
-// BenchmarkLoadWrong10k loads 10,000 instances that all have the same faults.
+// BenchmarkLoadWrong10kInstances loads 10,000 instances that all have the same faults.
+func BenchmarkLoadWrong10kInstances(b *testing.B) {
+	text := "locals {\n ces = { for n in concat(range(1000), range(1000, 2000), range(2000, 3000), range(3000, 4000), range(4000, 5000)," +
+		" range(5000, 6000), range(6000, 7000), range(7000, 8000), range(8000, 9000), range(9000, 10000)): \"ce${n}\" => n }\n}\n" +
+		fmt.Sprintf(benchToken, "pilot", "  for_each = local.ces\n  nonsense = each.value.x", "${each.key}", "${each.key}")
+	folder := write(b, map[string]string{"a.hcl": oneSource + text})
+	for b.Loop() {
+		_, faults := Load(b.Context(), []string{filepath.Join(folder, "a.hcl")}, fakes("key"), testEnvironment())
+		if len(faults) != 1 {
+			b.Fatal(len(faults), faults)
+		}
+	}
+}
+
+// BenchmarkLoadWrong10k loads 10,000 blocks that all have the same fault.
 func BenchmarkLoadWrong10k(b *testing.B) {
 	var text strings.Builder
 	for i := range 10_000 {

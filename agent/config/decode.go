@@ -101,7 +101,7 @@ func correct(s *stanza, attrs, blocks []string, found *findings) (meant []string
 			continue
 		}
 		meant = append(meant, near)
-		found.forget(a.expr.Range())
+		found.ignore(a.expr.Range())
 	}
 	for _, inner := range s.blocks {
 		if slices.Contains(blocks, inner.kind) {

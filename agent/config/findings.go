@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -21,9 +22,14 @@ type finding struct {
 
 // findings collect what one load finds wrong.
 type findings struct {
-	list  []finding
-	order map[string]int    // of the files
-	text  map[string][]byte // of the files, for excerpts
+	list    []finding
+	order   map[string]int    // of the files
+	text    map[string][]byte // of the files, for excerpts
+	ignored map[hcl.Range]bool
+}
+
+func newFindings() *findings {
+	return &findings{order: map[string]int{}, text: map[string][]byte{}, ignored: map[hcl.Range]bool{}}
 }
 
 // number gives the file its place in the order of faults.
@@ -69,28 +75,39 @@ func plainText(sentence string) string {
 	return text
 }
 
-// forget drops what was found in a part of the text: in the value of an unknown attribute,
-// of which nobody can tell what it may hold.
-func (f *findings) forget(part hcl.Range) {
+// ignore drops all that is found in a part of the text: in the value of an unknown
+// attribute, of which nobody can tell what it may hold.
+func (f *findings) ignore(part hcl.Range) { f.ignored[part] = true }
+
+// dropIgnored drops the findings in ignored parts, none of which overlap.
+func (f *findings) dropIgnored() {
+	parts := slices.SortedFunc(maps.Keys(f.ignored), f.comparePlaces)
 	f.list = slices.DeleteFunc(f.list, func(one finding) bool {
-		return one.at.Filename == part.Filename && part.Start.Byte <= one.at.Start.Byte && one.at.End.Byte <= part.End.Byte
+		i, _ := slices.BinarySearchFunc(parts, one.at, f.comparePlaces)
+		near := parts[max(i-1, 0):min(i+1, len(parts))]
+		return slices.ContainsFunc(near, func(part hcl.Range) bool {
+			return one.at.Filename == part.Filename && part.Start.Byte <= one.at.Start.Byte && one.at.End.Byte <= part.End.Byte
+		})
 	})
 }
 
-// compare orders findings by file and position.
-func (f *findings) compare(a, b finding) int {
+// comparePlaces orders places by file and position.
+func (f *findings) comparePlaces(a, b hcl.Range) int {
 	return cmp.Or(
-		cmp.Compare(f.order[a.at.Filename], f.order[b.at.Filename]),
-		cmp.Compare(a.at.Start.Byte, b.at.Start.Byte),
-		cmp.Compare(a.at.End.Byte, b.at.End.Byte),
-		strings.Compare(a.severity, b.severity),
-		strings.Compare(a.summary, b.summary),
+		cmp.Compare(f.order[a.Filename], f.order[b.Filename]),
+		cmp.Compare(a.Start.Byte, b.Start.Byte),
+		cmp.Compare(a.End.Byte, b.End.Byte),
 	)
+}
+
+func (f *findings) compare(a, b finding) int {
+	return cmp.Or(f.comparePlaces(a.at, b.at), strings.Compare(a.severity, b.severity), strings.Compare(a.summary, b.summary))
 }
 
 // faults sorts the findings, and merges those that the instances of a token with
 // for_each have in common.
 func (f *findings) faults() Faults {
+	f.dropIgnored()
 	slices.SortStableFunc(f.list, f.compare)
 	var faults Faults
 	for rest := f.list; len(rest) > 0; {

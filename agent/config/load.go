@@ -64,7 +64,7 @@ func Load(ctx context.Context, paths []string, kinds Kinds, env Environment) (*C
 
 func loadWithin(ctx context.Context, most limits, paths []string, kinds Kinds, env Environment) (*Config, Faults) {
 	env = env.complete()
-	found := &findings{order: map[string]int{}, text: map[string][]byte{}}
+	found := newFindings()
 	r := &reader{
 		paths: paths, found: found, included: map[string]included{},
 		guard: &guard{trust: env.Trust, strict: env.Strict, found: found, known: map[string]bool{}},
