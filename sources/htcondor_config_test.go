@@ -142,7 +142,7 @@ func TestFaultsOfAPool(t *testing.T) {
 		"a path from nowhere": {map[string]string{"SEC_TOKEN_POOL_SIGNING_KEY_FILE": "POOL"}, 0, pool(domain), "", []string{
 			`1: no usable key; SEC_TOKEN_POOL_SIGNING_KEY_FILE is the relative path "POOL"; write key_file in this block`,
 		}},
-		"group reads the key":    {nil, 0o640, pool(file, domain), "", []string{"2: no usable key; key DIR/POOL: its mode 0640 lets others than its owner at it, and HTCondor wants none; chmod 0600 DIR/POOL"}},
+		"group reads the key":    {nil, 0o640, pool(file, domain), "", []string{"2: no usable key; key DIR/POOL: its mode 0640 gives permissions to others than its owner, and HTCondor wants none; chmod 0600 DIR/POOL"}},
 		"empty key":              {nil, 0, pool(`key_file = "DIR/empty"`, domain), "", []string{"2: no usable key; key DIR/empty: it is empty"}},
 		"kid with a slash":       {nil, 0, pool(file, `key_id = "a/b"`, domain), "", []string{`3: key_id: "a/b" is no key's name; it has no / and no ..`}},
 		"kid of a folder":        {nil, 0, pool(file, `key_id = "."`, domain), "", []string{`3: key_id: "." is no key's name`}},

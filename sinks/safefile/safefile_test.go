@@ -502,7 +502,7 @@ func TestAFileSystemThatKeepsNoModesIsNoticedBeforeTheRename(t *testing.T) {
 		return os.Chmod(filepath.Join(filepath.Dir(target.Path), temps(t, filepath.Dir(target.Path))[0]), 0o644)
 	}
 	_, err := f.Write(t.Context(), []byte("new"))
-	wantError(t, err, "does not keep what it is told", "its mode is 0644, not 0600")
+	wantError(t, err, "does not keep owner, group, mode or size", "its mode is 0644, not 0600")
 	wantContent(t, target.Path, "old")
 	wantNoTemp(t, filepath.Dir(target.Path))
 }

@@ -207,7 +207,7 @@ func (w *writing) verify(st unix.Stat_t) error {
 	wanted.UID, wanted.GID, wanted.Mode = w.file.target.Owner.UID, w.file.target.Group, w.file.target.Mode
 	wanted.Size = int64(len(w.content))
 	if d := wanted.difference(st); !d.IsZero() {
-		return host.Explain(unix.EINVAL, "the file system of %s does not keep what it is told: of the temporary file, %v; use another file system", w.Path, d)
+		return host.Explain(unix.EINVAL, "the file system of %s does not keep owner, group, mode or size: of the temporary file, %v; use another file system", w.Path, d)
 	}
 	return nil
 }

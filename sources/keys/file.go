@@ -96,7 +96,7 @@ func refusesShared(f *host.File, path string) error {
 	if mode&0o077 == 0 {
 		return nil
 	}
-	return fmt.Errorf("its mode %04o lets others than its owner at it, and HTCondor wants none; %s", mode,
+	return fmt.Errorf("its mode %04o gives permissions to others than its owner, and HTCondor wants none; %s", mode,
 		f.Closing(path, f.ClosingCommand(path), "defaultMode: 0400 of its volume, without fsGroup"))
 }
 
@@ -117,7 +117,7 @@ func mayOwn(f *host.File, path string) error {
 // whose folder it lies.
 func keeper(f *host.File) string {
 	if f.Keeper.UID == os.Geteuid() {
-		return "whoever runs tokenagent"
+		return "the user who runs tokenagent"
 	}
 	return fmt.Sprintf("the owner of its folder (%v)", host.UserID(f.Keeper.UID))
 }

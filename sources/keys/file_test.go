@@ -127,7 +127,7 @@ func TestAnAccessControlListCountsForWhomItNames(t *testing.T) {
 	if want := "key " + path + ": uid 54321 can read it (mode 0640); setfacl -b " + path + " && chmod 0600 " + path; text(err) != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
-	if _, err := ReadCondor(path, PoolKey); !strings.HasPrefix(text(err), "key "+path+": its mode 0640 lets others") {
+	if _, err := ReadCondor(path, PoolKey); !strings.HasPrefix(text(err), "key "+path+": its mode 0640 gives permissions to others") {
 		t.Errorf("HTCondor's key: got %v", err)
 	}
 	if os.Geteuid() == 0 { // as systemd hands a credential to the user of a unit

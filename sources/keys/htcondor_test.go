@@ -148,7 +148,7 @@ func TestANameThatCannotBeShownIsNone(t *testing.T) {
 
 func TestReadCondorNamesTheFileAndTheRemedy(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "POOL")
-	const open = "lets others than its owner at it, and HTCondor wants none; chmod 0600 PATH"
+	const open = "gives permissions to others than its owner, and HTCondor wants none; chmod 0600 PATH"
 	cases := map[string]struct{ path, want string }{
 		"as HTCondor has it": {write(t, "hello", 0o600), ""},
 		"not to be changed":  {write(t, "hello", 0o400), ""},
@@ -181,8 +181,8 @@ func TestACondorKeyIsItsOwnersAlone(t *testing.T) {
 		want string
 	}{
 		{500, 0o600, ""},
-		{500, 0o440, "its mode 0440 lets others than its owner at it"}, // also in an own group
-		{500, 0o601, "its mode 0601 lets others than its owner at it"},
+		{500, 0o440, "its mode 0440 gives permissions to others than its owner"}, // also in an own group
+		{500, 0o601, "its mode 0601 gives permissions to others than its owner"},
 		{501, 0o644, "its owner is uid 501; it must be root or the owner of its folder (uid 500): chown 500 PATH"},
 	} {
 		path := ownedBy(t, c.uid, 500, c.mode)
