@@ -1,6 +1,6 @@
-// Package host knows this host: the users and groups in /etc/passwd and
-// /etc/group, and those that only a directory service (SSSD, LDAP) knows, which is
-// asked by getent(1), as a static binary has no other way.
+// Package host knows this host: its users and groups, its paths and who can change them, its
+// programs. Users and groups that only a directory service (SSSD, LDAP) knows are asked of
+// getent(1): a static binary has no other way.
 package host
 
 import (
@@ -22,25 +22,25 @@ import (
 
 const (
 	getentPath     = "/usr/bin/getent"
-	getentPatience = 5 * time.Second // a directory service that has just started needs some
+	getentPatience = 5 * time.Second // a directory service that has just started is slow
 )
 
 // NoGroup is the GID of a User without an entry.
 const NoGroup = -1
 
-// A Database is who is asked for users and groups. It asks getent only for what
-// the files in /etc do not tell: once for each, and for nothing any more after
-// getent was silent. The zero Database is ready; it can be used by several goroutines.
+// A Database finds users and groups. It asks getent only for what the files in /etc do not
+// have, once for each, and never again after getent did not answer. The zero Database is
+// ready. Several goroutines can use it.
 type Database struct {
 	Getent   string        // the program, by its path or as PATH finds it; "": /usr/bin/getent
 	Patience time.Duration // with it, for each answer; zero: 5 s
 
 	mutex   sync.Mutex
 	answers map[[2]string]string // by database and key
-	down    error                // why getent is not asked any more
+	down    error                // why getent is not asked again
 }
 
-// ErrUnknown is the error of a name that nobody knows.
+// ErrUnknown is the error of an unknown name.
 var ErrUnknown = errors.New("getent knows none")
 
 // ErrNoGetent is the error of a host where only the files in /etc can be asked.
@@ -51,12 +51,12 @@ type User struct {
 	Name   string // "" without an entry
 	UID    int
 	GID    int    // the primary group; NoGroup without an entry
-	Home   string // as the entry says; nobody has looked whether it is there
-	Unsure error  // why it is not known whether there is an entry; nil where it is
+	Home   string // as the entry says; it may be missing
+	Unsure error  // why there may be an entry all the same
 }
 
-// User finds a user by name or number. A number without an entry is a user too.
-// An error wraps ErrUnknown, or says why it is not known whether there is one.
+// User finds a user by name or number. A number needs no entry. The error wraps ErrUnknown, or
+// says why that is not certain.
 func (d *Database) User(nameOrNumber string) (User, error) {
 	lookup := user.Lookup
 	uid, numeric := number(nameOrNumber)
@@ -76,8 +76,8 @@ func (d *Database) User(nameOrNumber string) (User, error) {
 	return User{}, fmt.Errorf("there is no user %s in /etc/passwd, and %w", nameOrNumber, cmp.Or(err, ErrUnknown))
 }
 
-// Group is the number of the group of that name or number, which needs no entry.
-// Errors are as those of User.
+// Group is the number of the group of that name or number. A number needs no entry. Errors are
+// as those of User.
 func (d *Database) Group(nameOrNumber string) (gid int, err error) {
 	if gid, numeric := number(nameOrNumber); numeric {
 		return gid, nil
@@ -114,21 +114,21 @@ func (d *Database) GroupsOf(u User) (gids []int, unsure error) {
 	return slices.Compact(gids), unsure
 }
 
-// NameOf is how people call the user of that number; the number of one without a name.
+// NameOf is the name of the user of that number; without one, the number.
 func (d *Database) NameOf(uid int) string {
 	number := strconv.Itoa(uid)
 	u, _ := d.User(number)
 	return cmp.Or(u.Name, number)
 }
 
-// entry is the first line that getent finds, in fields; none when it finds nothing.
+// entry is the first line that getent finds, in fields.
 func (d *Database) entry(database, key string) ([]string, error) {
 	answer, err := d.ask(database, key)
 	line, _, _ := strings.Cut(answer, "\n")
 	return strings.Split(line, ":"), err
 }
 
-// ask is what getent says, "" when it knows nothing of the key.
+// ask is what getent says of the key; "" when it knows none.
 func (d *Database) ask(database, key string) (answer string, err error) {
 	d.mutex.Lock()
 	defer d.mutex.Unlock()
@@ -158,8 +158,7 @@ func (d *Database) ask(database, key string) (answer string, err error) {
 	return answer, nil
 }
 
-// run is what getent prints. It is not waited for any longer than Patience, even
-// if it cannot be killed.
+// run is what getent prints. After Patience it gives up, even if getent cannot be killed.
 func (d *Database) run(args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), cmp.Or(d.Patience, getentPatience))
 	defer cancel()

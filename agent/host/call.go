@@ -2,9 +2,8 @@ package host
 
 import "context"
 
-// A Call is a call that may never return, as one into a file system whose server is
-// gone. Nothing can end it: it goes on by itself, and whoever gave up waiting must
-// leave alone what it uses.
+// A Call is a call that may never return, such as one into a file system whose server is gone.
+// Nothing can end it. A caller that has given up must not touch what the call still uses.
 type Call[T any] struct {
 	done  chan struct{}
 	value T
@@ -40,7 +39,7 @@ func (c *Call[T]) Wait(ctx context.Context) (value T, returned bool) {
 	}
 }
 
-// Late gives late what the call returns, if it ever does.
+// Late calls late with what the call returns, if it returns.
 func (c *Call[T]) Late(late func(T)) {
 	go func() {
 		<-c.done

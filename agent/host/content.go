@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ReadFile returns what is in a file that Open opens, if it has no more than most
-// bytes. Its errors do not begin with the path.
+// ReadFile opens the file as Open does, and reads it if it has no more than most bytes. Its
+// errors do not begin with the path.
 func ReadFile(path string, most int64) ([]byte, fs.FileInfo, error) {
 	f, err := Open(path)
 	if err != nil {
@@ -22,8 +22,7 @@ func ReadFile(path string, most int64) ([]byte, fs.FileInfo, error) {
 	return content, f.Info, err
 }
 
-// ReadAtMost reads to the end what has no more than most bytes. Its errors name no
-// path.
+// ReadAtMost reads to the end, but no more than most bytes. Its errors name no path.
 func ReadAtMost(r io.Reader, most int64) ([]byte, error) {
 	content, err := io.ReadAll(io.LimitReader(r, most+1))
 	switch {
@@ -35,7 +34,7 @@ func ReadAtMost(r io.Reader, most int64) ([]byte, error) {
 	return content, nil
 }
 
-// SyncFolder brings the names in the folder to the disk, if its file system can.
+// SyncFolder writes the names in the folder to the disk, if its file system can.
 func SyncFolder(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -52,7 +51,7 @@ func SyncFolder(path string) error {
 func SyncNames(folder int) error {
 	err := Again(func() error { return unix.Fsync(folder) })
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) {
-		return nil // such a file system has nothing to sync in a folder
+		return nil // this file system has nothing to sync in a folder
 	}
 	return err
 }

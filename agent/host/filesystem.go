@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Server is who says what lies in a file system: whose a folder is, and where a
-// symbolic link leads.
+// A Server is who decides what a file system shows: who owns a folder, and where a symbolic
+// link leads.
 type Server int
 
 // The servers of file systems.
@@ -25,7 +25,7 @@ const (
 // A FileSystem is the type of a file system, as statfs(2) gives it.
 type FileSystem uint32
 
-// served are the file systems that the kernel only passes on.
+// served are the file systems that this kernel gets from a Server.
 var served = map[FileSystem]struct {
 	by   Server
 	name string
@@ -61,7 +61,7 @@ func (f FileSystem) Server() Server { return served[f].by }
 // String names a type that is not served by this host's kernel; "" for others.
 func (f FileSystem) String() string { return served[f].name }
 
-// Again repeats a call for as long as signals interrupt it (EINTR).
+// Again repeats a call while signals interrupt it (EINTR).
 func Again(call func() error) error {
 	for {
 		if err := call(); !errors.Is(err, unix.EINTR) {

@@ -9,8 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An Identity is what a process or a thread opens files under: a user and groups,
-// by number.
+// An Identity is the user and the groups, by number, as which a process or thread opens files.
 type Identity struct {
 	UID    int
 	GID    int   // the primary group
@@ -19,15 +18,15 @@ type Identity struct {
 
 // Self is the identity of this process.
 func Self() Identity {
-	groups, _ := os.Getgroups() // it cannot fail on Linux with a buffer of the right size
+	groups, _ := os.Getgroups() // it cannot fail on Linux
 	return Identity{UID: os.Geteuid(), GID: os.Getegid(), Groups: groups}
 }
 
 // In reports whether the identity belongs to the group.
 func (i Identity) In(gid int) bool { return gid == i.GID || slices.Contains(i.Groups, gid) }
 
-// With is the identity with the group as its only further group; with none if it
-// does not belong to it.
+// With is the identity with the group as its only further group; with none if it does not belong
+// to the group.
 func (i Identity) With(group int) Identity {
 	all := i
 	i.Groups = nil
@@ -41,7 +40,7 @@ func (i Identity) With(group int) Identity {
 // powers over files. Only root can, with the capabilities CAP_SETUID and
 // CAP_SETGID; without them the error is a *Powerless. A panic of do is the caller's.
 //
-// The thread never takes the identity off again: it ends with do, see OnThread.
+// The thread keeps the identity until it ends, with do; see OnThread.
 func (i Identity) Do(do func() error) error {
 	var e end
 	OnThread(func() {
@@ -70,9 +69,8 @@ func endOf(do func() error) (e end) {
 	return e
 }
 
-// takeOn gives the calling thread the identity for everything that touches files,
-// and reads it back. These calls, unlike those of package syscall, change the
-// calling thread alone.
+// takeOn gives the calling thread the identity for files, and reads it back. Unlike those of
+// package syscall, these calls change the calling thread alone.
 func (i Identity) takeOn() error {
 	if err := unix.Setgroups(i.Groups); err != nil {
 		return &Powerless{i.UID, "CAP_SETGID", err}
@@ -90,20 +88,19 @@ func (i Identity) takeOn() error {
 	return nil
 }
 
-// takesOn sets an id and reads it back: both calls only tell the former one.
+// takesOn sets an id and reads it back: these calls return the former one only.
 func takesOn(set func(int) (int, error), id int) bool {
 	_, _ = set(id)
 	now, err := set(id)
 	return err == nil && now == id
 }
 
-// sameGroups reports whether the groups are the same; the kernel sorts them.
+// sameGroups compares groups, which the kernel sorts.
 func sameGroups(a, b []int) bool {
 	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
 }
 
-// A Powerless is the error of a process that cannot take on the identity of a
-// user.
+// A Powerless is the error of a process that cannot take on the identity of a user.
 type Powerless struct {
 	UID        int
 	Capability string // that it lacks

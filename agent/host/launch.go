@@ -10,16 +10,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Alone is for a program that the agent starts: it leads a session of its own,
-// and so a process group of its own, and has no controlling terminal. A program
-// that shared ours could type into the terminal of whoever started the agent
-// (TIOCSTI), even as another user.
+// Alone is for a program that the agent starts: it gets a session and a process group of its
+// own, and no terminal. With ours, it could type into the terminal that the agent was started
+// from (TIOCSTI), even as another user.
 func Alone() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
 
-// Launch calls start, which starts a program, so that the program inherits as
-// little as possible: no descriptor but those that start hands over, no blocked
-// signal, and no umask that lets others write its files. It returns the error of
-// start. The thread that start runs on ends with it: start may change that thread.
+// Launch calls start, which starts a program. The program inherits as little as possible: only
+// the descriptors that start hands over, no blocked signal, and no umask that lets others
+// write its files. The error is that of start. Start may change its thread, which ends with it.
 func Launch(start func() error) (err error) {
 	keepDescriptors("/proc/self/fd", unix.CloseRange)
 	OnThread(func() {
@@ -31,9 +29,9 @@ func Launch(start func() error) (err error) {
 	return err
 }
 
-// keepDescriptors has no program inherit a descriptor that the agent itself has
-// inherited. All others are closed on exec already. A kernel older than 5.11 knows
-// no such close_range: there each descriptor that the folder names is marked.
+// keepDescriptors keeps programs from inheriting the descriptors that the agent has inherited.
+// All others are closed on exec already. Kernels before 5.11 cannot do that with
+// close_range: there each descriptor in the folder is marked.
 func keepDescriptors(folder string, closeRange func(first, last, flags uint) error) {
 	if closeRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC) == nil {
 		return
@@ -46,9 +44,9 @@ func keepDescriptors(folder string, closeRange func(first, last, flags uint) err
 	}
 }
 
-// narrowUmask takes the permission to write from others in what a program makes,
-// whatever umask the agent was started with. The umask is the whole process's,
-// so the thread parts with it first; where a sandbox forbids that, it stays.
+// narrowUmask denies others to write what a program makes, whatever umask the agent was started
+// with. The umask is the whole process's, so the thread unshares it first; where a sandbox
+// forbids that, the umask stays.
 func narrowUmask() {
 	const othersWrite = 0o022
 	if unix.Unshare(unix.CLONE_FS) == nil {
@@ -56,15 +54,15 @@ func narrowUmask() {
 	}
 }
 
-// Undumpable has the kernel write no core file of this process, and lets no other
-// process of its user read its memory. Linux takes that back when any thread, or a
-// child that has not executed its program yet, takes on another identity: then
-// fs.suid_dumpable decides, which systemd-coredump sets to 2, "dump for root"
-// (prctl(2), proc(5)). So it is called after each change of identity.
+// Undumpable keeps the kernel from writing a core file of this process, and other processes of
+// its user from reading its memory. Linux takes that back when a thread, or a child before
+// its exec, takes on another identity: then fs.suid_dumpable decides, which
+// systemd-coredump sets to 2, "dump for root" (prctl(2), proc(5)). So call it after each
+// change of identity.
 func Undumpable() error { return unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0) }
 
-// OnThread calls do on a thread that ends with it, whatever do changes of the
-// thread. Only the main thread would stay, so it is passed over.
+// OnThread calls do on a thread that ends with it, so do may change the thread. The main thread
+// would not end, so it is not used.
 func OnThread(do func()) {
 	done := make(chan struct{})
 	go func() {

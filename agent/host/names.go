@@ -5,9 +5,8 @@ import (
 	"strconv"
 )
 
-// A UserID is a uid that prints as people call the user: "root", "user condor", or
-// "uid 54321" without a name. Print it only on a thread of this process's own
-// identity: under another one the look-up may hang or be refused.
+// A UserID is a uid that prints as "root", "user condor", or without a name "uid 54321". Print it
+// only under this process's own identity: under another one the look-up may hang or fail.
 type UserID int
 
 func (id UserID) String() string {
@@ -20,8 +19,8 @@ func (id UserID) String() string {
 	return "uid " + strconv.Itoa(int(id))
 }
 
-// A GroupID is a gid that prints as people call the group: "condor", or "gid
-// 54321" without a name. It is printed where a UserID may be.
+// A GroupID is a gid that prints as "condor", or without a name "gid 54321". Print it where a
+// UserID may be printed.
 type GroupID int
 
 func (id GroupID) String() string {

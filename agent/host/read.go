@@ -22,8 +22,8 @@ type File struct {
 // Open opens the regular file at the path for reading. It never waits, not even at a
 // FIFO, and opens no device. Its errors do not begin with the path.
 //
-// An ordinary process opens it as OpenPlain does. Root has powers that the users whose
-// folders it goes through do not have, and they could lead it astray, so:
+// An ordinary process opens it as OpenPlain does. Root has more power than the users whose
+// folders it goes through, and they could make it read what they may not. So for root:
 //
 //   - Below a folder that root does not own, and along a symbolic link that root does
 //     not own, the file must be readable for that user, with all groups of that user:
@@ -99,35 +99,34 @@ func (p Place) reopen() (*File, error) {
 	return &File{File: f, Info: info}, nil
 }
 
-// A reading is a walk to a file that root is to read.
+// A reading is a walk to a file that root reads.
 type reading struct {
 	Walk
 	path      string   // of the file, as it was named
-	uid       int      // as whom the walk goes on; 0: as root
+	uid       int      // the walk goes on as this user; 0: as root
 	groups    Identity // with uid, while it does
-	whose     string   // the folder or link for which it goes on as uid
-	folder    bool     // it is a folder
-	owners    []int    // all users but root who decide where it leads
+	whose     string   // the folder or link because of which it goes on as uid
+	folder    bool     // whose is a folder
+	owners    []int    // all users but root who decide where the path leads
 	held      *Place   // the file, once it is found
-	captive   bool     // it followed a link on the file system that prison is
-	prison    uint64
-	powerless error // why it must do with what everybody may open
+	captive   bool     // it followed a link on a file system of another host, and must stay on that
+	prison    uint64   // the device of that file system
+	powerless error    // why it can only open what everybody may open
 }
 
-const mostOwners = 4 // users who decide on one path; each doubles the ways that are walked
+const mostOwners = 4 // users who decide where one path leads; each doubles the walks
 
-// A crossing is the error of a walk that comes to where another user decides. The walk
-// can go on.
+// A crossing is the error of a walk that comes to where another user decides. The walk can go
+// on as that user.
 type crossing struct {
 	uid    int
-	path   string // of what is that user's
-	folder bool
+	path   string // what belongs to that user
+	folder bool   // it is a folder
 }
 
 func (c *crossing) Error() string { return fmt.Sprintf("%s belongs to uid %d", c.path, c.uid) }
 
-// run goes on to the end. It must not be called under a foreign identity, as it
-// asks for users and groups.
+// run walks to the end. Call it under our own identity only, since it looks up users and groups.
 func (r *reading) run() (*File, error) {
 	f, err := r.attempt()
 	if c, crosses := errors.AsType[*crossing](err); crosses {
@@ -136,8 +135,8 @@ func (r *reading) run() (*File, error) {
 	return f, err
 }
 
-// attempt goes on under the identity of the walk. A directory service is asked for
-// further groups only where those in /etc/group do not do.
+// attempt walks on under the identity of the walk. It asks a directory service for further groups
+// only where those in /etc/group are not enough.
 func (r *reading) attempt() (f *File, err error) {
 	if r.uid == 0 {
 		return r.goOn()
@@ -151,7 +150,7 @@ func (r *reading) attempt() (f *File, err error) {
 		})
 		if !errors.Is(err, unix.EACCES) {
 			old := *r
-			*r = *try // from where it can go on
+			*r = *try // it can go on from there
 			old.close()
 			return f, err
 		}
@@ -160,7 +159,7 @@ func (r *reading) attempt() (f *File, err error) {
 	return nil, err
 }
 
-// identity is that of the user of that number, with all groups that are known.
+// identity is the identity of that user, with all known groups.
 func (d *Database) identity(uid int) Identity {
 	const nogroup = 65534
 	u, err := d.User(strconv.Itoa(uid))
@@ -171,8 +170,8 @@ func (d *Database) identity(uid int) Identity {
 	return Identity{UID: uid, GID: u.GID, Groups: slices.DeleteFunc(groups, func(g int) bool { return g == u.GID })}
 }
 
-// cross goes on as the user who decides from here on. The user as whom it went so
-// far must be able to read the same file.
+// cross walks on as the user who decides from here on. The user so far must be able to read the
+// same file.
 func (r *reading) cross(c *crossing) (*File, error) {
 	if len(r.owners) == mostOwners {
 		return nil, r.refuse("more than %d users decide what lies there; write the path that it stands for", mostOwners)
@@ -197,7 +196,7 @@ func (r *reading) cross(c *crossing) (*File, error) {
 	return own, err
 }
 
-// withoutPower goes on as root to what everybody may read.
+// withoutPower walks on as root, to what everybody may read.
 func (r *reading) withoutPower(p *Powerless) (*File, error) {
 	open := r.copy()
 	defer open.close()
@@ -205,7 +204,7 @@ func (r *reading) withoutPower(p *Powerless) (*File, error) {
 	return open.run()
 }
 
-// goOn goes on until the file is open, or another user decides.
+// goOn walks until the file is open, or another user decides.
 func (r *reading) goOn() (*File, error) {
 	for r.held == nil {
 		if len(r.Rest) == 0 {
@@ -218,7 +217,7 @@ func (r *reading) goOn() (*File, error) {
 	return r.openHeld()
 }
 
-// step goes one component further.
+// step walks one component.
 func (r *reading) step() error {
 	p, err := r.Next()
 	if err != nil {
@@ -238,7 +237,7 @@ func (r *reading) step() error {
 	return r.mayRead(p)
 }
 
-// mayPass is a crossing where somebody else decides on the place.
+// mayPass is a crossing where another user decides what the place is.
 func (r *reading) mayPass(p Place, folder bool) error {
 	owner := p.Owner()
 	switch {
@@ -250,7 +249,7 @@ func (r *reading) mayPass(p Place, folder bool) error {
 	return &crossing{owner, p.Path, folder}
 }
 
-// followed goes where the link leads, if it may.
+// followed follows the link, if that is safe.
 func (r *reading) followed(link Place) error {
 	defer link.Close()
 	if r.shared() && (r.At.Sticky() || link.Owner() == 0) {
@@ -268,12 +267,12 @@ func (r *reading) followed(link Place) error {
 	return r.mayPass(link, false)
 }
 
-// shared reports whether the walk is in a folder of root's that others can write in.
+// shared reports whether the walk is in a folder that is root's and that others can write in.
 func (r *reading) shared() bool {
 	return r.At.Owner() == 0 && len(r.At.writers(nil)) > 0 && !(ReadOnlyForAll() && r.At.readOnly())
 }
 
-// mayRead is an error unless the file may be what root is to read.
+// mayRead is an error unless root may read the file here.
 func (r *reading) mayRead(p Place) error {
 	if r.captive && uint64(p.Stat.Dev) != r.prison {
 		return r.leadsOut(p.Path)
@@ -287,8 +286,8 @@ func (r *reading) mayRead(p Place) error {
 	return r.mayPass(p, false)
 }
 
-// openHeld opens the file that was found. Root without power over files opens that
-// of a user as that user does.
+// openHeld opens the file that was found. Root without power over files opens a user's file as
+// that user.
 func (r *reading) openHeld() (*File, error) {
 	p := *r.held
 	if r.powerless != nil && p.Stat.Mode&othersRead == 0 {
@@ -329,7 +328,7 @@ func (r *reading) unopened(p Place, err error) error {
 	return Explain(err, "%s: %v", p.Path, err)
 }
 
-// copy is the reading with descriptors of its own.
+// copy is a copy of the reading with descriptors of its own.
 func (r *reading) copy() *reading {
 	c := *r
 	c.At.FD = duplicate(r.At.FD)
@@ -341,7 +340,7 @@ func (r *reading) copy() *reading {
 	return &c
 }
 
-// duplicate is -1 where there are no more descriptors; the next step returns EMFILE.
+// duplicate is -1 where descriptors have run out; the next step then returns EMFILE.
 func duplicate(fd int) int {
 	d, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {

@@ -12,20 +12,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Trust says who may change what lies at a path: root, and those it names. The zero
-// Trust is for what only root may change.
+// A Trust says who may change what lies at a path: root, and those it names.
 type Trust struct {
 	Users  []int     // by uid
 	Groups []int     // by gid
-	Sudo   *Identity // the user who called sudo, who is no danger but still named; nil: none
+	Sudo   *Identity // the user who called sudo: not a danger, but worth naming; nil: none
 
-	// ReadOnly lets a mount count that cannot be written: nobody can change what is
-	// on it, as the folder of a ConfigMap, whose mode is 0777. See ReadOnlyForAll.
+	// ReadOnly trusts a mount that cannot be written, such as the folder of a ConfigMap,
+	// whose mode is 0777. See ReadOnlyForAll.
 	ReadOnly bool
 }
 
-// A Weakness is a folder, file or link by which somebody else could change what a
-// path stands for. Its text names it with owner and mode, and the command to type.
+// A Weakness is a folder, file or link by which somebody else could change what lies at a path.
+// Its text names it with owner and mode, and says what to type.
 type Weakness struct {
 	Path string
 	Sudo bool // only the user who called sudo could
@@ -35,11 +34,10 @@ type Weakness struct {
 // Error is the text.
 func (w *Weakness) Error() string { return w.text }
 
-// Weaknesses looks at every component of the path, with each link and the folders
-// on its way. Of a folder at the end it demands that nobody else can put a file in
-// it; of one on the way, or above a file, only that nobody else can replace what the
-// path goes on with: a sticky folder of root's will do. A last component that is
-// not there is fine. An error says that the path could not be followed to its end.
+// Weaknesses looks at every component of the path, and of the links on it. In a folder at the end
+// nobody else may put a file. In a folder on the way nobody else may replace what the path
+// goes on with: a sticky folder of root's will do. The last component may be missing. After
+// an error the path could not be followed to its end.
 func (t Trust) Weaknesses(path string) ([]*Weakness, error) {
 	var w trusting
 	defer w.close()
@@ -50,8 +48,8 @@ func (t Trust) Weaknesses(path string) ([]*Weakness, error) {
 	return w.found, err
 }
 
-// Open opens the regular file at the path for reading, as this process, and looks
-// for weaknesses on the same way: what was looked at is what is read.
+// Open opens the regular file at the path for reading, as this process, and looks for weaknesses
+// in the same walk: what was checked is what is read.
 func (t Trust) Open(path string) (*File, []*Weakness, error) {
 	var w trusting
 	defer w.close()
@@ -98,7 +96,7 @@ func (w *trusting) run(t Trust, path string) error {
 	return nil
 }
 
-// absolute is the path from /, with its links and its .. as they are.
+// absolute is the path from /, with its links and .. as they are.
 func absolute(path string) (string, error) {
 	if filepath.IsAbs(path) {
 		return path, nil
@@ -144,8 +142,8 @@ func (w *trusting) look(p Place, last bool) {
 	w.note(p, more == "", problem, remedies)
 }
 
-// lookAtName notes who else could put another in the place of p: in a sticky folder
-// that others can write in, its owner.
+// lookAtName notes who else could replace a link: in a sticky folder that others can write in,
+// its owner.
 func (w *trusting) lookAtName(p Place) {
 	at := w.At
 	if p.Kind() != unix.S_IFLNK || !at.Sticky() || w.trust.user(int(p.Stat.Uid)) || len(at.writers(&w.trust)) == 0 || w.trust.still(at) {
@@ -161,8 +159,7 @@ func (w *trusting) note(p Place, sudo bool, problem string, remedies []string) {
 	w.found = append(w.found, &Weakness{p.Path, sudo, fmt.Sprintf("%v: %s; %s", p, problem, strings.Join(remedies, " && "))})
 }
 
-// weak says who else can change the folder or file, and the commands against it; ""
-// when nobody can. If it is kept in a folder that others cannot pass, its mode does not
+// weak says who else can change the folder or file, and the commands against that; "": nobody. If it is kept in a folder that others cannot pass, its mode does not
 // count.
 func (t Trust) weak(p Place, last, kept bool) (problem string, remedies []string) {
 	var who []string
@@ -190,14 +187,14 @@ func (t Trust) weak(p Place, last, kept bool) (problem string, remedies []string
 	return strings.Join(who, " and ") + " can change it", remedies
 }
 
-// still reports whether nobody can write to the mount that the place lies in.
+// still reports whether nobody can write to the mount of the place.
 func (t Trust) still(p Place) bool { return t.ReadOnly && p.readOnly() }
 
 func (t Trust) user(uid int) bool { return uid == 0 || slices.Contains(t.Users, uid) }
 
 func (t Trust) group(gid int) bool { return gid == 0 || slices.Contains(t.Groups, gid) }
 
-// name is whom a file is given to, for chown(1).
+// name is the owner that a file should have, for chown(1).
 func (t Trust) name() string {
 	if len(t.Users) == 0 || os.Geteuid() == 0 {
 		return "root"
@@ -285,9 +282,9 @@ const (
 	aclVersion  = 2
 )
 
-// list is the access control list of the place; empty where there is none.
+// list is the access control list of the place; empty: none.
 func (p Place) list() (entries []entry, err error) {
-	raw := make([]byte, 64<<10) // the most that an attribute holds
+	raw := make([]byte, 64<<10) // as long as an attribute can be
 	n, err := unix.Getxattr(p.procPath(), "system.posix_acl_access", raw)
 	switch {
 	case errors.Is(err, unix.ENODATA), errors.Is(err, unix.ENOTSUP):

@@ -15,10 +15,9 @@ const (
 	othersSearch = 0o001
 )
 
-// A Walk goes along a path, one component at a time, and holds each open, so nobody
-// can swap what it has looked at. It decides nothing: whoever takes the steps says
-// what may be entered and followed. Their rules are those of [Open] (reading),
-// [Trust] (who can change a path) and package safefile (writing).
+// A Walk goes along a path, one component at a time. It holds each open, so nobody can swap what
+// it has looked at. It decides nothing: its callers decide what to enter and follow. They are
+// [Open] (reading), [Trust] (who can change a path) and package safefile (writing).
 type Walk struct {
 	At       Place                            // the folder that the walk is in
 	Rest     []string                         // components still to go
@@ -33,10 +32,10 @@ type Place struct {
 	FD     int    // -1: none is open
 	Path   string // without symbolic links
 	Stat   unix.Stat_t
-	System FileSystem // that it lies in; zero for that of /, as whoever serves / serves this program too
+	System FileSystem // that it lies in; zero for that of /, which serves this program too
 }
 
-// Begin enters /, in which every path begins. The walk must be closed.
+// Begin enters /. The walk must be closed.
 func (w *Walk) Begin(path string) error {
 	w.At.FD = -1
 	w.Rest = components(path)
@@ -53,8 +52,8 @@ func (w *Walk) restart() error {
 	return nil
 }
 
-// Next opens the next component, which the caller must enter or close. After an error
-// the Place has only its path, and the component is still to go.
+// Next opens the next component, which the caller must enter or close. After an error the Place
+// has only its path, and the walk is where it was.
 func (w *Walk) Next() (Place, error) {
 	if w.At.FD < 0 { // see duplicate
 		return Place{FD: -1, Path: w.At.Path}, unix.EMFILE
@@ -81,7 +80,7 @@ func (w *Walk) Next() (Place, error) {
 	return p, nil
 }
 
-// Enter goes on from the folder.
+// Enter enters the folder.
 func (w *Walk) Enter(folder Place) {
 	w.At.Close()
 	w.At = folder
@@ -137,8 +136,8 @@ func (p Place) Kind() uint32 { return p.Stat.Mode & unix.S_IFMT }
 // Sticky reports whether only the owners of files, and of the folder, remove files in it.
 func (p Place) Sticky() bool { return p.Stat.Mode&unix.S_ISVTX != 0 }
 
-// Owner is who decides what lies in the place: of what a process serves by FUSE
-// the user who mounted it, whatever that process says.
+// Owner is who decides what lies in the place. On a FUSE file system that is the user who mounted
+// it, whatever its process says.
 func (p Place) Owner() int {
 	if p.System.Server() == Program {
 		if uid, known := mounter(p.Stat.Dev); known && uid != 0 {
@@ -172,7 +171,7 @@ func components(path string) []string {
 	return strings.FieldsFunc(path, func(r rune) bool { return r == '/' })
 }
 
-// KindOf names the type of what lies at a path, by the mode that stat(2) tells.
+// KindOf names the type in a mode of stat(2): "a directory".
 func KindOf(mode uint32) string {
 	switch mode & unix.S_IFMT {
 	case unix.S_IFDIR:

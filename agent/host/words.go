@@ -9,7 +9,7 @@ import (
 	"unicode"
 )
 
-// ShellWord is the text as a person types it into a shell: in quotes where it needs any.
+// ShellWord is the text as one word for a shell, in quotes if it needs them.
 func ShellWord(text string) string {
 	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+=:,@%"
 	if text != "" && strings.Trim(text, plain) == "" {
@@ -18,8 +18,7 @@ func ShellWord(text string) string {
 	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }
 
-// WithoutPath is the error without the operation and the path that package os puts
-// before it, for those who name the path themselves.
+// WithoutPath is the error without the operation and the path that package os puts before it.
 func WithoutPath(err error) error {
 	if e, ok := errors.AsType[*fs.PathError](err); ok {
 		return e.Err

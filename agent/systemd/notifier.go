@@ -14,10 +14,10 @@ import (
 )
 
 const (
-	firstPass   = time.Minute      // after which the daemon is ready, whatever became of its first tokens
-	extension   = 2 * time.Minute  // asked for again and again until the daemon is ready
-	lookAgain   = time.Second      // between two looks at what is about to change
-	statusEvery = 30 * time.Second // at most, between two looks at the status line
+	firstPass   = time.Minute      // after it the daemon is ready, even without its first tokens
+	extension   = 2 * time.Minute  // of the start, asked for until the daemon is ready
+	lookAgain   = time.Second      // between looks at what changes soon
+	statusEvery = 30 * time.Second // between looks at the status line
 )
 
 // A Manager is the service manager that started this process.
@@ -30,7 +30,7 @@ type Manager struct {
 // A Daemon is what a Notifier tells about.
 type Daemon struct {
 	Settled    func(context.Context) error                     // returns when each token was tried once
-	WaitingFor func(context.Context) (string, error)           // what is missing before the daemon is ready; "": nothing
+	WaitingFor func(context.Context) (string, error)           // why the daemon is not ready; "": it is
 	Status     func(context.Context) (line string, known bool) // the status line; not known while a token is due
 }
 
@@ -40,12 +40,12 @@ type Notifier struct {
 	manager Manager
 	beats   chan struct{} // the loop goes round
 	changed chan struct{} // the status line may have changed
-	fed     time.Time     // when the last beat was taken; only the loop uses it
+	fed     time.Time     // when the last beat was passed on; only the loop uses it
 
 	mu    sync.Mutex
-	ready bool   // the manager has been told so
+	ready bool   // the manager knows that the daemon is ready
 	said  string // the last status line
-	deaf  bool   // Tell failed the last time
+	deaf  bool   // the last Tell failed
 }
 
 // NewNotifier returns a Notifier that has told nothing yet.
@@ -76,8 +76,8 @@ func (n *Notifier) Run(ctx context.Context, d Daemon) {
 	}
 }
 
-// Beat says that the loop went round. The loop calls it each time: it neither waits
-// for the manager nor sends more often than the watchdog needs.
+// Beat says that the loop went round. The loop calls it each time, so Beat does not wait for the
+// manager, and does not send more often than the watchdog needs.
 func (n *Notifier) Beat() {
 	if n.manager.Watchdog == 0 || time.Since(n.fed) < n.manager.Watchdog/8 {
 		return
@@ -85,12 +85,12 @@ func (n *Notifier) Beat() {
 	select {
 	case n.beats <- struct{}{}:
 		n.fed = time.Now()
-	default: // the last one has not been sent yet
+	default: // the last beat has not been sent yet
 	}
 }
 
-// Reloading says that the configuration is being read, until done is called. A
-// daemon that is not ready yet says nothing: the end of a reload would make it so.
+// Reloading says that the configuration is read, until done is called. Before the daemon is
+// ready it says nothing, since the end of a reload would make it ready.
 func (n *Notifier) Reloading() (done func()) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -109,9 +109,9 @@ func (n *Notifier) Reloading() (done func()) {
 	}
 }
 
-// untilReady returns when programs that start after the daemon find their tokens:
-// after the first pass or a minute, and not while the daemon waits for a token. Its
-// error is that of ctx.
+// untilReady waits until programs that start after the daemon find their tokens: for the first
+// pass, but not longer than a minute, and then for what the daemon requires. Its error is
+// that of ctx.
 func (n *Notifier) untilReady(ctx context.Context, d Daemon) error {
 	n.wait("the first tokens are on their way")
 	pass, cancel := context.WithTimeout(ctx, firstPass)
@@ -131,12 +131,12 @@ func (n *Notifier) untilReady(ctx context.Context, d Daemon) error {
 	}
 }
 
-// updateStatus tells the status line and returns how long it holds.
+// updateStatus tells the status line. It returns when to look again.
 func (n *Notifier) updateStatus(ctx context.Context, d Daemon) time.Duration {
 	line, known := d.Status(ctx)
 	n.status(line)
 	every := statusEvery
-	if n.manager.Watchdog > 0 { // each look makes the loop go round, and its beat feeds the watchdog
+	if n.manager.Watchdog > 0 { // a look makes the loop go round, which feeds the watchdog
 		every = min(every, n.manager.Watchdog/4)
 	}
 	if !known {
@@ -145,8 +145,8 @@ func (n *Notifier) updateStatus(ctx context.Context, d Daemon) time.Duration {
 	return every
 }
 
-// feed passes the beats of the loop on to the watchdog. The watchdog begins to
-// count at the first one, so there is none before the daemon is ready.
+// feed passes the beats of the loop on to the watchdog. The watchdog starts at the first one, so
+// none is sent before the daemon is ready.
 func (n *Notifier) feed(ctx context.Context) {
 	for {
 		select {

@@ -1,5 +1,5 @@
-// Package watch notices when files change: by inotify, and by a look at each of
-// them once a minute. It never waits long for a folder whose server is gone.
+// Package watch notices when files change: by inotify, and by looking at each of them once a
+// minute. It does not wait long for a folder whose server is gone.
 package watch
 
 import (
@@ -21,30 +21,29 @@ import (
 	"github.com/tokenagent/tokenagent/agent/host"
 )
 
-// LookEvery is how often a Watcher looks at all files: a change that inotify did
-// not report is found by then.
+// LookEvery is how often a Watcher looks at all files, to find what inotify did not report.
 const LookEvery = time.Minute
 
 const (
 	quiet    = 250 * time.Millisecond // a change is complete when nothing has happened for this long
-	patience = time.Second            // but files that never rest are looked at this often
-	mostHung = 3                      // folders that are waited for; each takes a thread
+	patience = time.Second            // files that change all the time are looked at this often
+	mostHung = 3                      // folders that may hang at a time; each takes a thread
 )
 
-// A Watcher reports when files change. It watches folders, not files: editors,
-// `sed -i` and Kubernetes replace a file by a new one. Events alone are no change:
-// after a moment of quiet the files are looked at and must differ from before.
+// A Watcher reports when files change. It watches folders, not files: editors, `sed -i` and
+// Kubernetes replace a file by a new one. An event alone is not a change: after a moment of
+// quiet the Watcher looks whether the files differ from before.
 type Watcher struct {
 	reports Reports
 	notify  *fsnotify.Watcher // nil: inotify is exhausted, and only the looks remain
-	blind   bool              // has been reported
+	blind   bool              // Reports.Blind was called
 
 	mu      sync.Mutex
 	seen    map[string]string            // each of List.Files, as it was before it was read
 	sinks   map[string]bool              // List.Sinks
 	follow  map[string]string            // each of List.Followed, as it was last seen
-	folders []string                     // those to watch
-	hung    map[string]*host.Call[error] // those that were asked and have not answered
+	folders []string                     // to watch
+	hung    map[string]*host.Call[error] // folders that have not answered yet
 }
 
 // Reports are what a Watcher calls, one at a time.
@@ -73,15 +72,15 @@ func New(reports Reports) *Watcher {
 	return w
 }
 
-// Seen notes how the files look now: they are about to be read.
+// Seen notes how the files look now. Call it before they are read.
 func (w *Watcher) Seen() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	differing(w.seen, slices.Collect(maps.Keys(w.seen)))
 }
 
-// Watch watches the files of the list instead of those before. They were read
-// after the time since: one that has changed since then counts as changed.
+// Watch watches the files of this list only. They were read after the time since: a file that
+// has changed since then counts as changed.
 func (w *Watcher) Watch(l List, since time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -107,7 +106,7 @@ func (w *Watcher) Watch(l List, since time.Time) {
 	w.arm()
 }
 
-// parted separates the files whose folders answer from those whose folders hang.
+// parted separates files whose folders answer from files whose folders hang.
 func (w *Watcher) parted(files []string) (answering, hanging []string) {
 	for _, f := range files {
 		if w.answers(filepath.Dir(f)) {
@@ -119,7 +118,7 @@ func (w *Watcher) parted(files []string) (answering, hanging []string) {
 	return answering, hanging
 }
 
-// looks are how the files look; those that were seen before keep what was seen.
+// looks are how the files look. A file that was seen before looks as it did then.
 func looks(before map[string]string, files []string, since time.Time) map[string]string {
 	all := make(map[string]string, len(files))
 	for _, f := range files {
@@ -156,7 +155,7 @@ func (w *Watcher) Run(ctx context.Context) {
 				began = time.Now()
 			}
 			settled = time.After(min(quiet, max(patience-time.Since(began), 0)))
-		case <-errs: // the kernel's queue ran over: events are lost, so look
+		case <-errs: // the kernel's queue has overflowed, and events are lost
 			settled = time.After(quiet)
 		case <-settled:
 			settled = nil
@@ -167,8 +166,8 @@ func (w *Watcher) Run(ctx context.Context) {
 	}
 }
 
-// event passes on what happens to a sink's file. It reports whether the event
-// needs no look at the files.
+// event reports what happens to the file of a sink. It returns true where the Watcher need not
+// look at the files for this event.
 func (w *Watcher) event(e fsnotify.Event) bool {
 	w.mu.Lock()
 	sink := w.sinks[e.Name]
@@ -179,7 +178,7 @@ func (w *Watcher) event(e fsnotify.Event) bool {
 	return sink || strings.HasPrefix(filepath.Base(e.Name), ".tokenagent.")
 }
 
-// look reports which files differ from when they were last seen.
+// look reports the files that differ from when they were last seen.
 func (w *Watcher) look() {
 	w.mu.Lock()
 	w.arm()
@@ -206,9 +205,8 @@ func differing(seen map[string]string, files []string) (all []string) {
 	return all
 }
 
-// arm watches the folders that exist and are not watched yet: at first all, later
-// those that were created or replaced. For a missing folder it watches the nearest
-// one above it.
+// arm watches all folders that are not watched yet: at first all, later those that were
+// created or replaced. For a missing folder it watches the nearest one above it.
 func (w *Watcher) arm() {
 	if w.notify == nil {
 		return
@@ -232,8 +230,8 @@ func (w *Watcher) arm() {
 	}
 }
 
-// answers reports whether the file system of the folder answers. Where its server
-// is gone every call hangs, so another goroutine asks, and the next look asks again.
+// answers reports whether the file system of the folder answers. Where its server is gone a call
+// hangs, so a goroutine makes it, and the next look waits for the same one.
 func (w *Watcher) answers(folder string) bool {
 	wait := patience
 	asked, before := w.hung[folder]
@@ -262,8 +260,8 @@ func (w *Watcher) reportBlind(err error) {
 	}
 }
 
-// places are the folders to watch for changes of path: its own, that of each
-// symlink on the way to it, and path itself where it is a folder.
+// places are the folders to watch for changes of path: its own, that of each symbolic link on
+// the way to it, and path itself if it is a folder.
 func places(path string) []string {
 	found := []string{filepath.Dir(path)}
 	for link := range host.Links(path) {
@@ -276,12 +274,12 @@ func places(path string) []string {
 	return append(found, filepath.Dir(path))
 }
 
-// coarse is how far the clock of a file system may lag behind time.Now.
+// coarse is how far the clock of a file system can be behind time.Now.
 const coarse = 10 * time.Millisecond
 
-// lookAt returns the same text for the same state of a file. A folder counts by the
-// names of the *.hcl files in it; each of these is watched by itself. A file that
-// changed after since, where since is not zero, looks like no other.
+// lookAt returns the same text while a file is the same. Of a folder the names of its *.hcl
+// files count; each of these is watched too. A file that has changed after the time since,
+// if that is not zero, looks like no other.
 func lookAt(path string, since time.Time) string {
 	var s unix.Stat_t
 	if err := unix.Stat(path, &s); err != nil {
