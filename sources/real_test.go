@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -40,6 +41,7 @@ func TestOIDCProvider(t *testing.T) {
 		"rotates its key":                        rotatesItsKey,
 		"exchanges tokens":                       exchangesTokens,
 		"rotates refresh tokens":                 rotatesRefreshTokens,
+		"revokes refresh tokens":                 revokesRefreshTokens,
 	} {
 		t.Run(name, func(t *testing.T) {
 			p.Act(t, issuertest.Ways{})
@@ -237,6 +239,28 @@ func rotatesRefreshTokens(t *testing.T, p *issuertest.OIDCProvider) {
 	if strings.Contains(err.Error(), first) {
 		t.Error("the refresh token is in the error")
 	}
+}
+
+func revokesRefreshTokens(t *testing.T, p *issuertest.OIDCProvider) {
+	file := filepath.Join(t.TempDir(), "refresh")
+	write(t, file, p.Consent(t, "https://storage.example.org", "openid offline_access storage.read:/ compute.read")+"\n", 0o600)
+	block := askingFor("resource", p.Client("none")) + fmt.Sprintf("  refresh_token_file = %q\n", file)
+	r := definition(t, "refresh_token", block, forStorage)
+	if _, err := ask(t, r); err != nil {
+		t.Fatal(err)
+	}
+	stored := r.Source.(*refreshToken).store.Path()
+	kept, err := os.ReadFile(stored)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done, err := LogOut(t.Context(), r.Source, false)
+	if err != nil || !done.Revoked || done.Removed != stored || done.Left != file {
+		t.Fatalf("%+v, %v", done, err)
+	}
+	write(t, stored, string(kept), 0o600) // somebody has a copy
+	_, err = ask(t, r)
+	refused(t, err, agent.Configuration, "login")
 }
 
 func TestZitadel(t *testing.T) {

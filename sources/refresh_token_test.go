@@ -197,6 +197,54 @@ func TestTheRotatedRefreshTokenIsStoredBeforeAnythingElse(t *testing.T) {
 	r.mustIssue(t)
 }
 
+func TestLogoutRevokesTheTokenThatCountsAndNamesTheFileThatIsLeft(t *testing.T) {
+	r := newRobot(t)
+	first, err := os.ReadFile(r.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done, err := LogOut(t.Context(), r.refreshToken, false) // nothing is stored yet
+	if err != nil || !done.Revoked || done.Removed != "" || done.Left != r.file {
+		t.Errorf("%+v, %v", done, err)
+	}
+	if asked := r.issuer.Requests(issuertest.RevokePath); asked[0].Form.Get("token") != strings.TrimSpace(string(first)) {
+		t.Error("another token was revoked")
+	}
+	r.refuses(t, agent.Configuration, "refresh token "+r.file, "login")
+	r.provide(t, r.issuer.Refresh())
+	r.mustIssue(t)
+	counts := r.stored(t).Text.Reveal()
+	done, err = LogOut(t.Context(), r.refreshToken, false)
+	if err != nil || done.Removed != r.store.Path() {
+		t.Errorf("%+v, %v", done, err)
+	}
+	if asked := r.issuer.Requests(issuertest.RevokePath); asked[1].Form.Get("token") != counts {
+		t.Error("another token was revoked")
+	}
+}
+
+// Nobody uses the token between its revocation and its removal.
+func TestLogoutWaitsForWhoUsesTheToken(t *testing.T) {
+	r := newRobot(t)
+	r.mustIssue(t)
+	lock, err := r.store.Lock(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	go func() { _, err := LogOut(t.Context(), r.refreshToken, false); done <- err }()
+	if n := len(r.issuer.Requests(issuertest.RevokePath)); n != 0 {
+		t.Error("it was asked meanwhile")
+	}
+	lock.Release()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if _, err := r.store.Read(); err == nil {
+		t.Error("it is stored still")
+	}
+}
+
 // Issuers call a refresh token that is no longer good by many names. What a busy issuer
 // says is no reason for a person to log in.
 func TestEachWordForARefusedRefreshTokenNamesTheLogin(t *testing.T) {

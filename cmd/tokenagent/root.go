@@ -45,7 +45,7 @@ func newRoot() *cobra.Command {
 	inGroup(root, "agent", newRun(), newOnce(), newCheck(), newStatus(), newRefresh(), newReload())
 	token := family("token", "Make one token now, or look at one", newTokenCreate(), newTokenInspect(), newTokenVerify())
 	key := family("key", "Make a signing key, or print its public half", newKeyCreate(), newKeyPublic())
-	inGroup(root, "tools", token, key, newDoctor(), newInit(), newSystemdDropin(), newExec(), newLogin())
+	inGroup(root, "tools", token, key, newDoctor(), newInit(), newSystemdDropin(), newExec(), newLogin(), newLogout())
 	root.AddCommand(newVersion())
 	return root
 }

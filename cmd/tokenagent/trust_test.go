@@ -37,7 +37,7 @@ func (s *site) output(t *testing.T, environment []string, args ...string) (text 
 	return string(out), 0
 }
 
-var runningCommands = [][]string{{"once"}, {"run"}, {"exec", "t", "--", "true"}, {"token", "create", "t"}, {"check", "--online", "--issue"}, {"login", "t"}}
+var runningCommands = [][]string{{"once"}, {"run"}, {"exec", "t", "--", "true"}, {"token", "create", "t"}, {"check", "--online", "--issue"}, {"login", "t"}, {"logout", "t"}}
 
 func TestRootRunsNoConfigurationThatOthersCanChange(t *testing.T) {
 	if os.Geteuid() != 0 {

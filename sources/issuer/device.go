@@ -99,30 +99,39 @@ func (s *Server) authorize(ctx context.Context, c Client, parameters url.Values)
 	if m.DeviceEndpoint == "" {
 		return Device{}, s.faultIn("metadata", misconfigured("it names no device_authorization_endpoint: the issuer has no device flow; get a refresh token in another way, and name it in refresh_token_file"))
 	}
-	p, err := s.prove(ctx, c)
+	r, asked, err := s.post(ctx, m.DeviceEndpoint, c, Grant{grantDeviceCode, parameters})
 	if err != nil {
-		return Device{}, s.fault(&agent.Fault{Kind: agent.Configuration, Err: err})
+		return Device{}, s.fault(err)
 	}
-	body := cloned(parameters)
-	header := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}, "Accept": {"application/json"}}
-	p.apply(header, body)
-	body.Set("client_id", c.ID)
-	ctx, taken := withSlot(ctx)
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, m.DeviceEndpoint, strings.NewReader(body.Encode()))
-	if err != nil {
-		return Device{}, s.faultIn("metadata", misconfigured("its device_authorization_endpoint is no URL"))
-	}
-	req.Header = header
-	resp, err := s.client(c.certificate()).Do(req)
-	if err != nil {
-		return Device{}, s.fault(unreachable(err, s.bounds))
-	}
-	resp.Body.Close()
-	d, err := taken.Load().device(demand{m.DeviceEndpoint, c, Grant{grantDeviceCode, parameters}, p})
+	d, err := r.device(asked)
 	if err != nil {
 		return Device{}, s.fault(err)
 	}
 	return d, nil
+}
+
+// post makes a request of our own to an endpoint, with the proof of the client.
+func (s *Server) post(ctx context.Context, endpoint string, c Client, g Grant) (*reply, demand, error) {
+	p, err := s.prove(ctx, c)
+	if err != nil {
+		return nil, demand{}, &agent.Fault{Kind: agent.Configuration, Err: err}
+	}
+	body := cloned(g.Parameters)
+	header := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}, "Accept": {"application/json"}}
+	p.apply(header, body)
+	body.Set("client_id", c.ID)
+	ctx, taken := withSlot(ctx)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, strings.NewReader(body.Encode()))
+	if err != nil {
+		return nil, demand{}, misconfigured("the endpoint %s is not a URL", cut(endpoint))
+	}
+	req.Header = header
+	resp, err := s.client(c.certificate()).Do(req)
+	if err != nil {
+		return nil, demand{}, unreachable(err, s.bounds)
+	}
+	resp.Body.Close()
+	return taken.Load(), demand{endpoint, c, g, p}, nil
 }
 
 // device reads the answer (RFC 8628 section 3.2).
@@ -147,11 +156,11 @@ func (r *reply) device(asked demand) (Device, error) {
 	}
 	switch {
 	case m.err != nil:
-		return Device{}, transient("its answer is no device authorization: %w", m.err)
+		return Device{}, transient("its answer is not a device authorization: %w", m.err)
 	case d.code == "" || d.UserCode == "" || d.URI == "" || !d.Expires.After(r.sent):
-		return Device{}, transient("its answer is no device authorization: it lacks device_code, user_code, verification_uri or expires_in")
+		return Device{}, transient("its answer is not a device authorization: it lacks device_code, user_code, verification_uri or expires_in")
 	case !isPage(d.URI) || d.URIComplete != "" && !isPage(d.URIComplete):
-		return Device{}, transient("its answer is no device authorization: a verification_uri does not begin with https://, and a person is to give a password there")
+		return Device{}, transient("its answer is not a device authorization: a verification_uri does not begin with https://, and a person is to give a password there")
 	}
 	return d, nil
 }

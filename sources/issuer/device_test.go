@@ -58,7 +58,7 @@ func TestADeviceIsLetIn(t *testing.T) {
 }
 
 func TestADeviceThatIsNotLetIn(t *testing.T) {
-	const page = "issuer ISSUER: its answer is no device authorization: a verification_uri does not begin with https://, and a person is to give a password there"
+	const page = "issuer ISSUER: its answer is not a device authorization: a verification_uri does not begin with https://, and a person is to give a password there"
 	device := func(address string) issuertest.Behaviour {
 		return issuertest.Behaviour{ServeDevice: func(w http.ResponseWriter, _ *http.Request) {
 			issuertest.Reply(w, 200, map[string]any{"device_code": "a", "user_code": "A", "verification_uri": address, "expires_in": 60})
@@ -80,11 +80,11 @@ func TestADeviceThatIsNotLetIn(t *testing.T) {
 		"no code": {issuertest.Behaviour{ServeDevice: func(w http.ResponseWriter, _ *http.Request) {
 			issuertest.Reply(w, 200, map[string]any{"user_code": "A"})
 		}}, agent.Transient,
-			"issuer ISSUER: its answer is no device authorization: it lacks device_code, user_code, verification_uri or expires_in"},
+			"issuer ISSUER: its answer is not a device authorization: it lacks device_code, user_code, verification_uri or expires_in"},
 		"page of a thief": {device("http://iam.example/activate"), agent.Transient, page},
 		"no page":         {device("javascript:alert(1)"), agent.Transient, page},
 		"what a terminal obeys": {device("https://iam.example/\x1b[2J"), agent.Transient,
-			"issuer ISSUER: its answer is no device authorization: verification_uri: it is not a URL of at most 2000 visible ASCII characters (RFC 3986)"},
+			"issuer ISSUER: its answer is not a device authorization: verification_uri: it is not a URL of at most 2000 visible ASCII characters (RFC 3986)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

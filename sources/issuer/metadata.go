@@ -16,14 +16,16 @@ import (
 // Metadata is what an issuer says of itself (OpenID Connect Discovery 1.0 section
 // 3, RFC 8414 section 2). What it does not say is "" or nil.
 type Metadata struct {
-	Issuer           string // equal to Address.Issuer, byte for byte
-	TokenEndpoint    string
-	TLSTokenEndpoint string // for tls_client_auth, where that is another one (RFC 8705 section 5)
-	JWKSURI          string
-	DeviceEndpoint   string   // RFC 8628 section 4
-	GrantTypes       []string // the grants that it offers
-	AuthMethods      []string // those of Auths that it offers, and others
-	Scopes           []string
+	Issuer                string // equal to Address.Issuer, byte for byte
+	TokenEndpoint         string
+	TLSTokenEndpoint      string // for tls_client_auth, where that is another one (RFC 8705 section 5)
+	JWKSURI               string
+	DeviceEndpoint        string   // RFC 8628 section 4
+	RevocationEndpoint    string   // RFC 7009
+	TLSRevocationEndpoint string   // as TLSTokenEndpoint
+	GrantTypes            []string // the grants that it offers
+	AuthMethods           []string // those of Auths that it offers, and others
+	Scopes                []string
 }
 
 // When metadata is read again: rarely, and where that fails the last that was
@@ -181,17 +183,19 @@ func wellKnown(issuer string) (addresses []string, err error) {
 func (s *Server) readMetadata(object map[string]any) (Metadata, error) {
 	m := reader{object: object}
 	found := Metadata{
-		Issuer:         m.text("issuer"),
-		TokenEndpoint:  m.address("token_endpoint"),
-		JWKSURI:        m.address("jwks_uri"),
-		DeviceEndpoint: m.address("device_authorization_endpoint"),
-		GrantTypes:     m.texts("grant_types_supported"),
-		AuthMethods:    m.texts("token_endpoint_auth_methods_supported"),
-		Scopes:         m.texts("scopes_supported"),
+		Issuer:             m.text("issuer"),
+		TokenEndpoint:      m.address("token_endpoint"),
+		JWKSURI:            m.address("jwks_uri"),
+		DeviceEndpoint:     m.address("device_authorization_endpoint"),
+		RevocationEndpoint: m.address("revocation_endpoint"),
+		GrantTypes:         m.texts("grant_types_supported"),
+		AuthMethods:        m.texts("token_endpoint_auth_methods_supported"),
+		Scopes:             m.texts("scopes_supported"),
 	}
 	if aliases, ok := object["mtls_endpoint_aliases"].(map[string]any); ok {
 		a := reader{object: aliases}
-		if found.TLSTokenEndpoint = a.address("token_endpoint"); a.err != nil {
+		found.TLSTokenEndpoint, found.TLSRevocationEndpoint = a.address("token_endpoint"), a.address("revocation_endpoint")
+		if a.err != nil {
 			m.fault("mtls_endpoint_aliases", a.err)
 		}
 	}

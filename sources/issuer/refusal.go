@@ -15,7 +15,7 @@ import (
 )
 
 // An oauthError is what a code of RFC 6749 section 5.2, RFC 6750 section 3.1, RFC 8628
-// section 3.5, RFC 8707 section 2 or OpenID Connect Core section 3.1.2.6 means for us.
+// section 3.5, RFC 8707 section 2, RFC 7009 section 2.2.1 or OpenID Connect Core section 3.1.2.6 means for us.
 type oauthError struct {
 	kind agent.Kind
 	what string // has happened
@@ -34,6 +34,7 @@ var oauthErrors = map[string]oauthError{
 	"consent_required":           {agent.Configuration, "the issuer wants a person to consent", "log in again"},
 	"account_selection_required": {agent.Configuration, "the issuer wants a person to choose an account", "log in again"},
 	"unauthorized_client":        {agent.Configuration, "the client may not use this grant", "have it allowed for the client at the issuer"},
+	"unsupported_token_type":     {agent.Configuration, "the issuer does not revoke tokens of this kind", "end it at the issuer's own pages"},
 	"unsupported_grant_type":     {agent.Configuration, "the issuer does not know this grant", "see what its metadata offers with check --online, or use another kind of source"},
 	"invalid_scope":              {agent.Configuration, "the issuer does not give this client that scope", "check scope, or have it allowed for the client at the issuer"},
 	"invalid_target":             {agent.Configuration, "the issuer does not give tokens for that audience", "check audience and audience_parameter"},
@@ -326,7 +327,7 @@ func (d demand) harmless(word string) bool {
 }
 
 // open are the parameters whose words are no secret.
-var open = []string{"scope", "audience", "resource", "grant_type", "requested_token_type", "subject_token_type"}
+var open = []string{"scope", "audience", "resource", "grant_type", "requested_token_type", "subject_token_type", "token_type_hint"}
 
 // shown are the words of what was asked that may be repeated.
 func (d demand) shown() []string {

@@ -22,14 +22,14 @@ import (
 var errorCodes = []string{
 	"", "invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope",
 	"invalid_target", "access_denied", "expired_token", "authorization_pending", "slow_down", "server_error", "temporarily_unavailable", "quota_exceeded",
-	"invalid_token", "insufficient_scope", "interaction_required", "login_required", "consent_required", "account_selection_required",
+	"invalid_token", "insufficient_scope", "interaction_required", "login_required", "consent_required", "account_selection_required", "unsupported_token_type",
 }
 
 // kindsByStatus is the table of what each status says with each of errorCodes, in
 // their order.
 func kindsByStatus() map[int][]agent.Kind {
 	const t_, c_ = agent.Transient, agent.Configuration
-	person := []agent.Kind{t_, c_, c_, c_, c_, c_, c_, c_, c_, c_, t_, t_, t_, t_, t_, c_, c_, c_, c_, c_, c_} // by what is asked for
+	person := []agent.Kind{t_, c_, c_, c_, c_, c_, c_, c_, c_, c_, t_, t_, t_, t_, t_, c_, c_, c_, c_, c_, c_, c_} // by what is asked for
 	always := slices.Repeat([]agent.Kind{t_}, len(errorCodes))
 	return map[int][]agent.Kind{
 		200: person, 204: person, 301: person, 302: person, 307: person, 400: person, 401: person, 402: person, 403: person, 404: person,

@@ -144,6 +144,9 @@ func (s *Server) read(ctx context.Context, resp *http.Response, sent time.Time) 
 		return nil, nil, transient("its answer is larger than %d bytes, which no token response, metadata or key set is", s.bounds.body)
 	}
 	object, err := members(resp, body)
+	if err != nil && ctx.Value(anyBody{}) != nil && !refused {
+		return r, nil, nil
+	}
 	if err != nil && refused {
 		if code := codeIn(resp, body); code != "" {
 			r.object = map[string]any{"error": code}

@@ -180,6 +180,14 @@ func (l *Lock) Keep(t Token) error {
 	return err
 }
 
+// Remove removes the token that is stored, durably. Nothing cancels it.
+func (l *Lock) Remove() error {
+	if err := os.Remove(l.store.path); err != nil {
+		return wrap(l.store.path, err)
+	}
+	return syncFolder(filepath.Dir(l.store.path))
+}
+
 // wrap puts the path before an error that os has put it into the middle of.
 func wrap(path string, err error) error {
 	return fmt.Errorf("%s: %w", path, host.WithoutPath(err))

@@ -47,7 +47,7 @@ type Behaviour struct {
 
 	// These answer in its place, unless they are nil.
 	ServeToken, ServeMetadata, ServeKeys http.HandlerFunc
-	ServeDevice                          http.HandlerFunc
+	ServeDevice, ServeRevoke             http.HandlerFunc
 	ServeOAuth                           http.HandlerFunc // at OAuthPath, where otherwise nothing is
 }
 
@@ -227,6 +227,7 @@ const (
 	OAuthPath    = "/.well-known/oauth-authorization-server"
 	TokenPath    = "/token"
 	DevicePath   = "/device"
+	RevokePath   = "/revoke"
 	KeysPath     = "/jwks"
 )
 
@@ -262,6 +263,8 @@ func (i *Issuer) parts(how Behaviour, path string) (part, http.HandlerFunc) {
 		return i.serveToken, how.ServeToken
 	case DevicePath:
 		return i.serveDevice, how.ServeDevice
+	case RevokePath:
+		return i.serveRevoke, how.ServeRevoke
 	case OAuthPath:
 		return nil, how.ServeOAuth
 	default:
@@ -290,6 +293,7 @@ func (i *Issuer) serveMetadata(how Behaviour, w http.ResponseWriter, _ *http.Req
 		"issuer":                                i.URL,
 		"token_endpoint":                        i.URL + TokenPath,
 		"device_authorization_endpoint":         i.URL + DevicePath,
+		"revocation_endpoint":                   i.URL + RevokePath,
 		"jwks_uri":                              i.URL + KeysPath,
 		"grant_types_supported":                 []string{"client_credentials", "refresh_token", grantExchange, grantDevice},
 		"token_endpoint_auth_methods_supported": []string{"client_secret_basic", "client_secret_post", "private_key_jwt", "tls_client_auth", "none"},
@@ -408,6 +412,19 @@ func (i *Issuer) claims(how Behaviour, id string, life time.Duration, form url.V
 		how.Claims(form, claims)
 	}
 	return claims
+}
+
+// serveRevoke ends a refresh token, and all that came of it (RFC 7009).
+func (i *Issuer) serveRevoke(how Behaviour, w http.ResponseWriter, r *http.Request) {
+	if _, code := i.client(how, r); code != "" {
+		Refuse(w, http.StatusUnauthorized, code)
+		return
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if f := i.refresh[r.PostForm.Get("token")]; f != nil {
+		f.good = ""
+	}
 }
 
 func (i *Issuer) serveDevice(how Behaviour, w http.ResponseWriter, _ *http.Request) {

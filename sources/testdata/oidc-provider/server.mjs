@@ -71,6 +71,7 @@ const provider = new Provider(issuer, {
   features: {
     clientCredentials: { enabled: true },
     deviceFlow: { enabled: true },
+    revocation: { enabled: true },
     mTLS: {
       enabled: true,
       tlsClientAuth: true,
