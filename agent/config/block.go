@@ -47,6 +47,7 @@ type ValidateDecoder func(b *Block, req agent.Request, first Sink) agent.Validat
 // A Source is a source block: what issues its tokens, and what its decoder knows of it.
 type Source struct {
 	Name   string       // source.refresh_token.cilogon; set by Load
+	Label  string       // as people type it: cilogon, or cilogon["cms"] of one with for_each; set by Load
 	Place  string       // FILE:LINE of the block; set by Load
 	Source agent.Source // nil where nothing could be made of the block
 

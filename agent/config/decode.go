@@ -40,7 +40,11 @@ func (b *Block) Decode(into any) bool { return b.decode(into) }
 func (b *Block) decode(into any, blocks ...string) bool {
 	target := reflect.ValueOf(into).Elem()
 	fields := once(b.load, target.Type(), func() []field { return fieldsOf(target.Type()) })
-	meant, ok := correct(b.stanza, fieldNames(fields), blocks, b.load.found)
+	known := fieldNames(fields)
+	if b.stanza.kind == "source" {
+		known = append(known, "for_each")
+	}
+	meant, ok := correct(b.stanza, known, blocks, b.load.found)
 	b.unread = append(b.unread, meant...)
 	for _, f := range fields {
 		if !slices.Contains(meant, f.name) && !b.decodeField(f, target.FieldByIndex(f.index)) {

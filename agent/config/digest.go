@@ -32,7 +32,7 @@ func (d *digest) hex() string { return hex.EncodeToString(d.sum()) }
 // sourceDigest is that of a source block and of its signing key.
 func (b *Block) sourceDigest(key SigningKey) []byte {
 	d := &digest{key: b.load.digestKey}
-	d.block(b)
+	d.block(b, "for_each")
 	if mark := key.Mark.Reveal(); mark != "" && !b.DefinitionsOnly() {
 		d.text = appendText(append(d.text, 'k'), mark)
 	}

@@ -97,9 +97,9 @@ func (e *evaluator) evaluateIn(a *attribute, scope *hcl.EvalContext, in *instanc
 	if !diags.HasErrors() {
 		return v
 	}
-	if name := missingSource(a, scope); name != "" {
+	if name, hint := e.missingSource(a, scope); name != "" {
 		diags = nil
-		e.found.list = append(e.found.list, finding{severityError, a.expr.Range(), "unknown " + name, e.sourceHint(name), in})
+		e.found.list = append(e.found.list, finding{severityError, a.expr.Range(), "unknown " + name, hint, in})
 	}
 	e.found.add(diags, in)
 	return cty.DynamicVal
@@ -110,24 +110,58 @@ func (a *attribute) isAboutBad(d *hcl.Diagnostic) bool {
 	return d.Subject == nil || slices.ContainsFunc(a.bad, d.Subject.Overlaps)
 }
 
-// missingSource is the source that source.KIND[expression] names and that does not exist;
-// "" where the attribute is not of that form.
-func missingSource(a *attribute, scope *hcl.EvalContext) string {
-	index, ok := a.expr.(*hclsyntax.IndexExpr)
-	if !ok {
-		return ""
+// missingSource is the source that the attribute names by a key, as source.KIND[expression]
+// or source.KIND.NAME[expression], and that does not exist; "" where the attribute is of
+// no such form. The hint says which sources there are.
+func (e *evaluator) missingSource(a *attribute, scope *hcl.EvalContext) (name, hint string) {
+	of, key := keyed(a.expr, scope)
+	if len(of) < 2 || of.RootName() != "source" || key == "" {
+		return "", ""
 	}
-	collection, ok := index.Collection.(*hclsyntax.ScopeTraversalExpr)
-	if !ok || collection.Traversal.RootName() != "source" {
-		return ""
+	kind, _ := memberName(of, 1)
+	if len(of) == 2 {
+		name = sourceName{kind, key}.String()
+		return name, e.sourceHint(name)
 	}
-	kind, _ := memberName(collection.Traversal, 1)
-	key, diags := index.Key.Value(scope)
-	name, ok := textOf(key)
-	if diags.HasErrors() || !ok {
-		return ""
+	label, _ := memberName(of, 2)
+	block := sourceName{kind, label}
+	return block.String() + `["` + key + `"]`, e.keyHint(block, key)
+}
+
+// keyed takes an expression of the form REFERENCE[KEY] apart; key is "" for any other.
+func keyed(expr hclsyntax.Expression, scope *hcl.EvalContext) (of hcl.Traversal, key string) {
+	switch x := expr.(type) {
+	case *hclsyntax.ScopeTraversalExpr:
+		of = x.Traversal[:len(x.Traversal)-1]
+		key, _ = memberName(x.Traversal, len(of))
+	case *hclsyntax.IndexExpr:
+		if collection, ok := x.Collection.(*hclsyntax.ScopeTraversalExpr); ok {
+			of = collection.Traversal
+		}
+		if v, diags := x.Key.Value(scope); !diags.HasErrors() {
+			key, _ = textOf(v)
+		}
 	}
-	return sourceName{kind, name}.String()
+	return of, key
+}
+
+// keyHint names the key of the source's for_each that is most like the given one.
+func (e *evaluator) keyHint(of sourceName, given string) string {
+	each := e.sources[of].attribute("for_each")
+	if each == nil {
+		return "it has no for_each; write " + of.String()
+	}
+	var known []string
+	for it := each.value.ElementIterator(); it.Next(); {
+		if key, _ := it.Element(); !key.IsNull() {
+			known = append(known, key.AsString())
+		}
+	}
+	otherwise := "its for_each is empty"
+	if len(known) > 0 {
+		otherwise = "the first of its keys are " + strings.Join(known[:min(len(known), fewNames)], ", ")
+	}
+	return suggestion(given, known, of.String()+"[%q]", otherwise)
 }
 
 // evaluateLocals evaluates all locals, each after those that it refers to.

@@ -12,7 +12,7 @@ import (
 // duplicate, there is one instance that makes no token and does not know each.
 func (e *evaluator) instances(s *stanza) (list []*instance) {
 	a := s.attribute("for_each")
-	look := &instance{name: s.labels[0], total: 1, checkOnly: true}
+	look := &instance{name: s.labels[len(s.labels)-1], total: 1, checkOnly: true}
 	switch {
 	case a == nil && s.duplicate:
 		look.scope = e.scopeOf(s.file)
@@ -48,7 +48,7 @@ func wrongForEach(v cty.Value) string {
 	case t.IsSetType() && v.LengthInt() > 0 && t.ElementType() != cty.String:
 		return "the elements of the set are strings, and here each is " + describe(t.ElementType())
 	case (t.IsSetType() || isMapping(t)) && v.LengthInt() > mostInstances:
-		return fmt.Sprintf("it makes %d tokens, and one block makes at most %d; make several blocks", v.LengthInt(), mostInstances)
+		return fmt.Sprintf("it makes %d instances, and one block makes at most %d; make several blocks", v.LengthInt(), mostInstances)
 	case !t.IsSetType() && !isMapping(t):
 		return `it is a set of strings such as toset(["a", "b"]), or a map such as { a = 1, b = 2 }, and this is ` + describe(t)
 	}
@@ -65,7 +65,7 @@ func (e *evaluator) instancesOf(s *stanza, each cty.Value) []*instance {
 			continue
 		}
 		list = append(list, &instance{
-			name:  s.labels[0] + `["` + key.AsString() + `"]`,
+			name:  s.labels[len(s.labels)-1] + `["` + key.AsString() + `"]`,
 			key:   key.AsString(),
 			value: value,
 			set:   each.Type().IsSetType(),

@@ -21,7 +21,7 @@ var usual = limits{elements: 2_000_000, bytes: 64 << 20, work: 20_000_000}
 
 const (
 	mostErrors    = 20        // of one expression; more say nothing new
-	mostInstances = 200_000   // tokens of one for_each
+	mostInstances = 200_000   // of one for_each
 	betweenAsks   = 1<<10 - 1 // evaluations after which to ask again whether the load was interrupted
 )
 

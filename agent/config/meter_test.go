@@ -141,7 +141,7 @@ func TestAForEachMakesABoundedNumberOfTokens(t *testing.T) {
 	for n := range mostInstances + 1 {
 		many[fmt.Sprint(n)] = cty.True
 	}
-	if got := wrongForEach(cty.MapVal(many)); !strings.Contains(got, "it makes 200001 tokens, and one block makes at most 200000") {
+	if got := wrongForEach(cty.MapVal(many)); !strings.Contains(got, "it makes 200001 instances, and one block makes at most 200000") {
 		t.Error(got)
 	}
 }

@@ -26,7 +26,7 @@ func (r resolver) resolveAll() {
 		r.resolveAttribute(n.attribute, allowed{})
 	}
 	for _, s := range r.sourceOrder {
-		r.resolve(s, allowed{})
+		r.resolve(s, allowed{each: s.attribute("for_each") != nil})
 	}
 	for _, s := range r.tokenOrder {
 		r.resolve(s, allowed{each: s.attribute("for_each") != nil, source: true})
@@ -81,7 +81,7 @@ func (r resolver) wrongReference(t hcl.Traversal, may allowed) (summary, hint st
 		return r.wrongPath(t)
 	case "each":
 		if !may.each {
-			return "each is not known here", "it is known in a token block with for_each, and in the blocks in it"
+			return "each is not known here", "it is known in a token or source block with for_each, and in the blocks in it"
 		}
 		return wrongMember(t, []string{"key", "value"})
 	case "source":
@@ -147,8 +147,8 @@ func (r resolver) wrongSource(t hcl.Traversal) (summary, hint string) {
 	}
 	name, named := memberName(t, 2)
 	switch {
-	case len(t) > 3:
-		return "a source has no attributes to refer to", "write source.KIND.NAME, and nothing behind it"
+	case len(t) > 4 || len(t) == 4 && !isKey(t[3]):
+		return "a source has no attributes to refer to", "write source.KIND.NAME, or source.KIND.NAME[KEY] where the source has for_each, and nothing behind it"
 	case named && r.sources[sourceName{kind, name}] != nil:
 		return "", ""
 	case !named && slices.ContainsFunc(r.sourceOrder, func(s *stanza) bool { return s.labels[0] == kind }):
@@ -161,4 +161,10 @@ func (r resolver) wrongSource(t hcl.Traversal) (summary, hint string) {
 		given = sourceName{kind, name}.String()
 	}
 	return "unknown " + given, r.sourceHint(given)
+}
+
+// isKey reports whether the part of a reference is a key in brackets.
+func isKey(part hcl.Traverser) bool {
+	_, ok := part.(hcl.TraverseIndex)
+	return ok
 }

@@ -25,11 +25,10 @@ var sourceType = cty.Capsule("source", reflect.TypeFor[source]())
 func (l *loading) decodeSources() (all []Source) {
 	kinds := map[string]map[string]cty.Value{}
 	for _, s := range l.eval.sourceOrder {
-		name, value := nameOf(s), cty.UnknownVal(sourceType)
-		decoded := l.decodeSource(s)
-		if decoded != nil {
+		name := nameOf(s)
+		instances, value := l.decodeInstances(s)
+		for _, decoded := range instances {
 			all = append(all, decoded.Source)
-			value = cty.CapsuleVal(sourceType, decoded)
 		}
 		if l.eval.sources[name] != s {
 			continue
@@ -38,7 +37,9 @@ func (l *loading) decodeSources() (all []Source) {
 			kinds[name.kind] = map[string]cty.Value{}
 		}
 		kinds[name.kind][name.name] = value
-		l.sources[name] = decoded
+		if len(instances) > 0 {
+			l.sources[name] = instances[0]
+		}
 	}
 	values := make(map[string]cty.Value, len(kinds))
 	for kind, sources := range kinds {
@@ -48,19 +49,53 @@ func (l *loading) decodeSources() (all []Source) {
 	return all
 }
 
-// decodeSource is the source of a block; nil where nothing could be made of it.
-func (l *loading) decodeSource(s *stanza) *source {
+// decodeInstances are the sources of a block, and what an expression finds under its name:
+// a source, or an object with one for each key of for_each.
+func (l *loading) decodeInstances(s *stanza) (all []*source, value cty.Value) {
+	each := s.attribute("for_each")
+	if each == nil {
+		decoded := l.decodeSource(s, nil)
+		if decoded == nil {
+			return nil, cty.UnknownVal(sourceType)
+		}
+		return []*source{decoded}, cty.CapsuleVal(sourceType, decoded)
+	}
+	byKey := map[string]cty.Value{}
+	for _, in := range l.eval.instances(s) {
+		decoded := l.decodeSource(s, in)
+		switch {
+		case in.checkOnly:
+		case decoded == nil:
+			byKey[in.key] = cty.UnknownVal(sourceType)
+		default:
+			all = append(all, decoded)
+			byKey[in.key] = cty.CapsuleVal(sourceType, decoded)
+		}
+	}
+	if len(byKey) == 0 && wrongForEach(each.value) != "" {
+		return nil, cty.DynamicVal
+	}
+	return all, cty.ObjectVal(byKey)
+}
+
+// decodeSource is the source of a block, or of one instance of it; nil where nothing could
+// be made of it.
+func (l *loading) decodeSource(s *stanza, in *instance) *source {
 	name, at := nameOf(s), s.header
 	decode := l.kinds.Sources[name.kind]
 	if decode == nil || s.broken {
 		return nil
 	}
-	b := l.block(s, name.name, nil)
+	label, reference := name.name, name.String()
+	if in != nil {
+		label, reference = in.name, reference+strings.TrimPrefix(in.name, name.name)
+	}
+	b := l.block(s, label, in)
 	decoded := &source{Source: decode(b), block: b}
 	if decoded.Source.Source == nil {
 		return nil
 	}
-	decoded.Name, decoded.Place = name.String(), fmt.Sprintf("%s:%d", at.Filename, at.Start.Line)
+	decoded.Name, decoded.Label, decoded.Place = reference, label, fmt.Sprintf("%s:%d", at.Filename, at.Start.Line)
 	l.places.readBy(decoded.Name, at, decoded.Files...)
 	decoded.digest = b.sourceDigest(decoded.Key)
 	decoded.Key.Mark = agent.Secret{}
@@ -83,5 +118,5 @@ func wrongSourceHint(v cty.Value) string {
 	if v.Type() == cty.String && strings.HasPrefix(v.AsString(), "source.") {
 		return "a reference is written without quotes: " + v.AsString()
 	}
-	return fmt.Sprintf("source is a reference such as source.local_key.NAME, and this is %s", describe(v.Type()))
+	return fmt.Sprintf("source is a reference such as source.local_key.NAME, or source.local_key.NAME[each.key] where the source has for_each, and this is %s", describe(v.Type()))
 }

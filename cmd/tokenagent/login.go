@@ -8,7 +8,6 @@ import (
 	"io"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -113,7 +112,7 @@ func apart(s config.Source) error {
 	}
 	for _, knob := range []string{"SEC_TOKEN_DIRECTORY", "SEC_TOKEN_SYSTEM_DIRECTORY"} {
 		if folder, err := ask(knob); err == nil && filepath.Clean(folder) == filepath.Dir(s.Files[0]) {
-			return fmt.Errorf("%s: token_dir is %s of HTCondor on this host: every client would send the long-lived token; name a folder of its own, such as /etc/tokenagent/condor/%s", s.Name, knob, shortName(s.Name))
+			return fmt.Errorf("%s: token_dir is %s of HTCondor on this host: every client would send the long-lived token; name a folder of its own, such as /etc/tokenagent/condor/%s", s.Name, knob, s.Label)
 		}
 	}
 	return nil
@@ -138,12 +137,13 @@ func chooseLogin(all []config.Source, name string) (config.Source, error) {
 	var other string // a source of that name that takes no login
 	for _, s := range all {
 		_, can := s.Source.(sources.LoginSource)
-		meant := s.Name == name || shortName(s.Name) == name
+		block, key, _ := strings.Cut(strings.TrimSuffix(s.Label, `"]`), `["`)
+		meant := slices.Contains([]string{s.Name, s.Label, block + "/" + key}, name)
 		switch {
 		case can && meant:
 			return s, nil
 		case can:
-			there = append(there, shortName(s.Name))
+			there = append(there, s.Label)
 		case meant:
 			other = s.Name
 		}
@@ -155,15 +155,6 @@ func chooseLogin(all []config.Source, name string) (config.Source, error) {
 		return config.Source{}, usage(`no source %q to log in to; the configuration has no source "refresh_token" or "htcondor_fetch"`, name)
 	}
 	return config.Source{}, usage("no source %q to log in to; there are: %s", name, strings.Join(there, ", "))
-}
-
-// shortName is the second label of the source's block.
-func shortName(reference string) string {
-	if _, rest, quoted := strings.Cut(reference, "["); quoted {
-		name, _ := strconv.Unquote(strings.TrimSuffix(rest, "]"))
-		return name
-	}
-	return reference[strings.LastIndex(reference, ".")+1:]
 }
 
 // request is what all these tokens ask for, and what the flags add.

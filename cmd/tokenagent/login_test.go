@@ -278,14 +278,22 @@ func TestCommandsBesideTheAgentUseTheRefreshTokenOneAfterAnother(t *testing.T) {
 func TestLoginFindsItsSourceBesideAnotherOfThatName(t *testing.T) {
 	t.Parallel()
 	all := []config.Source{
-		{Name: "source.client_credentials.iam"},
-		{Name: "source.refresh_token.iam", Source: struct{ sources.LoginSource }{}},
-		{Name: "source.local_key.iam"},
+		{Name: "source.client_credentials.iam", Label: "iam"},
+		{Name: "source.refresh_token.iam", Label: "iam", Source: struct{ sources.LoginSource }{}},
+		{Name: "source.local_key.iam", Label: "iam"},
+		{Name: `source.refresh_token.vo["cms"]`, Label: `vo["cms"]`, Source: struct{ sources.LoginSource }{}},
+		{Name: `source.refresh_token.vo["a/b"]`, Label: `vo["a/b"]`, Source: struct{ sources.LoginSource }{}},
 	}
-	for _, name := range []string{"iam", "source.refresh_token.iam"} {
-		if got, err := chooseLogin(all, name); err != nil || got.Name != all[1].Name {
+	for name, want := range map[string]int{
+		"iam": 1, "source.refresh_token.iam": 1,
+		`vo["cms"]`: 3, "vo/cms": 3, `source.refresh_token.vo["cms"]`: 3, "vo/a/b": 4,
+	} {
+		if got, err := chooseLogin(all, name); err != nil || got.Name != all[want].Name {
 			t.Errorf("%s: got %s, %v", name, got.Name, err)
 		}
+	}
+	if _, err := chooseLogin(all, "vo"); err == nil || !strings.Contains(err.Error(), `there are: iam, vo["cms"], vo["a/b"]`) {
+		t.Errorf("vo: %v", err)
 	}
 	if _, err := chooseLogin(all, "source.local_key.iam"); err == nil {
 		t.Error("a key has no login")
