@@ -209,6 +209,19 @@ func (b *Block) Trusting() bool { return b.load.env.Trust != nil && !b.Definitio
 // folders at none.
 func (b *Block) Look(folder string, f func()) (answered bool) { return b.load.places.look(folder, f) }
 
+// Spelled is the path as it is spelled on the disk, where that can be looked up: HCL
+// composes the characters of all text (NFC), and a file may have a name in another form.
+func (b *Block) Spelled(path string) string {
+	spelled := path
+	if !b.DefinitionsOnly() && strings.ContainsFunc(path, func(r rune) bool { return r > '~' }) {
+		var found string
+		if b.Look(filepath.Dir(path), func() { found = host.Spelled(path) }) {
+			spelled = found
+		}
+	}
+	return spelled
+}
+
 // Shared is a value that several blocks of one load share, such as an answer about the
 // machine. It calls make once for each key.
 func (b *Block) Shared(key any, make func() any) any { return once(b.load, key, make) }

@@ -165,6 +165,9 @@ func (b *Block) convert(f field, v cty.Value, target reflect.Value) bool {
 		c.fail(hcl.Range{}, "a key of for_each changes the folder of "+f.name,
 			fmt.Sprintf(`the key %q has "/", ".." or a leading dot; write %s instead of it`, b.instance.key, harmlessKey(b.instance.key)))
 	}
+	if path, is := converted.Interface().(*string); is && f.path && len(c.wrong) == 0 {
+		*path = b.Spelled(*path)
+	}
 	if len(c.wrong) == 0 || f.kind.Kind() == reflect.Map {
 		target.Set(converted.Elem())
 	} else {

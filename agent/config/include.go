@@ -92,7 +92,7 @@ func (e *evaluator) fileFunction(folder string) function.Function {
 			if !filepath.IsAbs(path) {
 				path = filepath.Join(folder, path)
 			}
-			text, err := e.reader.include(filepath.Clean(path))
+			text, err := e.reader.include(host.Spelled(filepath.Clean(path)))
 			switch {
 			case err == errDoubted, err != nil && e.env.Definitions:
 				return cty.UnknownVal(cty.String), nil

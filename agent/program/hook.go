@@ -86,6 +86,7 @@ func New(b *config.Block, command []string, timeout time.Duration, user string) 
 	if b.DefinitionsOnly() {
 		return p, ok
 	}
+	p.Args = spelled(b, command)
 	if user != "" {
 		u, err := lookup(accountsOf(b), user)
 		if err != nil {
@@ -106,6 +107,17 @@ func New(b *config.Block, command []string, timeout time.Duration, user string) 
 func accountsOf(b *config.Block) *host.Database {
 	type key struct{}
 	return b.Shared(key{}, func() any { return &host.Database{Patience: getentPatience} }).(*host.Database)
+}
+
+// spelled are the arguments, with paths as they are spelled on the disk.
+func spelled(b *config.Block, command []string) (args []string) {
+	for _, arg := range command {
+		if filepath.IsAbs(arg) {
+			arg = b.Spelled(arg)
+		}
+		args = append(args, arg)
+	}
+	return args
 }
 
 // inspect warns of what lies at the path of the program.

@@ -63,6 +63,7 @@ var foreign = map[string][]string{
 	"github.com/zclconf/go-cty":        {"agent/config"},
 	"golang.org/x/oauth2":              {"sources/issuer"},
 	"golang.org/x/sync":                {"sources/issuer"},
+	"golang.org/x/text/unicode/norm":   {"agent/host"},
 	"golang.org/x/time":                {"sources/issuer"},
 	"golang.org/x/sys/unix":            {"agent/control", "agent/host", "agent/program", "agent/state", "agent/systemd", "agent/watch", "sources", "sources/refresh", "sinks/condor", "sinks/safefile", "sinks/tokendir", "cmd/tokenagent"},
 }
