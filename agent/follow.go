@@ -11,8 +11,9 @@ func (s *set) index() {
 	clear(s.follow)
 	for _, e := range s.entries {
 		if f, ok := e.Source.(Follower); ok {
-			path, _ := f.Follows()
-			s.follow[path] = append(s.follow[path], e)
+			if path, _ := f.Follows(); path != "" {
+				s.follow[path] = append(s.follow[path], e)
+			}
 		}
 	}
 }

@@ -59,8 +59,8 @@ type Source interface {
 // such as a token that it copies or exchanges. See [Agent.Touched].
 type Follower interface {
 	Source
-	// Follows is the absolute path of the file. If the tokens are copies of it, each change
-	// of the file makes them due. Otherwise a change only repeats an attempt that failed.
+	// Follows is the absolute path of the file; "" for none. If the tokens are copies of it,
+	// each change of the file makes them due. Otherwise a change only repeats an attempt that failed.
 	Follows() (path string, copied bool)
 }
 

@@ -29,8 +29,12 @@ type asker struct {
 	verify     bool
 	lenient    bool // on_narrowed
 	taking
-	files []string
+	files    []string
+	asserted string // the file of client_assertion_file; "": none
 }
+
+// Follows is the file with the client assertion, whose change repeats what failed.
+func (a *asker) Follows() (path string, copied bool) { return a.asserted, false }
 
 // facts are those of the source s, which asks as a does.
 func (a *asker) facts(s agent.Source) config.Source {

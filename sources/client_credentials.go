@@ -16,7 +16,8 @@ import (
 //	  jwks_uri           = "https://iam.example.org/jwk"
 //	  client_id          = "robot"
 //	  client_auth        = "client_secret_basic"           # or client_secret_post, private_key_jwt, tls_client_auth, none
-//	  client_secret_file = "/etc/tokenagent/secrets/iam"   # read at each use; the other ways want client_key_file and client_cert_file
+//	  client_secret_file = "/etc/tokenagent/secrets/iam"   # read at each use; the other ways want client_key_file and client_cert_file,
+//	                                                       # or client_assertion_file, a token of a pod in the place of client_auth and any secret
 //	  ca_file            = "/etc/grid-security/ca.pem"     # default: the authorities of this machine
 //	  audience_parameter = "audience"                      # what the request calls the token block's audience
 //	  parameters         = { lifetime = "7200" }           # further ones of the request

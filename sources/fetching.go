@@ -12,6 +12,7 @@ import (
 
 	"github.com/tokenagent/tokenagent/agent/config"
 	"github.com/tokenagent/tokenagent/sources/issuer"
+	"github.com/tokenagent/tokenagent/sources/keys"
 )
 
 // A fetching is what the blocks of all kinds have in common that ask an OAuth 2.0
@@ -25,13 +26,19 @@ type fetching struct {
 	ClientAuth        string         `hcl:"client_auth,optional"`
 	ClientSecretFile  string         `hcl:"client_secret_file,optional,path"`
 	ClientKeyFile     string         `hcl:"client_key_file,optional,path"`
+	ClientKeyID       string         `hcl:"client_key_id,optional"`
 	ClientCertFile    string         `hcl:"client_cert_file,optional,path"`
+	ClientAssertion   string         `hcl:"client_assertion_file,optional,path"`
+	ClientAssertType  string         `hcl:"client_assertion_type,optional"`
+	AssertionAudience string         `hcl:"assertion_audience,optional"`
 	CAFile            string         `hcl:"ca_file,optional,path"`
 	AudienceParameter string         `hcl:"audience_parameter,optional"`
 	Parameters        map[string]any `hcl:"parameters,optional"`
 	Verify            bool           `hcl:"verify,optional"`
 	OnNarrowed        string         `hcl:"on_narrowed,optional"`
 	taking
+
+	signsGrant bool // the source signs what it asks with, so assertion_audience is its too
 }
 
 // fetchingDefaults are the values of what a block leaves out.
@@ -44,6 +51,7 @@ func fetchingDefaults() fetching {
 func (f *fetching) asker(b *config.Block) *asker {
 	f.validateAddress(b)
 	f.validateAnswer(b)
+	f.selectAuth(b)
 	f.validateClient(b)
 	if !b.DefinitionsOnly() {
 		f.inspect(b)
@@ -59,6 +67,7 @@ func (f *fetching) asker(b *config.Block) *asker {
 		lenient:    f.OnNarrowed == "warn",
 		taking:     f.taking,
 		files:      f.files(),
+		asserted:   f.ClientAssertion,
 	}
 }
 
@@ -80,7 +89,14 @@ func serverAt(b *config.Block, address issuer.Address) *issuer.Server {
 }
 
 func (f *fetching) client() issuer.Client {
-	return issuer.Client{ID: f.ClientID, Auth: f.ClientAuth, SecretFile: f.ClientSecretFile, KeyFile: f.ClientKeyFile, CertFile: f.ClientCertFile}
+	c := issuer.Client{
+		ID: f.ClientID, Auth: f.ClientAuth, SecretFile: f.ClientSecretFile, KeyFile: f.ClientKeyFile, CertFile: f.ClientCertFile,
+		KeyID: f.ClientKeyID, Audience: f.AssertionAudience, AssertionType: f.ClientAssertType,
+	}
+	if f.ClientAssertion != "" {
+		c.Asserted = presented{"client assertion", f.ClientAssertion}
+	}
+	return c
 }
 
 // files are those that are read for each request.
@@ -137,6 +153,28 @@ var clientFiles = map[string][]string{
 	"private_key_jwt":     {"client_key_file"},
 	"tls_client_auth":     {"client_key_file", "client_cert_file"},
 	"none":                {},
+	issuer.AuthAsserted:   {"client_assertion_file"}, // which selects it
+}
+
+// clientOptions says for which way each further attribute of a client is.
+var clientOptions = []struct{ attr, auth string }{
+	{"client_key_id", "private_key_jwt"}, {"assertion_audience", "private_key_jwt"}, {"client_assertion_type", issuer.AuthAsserted},
+}
+
+// selectAuth lets client_assertion_file select the way, which client_auth has no word for.
+func (f *fetching) selectAuth(b *config.Block) {
+	switch {
+	case b.Has("client_assertion_file") && b.Has("client_auth"):
+		b.Fault("client_auth", "client_auth is not used", "client_assertion_file says how the client proves who it is; leave one of both out")
+	case f.ClientAuth == issuer.AuthAsserted && b.Has("client_auth"):
+		b.Fault("client_auth", fmt.Sprintf("unknown client_auth %q", f.ClientAuth), "write the attribute client_assertion_file, and leave client_auth out")
+	}
+	if b.Has("client_assertion_file") {
+		f.ClientAuth = issuer.AuthAsserted
+	}
+	if f.ClientAssertion != "" {
+		inspectFollowed(b, "client_assertion_file", f.ClientAssertion)
+	}
 }
 
 // knowsAuth reports a client_auth that there is not.
@@ -153,8 +191,9 @@ func (f *fetching) validateClient(b *config.Block) {
 	if !f.knowsAuth(b) || b.Wrong("client_auth") {
 		return // nobody knows what it wants
 	}
+	f.validateOptions(b)
 	wanted := clientFiles[f.ClientAuth]
-	if !b.Has("client_id") && f.ClientAuth != "none" {
+	if !b.Has("client_id") && f.ClientAuth != "none" && f.ClientAuth != issuer.AuthAsserted {
 		b.Fault("", "missing attribute client_id", `write client_id = "…", as the issuer registered it`)
 	}
 	for _, attr := range []string{"client_secret_file", "client_key_file", "client_cert_file"} {
@@ -163,8 +202,32 @@ func (f *fetching) validateClient(b *config.Block) {
 		case needed && !b.Has(attr):
 			b.Fault("", "missing attribute "+attr, fmt.Sprintf("client_auth %q needs it%s", f.ClientAuth, otherAuth(b)))
 		case !needed && b.Has(attr):
-			b.Fault(attr, attr+" is not used", fmt.Sprintf("client_auth %q has no use for it; it is for %s", f.ClientAuth, quotedList(authsWith(attr))))
+			b.Fault(attr, attr+" is not used", fmt.Sprintf("%s has no use for it; it is for %s", f.way(), quotedList(authsWith(attr))))
 		}
+	}
+}
+
+// way names how the client proves who it is.
+func (f *fetching) way() string {
+	if f.ClientAuth == issuer.AuthAsserted {
+		return "client_assertion_file"
+	}
+	return fmt.Sprintf("client_auth %q", f.ClientAuth)
+}
+
+// validateOptions reports what is wrong with the further attributes of the client.
+func (f *fetching) validateOptions(b *config.Block) {
+	for _, o := range clientOptions {
+		if b.Has(o.attr) && o.auth != f.ClientAuth && !(f.signsGrant && o.attr == "assertion_audience") {
+			needs := fetching{ClientAuth: o.auth}
+			b.Fault(o.attr, o.attr+" is not used", fmt.Sprintf("%s has no use for it; it is for %s", f.way(), needs.way()))
+		}
+	}
+	if err := keys.CheckID(f.ClientKeyID); err != nil {
+		b.Fault("client_key_id", "no usable client_key_id", err.Error())
+	}
+	if u, err := url.Parse(f.ClientAssertType); f.ClientAssertType != "" && (err != nil || !u.IsAbs()) {
+		b.Fault("client_assertion_type", "client_assertion_type is not a URI", `it is such as "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"`)
 	}
 }
 
@@ -184,7 +247,7 @@ func otherAuth(b *config.Block) string {
 
 // authsWith are the ways of client authentication that use the file.
 func authsWith(attr string) []string {
-	return slices.DeleteFunc(slices.Clone(issuer.Auths()), func(auth string) bool { return !slices.Contains(clientFiles[auth], attr) })
+	return slices.DeleteFunc(issuer.Auths(), func(auth string) bool { return !slices.Contains(clientFiles[auth], attr) })
 }
 
 // quoted is a text of an issuer's as an error shows it.
@@ -212,16 +275,17 @@ var belongs = map[string]string{
 	"grant_type":            "the kind of the source says it",
 	"client_id":             "write the attribute client_id",
 	"client_secret":         "write it into a file, and that into client_secret_file",
-	"client_assertion":      `a new one is made for each request with client_auth = "private_key_jwt" and client_key_file`,
-	"client_assertion_type": `it goes with client_auth = "private_key_jwt"`,
+	"client_assertion":      `a new one is made for each request with client_auth = "private_key_jwt" and client_key_file; one that others keep is read from client_assertion_file`,
+	"client_assertion_type": `it goes with client_auth = "private_key_jwt" and client_assertion_file`,
 	"scope":                 "write the attribute scope in the token block",
 	"refresh_token":         `source "refresh_token" reads it from a file`,
 	"subject_token":         `source "token_exchange" reads it from subject_token_file`,
 	"subject_token_type":    `write the attribute subject_token_type of source "token_exchange"`,
 	"requested_token_type":  `write the attribute requested_token_type of source "token_exchange"`,
-	"actor_token":           "it would be a secret in the configuration",
+	"actor_token":           `source "token_exchange" reads it from actor_token_file`,
+	"actor_token_type":      `write the attribute actor_token_type of source "token_exchange"`,
 	"password":              "it would be a secret in the configuration",
-	"assertion":             "it would be a secret in the configuration",
+	"assertion":             `source "jwt_bearer" reads it from assertion_file, or signs it`,
 }
 
 // parameters are the further ones of a request, a list as several of one name.
@@ -268,7 +332,7 @@ func parameterTexts(v any) (texts []string, ok bool) {
 func (f *fetching) inspect(b *config.Block) {
 	for _, err := range f.client().Check() {
 		if attr := f.fileIn(err.Error()); attr != "" {
-			b.Fault(attr, "no usable client", err.Error())
+			b.Fault(keyAttr(b, err, "client_key_id", attr), "no usable client", err.Error())
 		}
 	}
 	if err := f.address().Check(); err != nil {

@@ -91,6 +91,17 @@ func TestFaultsOfAClient(t *testing.T) {
 		"an empty secret":          {[]string{theIssuer, theClient, `client_secret_file = "DIR/empty"`}, []string{`4: no usable client; DIR/empty: `}},
 		"a key that is none":       {[]string{theIssuer, theClient, `client_key_file = "DIR/secret"`, auth("private_key_jwt")}, []string{`4: no usable client; `}},
 		"a certificate of another": {[]string{theIssuer, theClient, `client_key_file = "DIR/other.pem"`, theCert, auth("tls_client_auth")}, []string{`5: no usable client; `}},
+		"a key under a name":       {[]string{theIssuer, theClient, theKey, auth("private_key_jwt"), `client_key_id = "2026-11"`, `assertion_audience = "https://iam.example.org/token"`}, nil},
+		"a name that is too long":  {[]string{theIssuer, theClient, theKey, auth("private_key_jwt"), `client_key_id = "` + strings.Repeat("x", 256) + `"`}, []string{`6: no usable client_key_id; its kid has 256 bytes; at most 255 are allowed`}},
+		"a name of a secret":       {[]string{theIssuer, theClient, theSecret, `client_key_id = "x"`, `assertion_audience = "x"`}, []string{`5: client_key_id is not used; client_auth "client_secret_basic" has no use for it; it is for client_auth "private_key_jwt"`, `6: assertion_audience is not used`}},
+		"a token of the pod":       {[]string{theIssuer, `client_assertion_file = "DIR/subject"`}, nil},
+		"a token to come":          {[]string{theIssuer, theClient, `client_assertion_file = "DIR/later"`, `client_assertion_type = "urn:x:y"`}, nil},
+		"a token and a way":        {[]string{theIssuer, theClient, `client_assertion_file = "DIR/subject"`, auth("private_key_jwt")}, []string{`5: client_auth is not used; client_assertion_file says how the client proves who it is; leave one of both out`}},
+		"a token and a secret":     {[]string{theIssuer, `client_assertion_file = "DIR/subject"`, theSecret}, []string{`4: client_secret_file is not used; client_assertion_file has no use for it; it is for "client_secret_basic", "client_secret_post"`}},
+		"a token and a key":        {[]string{theIssuer, `client_assertion_file = "DIR/subject"`, theKey, `client_key_id = "x"`}, []string{`4: client_key_file is not used; client_assertion_file has no use`, `5: client_key_id is not used; client_assertion_file has no use for it; it is for client_auth "private_key_jwt"`}},
+		"a type without a token":   {[]string{theIssuer, theClient, theSecret, `client_assertion_type = "urn:x:y"`}, []string{`5: client_assertion_type is not used; client_auth "client_secret_basic" has no use for it; it is for client_assertion_file`}},
+		"a type that is none":      {[]string{theIssuer, `client_assertion_file = "DIR/subject"`, `client_assertion_type = "jwt"`}, []string{`4: client_assertion_type is not a URI; it is such as "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"`}},
+		"a way by another name":    {[]string{theIssuer, auth("client_assertion_file")}, []string{`3: unknown client_auth "client_assertion_file"; write the attribute client_assertion_file, and leave client_auth out`}},
 		"the secret itself":        {[]string{theIssuer, theClient, `client_secret = "s3cret"`}, []string{`4: unknown attribute client_secret; did you mean client_secret_file?`}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -175,13 +186,17 @@ func TestFaultsOfATokenExchange(t *testing.T) {
 		lines []string
 		want  []string
 	}{
-		"no subject":           {nil, []string{`1: missing attribute subject_token_file`}},
-		"a subject to come":    {[]string{`subject_token_file = "DIR/later"`}, nil},
-		"a type of its own":    {[]string{subject, `subject_token_type = "https://issuer.example.org/ticket"`}, nil},
-		"a type that is none":  {[]string{subject, `subject_token_type = "jwt"`}, []string{`6: subject_token_type is not a URI; it is one of RFC 8693 section 3 such as "urn:ietf:params:oauth:token-type:jwt", or the issuer's own`}},
-		"a wish that is none":  {[]string{subject, `requested_token_type = "jwt"`}, []string{`6: requested_token_type is not a URI`}},
-		"a wish, as parameter": {[]string{subject, `parameters = { requested_token_type = "x" }`}, []string{`6: the parameter requested_token_type is set elsewhere; write the attribute requested_token_type of source "token_exchange"`}},
-		"the token itself":     {[]string{subject, `parameters = { subject_token = "x" }`}, []string{`6: the parameter subject_token is set elsewhere; source "token_exchange" reads it from subject_token_file`}},
+		"no subject":            {nil, []string{`1: missing attribute subject_token_file`}},
+		"a subject to come":     {[]string{`subject_token_file = "DIR/later"`}, nil},
+		"a type of its own":     {[]string{subject, `subject_token_type = "https://issuer.example.org/ticket"`}, nil},
+		"a type that is none":   {[]string{subject, `subject_token_type = "jwt"`}, []string{`6: subject_token_type is not a URI; it is one of RFC 8693 section 3 such as "urn:ietf:params:oauth:token-type:jwt", or the issuer's own`}},
+		"a wish that is none":   {[]string{subject, `requested_token_type = "jwt"`}, []string{`6: requested_token_type is not a URI`}},
+		"a wish, as parameter":  {[]string{subject, `parameters = { requested_token_type = "x" }`}, []string{`6: the parameter requested_token_type is set elsewhere; write the attribute requested_token_type of source "token_exchange"`}},
+		"an actor":              {[]string{subject, `actor_token_file = "DIR/subject"`, `actor_token_type = "urn:x:y"`}, nil},
+		"an actor's type alone": {[]string{subject, `actor_token_type = "urn:x:y"`}, []string{`6: actor_token_type is not used; it is the type of what lies in actor_token_file; write that, or leave both out`}},
+		"an actor's wrong type": {[]string{subject, `actor_token_file = "DIR/subject"`, `actor_token_type = "jwt"`}, []string{`7: actor_token_type is not a URI`}},
+		"the actor itself":      {[]string{subject, `parameters = { actor_token = "x" }`}, []string{`6: the parameter actor_token is set elsewhere; source "token_exchange" reads it from actor_token_file`}},
+		"the token itself":      {[]string{subject, `parameters = { subject_token = "x" }`}, []string{`6: the parameter subject_token is set elsewhere; source "token_exchange" reads it from subject_token_file`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, faults := load(t, dir, fetched("token_exchange", append([]string{theClient, theSecret, theIssuer}, c.lines...)...), false)

@@ -21,10 +21,11 @@ func (s clientCredentials) inquire(ctx context.Context, q *Inquiry, requests []a
 
 func (s tokenExchange) inquire(ctx context.Context, q *Inquiry, requests []agent.Request) []Finding {
 	found := s.asker.inquire(ctx, q, issuer.GrantTokenExchange, requests)
-	if _, err := s.subjectToken(agent.Now(ctx)); err != nil {
-		return append(found, failed("subject token", err))
+	found = append(found, s.subject.found(agent.Now(ctx)))
+	if s.actor.path != "" {
+		found = append(found, s.actor.found(agent.Now(ctx)))
 	}
-	return append(found, fine("subject token", "one lies in %s", s.file))
+	return found
 }
 
 func (s *refreshToken) inquire(ctx context.Context, q *Inquiry, requests []agent.Request) []Finding {
@@ -53,6 +54,9 @@ func (a *asker) inquire(ctx context.Context, q *Inquiry, grant string, requests 
 	}
 	if text := a.certificateEndsSoon(now); text != "" {
 		found = append(found, warned("client certificate", "%s", text))
+	}
+	if p, ok := a.client.Asserted.(presented); ok {
+		found = append(found, p.found(now))
 	}
 	return slices.Concat(found, q.mixedUp(a.issuer, r.Metadata), connectionFound(r, now), a.offersFound(r.Metadata, grant, requests))
 }
@@ -199,12 +203,16 @@ func (a *asker) offersFound(m issuer.Metadata, grant string, requests []agent.Re
 	if m.Issuer == "" {
 		return nil // there is no metadata
 	}
+	auth, lax := a.client.Auth, a.client.Auth == "none" // few issuers list that as a way
+	if auth == issuer.AuthAsserted {
+		auth, lax = "private_key_jwt", true // the nearest that metadata has a word for
+	}
 	found := []Finding{
 		offered("grant type", grant, m.GrantTypes, "have the issuer allow it, or use another kind of source"),
-		offered("client authentication", a.client.Auth, m.AuthMethods, "write one of those as client_auth"),
+		offered("client authentication", auth, m.AuthMethods, "write one of those as client_auth"),
 	}
-	if a.client.Auth == "none" && found[1].Mark == Wrong {
-		found[1].Mark = Warning // a public client authenticates by no method, and few issuers list that as one
+	if lax && found[1].Mark == Wrong {
+		found[1].Mark = Warning
 	}
 	if asked := scopesOf(requests); len(asked) > 0 {
 		found = append(found, scopesOffered(asked, m.Scopes))

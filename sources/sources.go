@@ -13,6 +13,7 @@ var Kinds = map[string]config.SourceDecoder{
 	"client_credentials": decodeClientCredentials,
 	"refresh_token":      decodeRefreshToken,
 	"token_exchange":     decodeTokenExchange,
+	"jwt_bearer":         decodeJWTBearer,
 	"file":               decodeFile,
 	"command":            decodeCommand,
 }

@@ -21,13 +21,15 @@ import (
 //	  client_secret_file   = "/etc/tokenagent/secrets/transfer"
 //	  subject_token_file   = "/var/run/secrets/tokens/subject"                 # read again for each request
 //	  subject_token_type   = "urn:ietf:params:oauth:token-type:jwt"            # default: …:access_token
+//	  actor_token_file     = "/var/run/secrets/tokens/actor"                   # of whoever acts for the subject; default: none
+//	  actor_token_type     = "urn:ietf:params:oauth:token-type:jwt"            # default: …:access_token
 //	  requested_token_type = "urn:ietf:params:oauth:token-type:access_token"   # default: as the issuer likes
 //	}
 type tokenExchange struct {
 	*asker
-	file      string // with the subject token
-	subject   string // its type
-	requested string // the type of what is wanted; "": as the issuer likes
+	subject, actor         presented // the actor has no path where none is sent
+	subjectType, actorType string
+	requested              string // the type of what is wanted; "": as the issuer likes
 }
 
 // accessTokenType is that of any access token (RFC 8693 section 3).
@@ -41,13 +43,28 @@ func decodeTokenExchange(b *config.Block) config.Source {
 		fetching
 		SubjectTokenFile   string `hcl:"subject_token_file,path"`
 		SubjectTokenType   string `hcl:"subject_token_type,optional"`
+		ActorTokenFile     string `hcl:"actor_token_file,optional,path"`
+		ActorTokenType     string `hcl:"actor_token_type,optional"`
 		RequestedTokenType string `hcl:"requested_token_type,optional"`
-	}{fetching: fetchingDefaults(), SubjectTokenType: accessTokenType}
+	}{fetching: fetchingDefaults(), SubjectTokenType: accessTokenType, ActorTokenType: accessTokenType}
 	b.Decode(&set)
 	validateTokenType(b, "subject_token_type", set.SubjectTokenType)
+	validateTokenType(b, "actor_token_type", set.ActorTokenType)
 	validateTokenType(b, "requested_token_type", set.RequestedTokenType)
 	inspectFollowed(b, "subject_token_file", set.SubjectTokenFile)
-	s := tokenExchange{set.asker(b), set.SubjectTokenFile, set.SubjectTokenType, set.RequestedTokenType}
+	if set.ActorTokenFile != "" {
+		inspectFollowed(b, "actor_token_file", set.ActorTokenFile)
+	} else if b.Has("actor_token_type") && !b.Has("actor_token_file") {
+		b.Fault("actor_token_type", "actor_token_type is not used", "it is the type of what lies in actor_token_file; write that, or leave both out")
+	}
+	s := tokenExchange{
+		asker:       set.asker(b),
+		subject:     presented{"subject token", set.SubjectTokenFile},
+		actor:       presented{"actor token", set.ActorTokenFile},
+		subjectType: set.SubjectTokenType,
+		actorType:   set.ActorTokenType,
+		requested:   set.RequestedTokenType,
+	}
 	return s.facts(s)
 }
 
@@ -61,17 +78,13 @@ func validateTokenType(b *config.Block, attr, text string) {
 
 // Follows is the file with the subject token. Its change makes no new token due,
 // since those that were exchanged live on.
-func (s tokenExchange) Follows() (path string, copied bool) { return s.file, false }
+func (s tokenExchange) Follows() (path string, copied bool) { return s.subject.path, false }
 
 // Issue exchanges what lies in the file now, once.
 func (s tokenExchange) Issue(ctx context.Context, req agent.Request) (agent.Token, error) {
-	subject, err := s.subjectToken(agent.Now(ctx))
+	form, err := s.shown(agent.Now(ctx))
 	if err != nil {
 		return agent.Token{}, err
-	}
-	form := url.Values{"subject_token": {subject.Reveal()}, "subject_token_type": {s.subject}}
-	if s.requested != "" {
-		form.Set("requested_token_type", s.requested)
 	}
 	answer, err := s.grant(ctx, req, issuer.GrantTokenExchange, form)
 	if err != nil {
@@ -83,23 +96,24 @@ func (s tokenExchange) Issue(ctx context.Context, req agent.Request) (agent.Toke
 	return s.token(ctx, req, answer)
 }
 
-// subjectToken is what lies in the file now. One that is no token any more is not
-// sent: an issuer would take it for the fault of the client.
-func (s tokenExchange) subjectToken(now time.Time) (agent.Secret, error) {
-	data, info, err := readFollowed(s.file)
+// shown are the parameters of the exchange.
+func (s tokenExchange) shown(now time.Time) (url.Values, error) {
+	subject, err := s.subject.Read(now)
 	if err != nil {
-		return agent.Secret{}, fmt.Errorf("subject token %w", err)
+		return nil, err
 	}
-	text, err := taking{}.tokenIn(data)
+	form := url.Values{"subject_token": {subject.Reveal()}, "subject_token_type": {s.subjectType}}
+	if s.requested != "" {
+		form.Set("requested_token_type", s.requested)
+	}
+	if s.actor.path == "" {
+		return form, nil
+	}
+	actor, err := s.actor.Read(now)
 	if err != nil {
-		return agent.Secret{}, transientFault(fmt.Errorf("subject token %s: %w; see to what keeps the file", s.file, err))
+		return nil, err
 	}
-	expires, err := taking{}.expiryIn(text, now)
-	if end, _ := toldIn(data).end(info.ModTime()); err != nil || expires.IsZero() {
-		expires = end
-	}
-	if !expires.IsZero() && !expires.After(now) {
-		return agent.Secret{}, transientFault(fmt.Errorf("subject token %s: it expired at %s; see to what keeps the file", s.file, expires.UTC().Format(time.RFC3339)))
-	}
-	return text, nil
+	form.Set("actor_token", actor.Reveal())
+	form.Set("actor_token_type", s.actorType)
+	return form, nil
 }

@@ -68,7 +68,7 @@ func TestACopyOfWhatHasEndedIsRefused(t *testing.T) {
 		}
 		_, err := fileCopy{Path: path}.Issue(t.Context(), agent.Request{})
 		wantFault(t, err, agent.Transient, path, "expired at")
-		_, err = tokenExchange{file: path}.subjectToken(time.Now())
+		_, err = presented{"subject token", path}.Read(time.Now())
 		wantFault(t, err, agent.Transient, path, "expired at")
 	}
 }

@@ -97,6 +97,19 @@ source "token_exchange" "exchange" {
   subject_token_type   = "urn:x:subject"
   requested_token_type = "urn:x:requested"
 }
+source "jwt_bearer" "bearer" {
+  issuer             = "https://bearer.example.org"
+  key_file           = "DIR/key.pem"
+  key_id             = "two"
+  assertion_issuer   = "bearer"
+  assertion_audience = "https://bearer.example.org/token"
+  assertion_claims   = { scope = "x" }
+}
+source "client_credentials" "pod" {
+  issuer                = "https://pod.example.org"
+  client_assertion_file = "DIR/subject"
+  client_assertion_type = "urn:x:pod"
+}
 source "file" "copy" {
   path            = "DIR/copied"
   on_widened      = "refuse"
@@ -165,6 +178,10 @@ var everySlip = []struct{ from, to string }{
 	{`subject_token_file   = "DIR/subject"`, ``},
 	{`subject_token_type   = "urn:x:subject"`, `subject_token_type = "subject"`},
 	{`requested_token_type = "urn:x:requested"`, `requested_token_type = "requested"`},
+	{`key_file           = "DIR/key.pem"`, `key_file = "DIR/none.pem"`},
+	{`assertion_issuer   = "bearer"`, ``},
+	{`assertion_claims   = { scope = "x" }`, `assertion_claims = { aud = "x" }`},
+	{`client_assertion_type = "urn:x:pod"`, `client_assertion_type = "pod"`},
 	{`path            = "DIR/copied"`, ``},
 	{`on_widened      = "refuse"`, `on_widened = 5`},
 	{`assume_lifetime = "2h"`, `assume_lifetime = "1s"`},

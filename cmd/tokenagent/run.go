@@ -209,8 +209,9 @@ func watchedFiles(cfg *config.Config) watch.List {
 	l := watch.List{Files: cfg.Files, Sinks: sinkPaths(cfg.Renewers)}
 	for _, r := range cfg.Renewers {
 		if f, ok := r.Source.(agent.Follower); ok && len(r.Sinks) > 0 {
-			path, _ := f.Follows()
-			l.Followed = append(l.Followed, path)
+			if path, _ := f.Follows(); path != "" {
+				l.Followed = append(l.Followed, path)
+			}
 		}
 	}
 	return l

@@ -147,8 +147,9 @@ func foreignFiles(cfg *config.Config) (needs []systemd.Need, err error) {
 // readPaths are the files that the source reads.
 func readPaths(s config.Source) (paths []string) {
 	if f, ok := s.Source.(agent.Follower); ok {
-		path, _ := f.Follows()
-		paths = append(paths, path)
+		if path, _ := f.Follows(); path != "" {
+			paths = append(paths, path)
+		}
 	}
 	if os.Geteuid() == 0 { // other users cannot look where keys lie
 		paths = append(paths, s.Files...)

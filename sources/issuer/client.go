@@ -1,8 +1,7 @@
 package issuer
 
 import (
-	"crypto/rand"
-	"encoding/json"
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -11,9 +10,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-jose/go-jose/v4"
 	"golang.org/x/oauth2"
 
+	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/sources/keys"
 )
 
@@ -25,7 +24,21 @@ type Client struct {
 	SecretFile string // for client_secret_basic and client_secret_post; one line end at its end is not part of the secret
 	KeyFile    string // the private key for private_key_jwt and tls_client_auth
 	CertFile   string // the certificate for tls_client_auth, with those between it and its authority, in PEM
+
+	KeyID         string // for private_key_jwt: see Assertion; "": the key's own
+	Audience      string // for private_key_jwt: the aud of what is signed; "": the issuer
+	Asserted      Asserted
+	AssertionType string // for AuthAsserted: client_assertion_type; "": by what the JWT is
 }
+
+// Asserted reads a JWT that others keep fresh and that proves who the client is, for
+// AuthAsserted. It is comparable. Its errors are faults.
+type Asserted interface {
+	Read(now time.Time) (agent.Secret, error)
+}
+
+// AuthAsserted is the Client.Auth that shows what Client.Asserted reads.
+const AuthAsserted = "client_assertion_file"
 
 // Auths are the ways in which a Client can prove who it is, as OpenID Connect
 // Core section 9 and RFC 8705 section 2.1.1 name them.
@@ -34,10 +47,13 @@ func Auths() []string {
 }
 
 // Check says what is wrong unless Auth is one of Auths and its files are there, well
-// kept and readable. Each error names its file.
+// kept and readable. Each error names its file. What others keep fresh may come later.
 func (c Client) Check() []error {
-	if c.Auth == "tls_client_auth" {
+	switch c.Auth {
+	case "tls_client_auth":
 		return c.certificate().check()
+	case AuthAsserted:
+		return nil
 	}
 	if _, err := c.prove("https://issuer.invalid", time.Now()); err != nil {
 		return []error{err}
@@ -49,15 +65,12 @@ func (c Client) Check() []error {
 type proof struct {
 	style      oauth2.AuthStyle
 	id, secret string
-	assertion  string // "" without private_key_jwt
+	assertion  agent.Secret // zero where none is shown
+	kind       string       // its client_assertion_type
 }
 
-// assertionType is the client_assertion_type of RFC 7523 section 2.2.
-const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-
-// prove makes the proof for one request to that audience, at now by the clock of
-// the issuer.
-func (c Client) prove(audience string, now time.Time) (proof, error) {
+// prove makes the proof for one request to that issuer, at now by its clock.
+func (c Client) prove(issuer string, now time.Time) (proof, error) {
 	p := proof{style: oauth2.AuthStyleInParams, id: c.ID}
 	var err error
 	switch c.Auth {
@@ -67,7 +80,11 @@ func (c Client) prove(audience string, now time.Time) (proof, error) {
 	case "client_secret_post":
 		p.secret, err = readSecret(c.SecretFile)
 	case "private_key_jwt":
-		p.assertion, err = c.assert(audience, now)
+		p.kind = assertionType
+		p.assertion, err = Assertion{c.KeyFile, c.KeyID, c.ID, c.ID, cmp.Or(c.Audience, issuer), nil}.Sign(now)
+	case AuthAsserted:
+		p.assertion, err = c.Asserted.Read(now)
+		p.kind = cmp.Or(c.AssertionType, typeOfAssertion(p.assertion))
 	case "tls_client_auth", "none":
 	default:
 		err = fmt.Errorf("client_auth: there is no %q; allowed are %s", c.Auth, strings.Join(Auths(), ", "))
@@ -101,44 +118,13 @@ func readSecret(path string) (string, error) {
 	return "", at(path, err)
 }
 
-// assertionLife is how long a client assertion can be used: long enough for a
-// slow request.
-const assertionLife = 2 * time.Minute
-
-// assert makes a client assertion (RFC 7523 section 3), which is good once.
-func (c Client) assert(audience string, now time.Time) (string, error) {
-	key, err := keys.Read(c.KeyFile, "")
-	if err != nil {
-		return "", err
-	}
-	signer, err := jose.NewSigner(jose.SigningKey{
-		Algorithm: jose.SignatureAlgorithm(key.Algorithm()),
-		Key:       jose.JSONWebKey{Key: key.Private(), KeyID: key.ID()},
-	}, (&jose.SignerOptions{}).WithType("JWT"))
-	if err != nil {
-		return "", at("key "+c.KeyFile, errors.New("nothing can be signed with its key"))
-	}
-	claims, err := json.Marshal(map[string]any{
-		"iss": c.ID, "sub": c.ID, "aud": audience, "jti": rand.Text(),
-		"iat": now.Unix(), "exp": now.Add(assertionLife).Unix(),
-	})
-	if err != nil {
-		return "", err
-	}
-	signed, err := signer.Sign(claims)
-	if err != nil {
-		return "", at("key "+c.KeyFile, errors.New("nothing can be signed with its key"))
-	}
-	return signed.CompactSerialize()
-}
-
 // parameters are the members of a request's body that are the proof, but for
 // client_id and client_secret, which oauth2 writes.
 func (p proof) parameters() url.Values {
-	if p.assertion == "" {
+	if p.kind == "" {
 		return url.Values{}
 	}
-	return url.Values{"client_assertion_type": {assertionType}, "client_assertion": {p.assertion}}
+	return url.Values{"client_assertion_type": {p.kind}, "client_assertion": {p.assertion.Reveal()}}
 }
 
 // apply puts the whole proof into a request of our own, as oauth2 does it.
@@ -151,7 +137,9 @@ func (p proof) apply(header http.Header, body url.Values) {
 		r.SetBasicAuth(url.QueryEscape(p.id), url.QueryEscape(p.secret))
 		return
 	}
-	body.Set("client_id", p.id)
+	if p.id != "" {
+		body.Set("client_id", p.id)
+	}
 	if p.secret != "" {
 		body.Set("client_secret", p.secret)
 	}
@@ -159,5 +147,5 @@ func (p proof) apply(header http.Header, body url.Values) {
 
 // secrets are the parts of the proof that nobody may see.
 func (p proof) secrets() []string {
-	return slices.DeleteFunc([]string{p.secret, p.assertion}, func(s string) bool { return s == "" })
+	return slices.DeleteFunc([]string{p.secret, p.assertion.Reveal()}, func(s string) bool { return s == "" })
 }

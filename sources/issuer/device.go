@@ -114,12 +114,14 @@ func (s *Server) authorize(ctx context.Context, c Client, parameters url.Values)
 func (s *Server) post(ctx context.Context, endpoint string, c Client, g Grant) (*reply, demand, error) {
 	p, err := s.prove(ctx, c)
 	if err != nil {
-		return nil, demand{}, &agent.Fault{Kind: agent.Configuration, Err: err}
+		return nil, demand{}, err
 	}
 	body := cloned(g.Parameters)
 	header := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}, "Accept": {"application/json"}}
 	p.apply(header, body)
-	body.Set("client_id", c.ID)
+	if c.ID != "" {
+		body.Set("client_id", c.ID) // also where the header says who asks
+	}
 	ctx, taken := withSlot(ctx)
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, strings.NewReader(body.Encode()))
 	if err != nil {

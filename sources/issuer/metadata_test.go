@@ -29,7 +29,7 @@ func TestMetadataIsWhatTheIssuerSays(t *testing.T) {
 	got, err := serverOf(i).Metadata(t.Context())
 	want := issuer.Metadata{
 		Issuer: i.URL, TokenEndpoint: i.URL + "/token", TLSTokenEndpoint: "https://mtls.example/token", JWKSURI: i.URL + "/jwks", DeviceEndpoint: i.URL + "/device", RevocationEndpoint: i.URL + "/revoke",
-		GrantTypes:  []string{"client_credentials", "refresh_token", "urn:ietf:params:oauth:grant-type:token-exchange", "urn:ietf:params:oauth:grant-type:device_code"},
+		GrantTypes:  []string{"client_credentials", "refresh_token", "urn:ietf:params:oauth:grant-type:token-exchange", "urn:ietf:params:oauth:grant-type:jwt-bearer", "urn:ietf:params:oauth:grant-type:device_code"},
 		AuthMethods: issuer.Auths(),
 	}
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {

@@ -244,6 +244,8 @@ func (d demand) precise(code string, e oauthError) oauthError {
 			e.what, e.next = "the refresh token has expired, was revoked or used before, or is another client's", "log in again for a new one"
 		case GrantTokenExchange:
 			e.what, e.next = "the issuer does not accept the subject token", "check that subject_token_file is kept fresh, and is for this issuer"
+		case GrantJWTBearer:
+			e.what, e.next = "the issuer does not accept the assertion", "check that it trusts whoever signed it, and that the assertion is for this issuer (its aud)"
 		}
 	case "unauthorized_client", "unsupported_grant_type":
 		e.what += " (" + d.grant.Type + ")"
@@ -258,6 +260,8 @@ func (c Client) refused() (what, next string) {
 		return "the issuer does not accept the client id or secret", "check client_id and client_secret_file, and whether it wants another client_auth than " + c.Auth
 	case "private_key_jwt":
 		return "the issuer does not accept the client id or what its key signed", "check client_id, whether the public half of client_key_file is registered for it, and this host's clock"
+	case AuthAsserted:
+		return "the issuer does not accept the client assertion", "check that the token in client_assertion_file is for this issuer (its aud), that the issuer trusts whoever made it, and client_id"
 	case "tls_client_auth":
 		return "the issuer does not accept the client id or certificate", "check client_id, and whether the certificate in client_cert_file is registered for it"
 	default:
@@ -327,7 +331,7 @@ func (d demand) harmless(word string) bool {
 }
 
 // open are the parameters whose words are no secret.
-var open = []string{"scope", "audience", "resource", "grant_type", "requested_token_type", "subject_token_type", "token_type_hint"}
+var open = []string{"scope", "audience", "resource", "grant_type", "requested_token_type", "subject_token_type", "actor_token_type", "token_type_hint"}
 
 // shown are the words of what was asked that may be repeated.
 func (d demand) shown() []string {

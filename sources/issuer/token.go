@@ -15,6 +15,7 @@ import (
 
 // The grant types that have a URN for a name.
 const (
+	GrantJWTBearer     = "urn:ietf:params:oauth:grant-type:jwt-bearer"     // RFC 7523 section 2.1
 	GrantTokenExchange = "urn:ietf:params:oauth:grant-type:token-exchange" // RFC 8693 section 2.1
 	grantDeviceCode    = "urn:ietf:params:oauth:grant-type:device_code"    // RFC 8628 section 3.4
 )
@@ -52,7 +53,7 @@ func (s *Server) Token(ctx context.Context, c Client, g Grant) (Answer, error) {
 func (s *Server) token(ctx context.Context, endpoint string, c Client, g Grant) (Answer, error) {
 	p, err := s.prove(ctx, c)
 	if err != nil {
-		return Answer{}, s.fault(&agent.Fault{Kind: agent.Configuration, Err: err})
+		return Answer{}, s.fault(err)
 	}
 	parameters := maps.Clone(g.Parameters)
 	if parameters == nil {
@@ -97,12 +98,13 @@ func (r *reply) answer(err error, d demand) (Answer, error) {
 }
 
 // prove is the client's proof for one request. Its audience is the issuer, which
-// servers that follow RFC 7523 as it is being revised take alone.
+// servers that follow RFC 7523 as it is being revised take alone. Its errors are faults.
 func (s *Server) prove(ctx context.Context, c Client) (proof, error) {
-	s.mu.Lock()
-	skew := s.skew
-	s.mu.Unlock()
-	return c.prove(s.Name(), agent.Now(ctx).Add(-skew))
+	p, err := c.prove(s.Name(), s.Now(ctx))
+	if _, isFault := errors.AsType[*agent.Fault](err); err != nil && !isFault {
+		err = &agent.Fault{Kind: agent.Configuration, Err: err}
+	}
+	return p, err
 }
 
 // fault says where the error is.

@@ -295,7 +295,7 @@ func (i *Issuer) serveMetadata(how Behaviour, w http.ResponseWriter, _ *http.Req
 		"device_authorization_endpoint":         i.URL + DevicePath,
 		"revocation_endpoint":                   i.URL + RevokePath,
 		"jwks_uri":                              i.URL + KeysPath,
-		"grant_types_supported":                 []string{"client_credentials", "refresh_token", grantExchange, grantDevice},
+		"grant_types_supported":                 []string{"client_credentials", "refresh_token", grantExchange, grantBearer, grantDevice},
 		"token_endpoint_auth_methods_supported": []string{"client_secret_basic", "client_secret_post", "private_key_jwt", "tls_client_auth", "none"},
 		"scopes_supported":                      []string{"openid", "offline_access", "storage.read:/", "storage.modify:/", "compute.read"},
 	}
@@ -314,6 +314,7 @@ func (i *Issuer) serveKeys(_ Behaviour, w http.ResponseWriter, _ *http.Request) 
 
 const (
 	grantExchange = "urn:ietf:params:oauth:grant-type:token-exchange"
+	grantBearer   = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 	grantDevice   = "urn:ietf:params:oauth:grant-type:device_code"
 )
 
@@ -344,6 +345,10 @@ func (i *Issuer) grant(how Behaviour, form url.Values) (refresh, code string) {
 	defer i.mu.Unlock()
 	switch form.Get("grant_type") {
 	case "client_credentials":
+	case grantBearer:
+		if form.Get("assertion") == "" {
+			return "", "invalid_request"
+		}
 	case grantExchange:
 		if form.Get("subject_token") == "" || form.Get("subject_token_type") == "" {
 			return "", "invalid_request"
