@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+
+	"github.com/tokenagent/tokenagent/agent/queue"
 )
 
 // failures are the failures in a row of one work, hook or issuer; zero: none.
@@ -50,13 +52,7 @@ func (f *failures) status(retry time.Time) *Failing {
 }
 
 // shift moves the times after the clock was set by step.
-func (f *failures) shift(step time.Duration) {
-	for _, at := range []*time.Time{&f.since, &f.said} {
-		if !at.IsZero() {
-			*at = at.Add(step)
-		}
-	}
-}
+func (f *failures) shift(step time.Duration) { queue.Shift(step, &f.since, &f.said) }
 
 // logFailure writes a line when a work begins to fail, when its token expires meanwhile, and
 // every hour.

@@ -219,9 +219,5 @@ func (p *placement) removesExpired() bool {
 // shift moves the times that count from now, after the clock was set by step.
 func (p *placement) shift(step time.Duration) {
 	p.work.shift(step)
-	for _, t := range []*time.Time{&p.foreign.repair, &p.foreign.said} {
-		if !t.IsZero() {
-			*t = t.Add(step)
-		}
-	}
+	queue.Shift(step, &p.foreign.repair, &p.foreign.said)
 }

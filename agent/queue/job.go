@@ -67,7 +67,7 @@ func (j *Job) NextAt() time.Time {
 func (j *Job) Inherit(old *Job) { j.failed = old.failed }
 
 // Shift moves the job's past after the wall clock was set by step. Due stays.
-func (j *Job) Shift(step time.Duration) { shift(step, &j.Began, &j.failed) }
+func (j *Job) Shift(step time.Duration) { Shift(step, &j.Began, &j.failed) }
 
 // before orders jobs: first those that somebody waits for, then by deadline, then by due time.
 func (j *Job) before(other *Job) bool {
@@ -80,7 +80,8 @@ func (j *Job) before(other *Job) bool {
 	return j.Due.Before(other.Due)
 }
 
-func shift(step time.Duration, times ...*time.Time) {
+// Shift moves the times, but not zero ones, by step.
+func Shift(step time.Duration, times ...*time.Time) {
 	for _, t := range times {
 		if !t.IsZero() {
 			*t = t.Add(step)

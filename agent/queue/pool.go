@@ -240,7 +240,7 @@ func (p *Pool) Wait(longest time.Duration) time.Duration {
 func (p *Pool) Shift(step time.Duration) {
 	for _, q := range p.queues {
 		if i := q.issuer; i != nil {
-			shift(step, &i.paced, &i.closed, &i.probed, &i.gave)
+			Shift(step, &i.paced, &i.closed, &i.probed, &i.gave)
 			q.reopen()
 		}
 	}
