@@ -161,7 +161,7 @@ func (b *Block) convert(f field, v cty.Value, target reflect.Value) bool {
 	converted := reflect.New(f.kind)
 	c := conversion{field: f, expr: a.expr}
 	c.into(converted.Interface(), v)
-	if len(c.wrong) == 0 && f.path && b.load.eval.keyInPath(a, b.stanza.file, b.instance, v.AsString()) {
+	if path, ok := textOf(v); ok && f.path && b.load.eval.keyInPath(a, b.stanza.file, b.instance, path) {
 		c.fail(hcl.Range{}, "a key of for_each changes the folder of "+f.name,
 			fmt.Sprintf(`the key %q has "/", ".." or a leading dot; write %s instead of it`, b.instance.key, harmlessKey(b.instance.key)))
 	}

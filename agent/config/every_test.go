@@ -52,6 +52,10 @@ token "t" {
     command = ["/bin/true"]
     user    = "robot"
   }
+  validate {
+    command = ["/bin/false"]
+    user    = "nobody"
+  }
 }
 token "each" {
   source   = source.fake.b
@@ -126,7 +130,19 @@ var slips = []slip{
 	{`command = ["/bin/true"]`, `command = "/bin/true"`},
 	{`user    = "robot"`, `user = 0`},
 	{`user    = "robot"`, `nonsense = 1`},
+	{`validate {`, `valdate {`},
+	{`validate {`, `validate "x" {`},
+	{`command = ["/bin/false"]`, ``},
+	{`user    = "nobody"`, `usr = "nobody"`},
+	{`user    = "nobody"`, `nonsense = 1`},
+	{`source "fake" "b" {`, `source "fak" "b" {`},
+	{`token "each" {`, `token "each" "x" {`},
+	{`source   = source.fake.b`, `source = "source.fake.b"`},
+	{`source   = source.fake.b`, ``},
 	{`for_each = toset(["k1", "k2"])`, `for_eac = toset(["k1", "k2"])`},
+	{`for_each = toset(["k1", "k2"])`, `for_each = ["k1", "k2"]`},
+	{`for_each = toset(["k1", "k2"])`, `for_each = toset([1, 2])`},
+	{`for_each = toset(["k1", "k2"])`, `for_each = toset(["a/b", ""])`},
 	{`subject  = each.key`, `subject = each.name`},
 	{`path = "/srv/${each.key}"`, `path = "${each.key}"`},
 	{`mode = "0640"`, `mode = "rw-r-----"`},

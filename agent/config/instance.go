@@ -5,36 +5,49 @@ import (
 	"strings"
 
 	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/convert"
 )
 
-// instances are those of a token block. A block without for_each has one, which is nil. So
+// instances are those of a token or source block. A block without for_each has one, which is nil. So
 // that other faults are found where for_each is wrong or empty, or the block is a
-// duplicate, there is one instance that makes no token and does not know each.
-func (e *evaluator) instances(s *stanza) (list []*instance) {
+// duplicate, there is one instance that makes nothing.
+func (e *evaluator) instances(s *stanza) []*instance {
 	a := s.attribute("for_each")
-	look := &instance{name: s.labels[len(s.labels)-1], total: 1, checkOnly: true}
 	switch {
 	case a == nil && s.duplicate:
-		look.scope = e.scopeOf(s.file)
-		return []*instance{look}
+		return []*instance{{name: s.labels[len(s.labels)-1], total: 1, checkOnly: true, scope: e.scopeOf(s.file)}}
 	case a == nil:
 		return []*instance{nil}
 	}
 	each := e.evaluate(a, s.file, nil)
 	a.value, a.known = each, true
-	if each.IsKnown() && !s.duplicate {
-		if wrong := wrongForEach(each); wrong != "" {
-			e.found.fault(a.expr.Range(), "wrong value for for_each", wrong)
-		} else {
-			list = e.instancesOf(s, each)
-		}
+	if !each.IsKnown() || s.duplicate {
+		return e.standIns(s, cty.NilVal)
 	}
-	if len(list) > 0 {
+	if wrong := wrongForEach(each); wrong != "" {
+		e.found.fault(a.expr.Range(), "wrong value for for_each", wrong)
+		return e.standIns(s, each)
+	}
+	if list := e.instancesOf(s, each); len(list) > 0 {
 		return list
 	}
-	look.value = cty.DynamicVal
-	look.scope = e.withEach(s.file, cty.UnknownVal(cty.String), cty.DynamicVal)
-	return []*instance{look}
+	return e.standIns(s, cty.NilVal)
+}
+
+// standIns are one instance that makes nothing. Its key is the first element of a wrong
+// value that is a list of names; else each is unknown.
+func (e *evaluator) standIns(s *stanza, wrong cty.Value) []*instance {
+	in := &instance{name: s.labels[len(s.labels)-1], total: 1, checkOnly: true}
+	if wrong != cty.NilVal && !wrong.IsNull() && isSequence(wrong.Type()) && wrong.LengthInt() > 0 {
+		first, err := convert.Convert(wrong.AsValueSlice()[0], cty.String)
+		if key, ok := textOf(first); err == nil && ok && isName(key) {
+			in.key, in.value, in.set = key, first, true
+			return []*instance{in}
+		}
+	}
+	in.value = cty.DynamicVal
+	in.scope = e.withEach(s.file, cty.UnknownVal(cty.String), cty.DynamicVal)
+	return []*instance{in}
 }
 
 // wrongForEach says what is wrong with the value of for_each; "" when nothing is.
