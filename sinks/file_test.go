@@ -494,12 +494,12 @@ func TestAUserWithoutAnEntryIsGivenAFile(t *testing.T) {
 }
 
 func TestTheDocumentedBlockLoads(t *testing.T) {
-	source, err := os.ReadFile("file.go")
+	source, err := os.ReadFile("block.go")
 	must(t, err)
 	_, rest, _ := strings.Cut(string(source), "//\tsink \"file\" {\n")
 	block, _, found := strings.Cut(rest, "//\t}\n")
 	if !found {
-		t.Fatal("file.go documents no block")
+		t.Fatal("block.go documents no block")
 	}
 	if _, faults := load(t, config.Environment{Definitions: true}, strings.ReplaceAll(block, "//", "")); len(faults) > 0 {
 		t.Errorf("the documented block has faults:\n%s", text(t, faults))

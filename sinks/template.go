@@ -15,6 +15,7 @@ import (
 	"unicode"
 
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/config"
 	"github.com/tokenagent/tokenagent/agent/profile"
 	"github.com/tokenagent/tokenagent/sinks/safefile"
 )
@@ -30,6 +31,31 @@ type layout struct{ *template.Template }
 func parseLayout(text string) (layout, error) {
 	t, err := template.New(layoutName).Option("missingkey=error").Funcs(template.FuncMap{"json": asJSON, "index": member}).Parse(text)
 	return layout{t}, err
+}
+
+// formatOf is the format that the block names, or that of its template.
+func formatOf(b *config.Block, block fileBlock, req agent.Request) format {
+	switch {
+	case !b.Has("template") || b.Wrong("template"):
+		return formats[block.Format]
+	case b.Has("format"):
+		b.Fault("template", "format and template exclude each other", "leave out one of them: a template writes the whole file")
+		return formats[block.Format]
+	}
+	l, err := parseLayout(block.Template)
+	var sample []byte
+	if err == nil {
+		sample, err = l.try(block.Template, req)
+	}
+	switch {
+	case err != nil:
+		b.Fault("template", "the template cannot be used", faultOf(err).String())
+	case sample != nil && !strings.Contains(string(sample), sampleToken):
+		b.Fault("template", "the template does not write the token", `write {{.token}} where the token is to stand`)
+	default:
+		return l.format()
+	}
+	return formats[block.Format]
 }
 
 // format is the one that the layout makes. Nothing finds the token in it again.
