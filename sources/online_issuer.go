@@ -106,7 +106,7 @@ func keysFound(r issuer.Report) []Finding {
 // keysReadFound names the keys, and those beside them that cannot be used: a warning
 // where the issuer should correct one.
 func keysReadFound(r issuer.Report) Finding {
-	found := fine("keys", "%s at %s: %s%s", counted(len(r.Keys), "key"), r.KeysURL, keyNames(r.Keys), passedOver(r.Unusable))
+	found := fine("keys", "%s at %s: %s%s", host.Plural(len(r.Keys), "key"), r.KeysURL, keyNames(r.Keys), passedOver(r.Unusable))
 	if len(r.Broken()) > 0 {
 		found.Mark = Warning
 		found.Text += "; have the issuer correct what it publishes"
@@ -129,13 +129,6 @@ func oddFound(keys []issuer.Key) (found []Finding) {
 		}
 	}
 	return found
-}
-
-func counted(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // keyNames lists the keys by kid and algorithm, but not dozens.
@@ -170,7 +163,7 @@ func connectionFound(r issuer.Report, now time.Time) (found []Finding) {
 
 func certificateFound(c issuer.Certificate, now time.Time) Finding {
 	left := c.Ends.Sub(now)
-	days := counted(int(left/(24*time.Hour)), "day")
+	days := host.Plural(int(left/(24*time.Hour)), "day")
 	if left < 24*time.Hour {
 		days = "less than a day"
 	}

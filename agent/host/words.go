@@ -49,3 +49,11 @@ func Printable(text, keep string, other rune) string {
 		return other
 	}, strings.ToValidUTF8(text, "?"))
 }
+
+// Plural is "1 token", "2 tokens".
+func Plural(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
+}

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/agent/host"
 	"github.com/tokenagent/tokenagent/agent/state"
 	"github.com/tokenagent/tokenagent/sources"
 )
@@ -166,25 +167,18 @@ func (v *verdict) online() (warnings, faults, transient int) {
 // String is the last line of check.
 func (v verdict) String() string {
 	warnings := len(v.Faults.Warnings())
-	faults := plural(len(v.Faults)-warnings, "error") + ", " + plural(warnings, "warning")
+	faults := host.Plural(len(v.Faults)-warnings, "error") + ", " + host.Plural(warnings, "warning")
 	text := "not usable: " + faults
 	if v.Usable {
-		text = fmt.Sprintf("usable: %s, %s, %s", plural(v.Tokens, "token"), plural(v.Sinks, "sink"), plural(warnings, "warning"))
+		text = fmt.Sprintf("usable: %s, %s, %s", host.Plural(v.Tokens, "token"), host.Plural(v.Sinks, "sink"), host.Plural(warnings, "warning"))
 	}
 	if v.Online == nil {
 		return text
 	}
 	more, wrong, transient := v.online()
-	text += fmt.Sprintf("; online: %s, %s", plural(wrong+transient, "fault"), plural(more, "warning"))
+	text += fmt.Sprintf("; online: %s, %s", host.Plural(wrong+transient, "fault"), host.Plural(more, "warning"))
 	if transient > 0 && wrong == 0 {
 		text += "; what is missing may come back by itself"
 	}
 	return text
-}
-
-func plural(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -57,13 +56,7 @@ func (d doctor) readingOf(r condor.Reply, reader tokendir.User) *tokendir.Readin
 	if r.Method != "IDTOKENS" || r.Directory == "" {
 		return nil
 	}
-	directory := tokendir.At(r.Directory, reader, d.knob)
-	for _, known := range tokendir.Directories(reader, d.knob) {
-		if known.Path == filepath.Clean(r.Directory) {
-			directory = known
-		}
-	}
-	reading := d.one(directory).reading
+	reading := d.one(tokendir.At(r.Directory, reader, d.knob)).reading
 	return &reading
 }
 

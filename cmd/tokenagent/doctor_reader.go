@@ -54,15 +54,11 @@ func (d doctor) named(dir, as string, reader tokendir.User) (tokendir.Directory,
 	if as == "" {
 		reader = ownerOf(path, reader)
 	}
-	for _, known := range tokendir.Directories(reader, d.knob) {
-		if known.Path == path {
-			return known, nil
-		}
-	}
-	if known, ours := tokendir.Find(path, reader, d.knob); ours && as == "" {
+	directory := tokendir.At(path, reader, d.knob)
+	if known, ours := tokendir.Find(path, reader, d.knob); ours && as == "" && len(directory.Systems) == 0 {
 		return known, nil
 	}
-	return tokendir.At(path, reader, d.knob), nil
+	return directory, nil
 }
 
 // ownerOf is the owner of the directory, or the other user where it is not known.

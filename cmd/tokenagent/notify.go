@@ -79,7 +79,7 @@ func statusLine(tokens []agent.Status, refusal string, now time.Time) string {
 		}
 		hooks += len(t.Hooks)
 	}
-	line := plural(valid, "token") + " valid"
+	line := host.Plural(valid, "token") + " valid"
 	for _, part := range []struct {
 		n    int
 		what string
@@ -89,7 +89,7 @@ func statusLine(tokens []agent.Status, refusal string, now time.Time) string {
 		}
 	}
 	if hooks > 0 {
-		line += ", " + plural(hooks, "hook") + " failing"
+		line += ", " + host.Plural(hooks, "hook") + " failing"
 	}
 	if next := nextRenewal(tokens); !next.IsZero() {
 		line += "; next renewal " + clockTime(next, now)
@@ -137,7 +137,7 @@ func waitingFor(tokens []agent.Status) string {
 	if len(names) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("waiting for %d of %s: %s", len(names), plural(len(tokens), "token"), host.Few(names, 3))
+	return fmt.Sprintf("waiting for %d of %s: %s", len(names), host.Plural(len(tokens), "token"), host.Few(names, 3))
 }
 
 // invalid are the required tokens that are not valid, each with its state.

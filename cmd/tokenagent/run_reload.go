@@ -11,6 +11,7 @@ import (
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/config"
 	"github.com/tokenagent/tokenagent/agent/control"
+	"github.com/tokenagent/tokenagent/agent/host"
 )
 
 // reload reads the configuration and, if it has no errors, replaces the old one by
@@ -109,6 +110,6 @@ func (d *daemon) sayFaults(faults config.Faults) {
 	}
 	if faults.HasErrors() {
 		d.log.Error(fmt.Sprintf("the new configuration is refused (%s); the old one stays in use until the files change",
-			plural(len(faults.Errors()), "error")))
+			host.Plural(len(faults.Errors()), "error")))
 	}
 }

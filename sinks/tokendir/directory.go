@@ -53,9 +53,16 @@ func Directories(user User, knob Lookup) []Directory {
 	return all
 }
 
-// At is a directory of any path, as HTCondor would read it as the user.
+// At is the directory at the path as HTCondor reads it as the user, or would read it if
+// it were told to.
 func At(path string, user User, knob Lookup) Directory {
-	d := Directory{Path: filepath.Clean(path), Reader: Reader{User: user}}
+	path = filepath.Clean(path)
+	for _, d := range Directories(user, knob) {
+		if d.Path == path {
+			return d
+		}
+	}
+	d := Directory{Path: path, Reader: Reader{User: user}}
 	d.Reader.Exclude, d.Fault = Systems()[0].Exclude(knob)
 	return d
 }
