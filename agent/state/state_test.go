@@ -149,6 +149,9 @@ func TestRecordsOfAnotherUserAreSetAside(t *testing.T) {
 func TestFolderThatOthersMayChangeIsRefused(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "above", "state")
 	open(t, dir).Close()
+	for _, way := range []string{filepath.Dir(dir), filepath.Dir(filepath.Dir(filepath.Dir(dir)))} {
+		must(t, os.Chmod(way, 0o755)) // else nobody gets there
+	}
 	for _, odd := range []string{dir, filepath.Dir(dir)} {
 		if err := os.Chmod(odd, 0o777); err != nil {
 			t.Fatal(err)
@@ -163,9 +166,7 @@ func TestFolderThatOthersMayChangeIsRefused(t *testing.T) {
 		if !strings.Contains(err.Error(), "chmod go-w "+odd) {
 			t.Error(err)
 		}
-		if err := os.Chmod(odd, 0o700); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.Chmod(odd, 0o755))
 	}
 	if os.Geteuid() != 0 {
 		return
