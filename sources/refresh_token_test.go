@@ -339,6 +339,11 @@ func TestAChangedFileCountsAndThenWhatCameOfIt(t *testing.T) {
 func TestAFileThatOthersCanReadIsRefused(t *testing.T) {
 	r := newRobot(t)
 	r.mustIssue(t)
+	for _, path := range []string{r.dir, filepath.Dir(r.dir)} { // else others do not get as far as the file
+		if err := os.Chmod(path, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := os.Chmod(r.file, 0o644); err != nil {
 		t.Fatal(err)
 	}

@@ -260,6 +260,7 @@ func TestExpiresInThatSaysWhen(t *testing.T) {
 	}{
 		``:                                         {},
 		`,"error":null`:                            {},
+		`,"error":false`:                           {},
 		`,"error":""`:                              {},
 		`,"expires_in":null`:                       {},
 		`,"expires_in":0`:                          {},

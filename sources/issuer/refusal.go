@@ -63,6 +63,7 @@ var sameAs = map[string]string{
 	"invalid_resource":                  "invalid_target",
 	"invalid_audience":                  "invalid_target",
 	"invalid_scopes":                    "invalid_scope",
+	"authorization_declined":            "access_denied",
 	"mfa_required":                      "interaction_required",
 	"insufficient_user_authentication":  "interaction_required",
 	"unmet_authentication_requirements": "interaction_required",
@@ -195,10 +196,10 @@ type demand struct {
 }
 
 // refuses reports whether the answer gives no token. Some servers say so with status
-// 200, and others give tokens beside an error that is null.
+// 200, and others give tokens beside an error that is null or false.
 func (r *reply) refuses() bool {
 	code := r.object["error"]
-	return !r.ok() || code != nil && code != ""
+	return !r.ok() || code != nil && code != "" && code != false
 }
 
 // refusal is the fault of an answer that gives no token.

@@ -27,7 +27,7 @@ func allowedAlgorithms() string {
 }
 
 // types are the values of typ that an access token may have; many leave it out.
-var types = []string{"", "jwt", "at+jwt", "application/at+jwt"} // RFC 7519 section 5.1, RFC 9068 section 2.1
+var types = []string{"", "jwt", "application/jwt", "at+jwt", "application/at+jwt"} // RFC 7519 section 5.1, RFC 9068 section 2.1
 
 // Verify holds the signature of a JWT against the issuer's keys, which are read
 // again when they do not fit and kept when they cannot be read, and its claim iss

@@ -241,7 +241,7 @@ func TestTypesOfAnAccessToken(t *testing.T) {
 	t.Parallel()
 	i := issuertest.Start(t)
 	s := serverOf(i)
-	for _, typ := range []string{"", "JWT", "jwt", "at+jwt", "application/at+jwt", "AT+JWT"} {
+	for _, typ := range []string{"", "JWT", "jwt", "application/jwt", "at+jwt", "application/at+jwt", "AT+JWT"} {
 		text := signed(t, i, "ES256", typ, true, map[string]any{"iss": i.URL})
 		if _, err := s.Verify(t.Context(), agent.NewSecret(text)); err != nil {
 			t.Errorf("typ %q: %v", typ, err)
