@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -89,4 +90,57 @@ token "data" {
 		t.Error("the typo is not told")
 	}
 	s.stop(t)
+}
+
+// HTCondor finds the new token, and no other, in the folder that the validation names.
+func TestAValidationWithCondorPingKeepsATokenOutThatThePoolRefuses(t *testing.T) {
+	t.Parallel()
+	p := newPool(t)
+	check(t, os.Mkdir(p.path("tokens"), 0o700))
+	put(t, p.path("other"), strings.Repeat("another key", 8))
+	issue := func(key string) string {
+		put(t, p.path("issue.hcl"), fmt.Sprintf(`source "htcondor" "pool" {
+  key_file     = %q
+  key_id       = "POOL"
+  trust_domain = %q
+}
+token "it" {
+  source  = source.htcondor.pool
+  subject = "schedd@pool.example"
+  scope   = ["condor:/READ"]
+}
+`, p.path(key), poolDomain))
+		out, err := p.tokenagent(t.Context(), "token", "create", "--config", p.path("issue.hcl"), "it").Output()
+		check(t, err)
+		return string(out)
+	}
+	put(t, p.path("site.hcl"), fmt.Sprintf(agentBlock+`source "file" "upstream" { path = "${path.config}/upstream" }
+token "schedd" {
+  source  = source.file.upstream
+  profile = "htcondor"
+  subject = "schedd@pool.example"
+  scope   = ["condor:/READ"]
+  sink "file" { path = "${path.config}/tokens/schedd" }
+  validate {
+    command = ["/usr/bin/env", "CONDOR_CONFIG=%s", "_condor_SEC_CLIENT_AUTHENTICATION_METHODS=IDTOKENS", "%s/condor_ping", "-type", "COLLECTOR", "READ"]
+  }
+}
+`, p.path("client/config"), p.bin))
+	once := func(token string) (string, int) {
+		put(t, p.path("upstream"), token)
+		c := p.tokenagent(t.Context(), "once", "--config", p.path("site.hcl"))
+		out, _ := c.CombinedOutput()
+		return string(out), c.ProcessState.ExitCode()
+	}
+	good := issue("manager/passwords.d/POOL")
+	if out, code := once(good); code != 0 || strings.Contains(out, "without validation") || readFile(t, p.path("tokens/schedd")) != good {
+		t.Errorf("of the pool's key: exit %d\n%s", code, out)
+	}
+	out, code := once(issue("other"))
+	if code != exitNotValid || !strings.Contains(out, "condor_ping: exit status") && !strings.Contains(out, "env: exit status") || readFile(t, p.path("tokens/schedd")) != good {
+		t.Errorf("of another key: exit %d\n%s", code, out)
+	}
+	if got, identity := p.granted(t, p.path("tokens")); len(got) == 0 || identity != "schedd@pool.example" {
+		t.Errorf("the collector grants %v to %s", got, identity)
+	}
 }
