@@ -110,7 +110,7 @@ type loading struct {
 	places     *places
 	settings   Settings
 	digestKey  []byte
-	sources    map[sourceName]*source // those that could be decoded, the first of each name
+	sources    map[sourceName]*source // those that could be decoded: the first instance of each
 	candidates []candidate
 	shared     map[any]any // see once
 	asked      bool        // Block.Asked

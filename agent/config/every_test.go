@@ -66,6 +66,20 @@ token "each" {
     mode = "0640"
   }
 }
+source "fake" "many" {
+  for_each = { x = "https://x", y = "https://y" }
+  issuer   = each.value
+  key_id   = each.key
+}
+token "of-many" {
+  for_each = { first = "x", second = "y" }
+  source   = source.fake.many[each.value]
+  profile = "wlcg"
+  audience = ["https://of-many"]
+  sink "fake" {
+    path = "/srv/many/${each.key}"
+  }
+}
 `
 
 // A slip is what somebody gets wrong in faultless: from, which stands there once, is
@@ -146,7 +160,16 @@ var slips = []slip{
 	{`subject  = each.key`, `subject = each.name`},
 	{`path = "/srv/${each.key}"`, `path = "${each.key}"`},
 	{`mode = "0640"`, `mode = "rw-r-----"`},
+	{`for_each = { x = "https://x", y = "https://y" }`, unnamed},
+	{`issuer   = each.value`, `issuer = each.valu`},
+	{`key_id   = each.key`, `nonsense = each.key`},
+	{`source   = source.fake.many[each.value]`, unknown},
+	{`source   = source.fake.many[each.value]`, `source = source.fake.mny[each.value]`},
+	{`audience = ["https://of-many"]`, ``},
 }
+
+// A list has no names, so nobody can tell that "z" is not one of them.
+var unnamed, unknown = `for_each = ["https://x", "https://y"]`, `source = source.fake.many["z"]`
 
 // apply makes the slips in the text.
 func apply(t *testing.T, text string, slips ...slip) string {
@@ -202,7 +225,7 @@ func TestOfTwoFaultsBothAreFoundInOneRunAndNothingElse(t *testing.T) {
 	}
 	for i, a := range slips {
 		for j, b := range slips[:i] {
-			if a.from == b.from {
+			if a.from == b.from || a.to == unknown && b.to == unnamed {
 				continue
 			}
 			want := maps.Clone(alone[i])

@@ -37,9 +37,6 @@ func (l *loading) decodeSources() (all []Source) {
 			kinds[name.kind] = map[string]cty.Value{}
 		}
 		kinds[name.kind][name.name] = value
-		if len(instances) > 0 {
-			l.sources[name] = instances[0]
-		}
 	}
 	values := make(map[string]cty.Value, len(kinds))
 	for kind, sources := range kinds {
@@ -99,6 +96,9 @@ func (l *loading) decodeSource(s *stanza, in *instance) *source {
 	l.places.readBy(decoded.Name, at, decoded.Files...)
 	decoded.digest = b.sourceDigest(decoded.Key)
 	decoded.Key.Mark = agent.Secret{}
+	if l.sources[name] == nil && l.eval.sources[name] == s {
+		l.sources[name] = decoded
+	}
 	return decoded
 }
 

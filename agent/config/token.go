@@ -126,11 +126,12 @@ func (t *token) findSource() *source {
 	return nil
 }
 
-// meantSource is the source that a misspelt name surely means; nil where there is none. With
-// it the other faults of the token are found.
+// meantSource is the source that a misspelt name surely means, or the first instance of the
+// one that is named with a wrong key; nil where there is none. With it the other faults of
+// the token are found.
 func (t *token) meantSource() *source {
 	a := t.stanza.attribute("source")
-	if a == nil || len(a.bad) == 0 {
+	if a == nil || len(a.references) == 0 {
 		return nil
 	}
 	kind, _ := memberName(a.references[0], 1)
