@@ -15,7 +15,9 @@ import (
 	"github.com/tokenagent/tokenagent/agent/config"
 	"github.com/tokenagent/tokenagent/agent/host"
 	"github.com/tokenagent/tokenagent/agent/profile"
+	"github.com/tokenagent/tokenagent/sources/issuer"
 	"github.com/tokenagent/tokenagent/sources/issuer/issuertest"
+	"github.com/tokenagent/tokenagent/sources/keys"
 )
 
 // Two issuers that we did not write say whether we ask as others understand, and
@@ -31,17 +33,19 @@ func TestOIDCProvider(t *testing.T) {
 	t.Parallel()
 	p := issuertest.StartOIDCProvider(t, "testdata")
 	for name, test := range map[string]func(*testing.T, *issuertest.OIDCProvider){
-		"knows its clients":                      knowsItsClients,
-		"refuses a wrong secret until mended":    refusesAWrongSecret,
-		"gives opaque tokens without a resource": givesOpaqueTokens,
-		"narrows in silence":                     narrowsInSilence,
-		"says no lifetime":                       saysNoLifetime,
-		"is busy":                                isBusy,
-		"is slow":                                isSlow,
-		"rotates its key":                        rotatesItsKey,
-		"exchanges tokens":                       exchangesTokens,
-		"rotates refresh tokens":                 rotatesRefreshTokens,
-		"revokes refresh tokens":                 revokesRefreshTokens,
+		"knows its clients":                       knowsItsClients,
+		"knows its clients by what others signed": knowsAClientByAFile,
+		"knows a key by its name alone":           knowsAKeyByItsName,
+		"refuses a wrong secret until mended":     refusesAWrongSecret,
+		"gives opaque tokens without a resource":  givesOpaqueTokens,
+		"narrows in silence":                      narrowsInSilence,
+		"says no lifetime":                        saysNoLifetime,
+		"is busy":                                 isBusy,
+		"is slow":                                 isSlow,
+		"rotates its key":                         rotatesItsKey,
+		"exchanges tokens":                        exchangesTokens,
+		"rotates refresh tokens":                  rotatesRefreshTokens,
+		"revokes refresh tokens":                  revokesRefreshTokens,
 	} {
 		t.Run(name, func(t *testing.T) {
 			p.Act(t, issuertest.Ways{})
@@ -70,6 +74,58 @@ func knowsItsClients(t *testing.T, p *issuertest.OIDCProvider) {
 			}
 		}
 	}
+}
+
+// A file with a client assertion is all that the client needs, as in a pod.
+func knowsAClientByAFile(t *testing.T, p *issuertest.OIDCProvider) {
+	file := filepath.Join(t.TempDir(), "assertion")
+	keep := func(aud string) {
+		assertion := issuer.Assertion{KeyFile: p.KeyFile, Issuer: "robot-key", Subject: "robot-key", Audience: aud}
+		text, err := assertion.Sign(time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, file, text.Reveal()+"\n", 0o600)
+	}
+	where := fmt.Sprintf("  issuer = %q\n  ca_file = %q\n  client_assertion_file = %q\n", p.URL, p.CA.File, file)
+	for _, block := range []string{where, where + "  client_id = \"robot-key\"\n"} {
+		r := definition(t, "client_credentials", askingFor("resource", block), forStorage)
+		for range 2 { // it is read again: an assertion is good once
+			keep(p.URL)
+			token, err := ask(t, r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if claims := decoded(t, token).Claims; claims["sub"] != "robot-key" {
+				t.Errorf("got %v", claims)
+			}
+		}
+		_, err := ask(t, r)
+		refused(t, err, agent.Configuration, "check that the token in client_assertion_file is for this issuer")
+		keep("https://other.example.org")
+		_, err = ask(t, r)
+		refused(t, err, agent.Configuration, "invalid_client")
+	}
+}
+
+func knowsAKeyByItsName(t *testing.T, p *issuertest.OIDCProvider) {
+	block := askingFor("resource", p.Client("private_key_jwt"))
+	key, err := keys.Read(p.KeyFile, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, aud := range map[string]string{key.ID(): p.URL, "another": ""} {
+		lines := block + fmt.Sprintf("  client_key_id = %q\n", id)
+		if aud != "" {
+			lines += fmt.Sprintf("  assertion_audience = %q\n", aud)
+		}
+		_, err := ask(t, definition(t, "client_credentials", lines, forStorage))
+		if (err == nil) != (id == key.ID()) {
+			t.Errorf("with the kid %s: %v", id, err)
+		}
+	}
+	_, err = ask(t, definition(t, "client_credentials", block+"  assertion_audience = \"https://other.example.org\"\n", forStorage))
+	refused(t, err, agent.Configuration, "invalid_client")
 }
 
 func refusesAWrongSecret(t *testing.T, p *issuertest.OIDCProvider) {
@@ -270,6 +326,7 @@ func TestZitadel(t *testing.T) {
 		"knows its client":         zitadelKnowsItsClient,
 		"says no scope in a token": zitadelSaysNoScope,
 		"exchanges tokens":         zitadelExchangesTokens,
+		"takes an assertion":       zitadelTakesAnAssertion,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, z) })
 	}
@@ -325,6 +382,33 @@ func zitadelExchangesTokens(t *testing.T, z *issuertest.Real) {
 	claims := decoded(t, token).Claims
 	if aud, _ := claims["aud"].([]any); claims["sub"] != "robot" || !slices.Equal(aud, []any{"https://a.example.org", "https://b.example.org"}) {
 		t.Errorf("got %v", claims)
+	}
+}
+
+// The same assertion is signed here, and read from a file.
+func zitadelTakesAnAssertion(t *testing.T, z *issuertest.Real) {
+	where := fmt.Sprintf("  issuer = %q\n  ca_file = %q\n", z.URL, z.CA.File)
+	file := filepath.Join(t.TempDir(), "assertion")
+	text, err := issuer.Assertion{KeyFile: z.KeyFile, KeyID: "service-2026", Issuer: "service", Subject: "service", Audience: z.URL}.Sign(time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, file, text.Reveal()+"\n", 0o600)
+	signed := where + fmt.Sprintf("  key_file = %q\n  assertion_issuer = \"service\"\n", z.KeyFile)
+	for name, lines := range map[string]string{"signed": signed + "  key_id = \"service-2026\"\n", "in a file": where + fmt.Sprintf("  assertion_file = %q\n", file)} {
+		token, err := ask(t, definition(t, "jwt_bearer", lines, ""))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if claims := decoded(t, token).Claims; claims["sub"] != "service" {
+			t.Errorf("%s: got %v", name, claims)
+		}
+	}
+	for name, line := range map[string]string{"another kid": "", "another audience": "  key_id = \"service-2026\"\n  assertion_audience = \"https://other.example.org\"\n"} {
+		if _, err := ask(t, definition(t, "jwt_bearer", signed+line, "")); err == nil {
+			t.Errorf("with %s it is taken", name)
+		}
 	}
 }
 

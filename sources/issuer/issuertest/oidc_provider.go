@@ -2,7 +2,6 @@ package issuertest
 
 import (
 	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"os/exec"
 	"path/filepath"
@@ -14,8 +13,8 @@ import (
 // awkward at will. It gives JWTs to requests that name a resource (RFC 8707),
 // rotates refresh tokens, and ends the whole family when one is used twice.
 type OIDCProvider struct {
-	*Real
-	keyFile, certFile, certKeyFile string // of the clients that sign, and show a certificate
+	*Real                        // its KeyFile is that of the client robot-key
+	certFile, certKeyFile string // of the client that shows a certificate
 }
 
 // StartOIDCProvider runs one; testdata is the path of sources/testdata.
@@ -27,11 +26,7 @@ func StartOIDCProvider(t testing.TB, testdata string) *OIDCProvider {
 	folder := made(t, filepath.Join(testdata, "oidc-provider"), files, func(folder string) {
 		need(t, folder, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
 	})
-	p := &OIDCProvider{keyFile: filepath.Join(t.TempDir(), "client.pem")}
-	key := newKey(t)
-	writePEM(t, p.keyFile, "PRIVATE KEY", must(x509.MarshalPKCS8PrivateKey(key))(t))
-	public := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: must(x509.MarshalPKIXPublicKey(key.Public()))(t)})
-	p.Real = startReal(t, exec.Command("node", filepath.Join(folder, "server.mjs")), map[string]string{"publicKey": string(public)})
+	p := &OIDCProvider{Real: startReal(t, exec.Command("node", filepath.Join(folder, "server.mjs")))}
 	p.certFile, p.certKeyFile = p.CA.Files(t, func(c *x509.Certificate) { c.DNSNames = []string{"robot.example.org"} })
 	return p
 }
@@ -45,7 +40,7 @@ func (p *OIDCProvider) Client(auth string) string {
 	case "client_secret_post":
 		return p.Block("robot-post", auth)
 	case "private_key_jwt":
-		return p.block("robot-key", auth) + fmt.Sprintf("  client_key_file = %q\n", p.keyFile)
+		return p.block("robot-key", auth) + fmt.Sprintf("  client_key_file = %q\n", p.KeyFile)
 	case "tls_client_auth":
 		return p.block("robot-cert", auth) + fmt.Sprintf("  client_cert_file = %q\n  client_key_file = %q\n", p.certFile, p.certKeyFile)
 	default:

@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"context"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"os"
@@ -20,6 +22,7 @@ type Real struct {
 	URL        string // the issuer
 	CA         *CA    // of its certificate
 	SecretFile string // the secret of its clients
+	KeyFile    string // the private key of its client that signs
 
 	input  io.Writer
 	output *bufio.Reader
@@ -37,16 +40,18 @@ func StartZitadel(t testing.TB, testdata string) *Real {
 	folder := made(t, filepath.Join(testdata, "zitadel"), []string{"main.go", "go.mod", "go.sum"}, func(folder string) {
 		need(t, folder, "go", "build", "-o", "zitadel", ".")
 	})
-	return startReal(t, exec.Command(filepath.Join(folder, "zitadel")), nil)
+	return startReal(t, exec.Command(filepath.Join(folder, "zitadel")))
 }
 
-// startReal runs a program that is told the setup of an issuer, with more, in its
-// first line.
-func startReal(t testing.TB, program *exec.Cmd, more map[string]string) *Real {
+// startReal runs a program that is told the setup of an issuer in its first line.
+func startReal(t testing.TB, program *exec.Cmd) *Real {
 	t.Helper()
 	folder := t.TempDir()
-	r := &Real{CA: NewCA(t), SecretFile: filepath.Join(folder, "secret"), log: filepath.Join(folder, "log")}
+	r := &Real{CA: NewCA(t), SecretFile: filepath.Join(folder, "secret"), KeyFile: filepath.Join(folder, "client.pem"), log: filepath.Join(folder, "log")}
 	write(t, r.SecretFile, remember(secret)+"\n")
+	client := newKey(t)
+	writePEM(t, r.KeyFile, "PRIVATE KEY", must(x509.MarshalPKCS8PrivateKey(client))(t))
+	public := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: must(x509.MarshalPKIXPublicKey(client.Public()))(t)})
 	input := must(program.StdinPipe())(t)
 	r.input, r.output = input, bufio.NewReader(must(program.StdoutPipe())(t))
 	log := must(os.Create(r.log))(t)
@@ -60,10 +65,7 @@ func startReal(t testing.TB, program *exec.Cmd, more map[string]string) *Real {
 		program.Wait()
 	})
 	cert, key := r.CA.Files(t, nil)
-	setup := map[string]string{"cert": read(t, cert), "key": read(t, key), "ca": read(t, r.CA.File), "secret": secret}
-	for name, text := range more {
-		setup[name] = text
-	}
+	setup := map[string]string{"cert": read(t, cert), "key": read(t, key), "ca": read(t, r.CA.File), "secret": secret, "publicKey": string(public)}
 	var ready struct{ Issuer string }
 	r.tell(t, setup, &ready)
 	r.URL = ready.Issuer

@@ -3,17 +3,20 @@
 // Its tokens differ from others' in much that the RFCs leave open: the audience
 // is always a list, and they hold no scope, which only the answer says.
 //
-// A line of JSON on its standard input holds cert and key (PEM, for https) and
-// the secret of its one client; a line on its standard output answers
-// {"issuer": …}. It ends with its input, so that it does not outlive the test.
+// A line of JSON on its standard input holds cert and key (PEM, for https), the secret of
+// its client robot, and publicKey (PEM), with which service signs what it presents for a
+// token (RFC 7523 section 2.1). A line on its standard output answers {"issuer": …}. It ends with its input, so that it does not outlive the test.
 package main
 
 import (
 	"bufio"
 	"context"
+	"crypto"
 	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +25,7 @@ import (
 	"net/http"
 	"os"
 
+	"github.com/go-jose/go-jose/v4"
 	"github.com/zitadel/oidc/v3/example/server/storage"
 	"github.com/zitadel/oidc/v3/pkg/oidc"
 	"github.com/zitadel/oidc/v3/pkg/op"
@@ -41,7 +45,7 @@ func main() {
 
 // serve answers requests, from now until the process ends.
 func serve(line []byte) error {
-	var setup struct{ Cert, Key, Secret string }
+	var setup struct{ Cert, Key, Secret, PublicKey string }
 	if err := json.Unmarshal(line, &setup); err != nil {
 		return err
 	}
@@ -54,7 +58,15 @@ func serve(line []byte) error {
 		return err
 	}
 	issuer := "https://" + listener.Addr().(*net.TCPAddr).String()
-	provider, err := newProvider(issuer, setup.Secret)
+	block, _ := pem.Decode([]byte(setup.PublicKey))
+	if block == nil {
+		return errors.New("publicKey is not in PEM")
+	}
+	public, err := x509.ParsePKIXPublicKey(block.Bytes)
+	if err != nil {
+		return err
+	}
+	provider, err := newProvider(issuer, robots{secret: setup.Secret, public: public})
 	if err != nil {
 		return err
 	}
@@ -62,17 +74,18 @@ func serve(line []byte) error {
 	return json.NewEncoder(os.Stdout).Encode(map[string]string{"issuer": issuer})
 }
 
-func newProvider(issuer, secret string) (http.Handler, error) {
+func newProvider(issuer string, r robots) (http.Handler, error) {
 	config := &op.Config{AuthMethodPost: true, GrantTypeRefreshToken: true}
 	rand.Read(config.CryptoKey[:])
-	users := storage.NewUserStore(issuer)
-	return op.NewProvider(config, robots{storage.NewStorage(users), secret}, op.StaticIssuer(issuer))
+	r.Storage = storage.NewStorage(storage.NewUserStore(issuer))
+	return op.NewProvider(config, r, op.StaticIssuer(issuer))
 }
 
 // robots is the storage of zitadel's own example, with one more client.
 type robots struct {
 	*storage.Storage
 	secret string
+	public crypto.PublicKey // of service
 }
 
 // robot is that client: it is given JWTs, by client credentials and token exchange.
@@ -109,6 +122,19 @@ func (r robots) ClientCredentials(ctx context.Context, id, secret string) (op.Cl
 
 func (r robots) ClientCredentialsTokenRequest(_ context.Context, id string, scopes []string) (op.TokenRequest, error) {
 	return &oidc.JWTTokenRequest{Subject: id, Audience: []string{"https://storage.example.org"}, Scopes: scopes}, nil
+}
+
+// GetKeyByIDAndClientID is the key that service signs its assertions with.
+func (r robots) GetKeyByIDAndClientID(_ context.Context, keyID, id string) (*jose.JSONWebKey, error) {
+	if id != "service" || keyID != "service-2026" {
+		return nil, errNoClient
+	}
+	return &jose.JSONWebKey{Key: r.public, KeyID: keyID, Use: "sig"}, nil
+}
+
+// JWTProfileTokenType is what is given for an assertion.
+func (robots) JWTProfileTokenType(context.Context, op.TokenRequest) (op.AccessTokenType, error) {
+	return op.AccessTokenTypeJWT, nil
 }
 
 // ValidateTokenExchangeRequest lets everybody exchange everything, for an access
