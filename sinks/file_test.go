@@ -180,7 +180,7 @@ func TestTheSameTokenIsNotWrittenAgain(t *testing.T) {
 }
 
 // An opaque token may keep its text and get a longer life; the file tells both.
-func TestTheSameTextWithAnotherExpiryIsWritten(t *testing.T) {
+func TestATokenWithAnotherTextOrExpiryIsWritten(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "token")
 	s := fine(t, pathLine(path)+`format = "json"`)
 	synctest.Test(t, func(t *testing.T) {
@@ -191,6 +191,7 @@ func TestTheSameTextWithAnotherExpiryIsWritten(t *testing.T) {
 		if !strings.Contains(string(content), `"expires_in":7200`) {
 			t.Errorf("the file says %s", content)
 		}
+		put(t, s, token("another", 2*time.Hour), true) // that expires in the same second
 	})
 }
 
