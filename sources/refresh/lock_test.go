@@ -29,6 +29,9 @@ const childState = "REFRESH_TEST_STATE"
 // childOnce has the child rotate the token once, as a source does.
 const childOnce = "REFRESH_TEST_ONCE"
 
+// childFormer is a folder from which the child's store takes its token.
+const childFormer = "REFRESH_TEST_FORMER"
+
 func TestMain(m *testing.M) {
 	dir := os.Getenv(childState)
 	if dir == "" {
@@ -38,11 +41,29 @@ func TestMain(m *testing.M) {
 	if os.Getenv(childOnce) != "" {
 		role = rotateOnce
 	}
-	if err := role(NewStore(dir, "shared")); err != nil {
+	s := NewStore(dir, "shared")
+	if former := os.Getenv(childFormer); former != "" {
+		role = lockOnce
+		s.Inherit(Former{
+			Dirs: func() []string { return []string{former} },
+			Lock: free,
+			Ours: func(Token) bool { return true },
+		})
+	}
+	if err := role(s); err != nil {
 		fmt.Println(err)
 		os.Exit(1)
 	}
 	os.Exit(0)
+}
+
+func lockOnce(s *Store) error {
+	runtime.LockOSThread() // strace counts the calls of a thread
+	l, err := s.Lock(context.Background())
+	if err == nil {
+		l.Release()
+	}
+	return err
 }
 
 func rotateOnce(s *Store) error {

@@ -3,9 +3,12 @@ package refresh
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -120,6 +123,25 @@ func TestAMoveWaitsForTheFolderAndGivesItBack(t *testing.T) {
 		t.Error("the former folder is still locked")
 	}
 	hold(t, NewStore(base, "cilogon")) // nor is the former token
+}
+
+// A token that was moved is on the disk under its new name, and not under the old one,
+// before it is used.
+func TestAnErrorOfTheDiskIsNoticedAfterAMove(t *testing.T) {
+	requirePart(t, "strace", "-o", "/dev/null", "true")
+	for when, want := range []string{"OWN/refresh: input/output error", "FORMER/refresh: input/output error", ""} {
+		t.Run(fmt.Sprint(when+1), func(t *testing.T) {
+			former, own := t.TempDir(), t.TempDir()
+			keep(t, former, "shared", robot("ours"))
+			c := exec.Command("strace", "-f", "-o", os.DevNull, "-e", fmt.Sprintf("inject=fsync:error=EIO:when=%d", when+1), os.Args[0])
+			c.Env = append(os.Environ(), childState+"="+own, childFormer+"="+former)
+			out, err := c.Output()
+			got := strings.NewReplacer(own, "OWN", former, "FORMER").Replace(strings.TrimSpace(string(out)))
+			if got != want || (want == "") != (err == nil) {
+				t.Errorf("got %q, %v; want %q", got, err, want)
+			}
+		})
+	}
 }
 
 func TestEvictMovesWhatIsNotKept(t *testing.T) {
