@@ -11,6 +11,7 @@ import (
 	"github.com/tokenagent/tokenagent/agent/config"
 	"github.com/tokenagent/tokenagent/agent/host"
 	"github.com/tokenagent/tokenagent/agent/state"
+	"github.com/tokenagent/tokenagent/sinks"
 	"github.com/tokenagent/tokenagent/sources"
 )
 
@@ -94,7 +95,7 @@ func (f *checkFlags) check(ctx context.Context, from *place, stdout, stderr io.W
 	if f.online && !faults.HasErrors() {
 		ctx, cancel := context.WithTimeout(ctx, f.timeout)
 		defer cancel()
-		known := recall(state.Look(from.home(cfg.Settings), claimsOf(ctx, cfg)).Records)
+		known := sinks.RecordsOf(state.Look(from.home(cfg.Settings), claimsOf(ctx, cfg)).Records)
 		v.Online = examine(ctx, f.subjects(cfg, known), show, stderr)
 	}
 	code := v.decide(f.strict)

@@ -11,6 +11,7 @@ import (
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/config"
 	"github.com/tokenagent/tokenagent/agent/host"
+	"github.com/tokenagent/tokenagent/sinks"
 	"github.com/tokenagent/tokenagent/sources"
 )
 
@@ -54,7 +55,7 @@ type subject struct {
 
 // subjects are all that there is to look at online. Known is what the agent remembers of
 // the files.
-func (f *checkFlags) subjects(cfg *config.Config, known recalled) []subject {
+func (f *checkFlags) subjects(cfg *config.Config, known sinks.Records) []subject {
 	inquiry := sources.Inquiry{Issuers: issuersOf(cfg.Sources)}
 	var all []subject
 	for _, s := range cfg.Sources {

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/sinks"
 	"github.com/tokenagent/tokenagent/sources"
 )
 
@@ -23,7 +24,7 @@ const sinkPatience = 5 * time.Second
 // folders remembers which folders did not answer: each is waited for once, however
 // many sinks write there. The zero value is ready.
 type folders struct {
-	known recalled // what the agent remembers of the files
+	known sinks.Records // what the agent remembers of the files
 
 	mu   sync.Mutex
 	hung map[string]bool
@@ -45,7 +46,7 @@ func (f *folders) lookAt(ctx context.Context, s agent.Target) []sources.Finding 
 		if fault, ok := folderFault(path); ok {
 			return []sources.Finding{fault}
 		}
-		return []sources.Finding{whatLies(inFile(ctx, s, f.known), path, wall())}
+		return []sources.Finding{whatLies(f.known.Look(ctx, s, wall()), path, wall())}
 	})
 	switch {
 	case ended:

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -14,7 +13,6 @@ import (
 
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/config"
-	"github.com/tokenagent/tokenagent/agent/control"
 	"github.com/tokenagent/tokenagent/agent/host"
 	"github.com/tokenagent/tokenagent/agent/state"
 	"github.com/tokenagent/tokenagent/sinks"
@@ -217,59 +215,4 @@ func (m *memory) sweepOnce(ctx context.Context, log logrus.FieldLogger, recorded
 	if err != nil {
 		log.WithError(err).Debug("not every folder could be searched for temporary files of killed agents")
 	}
-}
-
-// recalled are the records of a state folder that no agent has locked.
-type recalled map[string]agent.Record // by path
-
-func recall(records []agent.Record) recalled {
-	all := recalled{}
-	for _, r := range records {
-		if r.Mark != nil {
-			all[r.Name] = r
-		}
-	}
-	return all
-}
-
-// leftovers are the recorded files that no renewer has, and that still lie there as
-// they were written.
-func (r recalled) leftovers(ctx context.Context, renewers []agent.Renewer) (all []control.Leftover) {
-	known := map[string]bool{}
-	for _, path := range sinkPaths(renewers) {
-		known[path] = true
-	}
-	for path, record := range r {
-		if known[path] {
-			continue
-		}
-		if liesThere(ctx, sinks.Leftover(record), record) {
-			all = append(all, control.Leftover{Token: record.Token, Path: path})
-		}
-	}
-	slices.SortFunc(all, func(l, m control.Leftover) int { return cmp.Compare(l.Path, m.Path) })
-	return all
-}
-
-func liesThere(ctx context.Context, t agent.Target, r agent.Record) bool {
-	store, ok := t.Sink.(agent.Store)
-	if !ok {
-		return false
-	}
-	difference, err := store.Adopt(ctx, r.Mark)
-	return err == nil && difference == ""
-}
-
-// renewal is when an agent that starts now would renew the token; zero for at once.
-func (r recalled) renewal(ctx context.Context, renewer agent.Renewer) time.Time {
-	var token agent.Token
-	for i, t := range renewer.Sinks {
-		record, known := r[t.Name]
-		one := agent.Token{Issued: record.Issued, Expires: record.Expires, AskBy: record.AskBy}
-		if !known || record.Digest != renewer.Digest || i > 0 && one != token || !liesThere(ctx, t, record) {
-			return time.Time{}
-		}
-		token = one
-	}
-	return renewer.Schedule.Next(token)
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/tokenagent/tokenagent/agent/config"
 	"github.com/tokenagent/tokenagent/agent/hooks"
 	"github.com/tokenagent/tokenagent/agent/state"
+	"github.com/tokenagent/tokenagent/sinks"
 	"github.com/tokenagent/tokenagent/sources/keys"
 )
 
@@ -285,7 +286,7 @@ func youngOf(before, left map[string]seen, cutAt time.Time) map[string]bool {
 // wantRecords demands that the journal knows the files that are not young.
 func (p *powered) wantRecords(t *testing.T, left map[string]seen, young map[string]bool) {
 	t.Helper()
-	known := recall(p.found().Recall())
+	known := sinks.RecordsOf(p.found().Recall())
 	for name := range left {
 		if _, is := known[p.path("disk/tokens/"+name)]; !is && !young[name] {
 			p.records++

@@ -245,12 +245,16 @@ func (d *daemon) answer(ctx context.Context, listener net.Listener) {
 }
 
 // leftovers are the files that no definition has any more.
-func (d *daemon) leftovers(ctx context.Context) (all []control.Leftover, err error) {
+func (d *daemon) leftovers(ctx context.Context) ([]control.Leftover, error) {
 	records, err := d.agent.Leftovers(ctx)
+	return leftovers(records), err
+}
+
+func leftovers(records []agent.Record) (all []control.Leftover) {
 	for _, r := range records {
 		all = append(all, control.Leftover{Token: r.Token, Path: r.Name})
 	}
-	return all, err
+	return all
 }
 
 // A question is Status or Refresh.

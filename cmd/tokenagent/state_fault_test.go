@@ -14,6 +14,7 @@ import (
 
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/state"
+	"github.com/tokenagent/tokenagent/sinks"
 )
 
 // keptTokens have a hook that tells the log said of each file that changed.
@@ -78,7 +79,7 @@ func (s *site) wantKept(t *testing.T) {
 	t.Helper()
 	eventuallyWithin(t, time.Minute, "records of all tokens, and no pending hooks", func() bool {
 		found := state.Read(s.state(""))
-		known := recall(found.Recall())
+		known := sinks.RecordsOf(found.Recall())
 		for _, name := range keptNames {
 			info, err := os.Stat(s.path("tokens/" + name))
 			record, is := known[s.path("tokens/"+name)]

@@ -18,6 +18,7 @@ import (
 	"github.com/tokenagent/tokenagent/agent/control"
 	"github.com/tokenagent/tokenagent/agent/host"
 	"github.com/tokenagent/tokenagent/agent/state"
+	"github.com/tokenagent/tokenagent/sinks"
 )
 
 const watchEvery = 2 * time.Second
@@ -165,7 +166,7 @@ func (p *place) unknown(ctx context.Context) []control.Leftover {
 		return nil
 	}
 	view := state.Look(p.home(p.loaded.Settings), claimsOf(ctx, p.loaded))
-	return recall(view.Unknown).leftovers(ctx, p.loaded.Renewers)
+	return leftovers(sinks.RecordsOf(view.Unknown).Leftovers(ctx, p.loaded.Renewers))
 }
 
 // surveyFiles is what an agent that starts now would report, by the files and the
@@ -184,19 +185,19 @@ func (p *place) surveyFiles(ctx context.Context, names []string) (survey, error)
 		return survey{}, err
 	}
 	view := state.Look(p.home(cfg.Settings), claimsOf(ctx, cfg))
-	known := recall(view.Records)
+	known := sinks.RecordsOf(view.Records)
 	found := survey{Tokens: []agent.Status{}}
 	for _, r := range chosen {
 		if len(r.Sinks) > 0 {
-			one := inFiles(ctx, r, known)
-			one.Renew = known.renewal(ctx, r)
+			one := known.Status(ctx, r, wall())
+			one.Renew = known.Renewal(ctx, r)
 			found.Tokens = append(found.Tokens, one)
 		}
 	}
 	slices.SortFunc(found.Tokens, func(s, t agent.Status) int { return cmp.Compare(s.Name, t.Name) }) // as the agent does
 	if len(names) == 0 {
-		found.Leftovers = known.leftovers(ctx, cfg.Renewers)
-		found.Unknown = recall(view.Unknown).leftovers(ctx, cfg.Renewers)
+		found.Leftovers = leftovers(known.Leftovers(ctx, cfg.Renewers))
+		found.Unknown = leftovers(sinks.RecordsOf(view.Unknown).Leftovers(ctx, cfg.Renewers))
 		found.Sources = sourcesOf(cfg)
 	}
 	return found, nil

@@ -1,19 +1,15 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"strings"
 	"time"
 
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/config"
 	"github.com/tokenagent/tokenagent/agent/control"
-	"github.com/tokenagent/tokenagent/agent/profile"
 )
 
 // A survey is what a command shows of many tokens.
@@ -186,72 +182,4 @@ func soon(t, now time.Time) string {
 		return "now"
 	}
 	return away(t, now)
-}
-
-// inFiles is the state of one token as its files tell it, and what is known of them.
-func inFiles(ctx context.Context, r agent.Renewer, known recalled) agent.Status {
-	all := agent.Status{Name: r.Name, State: agent.Valid, Required: r.Required, Sinks: []agent.SinkStatus{}}
-	for _, s := range r.Sinks {
-		one := inFile(ctx, s, known)
-		all.Sinks = append(all.Sinks, one)
-		if all.State == agent.Valid || one.State == agent.Missing {
-			all.State = one.State
-		}
-		if all.Failing == nil {
-			all.Failing = one.Failing
-		}
-		if all.Expires.IsZero() || !one.Expires.IsZero() && one.Expires.Before(all.Expires) {
-			all.Expires = one.Expires
-		}
-	}
-	return all
-}
-
-// inFile reads one sink's file. Where it is as the agent wrote it, its token ends when
-// the agent recorded that it does; else when the token says so, which is not verified.
-func inFile(ctx context.Context, t agent.Target, known recalled) agent.SinkStatus {
-	one := agent.SinkStatus{Name: t.Name, State: agent.Missing}
-	store, ok := t.Sink.(agent.Store)
-	if !ok {
-		return one
-	}
-	text, err := store.Read(ctx)
-	if errors.Is(err, fs.ErrNotExist) {
-		return one
-	}
-	record, remembered := known[t.Name]
-	asWritten := remembered && (err == nil || errors.Is(err, agent.ErrNotReadBack)) && liesThere(ctx, t, record)
-	switch {
-	case asWritten && !record.Expires.IsZero():
-		one.Expires, err = record.Expires, nil
-	case err == nil:
-		one.Expires, err = expiry(text.Reveal())
-	case errors.Is(err, agent.ErrNotReadBack) && remembered && !asWritten:
-		err = fmt.Errorf("%s: it is not as it was written", t.Name)
-	case errors.Is(err, agent.ErrNotReadBack):
-		err = nil
-	}
-	if err != nil {
-		one.Failing = &agent.Failing{Kind: agent.Writing.String(), Error: err.Error(), Failures: 1}
-		return one
-	}
-	one.State = agent.Valid
-	if (agent.Token{Expires: one.Expires}).Expired(wall()) {
-		one.State = agent.Expired
-	}
-	return one
-}
-
-// expiry is the time in the claim exp; zero for a token without it, and for one that
-// is not a JWT.
-func expiry(text string) (time.Time, error) {
-	t, err := profile.Decode(text)
-	if errors.Is(err, profile.ErrNoJWT) {
-		return time.Time{}, nil
-	}
-	if err != nil {
-		return time.Time{}, err
-	}
-	at, _ := profile.Instant(t.Claims["exp"])
-	return at, nil
 }
