@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"testing"
@@ -117,6 +118,34 @@ func TestAnotherCommandTakesOverWhatIsPendingAtARestart(t *testing.T) {
 		runFor(t, time.Minute, records, set...)
 		if right.said() != "on_first a" || len(records.due()) != 0 {
 			t.Errorf("run %q, due %v", right.said(), records.due())
+		}
+	})
+}
+
+// A witness is a command that notes what is recorded while it runs.
+type witness struct {
+	records *fakeRecords
+	saw     []Record
+}
+
+func (w *witness) Run(context.Context, hooks.Event, []hooks.Notice) error {
+	w.records.mu.Lock()
+	defer w.records.mu.Unlock()
+	w.saw = slices.Clone(w.records.begun)
+	return nil
+}
+
+func TestThatAHookTellsOfAFailureIsRecordedBeforeItRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := &fakeDisk{}
+		records := &fakeRecords{disk: disk}
+		w := &witness{records: records}
+		source := &fakeSource{fail: func(time.Time) error { return errors.New("down") }}
+		restarted(t, records, hooked(onDisk(disk, source, "a"), w, hooks.OnFailure)...)
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		if len(w.saw) != 1 || w.saw[0].Token != "a" || !w.saw[0].Failures.Fails() {
+			t.Errorf("recorded was %+v", w.saw)
 		}
 	})
 }

@@ -356,6 +356,24 @@ func TestRecordsAreKeptEveryTenSecondsAtMostAndAtStop(t *testing.T) {
 	})
 }
 
+func TestRecordsAreKeptTenSecondsAfterTheLastTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk, source := &fakeDisk{}, &fakeSource{life: 24 * time.Hour}
+		records := &fakeRecords{disk: disk}
+		a := restarted(t, records, onDisk(disk, source, "a")...)
+		for _, want := range []int{2, 3} { // nothing else wakes the loop
+			if _, err := a.Refresh(t.Context(), "a"); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(betweenKeeps + time.Millisecond)
+			synctest.Wait()
+			if n := records.times(); n < want {
+				t.Errorf("kept %d times, want %d", n, want)
+			}
+		}
+	})
+}
+
 func TestRecordsThatCannotBeKeptAreSaidOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk, source := &fakeDisk{}, &fakeSource{life: time.Hour}

@@ -35,6 +35,9 @@ func TestSecretIsNeverShown(t *testing.T) {
 	if strings.Contains(shown.String(), text) || strings.Contains(shown.String(), fmt.Sprintf("%x", text)) {
 		t.Errorf("shown: %s", shown.String())
 	}
+	if got := fmt.Sprintf("%s %v %+v %x", token.Secret, token.Secret, token.Secret, token.Secret); got != "[secret] [secret] [secret] [secret]" {
+		t.Errorf("it is shown as %s", got)
+	}
 	if token.Secret.Reveal() != text || (Secret{}).Reveal() != "" {
 		t.Error("Reveal gives another text")
 	}

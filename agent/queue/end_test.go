@@ -80,22 +80,26 @@ func TestAJobThatHasEndedDoesNotHang(t *testing.T) {
 
 // One that fails may do so for reasons of its own: a second one waits behind one that was
 // not tried yet.
-func TestAJobThatWasRefusedLetsOthersGoFirstUntilItSucceeds(t *testing.T) {
+func TestAJobThatFailedLetsOthersGoFirstUntilItSucceeds(t *testing.T) {
 	for name, c := range map[string]struct {
-		succeeds bool
-		second   string
-	}{"refused": {false, "new"}, "succeeded since": {true, "two"}} {
+		end    func(*Queue, *Job, time.Time)
+		second string
+	}{
+		"refused":    {(*Queue).Refused, "new"},
+		"unanswered": {func(q *Queue, j *Job, now time.Time) { q.Unanswered(j, 0, now) }, "new"},
+		"succeeded since": {func(q *Queue, j *Job, now time.Time) {
+			q.Refused(j, now)
+			q.Answered(j, now)
+		}, "two"},
+	} {
 		b := newBench()
 		q := b.Issuer("iam", Usual())
 		one, two := b.job(q, "one", time.Hour), b.job(q, "two", 2*time.Hour)
 		for _, j := range []*Job{one, two} {
 			b.pass(pace)
 			b.Start()
-			q.Refused(j, b.wall())
+			c.end(q, j, b.wall())
 			b.Done(j)
-			if c.succeeds && j == two {
-				q.Answered(j, b.wall())
-			}
 		}
 		b.pass(pace)
 		for _, j := range []*Job{one, two} {
