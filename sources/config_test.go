@@ -236,8 +236,8 @@ func TestFaultsOfALocalKey(t *testing.T) {
 		"another algorithm":     {"RS256", source(issuer, file, `algorithm = "ES256"`), []string{"4: wrong algorithm for the key; an RSA key does not sign with ES256; allowed is RS256, RS384, RS512, PS256"}},
 		"wrong curve":           {"ES384", source(issuer, file), []string{`7: alg: "ES384" is not allowed here; allowed are RS256, ES256`}},
 		"no issuer":             {"ES256", source(file), []string{"6: iss: it is missing; it names the issuer"}},
-		"issuer that is no URL": {"ES256", source(`issuer = "ospool"`, file), []string{`7: iss: "ospool" is no issuer; it must be a URL that begins with https://`}},
-		"two faults in one run": {"", source(`issuer = "ospool"`, file), []string{"3: no usable key", `7: iss: "ospool" is no issuer`}},
+		"issuer that is no URL": {"ES256", source(`issuer = "ospool"`, file), []string{`7: iss: "ospool" is not an issuer; it must be a URL that begins with https://`}},
+		"two faults in one run": {"", source(`issuer = "ospool"`, file), []string{"3: no usable key", `7: iss: "ospool" is not an issuer`}},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -330,7 +330,7 @@ func TestWhatCameBackIsNotInstalledUnlessItIsAsAsked(t *testing.T) {
 		"a life of centuries": {answering("expires_in", 1e10), nil, agent.Transient, `expires_in`},
 		"a life in words":     {answering("expires_in", "an hour"), nil, agent.Transient, `expires_in`},
 		"a newline":           {answering("access_token", "opaque\ntoken"), nil, agent.Transient, `access_token: it is not a token: only the characters of a URL`},
-		"half of a JWT":       {answering("access_token", "eyJh.b.c"), []string{`verify = false`}, agent.Configuration, `the token that came back: header: it is no valid JSON; it begins like a JWT: if these tokens are none, write token_format = \"opaque\" in the source`},
+		"half of a JWT":       {answering("access_token", "eyJh.b.c"), []string{`verify = false`}, agent.Configuration, `the token that came back: header: it is not valid JSON; it begins like a JWT: if these tokens are none, write token_format = \"opaque\" in the source`},
 		"no JWT where one is": {opaque("scope", nil), []string{`token_format = "jwt"`}, agent.Configuration, `the token that came back: it is not a JWT, which is three parts of base64url with dots between them; token_format = \"jwt\" in the source takes nothing else`},
 	} {
 		t.Run(name, func(t *testing.T) {

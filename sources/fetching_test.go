@@ -315,7 +315,7 @@ func TestRequestsThatNoIssuerCanAnswerAreFaults(t *testing.T) {
 		"an IDTOKEN of a program": {"command", `profile = "htcondor"`, nil},
 		"a level that is none":    {"command", "profile = \"htcondor\"\n scope = [\"condor:/REED\"]", []string{`24: scope: `}},
 		"words in one":            {"client_credentials", `scope = ["a b"]`, []string{`23: scope: "a b" has a blank, which would make it two; write one word an entry`}},
-		"audiences in one":        {"client_credentials", `audience = ["a b"]`, []string{`23: aud: "a b" is no audience; it is printable ASCII without blanks`}},
+		"audiences in one":        {"client_credentials", `audience = ["a b"]`, []string{`23: aud: "a b" is not an audience; it is printable ASCII without blanks`}},
 		"a path that climbs":      {"client_credentials", "profile = \"wlcg\"\n scope = [\"storage.read:/a/../b\"]", []string{`24: scope: storage.read:/a/../b: the path climbs`}},
 		"words for the issuer":    {"client_credentials", "profile = \"wlcg\"\n scope = [\"openid\", \"storage.read:/\"]", nil},
 		"no words":                {"client_credentials", `profile = "wlcg"`, nil},

@@ -174,7 +174,7 @@ func TestFilesThatHoldNoTokenAreRefused(t *testing.T) {
 		"JSON with nothing":      {`{"access_token":""}`, agent.Transient, "there is no token"},
 		"JSON with two":          {`{"access_token":"a","access_token":"b"}`, agent.Transient, "a name occurs twice in an object"},
 		"JSON with a line end":   {`{"access_token":"a\nb"}`, agent.Transient, "it is not a token"},
-		"half a JSON":            {`{"access_token":"a`, agent.Transient, "it is no valid JSON"},
+		"half a JSON":            {`{"access_token":"a`, agent.Transient, "it is not valid JSON"},
 		"too long for a token":   {strings.Repeat("a", agent.MaxText+1), agent.Transient, "it has 16383 bytes; readers take at most 16382"},
 		"too long for a file":    {strings.Repeat("a\n", 40_000), agent.Transient, "it is larger than 65536 bytes"},
 		"expired":                {signed(t, map[string]any{"exp": time.Now().Add(-time.Minute).Unix()}), agent.Transient, "the token in it expired at "},

@@ -144,11 +144,11 @@ func TestFaultsOfAPool(t *testing.T) {
 		}},
 		"group reads the key":    {nil, 0o640, pool(file, domain), "", []string{"2: no usable key; key DIR/POOL: its mode 0640 gives permissions to others than its owner, and HTCondor wants none; chmod 0600 DIR/POOL"}},
 		"empty key":              {nil, 0, pool(`key_file = "DIR/empty"`, domain), "", []string{"2: no usable key; key DIR/empty: it is empty"}},
-		"kid with a slash":       {nil, 0, pool(file, `key_id = "a/b"`, domain), "", []string{`3: key_id: "a/b" is no key's name; it has no / and no ..`}},
-		"kid of a folder":        {nil, 0, pool(file, `key_id = "."`, domain), "", []string{`3: key_id: "." is no key's name`}},
-		"kid with a blank":       {nil, 0, pool(file, `key_id = "a b"`, domain), "", []string{`3: key_id: "a b" is no key's name`}},
-		"kid that climbs":        {nil, 0, pool(file, `key_id = ".."`, domain), "", []string{`3: key_id: ".." is no key's name`}},
-		"file's name with ..":    {nil, 0, pool(`key_file = "DIR/a..b"`, domain), "", []string{`1: key_id: "a..b" is no key's name`}},
+		"kid with a slash":       {nil, 0, pool(file, `key_id = "a/b"`, domain), "", []string{`3: key_id: "a/b" is not the name of a key; it has no / and no ..`}},
+		"kid of a folder":        {nil, 0, pool(file, `key_id = "."`, domain), "", []string{`3: key_id: "." is not the name of a key`}},
+		"kid with a blank":       {nil, 0, pool(file, `key_id = "a b"`, domain), "", []string{`3: key_id: "a b" is not the name of a key`}},
+		"kid that climbs":        {nil, 0, pool(file, `key_id = ".."`, domain), "", []string{`3: key_id: ".." is not the name of a key`}},
+		"file's name with ..":    {nil, 0, pool(`key_file = "DIR/a..b"`, domain), "", []string{`1: key_id: "a..b" is not the name of a key`}},
 		"domain with a blank":    {nil, 0, pool(file, `trust_domain = "a b"`), "", []string{`3: trust_domain: "a b" has a comma, blank or tab, which HTCondor refuses; it is the server's TRUST_DOMAIN`}},
 		"domain with a comma":    {nil, 0, pool(file, `trust_domain = "a,b"`), "", []string{`3: trust_domain: "a,b" has a comma`}},
 		"domain with a tab":      {nil, 0, pool(file, `trust_domain = "a\tb"`), "", []string{"3: trust_domain has control characters"}},
@@ -231,7 +231,7 @@ func TestDefinitionsOfAPoolAskNobody(t *testing.T) {
 	}
 	_, faults = load(t, t.TempDir(), pool(`key_file = "/nowhere/a..b"`, `trust_domain = "a,b"`)+strings.Replace(scheddToken, "READ", "REDA", 1), true)
 	compare(t, "", faults.Errors(), []string{
-		`1: key_id: "a..b" is no key's name`, `3: trust_domain: "a,b" has a comma`, `9: scope: HTCondor knows no level "REDA"`,
+		`1: key_id: "a..b" is not the name of a key`, `3: trust_domain: "a,b" has a comma`, `9: scope: HTCondor knows no level "REDA"`,
 	})
 }
 

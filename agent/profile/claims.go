@@ -71,7 +71,7 @@ func (c *checker) issuerURL() {
 	}
 	u, err := url.Parse(iss)
 	if err != nil || !strings.HasPrefix(iss, "https://") || u.Hostname() == "" || u.User != nil || strings.IndexFunc(iss, notIssuer) >= 0 {
-		c.fault("iss", "%q is no issuer; it must be a URL that begins with https://, without query or fragment, byte for byte as in the issuer's metadata", iss)
+		c.fault("iss", "%q is not an issuer; it must be a URL that begins with https://, without query or fragment, byte for byte as in the issuer's metadata", iss)
 	}
 }
 
@@ -119,7 +119,7 @@ func (c *checker) audience() []string {
 	}
 	for i, entry := range entries {
 		if entry == "" || strings.IndexFunc(entry, notPrintableASCII) >= 0 || strings.Contains(entry, " ") {
-			c.fault("aud", "%q is no audience; it is printable ASCII without blanks", entry)
+			c.fault("aud", "%q is not an audience; it is printable ASCII without blanks", entry)
 		} else if slices.Contains(entries[:i], entry) {
 			c.warn("aud", "%q is there twice; once is enough", entry)
 		}

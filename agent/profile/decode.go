@@ -69,7 +69,7 @@ func decodePart(text string) (map[string]any, error) {
 func decodeBase64(text string) ([]byte, error) {
 	data, err := base64.RawURLEncoding.Strict().DecodeString(text)
 	if err != nil || strings.ContainsAny(text, "\r\n") {
-		return nil, errors.New("it is no base64url without padding (RFC 7515)")
+		return nil, errors.New("it is not base64url without padding (RFC 7515)")
 	}
 	return data, nil
 }
@@ -81,7 +81,7 @@ func decodeObject(data []byte) (map[string]any, error) {
 	}
 	object, ok := v.(map[string]any)
 	if !ok {
-		return nil, errors.New("it is no JSON object")
+		return nil, errors.New("it is not a JSON object")
 	}
 	return object, nil
 }
@@ -117,7 +117,7 @@ const deepest = 100
 func decodeValue(dec *json.Decoder, deep int) (any, error) {
 	token, err := dec.Token()
 	if err != nil {
-		return nil, errors.New("it is no valid JSON")
+		return nil, errors.New("it is not valid JSON")
 	}
 	_, opens := token.(json.Delim)
 	switch {
@@ -138,7 +138,7 @@ func decodeMembers(dec *json.Decoder, deep int) (any, error) {
 		key, err := dec.Token()
 		name, isText := key.(string)
 		if err != nil || !isText {
-			return nil, errors.New("it is no valid JSON")
+			return nil, errors.New("it is not valid JSON")
 		}
 		if _, twice := object[name]; twice {
 			return nil, errors.New("a name occurs twice in an object")
@@ -165,7 +165,7 @@ func decodeElements(dec *json.Decoder, deep int) (any, error) {
 // decodeEnd reads the bracket that closes an object or a list.
 func decodeEnd(dec *json.Decoder) error {
 	if _, err := dec.Token(); err != nil {
-		return errors.New("it is no valid JSON")
+		return errors.New("it is not valid JSON")
 	}
 	return nil
 }

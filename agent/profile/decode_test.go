@@ -46,17 +46,17 @@ var undecodable = map[string]struct{ text, want string }{
 	"e but no JSON":        {"ea29.c.d", "it is not a JWT"},
 	"one character":        {"e.c.d", "it is not a JWT"},
 	"a JWE":                {encode(`{"alg":"dir","enc":"A256GCM"}`) + "..a.b.c", "it is not a JWT"},
-	"a header cut short":   {encode(`{"alg":"ES`) + "." + encode(`{}`) + ".c2ln", "header: it is no valid JSON"},
-	"padding":              {jwt(`{}`, `{}`) + "==", "signature: it is no base64url without padding"},
-	"blank at the end":     {jwt(`{}`, `{}`) + " ", "signature: it is no base64url"},
-	"line end within":      {strings.Replace(jwt(`{}`, `{}`), ".", "\n.", 1), "header: it is no base64url"},
-	"standard base64":      {jwt(`{}`, `{"a":"??>>"}`) + "+/", "signature: it is no base64url"},
-	"bits left over":       {"e31." + encode(`{}`) + ".c2ln", "header: it is no base64url"},
-	"claims that are text": {jwt(`{}`, `"x"`), "claims: it is no JSON object"},
-	"claims that are null": {jwt(`{}`, `null`), "claims: it is no JSON object"},
+	"a header cut short":   {encode(`{"alg":"ES`) + "." + encode(`{}`) + ".c2ln", "header: it is not valid JSON"},
+	"padding":              {jwt(`{}`, `{}`) + "==", "signature: it is not base64url without padding"},
+	"blank at the end":     {jwt(`{}`, `{}`) + " ", "signature: it is not base64url"},
+	"line end within":      {strings.Replace(jwt(`{}`, `{}`), ".", "\n.", 1), "header: it is not base64url"},
+	"standard base64":      {jwt(`{}`, `{"a":"??>>"}`) + "+/", "signature: it is not base64url"},
+	"bits left over":       {"e31." + encode(`{}`) + ".c2ln", "header: it is not base64url"},
+	"claims that are text": {jwt(`{}`, `"x"`), "claims: it is not a JSON object"},
+	"claims that are null": {jwt(`{}`, `null`), "claims: it is not a JSON object"},
 	"header that is list":  {jwt(`[]`, `{}`), "it is not a JWT"},
-	"broken JSON":          {jwt(`{}`, `{"a":}`), "claims: it is no valid JSON"},
-	"JSON cut short":       {jwt(`{}`, `{"a":[1`), "claims: it is no valid JSON"},
+	"broken JSON":          {jwt(`{}`, `{"a":}`), "claims: it is not valid JSON"},
+	"JSON cut short":       {jwt(`{}`, `{"a":[1`), "claims: it is not valid JSON"},
 	"two objects":          {jwt(`{}`, `{}{}`), "claims: something follows the JSON object"},
 	"a name twice":         {jwt(`{}`, `{"aud":"a","aud":"b"}`), "claims: a name occurs twice in an object"},
 	"a name twice, nested": {jwt(`{}`, `{"x":[{"a":1,"\u0061":2}]}`), "claims: a name occurs twice in an object"},
@@ -169,7 +169,7 @@ func TestTimesAreDistantFromElevenDigitsOn(t *testing.T) {
 
 func TestDecodedValueIsAsStrictAsAToken(t *testing.T) {
 	for text, want := range map[string]string{
-		`[1,{"a":2}]`: "", `1 2`: "something follows the JSON value", `[{"a":1,"a":1}]`: "a name occurs twice", `x`: "it is no valid JSON", "\"\xff\"": "it is not UTF-8",
+		`[1,{"a":2}]`: "", `1 2`: "something follows the JSON value", `[{"a":1,"a":1}]`: "a name occurs twice", `x`: "it is not valid JSON", "\"\xff\"": "it is not UTF-8",
 	} {
 		_, err := DecodeValue([]byte(text))
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {

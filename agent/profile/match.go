@@ -191,7 +191,7 @@ func (c *checker) until(claim string, now time.Time) (float64, bool) {
 	}
 	at, ok := float(v)
 	if !ok {
-		c.fault(claim, "it is %s, no number, so verifiers refuse the token", show(v))
+		c.fault(claim, "it is %s, not a number, so verifiers refuse the token", show(v))
 	}
 	return at - float64(now.UnixMicro())/1e6, ok
 }

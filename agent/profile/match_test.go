@@ -127,9 +127,9 @@ func TestTimesGiveNoLeeway(t *testing.T) {
 		"valid in a part":     {map[string]any{"nbf": json.Number("1800000000.5")}, "nbf: the token becomes valid in 1s"},
 		"beyond all integers": {map[string]any{"exp": json.Number("99999999999999999999")}, ""},
 		"before all integers": {map[string]any{"exp": json.Number("-1e19")}, "exp: the token expired 10000000001799999488 s ago"},
-		"expiry as text":      {map[string]any{"exp": "1000000000"}, `exp: it is "1000000000", no number, so verifiers refuse the token`},
-		"expiry that is null": {map[string]any{"exp": nil}, "exp: it is null, no number"},
-		"nbf as text":         {map[string]any{"nbf": "1"}, `nbf: it is "1", no number`},
+		"expiry as text":      {map[string]any{"exp": "1000000000"}, `exp: it is "1000000000", not a number, so verifiers refuse the token`},
+		"expiry that is null": {map[string]any{"exp": nil}, "exp: it is null, not a number"},
+		"nbf as text":         {map[string]any{"nbf": "1"}, `nbf: it is "1", not a number`},
 		"no times":            {nil, ""},
 	}
 	for name, c := range cases {

@@ -94,7 +94,7 @@ func (c *checker) grants(words []string, known vocabulary) {
 		case known.foreign[name] != "" && colon:
 			c.warn("scope", "%q belongs to the profile %s; here it is %s:%s", word, known.other, known.foreign[name], target)
 		default:
-			c.warn("scope", "%q is no word of this profile%s", word, known.nearest(name))
+			c.warn("scope", "%q is not a word of this profile%s", word, known.nearest(name))
 		}
 	}
 	c.submit(words)

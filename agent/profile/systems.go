@@ -48,7 +48,7 @@ func (c *checker) groups() bool {
 	}
 	for i, group := range groups {
 		if !strings.HasPrefix(group, "/") || strings.HasSuffix(group, "/") || strings.Contains(group, ",") {
-			c.fault("wlcg.groups", "%q is no group; it is written /cms or /cms/Role=pilot, one an entry", group)
+			c.fault("wlcg.groups", "%q is not a group; it is written /cms or /cms/Role=pilot, one an entry", group)
 			continue
 		}
 		if slices.Contains(groups[:i], group) {
@@ -117,7 +117,7 @@ func (c *checker) condorKey() {
 	if kid == "" {
 		c.fault("kid", "it is missing; it is POOL, or the name of the key's file on the server")
 	} else if kid == "." || strings.Contains(kid, "..") || !utf8.ValidString(kid) || strings.ContainsFunc(kid, unfitForKey) {
-		c.fault("kid", `%q is no key's name; it has no / and no .., no blank, comma or control character, and is not "."`, kid)
+		c.fault("kid", `%q is not the name of a key; it has no / and no .., no blank, comma or control character, and is not "."`, kid)
 	}
 }
 

@@ -47,7 +47,7 @@ var awkward = map[string]awkwardness{
 	"204":            {transient, "status 204", answering(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })},
 	"array":          {transient, "not a JSON object", sayingJSON(`[{"access_token":"a","token_type":"Bearer","expires_in":3600}]`)},
 	"duplicate-keys": {transient, "a name occurs twice", sayingJSON(`{"access_token":"a","access_token":"b","token_type":"Bearer","expires_in":3600}`)},
-	"BOM":            {transient, "no valid JSON", sayingJSON("\ufeff" + `{"access_token":"a","token_type":"Bearer","expires_in":3600}`)},
+	"BOM":            {transient, "not valid JSON", sayingJSON("\ufeff" + `{"access_token":"a","token_type":"Bearer","expires_in":3600}`)},
 	"to-http":        {transient, "redirects to http://", redirecting("http://127.0.0.1/token")},
 	"to-a-host":      {transient, "redirects to https://other.example", redirecting("https://other.example/token")},
 	"expired":        {configuration, "expired at", posing(func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })},

@@ -26,8 +26,8 @@ var reasons = map[string]struct{ content, want string }{
 	"comments":        {"# nothing\n", "comments"},
 	"opaque token":    {"8xLOxBtZp8\n", "not a JWT"},
 	"broken over":     {good[:40] + "\n" + good[40:90] + "\n" + good[90:], "broken over 3 lines"},
-	"unlike a JWT":    {part(map[string]any{}) + "." + raw("[]") + "." + signature, "claims: it is no JSON object"},
-	"claims of null":  {part(map[string]any{}) + "." + raw("null") + "." + signature, "claims: it is no JSON object"},
+	"unlike a JWT":    {part(map[string]any{}) + "." + raw("[]") + "." + signature, "claims: it is not a JSON object"},
+	"claims of null":  {part(map[string]any{}) + "." + raw("null") + "." + signature, "claims: it is not a JSON object"},
 }
 
 func TestWhatIsNoTokenIsNamed(t *testing.T) {
@@ -46,8 +46,8 @@ var lenient = map[string]struct{ token, remark string }{
 	"a name twice":    {raw(`{"alg":"HS256","kid":"x","kid":"POOL"}`) + "." + raw(laxClaims) + "." + signature, "header: a name occurs twice"},
 	"no UTF-8":        {raw(laxHeader) + "." + raw(strings.Replace(laxClaims, "}", ",\"x\":\"\xff\"}", 1)) + "." + signature, "claims: it is not UTF-8"},
 	"something after": {raw(laxHeader) + "." + raw(laxClaims+"x") + "." + signature, "claims: something follows the JSON object"},
-	"bits left over":  {raw(laxHeader) + "." + raw(laxClaims) + "." + signature[:42] + "J", "signature: it is no base64url"},
-	"leading zeros":   {raw(laxHeader) + "." + raw(strings.Replace(laxClaims, "}", `,"n":007}`, 1)) + "." + signature, "claims: it is no valid JSON"},
+	"bits left over":  {raw(laxHeader) + "." + raw(laxClaims) + "." + signature[:42] + "J", "signature: it is not base64url"},
+	"leading zeros":   {raw(laxHeader) + "." + raw(strings.Replace(laxClaims, "}", `,"n":007}`, 1)) + "." + signature, "claims: it is not valid JSON"},
 	"100 lists":       {raw(laxHeader) + "." + raw(strings.Replace(laxClaims, "}", `,"n":`+strings.Repeat("[", 100)+strings.Repeat("]", 100)+"}", 1)) + "." + signature, "claims: its values lie more than 100 deep"},
 	"many objects":    {raw(laxHeader) + "." + raw(strings.Replace(laxClaims, "}", `,"n":`+strings.Repeat(`{"n":`, 500)+"1"+strings.Repeat("}", 500)+"}", 1)) + "." + signature, "claims: its values lie more than 100 deep"},
 	"too large":       {raw(laxHeader) + "." + raw(strings.Replace(laxClaims, "}", `,"n":"`+strings.Repeat("n", 16000)+`"}`, 1)) + "." + signature, "readers take at most 16382"},

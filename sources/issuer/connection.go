@@ -147,7 +147,7 @@ func (c certificate) load() (pair tls.Certificate, data []byte, err error) {
 	}
 	pair, err = tls.X509KeyPair(chain, key)
 	if err != nil { // whose words may quote what they met
-		return pair, nil, at(c.certFile, fmt.Errorf("it is no certificate in PEM that belongs to the private key in %s", c.keyFile))
+		return pair, nil, at(c.certFile, fmt.Errorf("it is not a certificate in PEM that belongs to the private key in %s", c.keyFile))
 	}
 	return pair, append(chain, key...), nil
 }

@@ -112,7 +112,7 @@ func TestFilesOfAClientThatCannotBeUsed(t *testing.T) {
 		"open secret":     {Client{Auth: "client_secret_basic", SecretFile: open}, "SECRET", "everybody can read it (mode 0644); chmod 0600 " + open},
 		"no key":          {Client{Auth: "private_key_jwt", KeyFile: testFile(t, "nonsense")}, "key KEY", ""},
 		"missing key":     {Client{Auth: "private_key_jwt", KeyFile: "/nowhere"}, "key KEY", "no such file or directory"},
-		"other key":       {Client{Auth: "tls_client_auth", CertFile: otherCert, KeyFile: key}, "CERT", "it is no certificate in PEM that belongs to the private key in " + key},
+		"other key":       {Client{Auth: "tls_client_auth", CertFile: otherCert, KeyFile: key}, "CERT", "it is not a certificate in PEM that belongs to the private key in " + key},
 		"cert is a fifo":  {Client{Auth: "tls_client_auth", CertFile: fifo, KeyFile: key}, "CERT", "it is a FIFO, not a regular file; a file of certificates in PEM is wanted"},
 		"cert is missing": {Client{Auth: "tls_client_auth", CertFile: "/nowhere", KeyFile: key}, "CERT", "no such file or directory"},
 		"key of a cert":   {Client{Auth: "tls_client_auth", CertFile: cert, KeyFile: "/nowhere"}, "KEY", "no such file or directory"},

@@ -102,7 +102,7 @@ func CheckURL(text string) error {
 	u, err := url.Parse(text)
 	switch {
 	case err != nil || u.Opaque != "":
-		return errors.New("it is no URL; wanted is one such as https://iam.example.org/")
+		return errors.New("it is not a URL; write one such as https://iam.example.org/")
 	case u.Scheme == "http":
 		return errors.New("it is http, over which secrets and tokens can be read on the way; only https is allowed, on the loopback interface too")
 	case u.Scheme != "https":

@@ -262,12 +262,12 @@ func TestCheckURL(t *testing.T) {
 		"https://[::1]/realms/x":        "",
 		"":                              "https://",
 		"iam.example.org":               "https://",
-		"iam.example.org:443":           "no URL",
+		"iam.example.org:443":           "not a URL",
 		"http://localhost/":             "only https is allowed",
 		"https:///token":                "names no host",
 		"https://a:b@host/":             "user or password",
 		"https://host/#a":               "fragment",
-		"https://host/%zz":              "no URL",
+		"https://host/%zz":              "not a URL",
 		"ftp://host/":                   "https://",
 	} {
 		err := issuer.CheckURL(text)

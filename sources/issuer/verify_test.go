@@ -153,7 +153,7 @@ func TestKeysThatCannotBeRead(t *testing.T) {
 		`{"keys":[1` + strings.Repeat(",1", 200) + `]}`: "it has 201 keys; a set that can be used has at most 200",
 		`[]`:                    "its answer with status 200 cannot be used: it is not a JSON object; see whether the address is right, and what answers there",
 		`{"keys":[],"keys":[]}`: "its answer with status 200 cannot be used: a name occurs twice in an object; see whether the address is right, and what answers there",
-		`<html>`:                "its answer with status 200 cannot be used: it is no valid JSON; see whether the address is right, and what answers there",
+		`<html>`:                "its answer with status 200 cannot be used: it is not valid JSON; see whether the address is right, and what answers there",
 	} {
 		i.Change(func(b *issuertest.Behaviour) {
 			b.ServeKeys = func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte(text)) }
@@ -198,7 +198,7 @@ func TestATokenThatNoKeyCanVouchFor(t *testing.T) {
 		"crit":         {made(map[string]any{"alg": "ES256", "crit": []string{"b64"}, "b64": true}, good), extended},
 		"b64":          {made(map[string]any{"alg": "ES256", "b64": false}, good), extended},
 		"opaque":       {"opaque", "it is not a JWT, which is three parts of base64url with dots between them"},
-		"line end":     {genuine + "\n", "signature: it is no base64url without padding (RFC 7515)"},
+		"line end":     {genuine + "\n", "signature: it is not base64url without padding (RFC 7515)"},
 	} {
 		_, err := s.Verify(t.Context(), agent.NewSecret(c.text))
 		wantFault(t, err, i, agent.Configuration, "issuer ISSUER: token: "+c.want)
