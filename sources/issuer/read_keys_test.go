@@ -130,6 +130,7 @@ func publishedSets(t *testing.T) []publishedSet {
 		{"a point beside the curve", one(change(e, "x", e["y"])), es, named + "its x and y are not a point of P-256", "", nobody},
 		{"no kind", one(change(r, "kty", nil)), rs, named + "it does not say its kind (kty)", "", nobody},
 		{"alg of another kind", one(change(r, "alg", "ES256")), rs, named + "its alg is for EC keys, and it is of another kind (kty)", "", nobody},
+		{"alg of another curve", one(change(e, "alg", "ES384")), es, `the key "k" that the token names is for the algorithm ES384, and the token is signed with ES256`, "", pythonJWT},
 		{"alg in small letters", one(change(r, "alg", "rs256")), rs, `the key "k" that the token names is for the algorithm rs256, and the token is signed with RS256`, "", nobody},
 		{"broken, without kid", one(change(r, "kid", nil, "n", nil)), rs, "there is no key to verify it with; the issuer must publish its keys. Of what it publishes this cannot be used: one without kid (its n is missing)", "", nobody},
 		{"broken, without kid, beside another", []any{change(r, "kid", nil, "n", nil), otherKeyNamed(otherKey, "o")}, rs, `the key "k" that it says it is signed with is not among them; the issuer must publish it. Of what it publishes this cannot be used: one without kid (its n is missing)`, "", nobody},
@@ -268,7 +269,7 @@ func TestLibscitokensAndPythonJWTReadTheKeysThatWeRead(t *testing.T) {
 	if err != nil || len(answers) != len(sets)+1 {
 		t.Fatalf("%v after %q", err, out)
 	}
-	misused := []string{"for encryption", "for encryption, by key_ops"}
+	misused := []string{"for encryption", "for encryption, by key_ops", "alg of another curve"} // a key is for one use (RFC 7517 section 4.2 to 4.4)
 	for i, c := range sets {
 		if answers[i] != c.reads {
 			t.Errorf("%s: it is verified by %q, want %q", c.name, answers[i], c.reads)

@@ -61,7 +61,7 @@ func (s KeySet) misfit(id string, t profile.Token) string {
 		return ""
 	}
 	if len(named) > 0 {
-		if k := named[0]; k.Algorithm != "" {
+		if k := named[0]; k.Algorithm != "" && k.Algorithm != alg {
 			return fmt.Sprintf("the key %q that the token names is for the algorithm %s, and the token is signed with %s; the issuer must sign with the algorithm that it publishes", cut(id), cut(k.Algorithm), alg)
 		}
 		return fmt.Sprintf("the key %q that the token names is of another kind than %s, with which the token is signed; the issuer must publish the key that it signs with", cut(id), alg)

@@ -124,14 +124,14 @@ func (m *members) checkUse() error {
 
 // checkAlgorithm is an error where no verifier takes the algorithm for a key of this kind.
 func checkAlgorithm(public crypto.PublicKey, alg string) error {
-	kind := map[bool]string{true: "RSA"}[strings.HasPrefix(alg, "RS") || strings.HasPrefix(alg, "PS")]
-	if strings.HasPrefix(alg, "ES") {
-		kind = "EC"
-	}
+	const text = "its alg is for %s keys, and it is of another kind (kty)"
 	_, isRSA := public.(*rsa.PublicKey)
 	_, isEC := public.(*ecdsa.PublicKey)
-	if kind == "RSA" && !isRSA || kind == "EC" && !isEC {
-		return fmt.Errorf("its alg is for %s keys, and it is of another kind (kty)", kind)
+	switch {
+	case (strings.HasPrefix(alg, "RS") || strings.HasPrefix(alg, "PS")) && !isRSA:
+		return fmt.Errorf(text, "RSA")
+	case strings.HasPrefix(alg, "ES") && !isEC:
+		return fmt.Errorf(text, "EC")
 	}
 	return nil
 }

@@ -193,6 +193,7 @@ func TestTheKeyIDChoosesOfASet(t *testing.T) {
 		"the only one":                 {set(ma), "", "ES256 key 2026-11", false},
 		"the only one by name":         {set(ma), "2026-11", "ES256 key 2026-11", false},
 		"the only private one":         {set(public, nil, oct, "x", ma), "", "ES256 key 2026-11", false},
+		"beside one for encryption":    {set(with(mb, map[string]any{"use": "enc"}), ma), "", "ES256 key 2026-11", false},
 		"the only one, without kid":    {set(unnamed), "own", "ES256 key own", false},
 		"a numeric kid":                {set(with(ma, map[string]any{"kid": 7}), mb), "7", "ES256 key 7", false},
 		"beside one that is broken":    {set(broken, ma), "2026-11", "ES256 key 2026-11", false},

@@ -27,14 +27,14 @@ type entry struct {
 	err   error
 }
 
-// privateIn are the private keys of a set. Public keys and shared secrets beside them
-// are passed over.
+// privateIn are the private keys of a set that sign. Public keys, shared secrets and keys
+// for encryption beside them are passed over.
 func privateIn(keys any) (found []entry) {
 	list, _ := keys.([]any)
 	for _, member := range list {
 		object, _ := member.(map[string]any)
 		m := &members{object: object}
-		if !m.has("d") {
+		if !m.has("d") || object["use"] == "enc" {
 			continue
 		}
 		e := entry{id: m.id()}
