@@ -102,7 +102,7 @@ func (e *entry) settle() {
 		}
 	}
 	if t := e.trial; !failed && t.waits() {
-		settled = settled && (t.tries > 0 || t.Stuck())
+		settled = settled && t.settled()
 		final = final && t.tries >= quickTries
 	}
 	e.final = final || e.idle

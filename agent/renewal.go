@@ -132,7 +132,7 @@ func (r *renewal) issued(t Token) {
 		r.schedule(r.next(t, repeats))
 		r.recovered(logrus.Fields{"renew_at": stamp(r.Due)})
 		if e.trial != nil {
-			e.trial.take(t)
+			e.trial.take(t, r.forced)
 		} else {
 			e.install(t)
 		}

@@ -42,6 +42,7 @@ type trial struct {
 	token       Token     // that waits; zero: none does
 	came        time.Time // when its source gave it
 	tries       int       // how often its validation has failed
+	asked       bool      // somebody waits for this very token
 	end         context.CancelFunc
 	limit       trialLimit
 	unvalidated string // why the token in the sinks was installed without a success; "": it was not
@@ -93,10 +94,11 @@ func (e *entry) newest() Token {
 	return e.token
 }
 
-// take has a new token wait, in place of the one before.
-func (t *trial) take(token Token) {
+// take has a new token wait, in place of the one before. It was asked for by a person or
+// a new definition, or was only due.
+func (t *trial) take(token Token, asked bool) {
 	t.end()
-	t.token, t.came, t.tries = token, t.now, 0
+	t.token, t.came, t.tries, t.asked = token, t.now, 0, asked
 	t.retry()
 }
 
@@ -106,6 +108,13 @@ func (t *trial) retry() {
 		t.pool.Schedule(&t.Job, t.now)
 		t.reconsider()
 	}
+}
+
+// settled reports whether those who wait for the token know enough: that it failed, or,
+// where nobody asked for this very one, that a good one is in place.
+func (t *trial) settled() bool {
+	until, _ := t.entry.keeps(t.came)
+	return t.tries > 0 || t.Stuck() || !t.asked && until.After(t.now)
 }
 
 // drop ends all that is done about the token.

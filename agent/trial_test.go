@@ -400,6 +400,27 @@ func TestARefreshWaitsForTheValidation(t *testing.T) {
 	})
 }
 
+// systemd waits for the first pass of a start: a program that hangs must not delay it
+// while readers have a token.
+func TestAStartDoesNotWaitForAValidationWhileTheOldTokenIsGood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk, source, v := &fakeDisk{}, &fakeSource{life: time.Hour}, &fakeValidator{}
+		records := &fakeRecords{disk: disk}
+		r := onDisk(disk, source, "a")
+		r[0].Validation = Validation{Validator: v, Key: "try", Queue: "try"}
+		runFor(t, 10*time.Minute, records, r...)
+		time.Sleep(25 * time.Minute) // it is due
+		v.set(func() { v.takes = 20 * time.Minute })
+		a := New(hostClock, silent(), r)
+		a.Remember(records)
+		begun(t, a)
+		begin := time.Now()
+		if err := a.Settled(t.Context()); err != nil || time.Since(begin) > adoptPatience || v.said() != "token.1 token.2" {
+			t.Errorf("settled after %s, %v; tried %q", time.Since(begin), err, v.said())
+		}
+	})
+}
+
 func TestAFileThatSomebodyRemovesIsWrittenAgainWhileANewTokenWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := &fakeValidator{}
