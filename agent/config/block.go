@@ -46,9 +46,7 @@ type ValidateDecoder func(b *Block, req agent.Request, first Sink) agent.Validat
 
 // A Source is a source block: what issues its tokens, and what its decoder knows of it.
 type Source struct {
-	Name   string       // source.refresh_token.cilogon; set by Load
-	Label  string       // as people type it: cilogon, or cilogon["cms"] of one with for_each; set by Load
-	Place  string       // FILE:LINE of the block; set by Load
+	Identity
 	Source agent.Source // nil where nothing could be made of the block
 
 	Issuer   string        // as agent.Renewer has it
@@ -84,6 +82,13 @@ type End struct {
 	What string    // "token", "refresh token", "client certificate"
 	At   time.Time // zero: never
 	Err  error     // why that is not known, and how to get one
+}
+
+// An Identity is how a source is named. Load sets it.
+type Identity struct {
+	Name  string // source.refresh_token.cilogon
+	Label string // as people type it: cilogon, or cilogon["cms"] of one with for_each
+	Place string // FILE:LINE of the block
 }
 
 // A SigningKey is what is known of a key before it signs a token.

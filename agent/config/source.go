@@ -92,7 +92,7 @@ func (l *loading) decodeSource(s *stanza, in *instance) *source {
 	if decoded.Source.Source == nil {
 		return nil
 	}
-	decoded.Name, decoded.Label, decoded.Place = reference, label, fmt.Sprintf("%s:%d", at.Filename, at.Start.Line)
+	decoded.Identity = Identity{reference, label, fmt.Sprintf("%s:%d", at.Filename, at.Start.Line)}
 	l.places.readBy(decoded.Name, at, decoded.Files...)
 	decoded.digest = b.sourceDigest(decoded.Key)
 	decoded.Key.Mark = agent.Secret{}

@@ -278,11 +278,11 @@ func TestCommandsBesideTheAgentUseTheRefreshTokenOneAfterAnother(t *testing.T) {
 func TestLoginFindsItsSourceBesideAnotherOfThatName(t *testing.T) {
 	t.Parallel()
 	all := []config.Source{
-		{Name: "source.client_credentials.iam", Label: "iam"},
-		{Name: "source.refresh_token.iam", Label: "iam", Source: struct{ sources.LoginSource }{}},
-		{Name: "source.local_key.iam", Label: "iam"},
-		{Name: `source.refresh_token.vo["cms"]`, Label: `vo["cms"]`, Source: struct{ sources.LoginSource }{}},
-		{Name: `source.refresh_token.vo["a/b"]`, Label: `vo["a/b"]`, Source: struct{ sources.LoginSource }{}},
+		{Identity: config.Identity{Name: "source.client_credentials.iam", Label: "iam"}},
+		{Identity: config.Identity{Name: "source.refresh_token.iam", Label: "iam"}, Source: struct{ sources.LoginSource }{}},
+		{Identity: config.Identity{Name: "source.local_key.iam", Label: "iam"}},
+		{Identity: config.Identity{Name: `source.refresh_token.vo["cms"]`, Label: `vo["cms"]`}, Source: struct{ sources.LoginSource }{}},
+		{Identity: config.Identity{Name: `source.refresh_token.vo["a/b"]`, Label: `vo["a/b"]`}, Source: struct{ sources.LoginSource }{}},
 	}
 	for name, want := range map[string]int{
 		"iam": 1, "source.refresh_token.iam": 1,
