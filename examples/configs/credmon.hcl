@@ -4,8 +4,8 @@
 #   use_oauth_services = scitokens
 #
 # and finds it in $_CONDOR_CREDS/scitokens.use. No monitor may look after the same
-# service, or the two overwrite each other's files. Places and form were read in
-# HTCondor's documentation of 23.x; no job of a pool has asked for such a token.
+# service, or the two overwrite each other's files. What else HTCondor needs, such as a
+# file scitokens.top for each user, is in docs/jobs.md. Tried with HTCondor 23.9.6.
 
 locals {
   users   = toset(["alice", "bob"])
@@ -35,6 +35,7 @@ token "job" {
   sink "file" {
     path       = "${local.folder}/${each.key}/${local.service}.use"
     format     = "json" # access_token and expires_in, as the monitors write them
+    mode       = "0400" # root's: HTCondor gives the job a copy of its own
     create_dir = true   # the user's folder, where HTCondor has not made it yet
   }
 }
