@@ -3,11 +3,11 @@ package main
 import (
 	"fmt"
 	"io"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/tokenagent/tokenagent/sinks/condor"
 	"github.com/tokenagent/tokenagent/sinks/mapfile"
 	"github.com/tokenagent/tokenagent/sinks/tokendir"
 )
@@ -28,25 +28,8 @@ func (d doctor) mapToken(c *cobra.Command, f *doctorFlags) (m mapping, err error
 		return m, fmt.Errorf("%s: no line maps a token without iss or sub; HTCondor refuses it", name)
 	}
 	exclude, _ := tokendir.Systems()[0].Exclude(d.knob) // it only counts for what is included
-	m.Mapping, err = mapfile.Explain(f.mapfile, token, d.hashKeys(f.mapfile), exclude.Excludes)
+	m.Mapping, err = mapfile.Explain(f.mapfile, token, condor.HashKeys(d.knob, f.mapfile), exclude.Excludes)
 	return m, err
-}
-
-// hashKeys is CERTIFICATE_MAPFILE_ASSUME_HASH_KEYS of the system of this host that
-// has this map file; nil where none has.
-func (d doctor) hashKeys(path string) *bool {
-	whole, err := filepath.Abs(path)
-	if err != nil {
-		return nil
-	}
-	for _, s := range tokendir.Systems() {
-		if own, set := d.knob(s, "CERTIFICATE_MAPFILE"); set && filepath.Clean(own) == whole {
-			text, _ := d.knob(s, "CERTIFICATE_MAPFILE_ASSUME_HASH_KEYS")
-			hash := strings.EqualFold(text, "true") || text == "1"
-			return &hash
-		}
-	}
-	return nil
 }
 
 func (m mapping) print(w io.Writer) {

@@ -17,7 +17,6 @@ import (
 	"github.com/tokenagent/tokenagent/agent/config"
 	"github.com/tokenagent/tokenagent/agent/control"
 	"github.com/tokenagent/tokenagent/sinks/condor"
-	"github.com/tokenagent/tokenagent/sinks/tokendir"
 	"github.com/tokenagent/tokenagent/sources"
 	"github.com/tokenagent/tokenagent/sources/issuer"
 )
@@ -85,7 +84,7 @@ func (l *login) run(ctx context.Context, name string) error {
 	pool := strings.HasPrefix(chosen.Name, "source.htcondor_fetch.")
 	req, err := l.request(tokens, pool)
 	if err == nil {
-		err = apart(chosen)
+		err = apart(ctx, chosen)
 	}
 	if err != nil {
 		return err
@@ -105,15 +104,12 @@ func (l *login) run(ctx context.Context, name string) error {
 // apart is an error where the source's long-lived token would lie in a directory in
 // which every client of HTCondor looks for tokens. It asks HTCondor, which takes a
 // moment; a person waits anyway.
-func apart(s config.Source) error {
-	ask := condor.Knob(tokendir.Systems()[0])
-	if s.Profile != "htcondor" || ask == nil {
+func apart(ctx context.Context, s config.Source) error {
+	if s.Profile != "htcondor" {
 		return nil
 	}
-	for _, knob := range []string{"SEC_TOKEN_DIRECTORY", "SEC_TOKEN_SYSTEM_DIRECTORY"} {
-		if folder, err := ask(knob); err == nil && filepath.Clean(folder) == filepath.Dir(s.Files[0]) {
-			return fmt.Errorf("%s: token_dir is %s of HTCondor on this host: every client would send the long-lived token; name a folder of its own, such as /etc/tokenagent/condor/%s", s.Name, knob, s.Label)
-		}
+	if knob := condor.TokenKnob(condor.New(ctx).Lookup, filepath.Dir(s.Files[0])); knob != "" {
+		return fmt.Errorf("%s: token_dir is %s of HTCondor on this host: every client would send the long-lived token; name a folder of its own, such as /etc/tokenagent/condor/%s", s.Name, knob, s.Label)
 	}
 	return nil
 }
