@@ -9,8 +9,7 @@ import (
 	"github.com/tokenagent/tokenagent/sources/refresh"
 )
 
-// A LoginSource is a source that a person lets in, once; then it has tokens by
-// itself.
+// A LoginSource is a source that a person logs in to once. Then it gets tokens by itself.
 type LoginSource interface {
 	agent.Source
 	// Login asks to let the source in for what req says, has show tell the person
@@ -19,9 +18,8 @@ type LoginSource interface {
 	Login(ctx context.Context, req agent.Request, show func(Prompt)) (file string, err error)
 }
 
-// A Prompt is what a person has to do to let a source in: to open an address and
-// enter a code (the device flow, RFC 8628), or to have an administrator approve a
-// request.
+// A Prompt is what a person has to do to log a source in: open an address and enter a code (the
+// device flow, RFC 8628), or have an administrator approve a request.
 type Prompt struct {
 	issuer.Device        // zero for a request
 	Request       string // the number of the request; "" for an address
@@ -58,8 +56,8 @@ func (s *refreshToken) storable(ctx context.Context) error {
 	return lock.Ready()
 }
 
-// settle stores a token that a person has got; refresh_token_file, as it is now,
-// no longer counts.
+// settle stores a token that a person has got. The refresh_token_file, as it is now, no longer
+// counts.
 func (s *refreshToken) settle(ctx context.Context, t refresh.Token) error {
 	if s.file != "" {
 		if content, err := readRefreshToken(s.file); err == nil {

@@ -43,8 +43,8 @@ type refreshToken struct {
 	unstored *unstored     // belongs to who has the turn
 }
 
-// An unstored refresh token came from the issuer, and there was no room for it.
-// Until there is, nobody else may use what is stored, for that is used up.
+// An unstored refresh token came from the issuer when there was no room for it. Until it is
+// stored, nobody else may use the one on the disk, which is used up.
 type unstored struct {
 	token refresh.Token
 
@@ -67,8 +67,8 @@ func (u *unstored) store() error {
 	return nil
 }
 
-// insist stores the token as soon as there is room, also when a reload has taken its
-// source away: then nobody else would. It ends with that, or with the process.
+// insist stores the token as soon as there is room, even when a reload has removed its source:
+// nobody else would. It ends when that is done, or with the process.
 func (u *unstored) insist() {
 	const shortest, longest = time.Second, 30 * time.Second
 	for wait := shortest; ; wait = min(2*wait, longest) {
@@ -133,7 +133,7 @@ func (s *refreshToken) inspectFile(b *config.Block) {
 	}
 }
 
-// inspect reports a source that could issue no token now.
+// inspect reports why the source could issue no token now.
 func (s *refreshToken) inspect(b *config.Block) {
 	if s.store == nil {
 		b.Fault("", "no folder for the refresh token", errNoFolder.Error())
@@ -159,7 +159,7 @@ func (s *refreshToken) inspect(b *config.Block) {
 	}
 }
 
-// instead says what else to do where the file is not there.
+// instead says what else to do where the file is missing.
 func (s *refreshToken) instead(unread error) string {
 	if !errors.Is(unread, fs.ErrNotExist) {
 		return ""
@@ -216,8 +216,7 @@ func (s *refreshToken) use(ctx context.Context, req agent.Request) (answer issue
 	return answer, next, s.keep(lock, stored, next)
 }
 
-// hold waits for the lock, after it has stored a token that could not be stored
-// before.
+// hold waits for the lock. Before that it stores a token that could not be stored earlier.
 func (s *refreshToken) hold(ctx context.Context) (*refresh.Lock, error) {
 	if s.store == nil {
 		return nil, configurationFault(errNoFolder)
@@ -232,8 +231,8 @@ func (s *refreshToken) hold(ctx context.Context) (*refresh.Lock, error) {
 	return lock, writingFault(err)
 }
 
-// ready returns what is stored and the token that counts, when its successor can
-// be stored: an issuer that rotates takes none of them twice.
+// ready returns what is stored and the token that counts, once its successor can be stored: an
+// issuer that rotates takes no token twice.
 func (s *refreshToken) ready(ctx context.Context, lock *refresh.Lock) (stored refresh.Token, used usable, err error) {
 	stored, err = lock.Read()
 	if err != nil {
@@ -357,8 +356,8 @@ func readRefreshToken(path string) (string, error) {
 	return text, nil
 }
 
-// grace is how long an answer is waited for when the agent stops meanwhile: what
-// the issuer has rotated by then would be lost. The agent waits a little longer.
+// grace is how long the agent waits for an answer when it stops: a token that the issuer has
+// rotated meanwhile would be lost. The agent waits a little longer than that.
 const grace = 5 * time.Second
 
 // refresh makes the request.

@@ -47,8 +47,8 @@ func (r *reply) token(grant string) (Answer, error) {
 	return a, nil
 }
 
-// refreshExpires is when the refresh token ends, as Keycloak and others say it. What cannot
-// be read there is no reason to refuse the answer.
+// refreshExpires is when the refresh token ends, as Keycloak and others say it. A value that
+// cannot be read is no reason to refuse the answer.
 func (r *reply) refreshExpires() time.Time {
 	for _, name := range []string{"refresh_expires_in", "refresh_token_expires_in"} {
 		m := reader{object: r.object}
@@ -59,10 +59,9 @@ func (r *reply) refreshExpires() time.Time {
 	return time.Time{}
 }
 
-// checkType is a fault unless whoever bears the token can use it: a token_type of
-// Bearer (RFC 6750), or N_A for what an exchange gives that is not for the client
-// itself (RFC 8693 section 2.2.1). One that must be proved to be ours is of no
-// use in a file.
+// checkType is a fault unless the reader of a file can use the token: its token_type is
+// Bearer (RFC 6750), or N_A for what an exchange gives for somebody else (RFC 8693 section
+// 2.2.1). A token that is bound to a key is useless in a file.
 func checkType(name, grant string) *agent.Fault {
 	switch {
 	case strings.EqualFold(name, "bearer"):
@@ -77,8 +76,8 @@ func checkType(name, grant string) *agent.Fault {
 	return misconfigured("token_type: it is not Bearer, and a reader of a file can use no other; see the client's settings at the issuer")
 }
 
-// A reader takes members of an object that somebody else wrote; err is the first
-// that is not as it must be, and odd are those that are not as they should be.
+// A reader takes members of an object that somebody else wrote. err is the first member that
+// cannot be used; odd names those that can, and are not as the RFC has them.
 type reader struct {
 	object map[string]any
 	err    error
@@ -110,7 +109,7 @@ func (m *reader) words(name string) []string {
 	return strings.Fields(m.text(name))
 }
 
-// mostAddress is more characters than any address has that somebody made up.
+// mostAddress is more characters than any real address has.
 const mostAddress = 2000
 
 // address is the text of a URL, which consists of visible ASCII characters (RFC

@@ -22,13 +22,12 @@ type Device struct {
 	interval time.Duration
 }
 
-// Device asks for a token by the device flow (RFC 8628): show is called once with
-// what a person needs, then the issuer is asked until somebody has let the client
-// in or refused it, the code has expired, or ctx is done. parameters go with each
-// request, as in Grant.
+// Device asks for a token by the device flow (RFC 8628). It calls show once with what a person
+// needs. Then it asks the issuer until somebody has let the client in or refused it, the code
+// has expired, or ctx is done. parameters go with each request, as in Grant.
 //
-// The requests are made here: oauth2 sends no client_secret_basic with the first
-// one, and one client assertion, which is good once, with all of the others.
+// The requests are made here, because oauth2 leaves client_secret_basic out of the first one,
+// and sends the same client assertion with all others, though it is good once.
 func (s *Server) Device(ctx context.Context, c Client, scope []string, parameters url.Values, show func(Device)) (Answer, error) {
 	parameters = cloned(parameters)
 	if len(scope) > 0 {
@@ -44,15 +43,15 @@ func (s *Server) Device(ctx context.Context, c Client, scope []string, parameter
 	return s.poll(ctx, c, d, parameters)
 }
 
-// leastPoll is how often the issuer is asked where it does not say (RFC 8628
-// section 3.2), and how much less often when it finds that too much (section 3.5).
+// leastPoll is the time between two requests where the issuer names none (RFC 8628 section
+// 3.2), and what is added to it after slow_down (section 3.5).
 const leastPoll = 5 * time.Second
 
-// mostPoll is the longest that a person who has let the client in waits for it.
+// mostPoll is the longest that a person waits who has let the client in.
 const mostPoll = time.Minute
 
-// poll asks until there is an answer. What goes away by itself ends nothing: a
-// person is waiting.
+// poll asks until there is an answer. A transient failure does not end it, because a person is
+// waiting.
 func (s *Server) poll(ctx context.Context, c Client, d Device, parameters url.Values) (Answer, error) {
 	parameters = cloned(parameters)
 	parameters.Set("device_code", d.code)
@@ -76,13 +75,13 @@ func (s *Server) poll(ctx context.Context, c Client, d Device, parameters url.Va
 	}
 }
 
-// pending reports whether all that is missing is a person.
+// pending reports whether only a person is missing.
 func pending(err error) bool {
 	d, ok := errors.AsType[*Denied](err)
 	return ok && d.Code == "authorization_pending"
 }
 
-// ended says why nobody waits any longer.
+// ended is the error of a wait that is over.
 func ended(ctx context.Context) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return misconfigured("expired_token: %s; %s", oauthErrors["expired_token"].what, oauthErrors["expired_token"].next)
@@ -167,10 +166,10 @@ func (r *reply) device(asked demand) (Device, error) {
 	return d, nil
 }
 
-// isPage reports whether it is the address of a page that nobody on the way has made.
+// isPage reports whether nobody on the way can have made the page at the address.
 func isPage(address string) bool { return strings.HasPrefix(address, "https://") }
 
-// cloned is a copy that can be added to.
+// cloned is a copy that can be changed.
 func cloned(parameters url.Values) url.Values {
 	clone := url.Values{}
 	for name, values := range parameters {

@@ -28,8 +28,8 @@ type Metadata struct {
 	Scopes                []string
 }
 
-// When metadata is read again: rarely, and where that fails the last that was
-// good counts.
+// How long metadata is used, and how soon it is read again after a failure. The last good
+// metadata stays in use meanwhile.
 const (
 	metadataLife  = time.Hour
 	metadataAgain = 10 * time.Minute
@@ -41,8 +41,8 @@ type known struct {
 	until time.Time // then it is read again
 }
 
-// Metadata is what the issuer says of itself, fetched now if it is not known, or
-// not lately. Several who want it ask once.
+// Metadata returns what the issuer says of itself. It asks the issuer if that is not known or
+// is too old. Callers at the same time share one request.
 func (s *Server) Metadata(ctx context.Context) (Metadata, error) {
 	if s.address.Issuer == "" {
 		return Metadata{}, s.fault(misconfigured("there is no metadata of a token endpoint; set issuer"))
@@ -56,9 +56,8 @@ func (s *Server) Metadata(ctx context.Context) (Metadata, error) {
 	return shared(ctx, s, "metadata", s.refresh)
 }
 
-// shared is what ask finds out, under that name, for all who want it at the same
-// time. Who gives up ends it for nobody else, so it ends by the bounds of its
-// requests.
+// shared runs ask once for all callers that want the same thing at the same time. A caller that
+// gives up does not end it for the others: it ends by the bounds of its requests.
 func shared[T any](ctx context.Context, s *Server, what string, ask func(context.Context) (T, error)) (T, error) {
 	var none T
 	answer := s.asked.DoChan(what, func() (_ any, err error) {
@@ -80,7 +79,7 @@ func shared[T any](ctx context.Context, s *Server, what string, ask func(context
 	}
 }
 
-// refresh fetches the metadata; the last good is kept where that fails.
+// refresh fetches the metadata. Where that fails, the last good one stays in use.
 func (s *Server) refresh(ctx context.Context) (Metadata, error) {
 	found, err := s.discover(ctx)
 	s.mu.Lock()
@@ -179,7 +178,7 @@ func wellKnown(issuer string) (addresses []string, err error) {
 	return addresses, nil
 }
 
-// readMetadata reads the metadata; that of another issuer is refused.
+// readMetadata reads the metadata, and refuses that of another issuer.
 func (s *Server) readMetadata(object map[string]any) (Metadata, error) {
 	m := reader{object: object}
 	found := Metadata{
@@ -229,10 +228,9 @@ func (s *Server) tokenEndpoint(ctx context.Context, c Client) (string, error) {
 	return m.TokenEndpoint, nil
 }
 
-// leastPatience is how long to wait after a document that could not be had: the
-// attempt took two requests, one for the token or for each place of the metadata,
-// and no token is to cause more than 12 a minute, also when so little remains of it
-// that only half of this is waited for.
+// leastPatience is the least wait after a document that could not be fetched. The attempt took
+// two requests, and one token may cause at most 12 a minute, even when so little of it remains
+// that only half of this is waited.
 const leastPatience = 20 * time.Second
 
 func patient(err error) error {
@@ -280,7 +278,7 @@ func (s *Server) fetch(ctx context.Context, address string) (*reply, error) {
 	return nil, f
 }
 
-// get asks for what lies at the address. An answer of any status is one.
+// get asks for what lies at the address, and returns an answer of any status.
 func get(ctx context.Context, client *http.Client, address string) (*reply, error) {
 	ctx, taken := withSlot(ctx)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
@@ -296,7 +294,7 @@ func get(ctx context.Context, client *http.Client, address string) (*reply, erro
 	return taken.Load(), nil
 }
 
-// cut is a text from elsewhere as an error can show it.
+// cut shortens a text from elsewhere for an error, and covers what a terminal might obey.
 func cut(text string) string {
 	if runes := []rune(host.Printable(text, "", '?')); len(runes) > mostQuoted {
 		return fmt.Sprint(string(runes[:mostQuoted]), "…")

@@ -100,10 +100,9 @@ func (d *Denied) MayEndGrant() bool {
 // Error says in one line what the code means here, and what to do.
 func (d *Denied) Error() string { return d.text }
 
-// classify is what an answer that gives no token means for the next attempt: its
-// status and the OAuth error code in it, "" for none. What a busy or broken
-// server says goes away by itself, whatever code it comes with; so may a code
-// that no RFC knows.
+// classify says what an answer without a token means for the next attempt, by its status and its
+// OAuth error code ("" for none). A busy or broken server recovers by itself, whatever code it
+// sends. So may one that sends a code that no RFC knows.
 func classify(status int, code string) agent.Kind {
 	if unavailable(status) {
 		return agent.Transient
@@ -152,8 +151,8 @@ var (
 	codeWord          = regexp.MustCompile(`\b(invalid_(grant|token|client|scope|target)|unauthorized_client|unsupported_grant_type|(interaction|login|consent)_required)\b`)
 )
 
-// unavailable reports whether the status speaks of the server and not of what it
-// was asked (RFC 9110 section 15, RFC 6585, RFC 8470).
+// unavailable reports whether the status is about the server, and not about the request (RFC 9110
+// section 15, RFC 6585, RFC 8470).
 func unavailable(status int) bool {
 	switch status {
 	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
@@ -162,12 +161,12 @@ func unavailable(status int) bool {
 	return status >= 500
 }
 
-// longestRetryAfter is the most that is taken from an issuer's Retry-After.
+// longestRetryAfter is the longest Retry-After that counts.
 const longestRetryAfter = 24 * time.Hour
 
-// parseRetryAfter reads a Retry-After in seconds or as a date (RFC 9110 section
-// 10.2.3); now is the time by the clock that the date is meant in. 0 for what is
-// none, or has passed.
+// parseRetryAfter reads a Retry-After in seconds or as a date (RFC 9110 section 10.2.3). now is
+// the time by the clock of whoever wrote the date. It is 0 for any other text, and for a time
+// that has passed.
 func parseRetryAfter(text string, now time.Time) time.Duration {
 	text = strings.TrimSpace(text)
 	if text == "" {
@@ -187,7 +186,7 @@ func parseRetryAfter(text string, now time.Time) time.Duration {
 	return min(max(date.Sub(now), 0), longestRetryAfter)
 }
 
-// A demand is what was asked, for the words about its refusal.
+// A demand is what was asked for. The words about its refusal depend on it.
 type demand struct {
 	endpoint string
 	client   Client
@@ -297,9 +296,9 @@ func isCode(code string) bool { return len(code) <= 40 && codePattern.MatchStrin
 
 const mostQuoted = 160 // characters
 
-// quote is what the issuer says in error_description, to be shown behind what we
-// say; "" when there is nothing. It may echo anything that it was sent, or name a
-// token: shown are only plain words, and what was asked for and is no secret.
+// quote is the error_description of the issuer, to be shown behind our own words; "" when there
+// is none. It may repeat anything that was sent, or name a token. So only plain words are
+// shown, and words of the request that are not secret.
 func (d demand) quote(object map[string]any) string {
 	text, _ := object["error_description"].(string)
 	words := strings.Fields(text)

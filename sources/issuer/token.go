@@ -73,10 +73,8 @@ func (s *Server) token(ctx context.Context, endpoint string, c Client, g Grant) 
 	return answer, nil
 }
 
-// answer is what the reply gives. Of what oauth2 made of it nothing is used but
-// that there was none: it takes expires_in for at most 68 years and not always
-// for what it is, gives back the refresh token that it was given, and shows the
-// body in its errors.
+// answer reads the reply. oauth2 only tells whether there was one: it takes expires_in for at
+// most 68 years, repeats the refresh token that it was given, and shows the body in its errors.
 func (r *reply) answer(err error, d demand) (Answer, error) {
 	if f, ok := errors.AsType[*agent.Fault](err); ok {
 		return Answer{}, f
@@ -97,8 +95,8 @@ func (r *reply) answer(err error, d demand) (Answer, error) {
 	return a, nil
 }
 
-// prove is the client's proof for one request. Its audience is the issuer, which
-// servers that follow RFC 7523 as it is being revised take alone. Its errors are faults.
+// prove makes the client's proof for one request. Its audience is the issuer: servers that
+// follow the revision of RFC 7523 take nothing else. Its errors are faults.
 func (s *Server) prove(ctx context.Context, c Client) (proof, error) {
 	p, err := c.prove(s.Name(), s.Now(ctx))
 	if _, isFault := errors.AsType[*agent.Fault](err); err != nil && !isFault {
@@ -107,11 +105,10 @@ func (s *Server) prove(ctx context.Context, c Client) (proof, error) {
 	return p, err
 }
 
-// fault says where the error is.
+// fault adds whom the error is about.
 func (s *Server) fault(err error) *agent.Fault { return s.faultIn("", err) }
 
-// faultIn says where the error is: in the part, such as "metadata", of what the
-// issuer serves.
+// faultIn adds whom the error is about, and which part of what it serves, such as "metadata".
 func (s *Server) faultIn(part string, err error) *agent.Fault {
 	where := s.String()
 	if part != "" {
@@ -131,15 +128,15 @@ func (s *Server) note(r *reply) {
 	s.skew = r.skew()
 }
 
-// What a difference between two clocks must be to count, and can count for.
+// A smaller difference between two clocks is ignored, and a larger one counts as the most.
 const (
 	leastSkew = 2 * time.Second
 	mostSkew  = 300 * time.Second
 )
 
-// skew is our clock minus the server's, as Answer has it. The server's date, in
-// whole seconds, was right at some time between the request and the answer; of
-// all differences that this allows, the least counts.
+// skew is our clock minus the server's, as Answer has it. The server's date has whole seconds,
+// and was made at some time between the request and the answer. The smallest difference that
+// this allows counts.
 func (r *reply) skew() time.Duration {
 	if r.date.IsZero() {
 		return 0

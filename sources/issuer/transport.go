@@ -53,8 +53,8 @@ type reply struct {
 
 func (r *reply) ok() bool { return r.status >= 200 && r.status < 300 }
 
-// A slot in a request's context takes its reply: those that make the request for
-// us do not hand it out.
+// A slot in the context of a request receives its reply, because libraries that make the
+// request do not return it.
 type slot = atomic.Pointer[reply]
 
 type slotKey struct{}
@@ -69,15 +69,15 @@ func (s *Server) client(c certificate) *http.Client {
 	return &http.Client{Transport: asking{s, c}, CheckRedirect: checkRedirect}
 }
 
-// asking is the one way to the issuer: it holds every request to the limits, and
-// every answer to its bounds.
+// asking makes every request to the issuer within the limits, and reads every answer within its
+// bounds.
 type asking struct {
 	*Server
 	certificate certificate
 }
 
-// RoundTrip makes the request and reads the whole answer. All of its errors are
-// faults; an answer that is refused by its status is none.
+// RoundTrip makes the request and reads the whole answer. All of its errors are faults. An
+// answer whose status refuses the request is not an error.
 func (a asking) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err := CheckURL(req.URL.String()); err != nil {
 		return nil, misconfigured("%s: %w", cut(req.URL.Redacted()), err)
@@ -111,8 +111,8 @@ func (a asking) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// enter waits until the limits of the issuer let one more request through; leave
-// must be called when it is over.
+// enter waits until the limits of the issuer allow one more request. The caller calls leave when
+// it is over.
 func (s *Server) enter(ctx context.Context) (leave func(), err error) {
 	select {
 	case s.limits.room <- struct{}{}:
