@@ -82,7 +82,11 @@ func inspectFollowed(b *config.Block, attr, path string) {
 		}
 		defer f.Close()
 		open = f.OpenToAll(path)
-		closing = f.Closing(path, "chmod o= "+host.ShellWord(path), "defaultMode: 0440 of its volume, and fsGroup")
+		closing = f.Closing(path, host.Advice{
+			Command: "chmod o= " + host.ShellWord(path),
+			InPod:   "defaultMode: 0440 of its volume, and fsGroup",
+			InUnit:  "LoadCredential= makes it readable for the unit alone",
+		})
 	})
 	switch {
 	case !answered:

@@ -104,10 +104,15 @@ func (p Place) below(folders []string) bool {
 	})
 }
 
-// Closing says how to keep strangers from the file, where it lies: what to type, if it
-// can be typed there, else inPod for a file that Kubernetes has put there, or whose
-// setting it is.
-func (f *File) Closing(path, command, inPod string) string {
+// An Advice is what to do about a file, by where it lies.
+type Advice struct {
+	Command string // to type, where that can be done
+	InPod   string // in the volume of a pod
+	InUnit  string // for a credential of systemd
+}
+
+// Closing is the advice that fits where the file lies.
+func (f *File) Closing(path string, a Advice) string {
 	p, _ := f.place(path)
 	real, _ := os.Readlink(p.procPath())
 	lies := func(folder string) bool {
@@ -115,15 +120,15 @@ func (f *File) Closing(path, command, inPod string) string {
 	}
 	switch {
 	case lies(os.Getenv("CREDENTIALS_DIRECTORY")) || lies("/run/credentials"):
-		return "systemd gives a credential to the User= of its unit alone: run this as that user"
+		return a.InUnit
 	case strings.Contains(filepath.Dir(real), "/.."):
-		return "in the pod: " + inPod
+		return "in the pod: " + a.InPod
 	case lies("/run/secrets"):
 		return "where the container is defined, give the secret uid: and mode: 0400"
 	case p.readOnly():
-		return "it is mounted read-only, so change it where it comes from, as here: " + command
+		return "it is mounted read-only, so change it where it comes from, as here: " + a.Command
 	}
-	return command
+	return a.Command
 }
 
 // ClosingCommand is the command that keeps all but its owner from the file.

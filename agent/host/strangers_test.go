@@ -157,16 +157,16 @@ func readOnly(l layout, name string) {
 }
 
 func TestAdviceFitsWhereTheFileLies(t *testing.T) {
-	const command, inPod = "chmod 0600 f", "defaultMode: 0440"
+	advice := Advice{Command: "chmod 0600 f", InPod: "defaultMode: 0440", InUnit: "run this as its user"}
 	for name, c := range map[string]struct {
 		make func(l layout) (name string)
 		want string
 	}{
-		"an ordinary file": {func(l layout) string { return "d/f" }, command},
+		"an ordinary file": {func(l layout) string { return "d/f" }, "chmod 0600 f"},
 		"a credential": {func(l layout) string {
 			l.Setenv("CREDENTIALS_DIRECTORY", l.path("d"))
 			return "d/f"
-		}, "systemd gives a credential to the User= of its unit alone: run this as that user"},
+		}, "run this as its user"},
 		"a Secret of Kubernetes": {func(l layout) string {
 			l.folder("d/..2026_11_30", 0, 0o755)
 			l.file("d/..2026_11_30/key", 0, 0, 0o444)
@@ -187,7 +187,7 @@ func TestAdviceFitsWhereTheFileLies(t *testing.T) {
 			f, err := OpenPlain(path)
 			l.must(err)
 			defer f.Close()
-			if got := f.Closing(path, command, inPod); got != c.want {
+			if got := f.Closing(path, advice); got != c.want {
 				t.Errorf("got %q, want %q", got, c.want)
 			}
 		})

@@ -72,6 +72,9 @@ func readKept(path string, refuses func(f *host.File, path string) error) ([]byt
 	return data, nil
 }
 
+// asTheUnit is what to do about a credential that this user is not to read.
+const asTheUnit = "systemd gives a credential to the User= of its unit alone: run this as that user"
+
 // refuses says why the file is not kept as a secret.
 func refuses(f *host.File, path string) error {
 	readers, writers := f.Strangers(path)
@@ -87,7 +90,11 @@ func refuses(f *host.File, path string) error {
 		names[i] = w.String()
 	}
 	return fmt.Errorf("%s can %s it (mode %04o); %s", strings.Join(names, " and "), can, f.Info.Mode().Perm(),
-		f.Closing(path, f.ClosingCommand(path), "defaultMode: 0440 of its volume, and fsGroup"))
+		f.Closing(path, host.Advice{
+			Command: f.ClosingCommand(path),
+			InPod:   "defaultMode: 0440 of its volume, and fsGroup",
+			InUnit:  asTheUnit,
+		}))
 }
 
 // refusesShared is refuses for a key of HTCondor's, which looks at the mode alone.
@@ -97,7 +104,11 @@ func refusesShared(f *host.File, path string) error {
 		return nil
 	}
 	return fmt.Errorf("its mode %04o gives permissions to others than its owner, and HTCondor wants none; %s", mode,
-		f.Closing(path, f.ClosingCommand(path), "defaultMode: 0400 of its volume, without fsGroup"))
+		f.Closing(path, host.Advice{
+			Command: f.ClosingCommand(path),
+			InPod:   "defaultMode: 0400 of its volume, without fsGroup",
+			InUnit:  "systemd shows a credential as 0440 where its unit has User=: keep the key in a file of that user, with mode 0600",
+		}))
 }
 
 // mayOwn is an error unless root or the keeper owns the file.
@@ -108,7 +119,11 @@ func mayOwn(f *host.File, path string) error {
 	}
 	if owner := int(stat.Uid); owner != 0 && owner != f.Keeper.UID {
 		return fmt.Errorf("its owner is %v; it must be root or %s: %s", host.UserID(owner), keeper(f),
-			f.Closing(path, fmt.Sprintf("chown %d %s", f.Keeper.UID, host.ShellWord(path)), fmt.Sprintf("runAsUser: %d", owner)))
+			f.Closing(path, host.Advice{
+				Command: fmt.Sprintf("chown %d %s", f.Keeper.UID, host.ShellWord(path)),
+				InPod:   fmt.Sprintf("runAsUser: %d", owner),
+				InUnit:  asTheUnit,
+			}))
 	}
 	return nil
 }

@@ -130,6 +130,13 @@ func TestAnAccessControlListCountsForWhomItNames(t *testing.T) {
 	if _, err := ReadCondor(path, PoolKey); !strings.HasPrefix(text(err), "key "+path+": its mode 0640 gives permissions to others") {
 		t.Errorf("HTCondor's key: got %v", err)
 	}
+	t.Setenv("CREDENTIALS_DIRECTORY", filepath.Dir(path))
+	if _, err := ReadCondor(path, PoolKey); !strings.Contains(text(err), "keep the key in a file of that user, with mode 0600") {
+		t.Errorf("HTCondor's key as a credential: got %v", err)
+	}
+	if _, err := Read(path, ""); !strings.Contains(text(err), "(mode 0640); systemd gives a credential to the User= of its unit alone") {
+		t.Errorf("a credential: got %v", err)
+	}
 	if os.Geteuid() == 0 { // as systemd hands a credential to the user of a unit
 		for dir := filepath.Dir(path); dir != "/tmp" && dir != "/"; dir = filepath.Dir(dir) {
 			must(t, os.Chmod(dir, 0o755))
