@@ -31,7 +31,7 @@ import (
 //
 // The types of fields are string, bool, int, float64, []string, map[string]any
 // (of string, bool, int64, float64, []any and map[string]any), time.Duration
-// ("2d12h", see ParseDuration) and fs.FileMode ("0600", see ParseMode). Nothing
+// ("2d12h", see ParseDuration) and fs.FileMode ("0600" or "640"). Nothing
 // is converted: a number is not a string. Strings are neither empty nor of more
 // than one line. An attribute or block that the struct does not have is a fault.
 func (b *Block) Decode(into any) bool { return b.decode(into) }
@@ -238,7 +238,7 @@ func (c *conversion) into(target any, v cty.Value) {
 		}
 	case *fs.FileMode:
 		if c.is(v, cty.String, `a string of octal digits such as "0600"`) {
-			*p = parsed(c, v, "file mode", ParseMode)
+			*p = parsed(c, v, "file mode", parseMode)
 		}
 	case *[]string:
 		*p = c.list(v)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -31,8 +32,8 @@ func functions(env Environment, most int) map[string]function.Function {
 		"range":      rangeFunction(),
 		"toset":      tosetFunction(),
 		"env":        envFunction(env),
-		"jsondecode": jsondecodeFunction(),
-		"csvdecode":  csvdecodeFunction(),
+		"jsondecode": decoding(stdlib.JSONDecodeFunc, wrongJSON),
+		"csvdecode":  decoding(stdlib.CSVDecodeFunc, wrongCSV),
 		"hostname":   machineFunction("host name", env.Machine.Hostname, env.Definitions),
 		"fqdn":       machineFunction("fully qualified host name", env.Machine.FQDN, env.Definitions),
 	}
@@ -149,12 +150,8 @@ func uniform(list cty.Value) (cty.Type, bool) {
 		return cty.NilType, false
 	}
 	first := t.TupleElementType(0)
-	for _, other := range t.TupleElementTypes() {
-		if !other.Equals(first) {
-			return cty.NilType, false
-		}
-	}
-	return first, first != cty.DynamicPseudoType
+	differs := slices.ContainsFunc(t.TupleElementTypes(), func(other cty.Type) bool { return !other.Equals(first) })
+	return first, !differs && first != cty.DynamicPseudoType
 }
 
 var secretName = regexp.MustCompile(`(?i)SECRET|TOKEN|PASSWORD|KEY`)

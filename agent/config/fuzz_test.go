@@ -60,7 +60,7 @@ func FuzzParseMode(f *testing.F) {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		mode, err := ParseMode(text)
+		mode, err := parseMode(text)
 		if err == nil && mode&^0o777 != 0 {
 			t.Errorf("%q is %v", text, mode)
 		}

@@ -13,7 +13,6 @@ import (
 
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/function"
-	"github.com/zclconf/go-cty/cty/function/stdlib"
 
 	"github.com/tokenagent/tokenagent/agent/host"
 )
@@ -29,8 +28,8 @@ type included struct {
 // errDoubted is the error of a file that was refused, which was reported.
 var errDoubted = errors.New("others than root can change it")
 
-// include reads a file that an expression names, once in a load. It is followed, and who
-// can change it matters, as with the files of the configuration.
+// include reads a file that an expression names, once in a load. As with the files of the
+// configuration, a change is a reason to load again, and it matters who can change it.
 func (r *reader) include(path string) (string, error) {
 	if known, read := r.included[path]; read {
 		return known.text, known.err
@@ -63,8 +62,8 @@ func (r *reader) readIncluded(path string) (string, error) {
 	return strings.TrimPrefix(string(text), "\ufeff"), nil // spreadsheets write the mark
 }
 
-// cover takes out of the faults what a file holds as a whole: it may be a secret that
-// was named by mistake.
+// cover replaces the whole content of an included file by its name in all faults: the file
+// may be a secret that was named by mistake.
 func (r *reader) cover(faults Faults) Faults {
 	for path, f := range r.included {
 		for _, text := range []string{f.text, strings.TrimSpace(f.text)} {
@@ -81,8 +80,8 @@ func (r *reader) cover(faults Faults) Faults {
 	return faults
 }
 
-// fileFunction gives the content of a file; folder is what relative paths begin at. Where
-// only definitions are checked, a file that is not here is taken for unknown.
+// fileFunction gives the content of a file; relative paths begin at the folder. Where only
+// definitions are checked, a file that is not here has an unknown value.
 func (e *evaluator) fileFunction(folder string) function.Function {
 	return function.New(&function.Spec{
 		Params: []function.Parameter{{Name: "path", Type: cty.String}},
@@ -104,8 +103,8 @@ func (e *evaluator) fileFunction(folder string) function.Function {
 	})
 }
 
-// decoding is the function of cty that decodes a text, with an error that does not quote
-// the text: wrong says what is wrong with it.
+// decoding is a function of cty that decodes a text. Its own errors quote the text, so
+// that wrong says what is wrong instead.
 func decoding(decode function.Function, wrong func(text string) error) function.Function {
 	return function.New(&function.Spec{
 		Params: []function.Parameter{{Name: "text", Type: cty.String}},
@@ -126,8 +125,6 @@ func decoding(decode function.Function, wrong func(text string) error) function.
 	})
 }
 
-func jsondecodeFunction() function.Function { return decoding(stdlib.JSONDecodeFunc, wrongJSON) }
-
 func wrongJSON(text string) error {
 	var any any
 	syntax, ok := errors.AsType[*json.SyntaxError](json.Unmarshal([]byte(text), &any))
@@ -138,8 +135,6 @@ func wrongJSON(text string) error {
 	line := strings.LastIndex(before, "\n")
 	return fmt.Errorf("it is not JSON, by line %d, column %d", strings.Count(before, "\n")+1, utf8.RuneCountInString(before[line+1:]))
 }
-
-func csvdecodeFunction() function.Function { return decoding(stdlib.CSVDecodeFunc, wrongCSV) }
 
 func wrongCSV(text string) error {
 	_, err := csv.NewReader(strings.NewReader(text)).ReadAll()

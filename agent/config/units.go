@@ -65,9 +65,9 @@ func Spoken(d time.Duration) (text string) {
 
 var modeForm = regexp.MustCompile(`^0?[0-7]{3}$`)
 
-// ParseMode reads the permission bits of a file as three octal digits, with or
+// parseMode reads the permission bits of a file as three octal digits, with or
 // without a zero before them: "0600", "640".
-func ParseMode(text string) (fs.FileMode, error) {
+func parseMode(text string) (fs.FileMode, error) {
 	if !modeForm.MatchString(text) {
 		return 0, errors.New(`it is three octal digits, with or without a zero before them: "0600", "0640"`)
 	}

@@ -47,12 +47,12 @@ func TestParseDurationRefuses(t *testing.T) {
 
 func TestParseMode(t *testing.T) {
 	for text, want := range map[string]fs.FileMode{"0600": 0o600, "640": 0o640, "0000": 0, "0777": 0o777} {
-		if got, err := ParseMode(text); err != nil || got != want {
+		if got, err := parseMode(text); err != nil || got != want {
 			t.Errorf("%q is %v, %v; want %v", text, got, err, want)
 		}
 	}
 	for _, text := range []string{"", "0", "60", "0o600", "0888", "4755", "rw-------", "-600", "06000"} {
-		if got, err := ParseMode(text); err == nil {
+		if got, err := parseMode(text); err == nil {
 			t.Errorf("%q is %v", text, got)
 		}
 	}
