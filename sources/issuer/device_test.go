@@ -72,7 +72,7 @@ func TestADeviceThatIsNotLetIn(t *testing.T) {
 		"denied": {issuertest.Behaviour{ServeToken: func(w http.ResponseWriter, _ *http.Request) { issuertest.Refuse(w, 400, "access_denied") }}, agent.Configuration,
 			"issuer ISSUER: access_denied: the issuer, or a person whom it asked, said no; have it allowed at the issuer"},
 		"expired": {issuertest.Behaviour{ServeToken: func(w http.ResponseWriter, _ *http.Request) { issuertest.Refuse(w, 400, "expired_token") }}, agent.Configuration,
-			"issuer ISSUER: expired_token: nobody let the device in before its code expired; begin again"},
+			"issuer ISSUER: expired_token: the device was not let in before its code expired; begin again"},
 		"no flow": {issuertest.Behaviour{Metadata: func(m map[string]any) { delete(m, "device_authorization_endpoint") }}, agent.Configuration,
 			"issuer ISSUER: metadata: it names no device_authorization_endpoint: the issuer has no device flow; get a refresh token in another way, and name it in refresh_token_file"},
 		"wrong client": {issuertest.Behaviour{ClientID: "other", ServeDevice: func(w http.ResponseWriter, _ *http.Request) { issuertest.Refuse(w, 401, "invalid_client") }}, agent.Configuration,

@@ -1,6 +1,6 @@
 // Package issuer is our side of an OAuth 2.0 authorization server: it finds its
 // endpoints (OpenID Connect Discovery 1.0, RFC 8414), asks it for tokens (RFC
-// 6749, 8628, 8693), and holds what comes back against its keys (RFC 7517).
+// 6749, 8628, 8693), and verifies the answers with its keys (RFC 7517).
 //
 // Token requests are made by golang.org/x/oauth2, and signatures verified by
 // go-jose. The answers are read here, as strictly as anything that a stranger
@@ -108,7 +108,7 @@ func CheckURL(text string) error {
 	case u.Scheme != "https":
 		return errors.New("it does not begin with https://, which it must")
 	case u.Hostname() == "":
-		return errors.New("it names no host; wanted is one such as https://iam.example.org/")
+		return errors.New("it names no host; write one such as https://iam.example.org/")
 	case u.User != nil:
 		return errors.New("it holds a user or password; a client proves itself by client_id and client_auth")
 	case u.Fragment != "":

@@ -128,7 +128,7 @@ func (s *Server) Keys(ctx context.Context) (set KeySet, address string, err erro
 	case err != nil:
 		return KeySet{}, "", err
 	case address == "":
-		return KeySet{}, "", s.faultIn("metadata", misconfigured("it names no jwks_uri, so nobody can verify its tokens"))
+		return KeySet{}, "", s.faultIn("metadata", misconfigured("it names no jwks_uri, so its tokens cannot be verified"))
 	}
 	set, _, err = s.readKeys(ctx, address)
 	return set, address, err
@@ -156,9 +156,9 @@ func (s *Server) readKeys(ctx context.Context, address string) (KeySet, *reply, 
 	return set, answer, nil
 }
 
-// Verify holds the signature of a JWT against the keys of the set: those of its kid
-// where it names one. As for [Server.Verify], a signature by a secret that is shared is
-// none. It looks at no claim. It returns the key that has signed the token.
+// Verify checks the signature of a JWT with the keys of the set: those of its kid where it
+// names one. Like [Server.Verify] it refuses signatures by a shared secret. It looks at no
+// claim. It returns the key that has signed the token.
 func (s KeySet) Verify(token agent.Secret) (Key, error) {
 	t, err := profile.Decode(token.Reveal())
 	if err != nil {
@@ -181,5 +181,5 @@ func (s KeySet) Verify(token agent.Secret) (Key, error) {
 	case !named:
 		return Key{}, errors.New("none of the keys has signed it" + s.untried(""))
 	}
-	return Key{}, errors.New("its signature is not by the key that it names, so somebody has made or changed it who does not have that")
+	return Key{}, errors.New("its signature is not by the key that it names, so the token was made or changed by somebody without that key")
 }

@@ -61,7 +61,7 @@ func (s *Server) Metadata(ctx context.Context) (Metadata, error) {
 func shared[T any](ctx context.Context, s *Server, what string, ask func(context.Context) (T, error)) (T, error) {
 	var none T
 	answer := s.asked.DoChan(what, func() (_ any, err error) {
-		defer func() { // nobody above could catch it there, and it would end the whole agent; what was thrown may hold a secret
+		defer func() { // otherwise it ends the whole agent; what was thrown may hold a secret
 			if recover() != nil {
 				err = s.faultIn(what, misconfigured("panic; please report this defect of tokenagent"))
 			}
@@ -283,7 +283,7 @@ func get(ctx context.Context, client *http.Client, address string) (*reply, erro
 	ctx, taken := withSlot(ctx)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
-		return nil, misconfigured("its address is none that can be asked")
+		return nil, misconfigured("its address is not one that can be asked")
 	}
 	req.Header.Set("Accept", "application/json")
 	resp, err := client.Do(req)

@@ -39,8 +39,8 @@ var oauthErrors = map[string]oauthError{
 	"invalid_scope":              {agent.Configuration, "the issuer does not give this client that scope", "check scope, or have it allowed for the client at the issuer"},
 	"invalid_target":             {agent.Configuration, "the issuer does not give tokens for that audience", "check audience and audience_parameter"},
 	"access_denied":              {agent.Configuration, "the issuer, or a person whom it asked, said no", "have it allowed at the issuer"},
-	"expired_token":              {agent.Configuration, "nobody let the device in before its code expired", "begin again"},
-	"authorization_pending":      {agent.Transient, "nobody has let the device in yet", "open the address that was shown"},
+	"expired_token":              {agent.Configuration, "the device was not let in before its code expired", "begin again"},
+	"authorization_pending":      {agent.Transient, "the device has not been let in yet", "open the address that was shown"},
 	"slow_down":                  {agent.Transient, "the issuer wants to be asked less often", "wait"},
 	"server_error":               {agent.Transient, "something went wrong at the issuer", "see its own log if it lasts"},
 	"temporarily_unavailable":    {agent.Transient, "the issuer is overloaded or under maintenance", "wait"},
@@ -245,7 +245,7 @@ func (d demand) precise(code string, e oauthError) oauthError {
 		case GrantTokenExchange:
 			e.what, e.next = "the issuer does not accept the subject token", "check that subject_token_file is kept fresh, and is for this issuer"
 		case GrantJWTBearer:
-			e.what, e.next = "the issuer does not accept the assertion", "check that it trusts whoever signed it, and that the assertion is for this issuer (its aud)"
+			e.what, e.next = "the issuer does not accept the assertion", "check that it trusts the signer, and that the assertion is for this issuer (its aud)"
 		}
 	case "unauthorized_client", "unsupported_grant_type":
 		e.what += " (" + d.grant.Type + ")"
@@ -261,7 +261,7 @@ func (c Client) refused() (what, next string) {
 	case "private_key_jwt":
 		return "the issuer does not accept the client id or what its key signed", "check client_id, whether the public half of client_key_file is registered for it, and this host's clock"
 	case AuthAsserted:
-		return "the issuer does not accept the client assertion", "check that the token in client_assertion_file is for this issuer (its aud), that the issuer trusts whoever made it, and client_id"
+		return "the issuer does not accept the client assertion", "check that the token in client_assertion_file is for this issuer (its aud), that the issuer trusts its signer, and client_id"
 	case "tls_client_auth":
 		return "the issuer does not accept the client id or certificate", "check client_id, and whether the certificate in client_cert_file is registered for it"
 	default:

@@ -13,9 +13,8 @@ import (
 	"github.com/tokenagent/tokenagent/sources/keys"
 )
 
-// weakness says why a signature by the key proves nothing; "" where it does. Of what
-// go-jose reads no key is larger than it should be, has an exponent of one, or is a
-// point of small order.
+// weakness says why a signature by the key proves nothing; "" where it does. Package keys
+// has refused keys that are too large, have an exponent of one, or are points of small order.
 func weakness(public crypto.PublicKey) string {
 	k, isRSA := public.(*rsa.PublicKey)
 	switch {
@@ -52,8 +51,8 @@ func fitting(all []Key, t profile.Token) []Key {
 	return slices.DeleteFunc(slices.Clone(all), func(k Key) bool { return !k.fits(alg) })
 }
 
-// misfit says why no key of the set with that kid can have signed the token; "" where
-// one can, or where there is none of that kid at all.
+// misfit says why no key of the set with that kid can have signed the token; "" where one
+// can, or where no key has that kid.
 func (s KeySet) misfit(id string, t profile.Token) string {
 	alg, _ := t.Header["alg"].(string)
 	named := withID(s.Keys, id)

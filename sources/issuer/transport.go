@@ -130,7 +130,7 @@ func (s *Server) enter(ctx context.Context) (leave func(), err error) {
 // be ours to understand: a proxy's page is taken for an empty body.
 func (s *Server) read(ctx context.Context, resp *http.Response, sent time.Time) (*reply, []byte, error) {
 	if resp.StatusCode == http.StatusSwitchingProtocols { // then nothing bounds what follows, and it may never end
-		return nil, nil, transient("its answer has the status %s, though nobody asked for that; see what stands between", statusText(resp.StatusCode))
+		return nil, nil, transient("its answer has the status %s, though it was not asked for; see what stands between", statusText(resp.StatusCode))
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, s.bounds.body+1))
 	r := newReply(resp, sent, agent.Now(ctx))
@@ -189,7 +189,7 @@ func retryAfterOf(resp *http.Response, received time.Time) time.Duration {
 // members reads the body of an answer.
 func members(resp *http.Response, body []byte) (map[string]any, error) {
 	if coding := resp.Header.Get("Content-Encoding"); coding != "" && coding != "identity" {
-		return nil, unfit("its answer is compressed, though nobody asked for that; see what stands between")
+		return nil, unfit("its answer is compressed, though it was not asked for; see what stands between")
 	}
 	object, err := decodeObject(body) // whatever its type says: web servers do not know that of a simple issuer's files
 	if kind := resp.Header.Get("Content-Type"); err != nil && !isJSON(kind) && len(body) > 0 {

@@ -29,9 +29,9 @@ func allowedAlgorithms() string {
 // types are the values of typ that an access token may have; many leave it out.
 var types = []string{"", "jwt", "application/jwt", "at+jwt", "application/at+jwt"} // RFC 7519 section 5.1, RFC 9068 section 2.1
 
-// Verify holds the signature of a JWT against the issuer's keys, which are read
-// again when they do not fit and kept when they cannot be read, and its claim iss
-// against Address.Issuer. It looks at no other claim. The error of an opaque token
+// Verify checks the signature of a JWT with the issuer's keys, and its claim iss, which
+// must be Address.Issuer. It looks at no other claim. The keys are read again when none
+// fits. When they cannot be read, the last ones are used. The error of an opaque token
 // wraps profile.ErrNoJWT; all of its errors are faults.
 func (s *Server) Verify(ctx context.Context, token agent.Secret) (profile.Token, error) {
 	t, err := profile.Decode(token.Reveal())
@@ -57,8 +57,8 @@ func (s *Server) Verify(ctx context.Context, token agent.Secret) (profile.Token,
 	return t, nil
 }
 
-// checkHeader refuses what no key of an issuer can vouch for, before any is asked
-// for.
+// checkHeader refuses a token that no key of the issuer can verify, before the keys are
+// read.
 func (s *Server) checkHeader(t profile.Token) error {
 	alg, _ := t.Header["alg"].(string)
 	kind, _ := t.Header["typ"].(string)
@@ -68,11 +68,11 @@ func (s *Server) checkHeader(t profile.Token) error {
 	case strings.EqualFold(alg, "none") || alg == "":
 		return misconfigured("alg: it is not signed, so anybody could have made it; the issuer must sign it")
 	case strings.HasPrefix(alg, "HS"):
-		return misconfigured("alg: it is signed with a shared secret (HS256 and its kin), which nobody else can verify; have the issuer sign with RS256 or ES256, or set verify = false")
+		return misconfigured("alg: it is signed with a shared secret (HS256 and its kin), which others cannot verify; have the issuer sign with RS256 or ES256, or set verify = false")
 	case !slices.Contains(algorithms, jose.SignatureAlgorithm(alg)):
-		return misconfigured("alg: it is none that can be verified; allowed are %s", allowedAlgorithms())
+		return misconfigured("alg: it cannot be verified; allowed are %s", allowedAlgorithms())
 	case !slices.Contains(types, strings.ToLower(kind)):
-		return misconfigured("typ: it is %q, which is no access token's; allowed are JWT, at+jwt or none", cut(kind))
+		return misconfigured("typ: it is %q, which is not that of an access token; allowed are JWT, at+jwt or none", cut(kind))
 	case t.Header["kid"] != nil && !named:
 		return misconfigured("kid: it is not text, which verifiers want (RFC 7515 section 4.1.4); have the issuer write it in quotes")
 	case has(t.Header, "crit") || has(t.Header, "b64"):
@@ -95,9 +95,9 @@ type keyring struct {
 	until   time.Time // then they are read again, since one may have been withdrawn
 }
 
-// verifySignature holds the token against the keys that are known, and then against
-// those that are read again. A key that is not there yet may come, as when an issuer
-// has just begun to sign with it; a signature that is wrong stays so.
+// verifySignature tries the keys that are known, and then reads them again. A key that is
+// missing may still be published, as when an issuer has just begun to sign with it. A
+// wrong signature stays wrong.
 func (s *Server) verifySignature(ctx context.Context, address string, token agent.Secret, t profile.Token) error {
 	s.mu.Lock()
 	ring := s.keys

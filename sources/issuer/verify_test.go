@@ -181,7 +181,7 @@ func TestATokenThatNoKeyCanVouchFor(t *testing.T) {
 	}
 	good := map[string]any{"iss": i.URL}
 	const none = "alg: it is not signed, so anybody could have made it; the issuer must sign it"
-	const shared = "alg: it is signed with a shared secret (HS256 and its kin), which nobody else can verify; have the issuer sign with RS256 or ES256, or set verify = false"
+	const shared = "alg: it is signed with a shared secret (HS256 and its kin), which others cannot verify; have the issuer sign with RS256 or ES256, or set verify = false"
 	const extended = "crit: it has extensions that a reader must understand (RFC 7515 section 4.1.11), and those of tokens understand none; have the issuer leave them out"
 	genuine := i.Sign(good)
 	for name, c := range map[string]struct{ text, want string }{
@@ -191,8 +191,8 @@ func TestATokenThatNoKeyCanVouchFor(t *testing.T) {
 		"alg a number": {made(map[string]any{"alg": 5}, good), none},
 		"HS256":        {made(map[string]any{"alg": "HS256"}, good), shared},
 		"HS512":        {made(map[string]any{"alg": "HS512"}, good), shared},
-		"RSA1_5":       {made(map[string]any{"alg": "RSA1_5"}, good), "alg: it is none that can be verified; allowed are RS256, RS384, RS512, ES256, ES384, ES512, PS256, PS384, PS512, EdDSA"},
-		"logout":       {made(map[string]any{"alg": "ES256", "typ": "logout+jwt"}, good), `typ: it is "logout+jwt", which is no access token's; allowed are JWT, at+jwt or none`},
+		"RSA1_5":       {made(map[string]any{"alg": "RSA1_5"}, good), "alg: it cannot be verified; allowed are RS256, RS384, RS512, ES256, ES384, ES512, PS256, PS384, PS512, EdDSA"},
+		"logout":       {made(map[string]any{"alg": "ES256", "typ": "logout+jwt"}, good), `typ: it is "logout+jwt", which is not that of an access token; allowed are JWT, at+jwt or none`},
 		"slash":        {made(map[string]any{"alg": "ES256"}, map[string]any{"iss": i.URL + "/"}), `iss: it is "ISSUER/", another than the issuer that was asked; they must be equal, to the slash at the end`},
 		"no iss":       {made(map[string]any{"alg": "ES256"}, map[string]any{}), `iss: it is "", another than the issuer that was asked; they must be equal, to the slash at the end`},
 		"crit":         {made(map[string]any{"alg": "ES256", "crit": []string{"b64"}, "b64": true}, good), extended},

@@ -348,7 +348,7 @@ func TestACodeThatNobodyTypesExpires(t *testing.T) {
 			return exampleMetadata(req), nil
 		})
 		_, err := s.Device(t.Context(), robot, nil, nil, func(Device) {})
-		if err == nil || err.Error() != "issuer "+example+": expired_token: nobody let the device in before its code expired; begin again" {
+		if err == nil || err.Error() != "issuer "+example+": expired_token: the device was not let in before its code expired; begin again" {
 			t.Errorf("got %v", err)
 		}
 		if took := time.Since(start); took < 60*time.Second || took > 61*time.Second {

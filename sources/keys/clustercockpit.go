@@ -29,7 +29,7 @@ func parseClusterCockpit(text string) (Key, error) {
 	}
 	raw, err := base64.StdEncoding.DecodeString(text)
 	if err != nil {
-		return Key{}, errors.New("it is no private key in a known format; PEM, JWK and ClusterCockpit's base64 are (DER becomes PEM with: openssl pkey -inform DER -in OLD -out NEW)")
+		return Key{}, errors.New("it is not a private key in a known format; PEM, JWK and ClusterCockpit's base64 are (DER becomes PEM with: openssl pkey -inform DER -in OLD -out NEW)")
 	}
 	switch len(raw) {
 	case ed25519.SeedSize:

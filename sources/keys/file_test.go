@@ -81,7 +81,7 @@ func TestReadNamesTheFileAndTheRemedy(t *testing.T) {
 		"device":         {"/dev/null", "key PATH: it is a device, not a regular file"},
 		"too large":      {write(t, strings.Repeat("x", MaxFile+1), 0o600), "key PATH: it is larger than 65536 bytes"},
 		"empty":          {write(t, "", 0o600), "key PATH: it is empty"},
-		"what is no key": {write(t, "secret\n", 0o600), "key PATH: it is no private key in a known format"},
+		"what is no key": {write(t, "secret\n", 0o600), "key PATH: it is not a private key in a known format"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

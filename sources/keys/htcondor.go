@@ -73,7 +73,7 @@ func scramble(content []byte) []byte {
 // ID is the value of the header parameter kid.
 func (k CondorKey) ID() string { return k.id }
 
-// IsZero reports whether k is no key.
+// IsZero reports whether k holds no key.
 func (k CondorKey) IsZero() bool { return k.signing == nil }
 
 // Signing returns the 32 bytes that HMAC-SHA256 signs with; nil of the zero

@@ -158,7 +158,7 @@ func (m *members) public() (crypto.PublicKey, error) {
 	case "OKP":
 		return m.publicEd25519()
 	case "oct":
-		return nil, otherUse("it is a shared secret (kty oct), with which whoever verifies can sign too")
+		return nil, otherUse("it is a shared secret (kty oct), so everybody who verifies with it can sign too")
 	case "":
 		return nil, errors.New("it does not say its kind (kty): RSA, EC or OKP")
 	}

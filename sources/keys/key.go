@@ -28,7 +28,7 @@ const LeastRSA = 2048
 
 // A Key is a private key together with the algorithm it signs with and the name
 // by which verifiers find its public half. It prints as "ES256 key NAME". The
-// zero Key is none.
+// zero Key holds no key.
 type Key struct {
 	private   *crypto.Signer // a pointer, so that %+v of whatever holds a Key shows an address
 	algorithm string
@@ -54,12 +54,11 @@ func (k Key) Algorithm() string { return k.algorithm }
 // kid of the JWK it was read from, or else the thumbprint of RFC 7638.
 func (k Key) ID() string { return k.id }
 
-// IsZero reports whether k is no key.
+// IsZero reports whether k holds no key.
 func (k Key) IsZero() bool { return k.private == nil }
 
 // Private returns the private key itself: *rsa.PrivateKey, *ecdsa.PrivateKey or
-// ed25519.PrivateKey. It is for signing; whatever prints it shows it. The zero
-// Key has none, and panics.
+// ed25519.PrivateKey. It is for signing; do not print it. With the zero Key it panics.
 func (k Key) Private() crypto.Signer { return *k.private }
 
 // Public returns the public half: *rsa.PublicKey, *ecdsa.PublicKey or

@@ -84,7 +84,7 @@ func noPrivateKey(blocks []string) error {
 func parseBlock(block *pem.Block) (Key, error) {
 	_, encrypted := block.Headers["DEK-Info"]
 	if encrypted || block.Type == "ENCRYPTED PRIVATE KEY" {
-		return Key{}, errors.New("it is encrypted, and an agent has nobody to ask for the passphrase; decrypt it with: (umask 077; openssl pkey -in OLD -out NEW)")
+		return Key{}, errors.New("it is encrypted, and an agent cannot ask for the passphrase; decrypt it with: (umask 077; openssl pkey -in OLD -out NEW)")
 	}
 	private, err := parseDER(block)
 	if err != nil {
