@@ -70,6 +70,9 @@ func factor(n, e, d *big.Int) (p, q *big.Int) {
 		if err != nil {
 			return nil, nil
 		}
+		if new(big.Int).GCD(nil, nil, g, n).Cmp(one) != 0 {
+			continue // 0 and multiples of a prime leave no 1; only tiny keys meet them
+		}
 		root, isOne := rootOfOne(g, k, n)
 		if !isOne {
 			return nil, nil
@@ -79,9 +82,17 @@ func factor(n, e, d *big.Int) (p, q *big.Int) {
 		}
 		p = new(big.Int).GCD(nil, nil, root.Sub(root, one), n)
 		q = new(big.Int).Quo(n, p)
+		if !leavesNothing(k, p) || !leavesNothing(k, q) {
+			return nil, nil
+		}
 		return p, q
 	}
 	return nil, nil
+}
+
+// leavesNothing reports whether k is a multiple of p−1, as it is if d belongs to the key.
+func leavesNothing(k, p *big.Int) bool {
+	return new(big.Int).Mod(k, new(big.Int).Sub(p, one)).Sign() == 0
 }
 
 // rootOfOne is a square root of 1 modulo n other than ±1 among the powers of g; nil
