@@ -17,9 +17,8 @@ import (
 	"github.com/tokenagent/tokenagent/sources/issuer"
 )
 
-// An asker asks an OAuth 2.0 issuer and checks its answers, for the kinds that
-// differ only in their grant. It makes one attempt each time it is called: when to
-// make another is the Agent's to say.
+// An asker asks an OAuth 2.0 issuer and checks its answers, for the kinds that differ only in
+// their grant. Each call is one attempt. The Agent decides when to make another.
 type asker struct {
 	server     *issuer.Server
 	client     issuer.Client
@@ -41,7 +40,7 @@ func (a *asker) facts(s agent.Source) config.Source {
 	return config.Source{Source: s, Ends: a.ends, Issuer: a.server.Name(), Limits: a.server.Limits(), Files: a.files, Check: a.check, ComparesScope: true, Opaque: a.opaque()}
 }
 
-// check returns what no token of an issuer can have of what req asks for.
+// check returns what is asked for in req and no token of an issuer can have.
 func (a *asker) check(req agent.Request) []profile.Problem {
 	if req.Profile == "htcondor" {
 		return []profile.Problem{{Text: `no issuer gives IDTOKENs, for only a pool's own key signs them; use a source "htcondor" or "htcondor_fetch"`}}
@@ -49,7 +48,7 @@ func (a *asker) check(req agent.Request) []profile.Problem {
 	return slices.Concat(a.unaskable(req), a.taking.check(a.issuer, req))
 }
 
-// unaskable are what cannot be said in a request.
+// unaskable are the problems with what cannot be said in a request.
 func (a *asker) unaskable(req agent.Request) []profile.Problem {
 	if a.audience != "resource" {
 		return nil
@@ -63,9 +62,9 @@ func (a *asker) unaskable(req agent.Request) []profile.Problem {
 	return problems
 }
 
-// unattainable are what would be wrong with any token that has the subject,
-// audience, scope and further claims of req, by its profile; the rest is the
-// issuer's to say. issuer is "" where it is not known.
+// unattainable are the problems, by its profile, of any token with the subject, audience, scope
+// and further claims of req. All other claims are up to the issuer, which is "" where it is not
+// known.
 func unattainable(issuer string, req agent.Request) []profile.Problem {
 	var problems []profile.Problem
 	for _, word := range req.Scope {
@@ -89,9 +88,8 @@ func unattainable(issuer string, req agent.Request) []profile.Problem {
 	return problems
 }
 
-// unusual warns of paths that an issuer is asked for as the profiles do not write them, and
-// has req name them as they do: what they mean is clear, and that the issuer knows such a
-// word, its own.
+// unusual warns of paths that the profiles write in another way, and puts them into req as the
+// profiles do. What they mean is clear, and an issuer may know such a word.
 func unusual(req *agent.Request) []profile.Problem {
 	if req.Profile == "" {
 		return nil
@@ -113,9 +111,8 @@ func (a *asker) grant(ctx context.Context, req agent.Request, kind string, own u
 	return a.server.Token(ctx, a.client, issuer.Grant{Type: kind, Parameters: a.form(req, kind, own)})
 }
 
-// form are the parameters of the request. Several audiences are several parameters
-// as resource (RFC 8707) and in a token exchange as audience (RFC 8693), and else
-// joined by blanks in one.
+// form are the parameters of the request. Several audiences are repeated parameters as resource
+// (RFC 8707), and as audience in a token exchange (RFC 8693). Else blanks join them in one.
 func (a *asker) form(req agent.Request, kind string, own url.Values) url.Values {
 	form := url.Values{}
 	maps.Copy(form, a.parameters)
@@ -133,8 +130,8 @@ func (a *asker) form(req agent.Request, kind string, own url.Values) url.Values 
 	return form
 }
 
-// token makes the Token of an answer to req: one that says all that was asked for
-// and allows no more, by the issuer that was asked, with the time at which it expires.
+// token makes the Token of an answer to req. It has all that was asked for and allows no more,
+// is by the issuer that was asked, and has the time at which it expires.
 func (a *asker) token(ctx context.Context, req agent.Request, answer issuer.Answer) (agent.Token, error) {
 	decoded, err := a.read(ctx, answer.Access)
 	if err != nil {
@@ -166,7 +163,7 @@ func (a *asker) token(ctx context.Context, req agent.Request, answer issuer.Answ
 	return t, nil
 }
 
-// fault says whose answer is not as it must be.
+// fault names the issuer whose answer is wrong.
 func (a *asker) fault(err error) error {
 	return configurationFault(fmt.Errorf("%s: %w", a.server, err))
 }
@@ -188,8 +185,8 @@ func (a *asker) read(ctx context.Context, text agent.Secret) (profile.Token, err
 	return decoded, nil
 }
 
-// expiry is the earlier of what the answer and the token say, by our clock; what
-// is assumed where neither says anything.
+// expiry is the earlier of the times that the answer and the token name, by our clock. Where
+// neither names one, assume_lifetime counts.
 func (a *asker) expiry(answer issuer.Answer, claims map[string]any) (time.Time, error) {
 	exp, err := expiryClaim(claims)
 	if err != nil {
@@ -215,12 +212,12 @@ func (a *asker) expiry(answer issuer.Answer, claims map[string]any) (time.Time, 
 	return time.Time{}, errors.New("nothing says when the token expires, neither expires_in of the answer nor a claim exp; write assume_lifetime in the source, such as the lifetime that the issuer's documentation tells")
 }
 
-// mostEarly is how far ahead a token may be that its readers will take in a moment.
+// mostEarly is how long before its beginning a token is taken: its readers will take it in a
+// moment.
 const mostEarly = 10 * time.Second
 
-// checkBegun is a fault where readers refuse the token for its nbf or iat until
-// long after now, by the clock of who issued it: the one that is in place serves
-// them better.
+// checkBegun is a fault where readers refuse the token for its nbf or iat until long after now,
+// by the clock of its issuer. The one in place serves them better.
 func checkBegun(claims map[string]any, now time.Time) error {
 	for _, name := range []string{"nbf", "iat"} {
 		if profile.Distant(claims[name]) {
@@ -249,10 +246,9 @@ func expiryClaim(claims map[string]any) (time.Time, error) {
 	return time.Time{}, errors.New("the token's exp is not a number of seconds (RFC 7519), so its readers refuse it; have the issuer correct it")
 }
 
-// narrowed says in what scope and audience of the token are less than req asked
-// for; "" when they are not. An issuer that gives another scope must say so in its
-// answer (RFC 6749 section 5.1), and many say it in the token alone. A token of no
-// profile may leave its scope to the answer.
+// narrowed says what is missing of the scope and audience that req asked for; "" when nothing
+// is. An issuer that gives another scope must say so in its answer (RFC 6749 section 5.1), and
+// many say it only in the token. A token of no profile may leave its scope to the answer.
 func narrowed(req agent.Request, answer issuer.Answer, decoded profile.Token) string {
 	var texts []string
 	missing := profile.CompareScope(req.Scope, answer.Scope).Missing

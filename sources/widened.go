@@ -13,8 +13,8 @@ import (
 	"github.com/tokenagent/tokenagent/agent/profile"
 )
 
-// A taking is what the blocks of all kinds have in common whose tokens somebody else
-// makes, embedded in the structs that these are decoded into.
+// A taking has the attributes of all kinds whose tokens somebody else makes. It is embedded in
+// the structs of their blocks.
 type taking struct {
 	TokenFormat    string        `hcl:"token_format,optional"`    // "jwt", "opaque", or "": found out
 	OnWidened      string        `hcl:"on_widened,optional"`      // "refuse" or "warn": of a token that lets its bearer do more than the token block asks for
@@ -61,7 +61,7 @@ func (w taking) decode(text agent.Secret) (profile.Token, error) {
 	return decoded, fmt.Errorf(`%w; it begins like a JWT: if these tokens are none, write token_format = "opaque" in the source`, err)
 }
 
-// check returns what no token of the issuer, "" for any, can have of what req asks for.
+// check returns what is asked for in req and no token of the issuer, "" for any, can have.
 func (w taking) check(issuer string, req agent.Request) []profile.Problem {
 	if !w.opaque() {
 		return unattainable(issuer, req)
@@ -91,10 +91,9 @@ func refuseOrWarn(b *config.Block, attr, value string) {
 	}
 }
 
-// apply compares the token with req. said are the words of its scope that its
-// issuer told beside it. What came beside, and grants nothing, is kept in t.Beside.
-// What grants more is an error, or with "warn" a part of t.Note; from says in the
-// error who could give less.
+// apply compares the token with req. said are further words of its scope, which its issuer told
+// beside it. Words that came beside and grant nothing go to t.Beside. What grants more is an
+// error, or with "warn" a part of t.Note. from says in the error who could give less.
 func (w taking) apply(t *agent.Token, decoded profile.Token, said []string, req agent.Request, from string) error {
 	more := profile.Exceeds(decoded, said, req)
 	if len(more.Beside) > 0 {
@@ -123,7 +122,7 @@ func joined(first, second string) string {
 	return first + "; " + second
 }
 
-// facts adds to those of a source what taking knows.
+// facts are those of a source, with what its taking decides.
 func (w taking) facts(of config.Source) config.Source {
 	of.Check = func(req agent.Request) []profile.Problem { return w.check("", req) }
 	of.Opaque = w.opaque()

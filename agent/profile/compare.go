@@ -9,29 +9,27 @@ import (
 	"unicode"
 )
 
-// A Difference is how what came differs from what was asked for, by what it lets
-// a bearer do: storage.read:/ is no more than storage.read:/ and
-// storage.read:/data together, and nothing is missing where storage.read:/ came
-// for storage.read:/data.
+// A Difference is how what came differs from what was asked for, by what it lets a bearer do.
+// storage.read:/ and storage.read:/data together allow no more than storage.read:/ alone, and
+// nothing is missing where storage.read:/ came for storage.read:/data.
 type Difference struct {
 	Missing []string // was asked for, and nothing that came covers it
 	Wider   []string // came, grants something, and nothing that was asked for covers it
 	Beside  []string // came, was not asked for, and grants nothing that this package knows, such as openid
 }
 
-// CompareScope compares the words of two scopes. A word grants something if it
-// begins with storage., compute. or condor:, or is read, write, queue or execute,
-// with a path or without. So does read:org of an issuer that knows no paths: it allows
-// something, and a reader of SciTokens takes it for the path /org.
+// CompareScope compares the words of two scopes. A word grants something if it begins with
+// storage., compute. or condor:, or is read, write, queue or execute, with a path or without.
+// read:org grants something too, though its issuer knows no paths: a reader of SciTokens takes
+// it for the path /org.
 //
-// The words of the WLCG profile 1.3 (section 2.2.1) and of SciTokens 2.0 mean what
-// their documents say, and HTCondor's levels imply each other as its
-// DCpermissionHierarchy has it. Where readers differ, a word that came counts for
-// as much as any of them allows, and for Missing for as little as all of them do.
+// The words of the WLCG profile 1.3 (section 2.2.1) and of SciTokens 2.0 mean what their
+// documents say. HTCondor's levels imply each other as its DCpermissionHierarchy has it. Where
+// readers differ, a word that came counts as widely as any of them takes it, and for Missing as
+// narrowly.
 //
-// Nothing is Wider or Beside where the request leaves it to the issuer what it
-// grants: without any scope, with wlcg.capabilityset or .default, or with wlcg.groups and no
-// word that grants something.
+// Nothing is Wider or Beside where the request lets the issuer decide: without any scope, with
+// wlcg.capabilityset or .default, or with wlcg.groups and no word that grants something.
 func CompareScope(asked, got []string) Difference {
 	var d Difference
 	wanted, came := grantsOf(asked), grantsOf(got)
@@ -55,9 +53,8 @@ func CompareScope(asked, got []string) Difference {
 	return d
 }
 
-// CompareAudience compares the entries of two claims aud. Only an entry that means
-// every service is Wider, unless one of these was asked for. Where none was asked
-// for, none is too much.
+// CompareAudience compares the entries of two claims aud. Only an entry that means every service
+// is Wider, unless such an entry was asked for. Where none was asked for, none is too much.
 func CompareAudience(asked, got []string) Difference {
 	d := Difference{Missing: missing(asked, got)}
 	if len(asked) == 0 || slices.ContainsFunc(asked, isEverybody) {
@@ -190,11 +187,10 @@ var supersets = map[string][]string{
 	"storage.stage":  {"storage.poll"},
 }
 
-// implied are what a word allows for some reader. Who asked for the word cannot
-// mind them: the words of the other profile that mean the same (scitokens-cpp
-// takes one for the other), where a file is (WLCG profile 1.3: part of "stat"),
-// and the lower levels of HTCondor. Since version 1.3 storage.stage allows no
-// reading.
+// implied are the rights that a word also grants for some reader. Who asked for the word accepts
+// them: the words of the other profile that mean the same (scitokens-cpp takes one for the
+// other), where a file is (WLCG profile 1.3: part of "stat"), and the lower levels of HTCondor.
+// Since version 1.3 storage.stage does not allow reading.
 var implied = map[string][]string{
 	"storage.read":   {"read", "storage.poll"},
 	"storage.create": {"storage.poll"},
@@ -214,9 +210,8 @@ var implied = map[string][]string{
 	"condor:/ADVERTISE_SCHEDD": {"condor:/READ"},
 }
 
-// leavesOpen reports whether the request leaves it to the issuer what it grants.
-// The scopes of a wlcg.capabilityset are not known beforehand (WLCG profile 1.3,
-// section 3.3).
+// leavesOpen reports whether the request lets the issuer decide what it grants. Nobody knows the
+// scopes of a wlcg.capabilityset beforehand (WLCG profile 1.3, section 3.3).
 func leavesOpen(asked []grant) bool {
 	groups, granting := false, false
 	for _, a := range asked {

@@ -13,11 +13,10 @@ import (
 	"github.com/tokenagent/tokenagent/agent"
 )
 
-// Matches returns in what a finished token falls short of what was asked for:
-// issuers narrow silently. It must have the subject and the further claims, and
-// at least the audience and the scope, of req; for more than that see [Exceeds].
-// Its lifetime is not compared, since a shorter one is simply renewed sooner. An
-// IDTOKEN of HTCondor's has no limit just when req wants it so.
+// Matches returns what a finished token lacks of what was asked for, because issuers narrow
+// silently. It must have the subject and the further claims of req, and at least its audience
+// and scope; [Exceeds] finds what is too much. Its lifetime is not compared: a shorter one is
+// renewed sooner. An IDTOKEN of HTCondor's has no limit exactly when req wants none.
 func Matches(t Token, req agent.Request) []Problem {
 	c := &checker{Token: t}
 	if req.Subject != "" && t.Claims["sub"] != req.Subject {
@@ -91,10 +90,9 @@ type Excess struct {
 	Beside []string  // what grants nothing that is known, in words: "the scope openid"
 }
 
-// Exceeds returns what t has beyond the scope and audience of req. said are
-// further words of its scope, which its issuer told beside it; a token that
-// cannot be read has these alone. The words of an array, and those of the claim
-// scp, count too: some reader may take them.
+// Exceeds returns what t has beyond the scope and audience of req. said are further words of its
+// scope, which its issuer told beside it; a token that cannot be read has only these. The words
+// of an array and of the claim scp count too, because some reader may take them.
 func Exceeds(t Token, said []string, req agent.Request) Excess {
 	var e Excess
 	got := slices.Concat(said, words(t.Claims["scope"]), words(t.Claims["scp"]))
@@ -166,8 +164,8 @@ func Audience(profile string, t Token, service string) []Problem {
 	return c.problems
 }
 
-// Times returns why t is not valid at the time now: not yet, or no longer.
-// Verifiers of these systems give no leeway, so neither does this.
+// Times returns why t is not valid at the time now: not yet, or no longer. It gives no leeway,
+// because verifiers of these systems give none.
 func Times(t Token, now time.Time) []Problem {
 	c := &checker{Token: t}
 	if iat, ok := c.until("iat", now); ok && iat > 0 {
@@ -182,8 +180,8 @@ func Times(t Token, now time.Time) []Problem {
 	return c.problems
 }
 
-// until is how many seconds after now the time in the claim is; false where there
-// is none. One that is no number is a fault.
+// until is how many seconds after now the time in the claim is; false where there is none. A
+// claim that is not a number is a fault.
 func (c *checker) until(claim string, now time.Time) (float64, bool) {
 	v, there := c.Claims[claim]
 	if !there {
