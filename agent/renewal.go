@@ -120,7 +120,7 @@ func (r *renewal) failed(f *Fault) {
 func (r *renewal) issued(t Token) {
 	e, repeats := r.entry, r.repeats(t)
 	switch {
-	case repeats && sameEnd(t, e.newest()): // it has not changed
+	case repeats && sameEnd(t, e.newest()) && (e.copies() || !r.forced): // it has not changed
 		r.schedule(r.next(t, repeats))
 		r.recovered(logrus.Fields{"renew_at": stamp(r.Due)})
 		r.sayNote(t)

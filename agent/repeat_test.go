@@ -89,6 +89,19 @@ func TestARepeatedTokenThatLivesOnIsTakenWithItsNewEnd(t *testing.T) {
 	})
 }
 
+// Who asks for a token wants it in its place now, even if it is the same one.
+func TestARepeatedTokenThatAPersonAskedForIsWrittenNow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source, sink := &repeating{life: time.Hour}, &fakeSink{path: "/a/token", fail: errors.New("disk full")}
+		a := started(t, silent(), Renewer{Name: "a", Source: source, Sinks: targets(sink)})
+		time.Sleep(10*time.Minute + time.Second)
+		sink.set(func() { sink.fail = nil })
+		if s := must(a.Refresh(t.Context()))[0]; s.State != Valid {
+			t.Errorf("it is %s: %+v", s.State, s.Failing)
+		}
+	})
+}
+
 func TestWhatIsNotAWholeTokenReplacesNone(t *testing.T) {
 	forms := map[string]int{"whole": 2, "whole-too": 2, "cut": 1, "junk": 0}
 	form := func(s Secret) int { return forms[s.Reveal()] }
