@@ -31,7 +31,7 @@ func (e *evaluator) scopeOf(f *file) *hcl.EvalContext {
 	if f.scope == nil {
 		folder := absolute(filepath.Dir(f.name))
 		f.scope = e.shared.NewChild()
-		f.scope.Functions = map[string]function.Function{"file": e.fileFunction(folder)}
+		f.scope.Functions = map[string]function.Function{"file": fileFunction(e.reader, folder, e.env.Definitions)}
 		f.scope.Variables = map[string]cty.Value{"path": cty.ObjectVal(map[string]cty.Value{
 			"config":      cty.StringVal(folder),
 			"credentials": cty.StringVal(e.env.Credentials),

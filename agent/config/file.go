@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -17,7 +18,10 @@ import (
 	"github.com/tokenagent/tokenagent/agent/host"
 )
 
-const mostText = 16 << 20 // bytes of one file
+const (
+	mostText     = 16 << 20 // bytes of one file
+	mostIncluded = 1 << 20  // bytes of a file that an expression names
+)
 
 // A reader reads and parses the files of a configuration.
 type reader struct {
@@ -249,4 +253,65 @@ func positionOf(name string, text []byte, at int) hcl.Range {
 	end.Byte++
 	end.Column++
 	return hcl.Range{Filename: name, Start: start, End: end}
+}
+
+// An included file is one that an expression names, as it was read in this load.
+type included struct {
+	text string
+	err  error
+}
+
+// errDoubted is the error of a file that was refused, which was reported.
+var errDoubted = errors.New("others than root can change it")
+
+// include reads a file that an expression names, once in a load. As with the files of the
+// configuration, a change is a reason to load again, and it matters who can change it.
+func (r *reader) include(path string) (string, error) {
+	if known, read := r.included[path]; read {
+		return known.text, known.err
+	}
+	r.watch(path)
+	r.note(path)
+	text, err := r.readIncluded(path)
+	r.included[path] = included{text, err}
+	return text, err
+}
+
+func (r *reader) readIncluded(path string) (string, error) {
+	f, err := r.guard.open(path)
+	if err != nil {
+		return "", host.WithoutPath(err)
+	}
+	defer f.Close()
+	if r.guard.refused {
+		return "", errDoubted
+	}
+	text, err := io.ReadAll(io.LimitReader(f, mostIncluded+1))
+	switch {
+	case err != nil:
+		return "", host.WithoutPath(err)
+	case len(text) > mostIncluded:
+		return "", fmt.Errorf("it is larger than %d bytes", mostIncluded)
+	case !utf8.Valid(text):
+		return "", errors.New("it is not UTF-8 text")
+	}
+	return strings.TrimPrefix(string(text), "\ufeff"), nil // spreadsheets write the mark
+}
+
+// cover replaces the whole content of an included file by its name in all faults: the file
+// may be a secret that was named by mistake.
+func (r *reader) cover(faults Faults) Faults {
+	for path, f := range r.included {
+		for _, text := range []string{f.text, strings.TrimSpace(f.text)} {
+			if strings.TrimSpace(text) == "" {
+				continue
+			}
+			quoted := strconv.Quote(text)
+			by := strings.NewReplacer(text, "[content of "+path+"]", quoted[1:len(quoted)-1], "[content of "+path+"]")
+			for i := range faults {
+				faults[i].Summary, faults[i].Detail = by.Replace(faults[i].Summary), by.Replace(faults[i].Detail)
+			}
+		}
+	}
+	return faults
 }

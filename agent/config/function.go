@@ -1,18 +1,24 @@
 package config
 
 import (
+	"encoding/csv"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/function"
 	"github.com/zclconf/go-cty/cty/function/stdlib"
+
+	"github.com/tokenagent/tokenagent/agent/host"
 )
 
 // functions are all that expressions can call, beside file, which each file of the
@@ -194,4 +200,68 @@ func machineFunction(what string, ask func() (string, error), definitions bool) 
 			return cty.NilVal, fmt.Errorf("the %s: %w", what, err)
 		},
 	})
+}
+
+// fileFunction gives the content of a file; relative paths begin at the folder. Where only
+// definitions are checked, a file that is not here has an unknown value.
+func fileFunction(r *reader, folder string, definitions bool) function.Function {
+	return function.New(&function.Spec{
+		Params: []function.Parameter{{Name: "path", Type: cty.String}},
+		Type:   function.StaticReturnType(cty.String),
+		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+			path := args[0].AsString()
+			if !filepath.IsAbs(path) {
+				path = filepath.Join(folder, path)
+			}
+			text, err := r.include(host.Spelled(filepath.Clean(path)))
+			switch {
+			case err == errDoubted, err != nil && definitions:
+				return cty.UnknownVal(cty.String), nil
+			case err != nil:
+				return cty.NilVal, function.NewArgErrorf(0, "%s: %w", path, err)
+			}
+			return cty.StringVal(text), nil
+		},
+	})
+}
+
+// decoding is a function of cty that decodes a text. Its own errors quote the text, so
+// that wrong says what is wrong instead.
+func decoding(decode function.Function, wrong func(text string) error) function.Function {
+	return function.New(&function.Spec{
+		Params: []function.Parameter{{Name: "text", Type: cty.String}},
+		Type: func(args []cty.Value) (cty.Type, error) {
+			t, err := decode.ReturnTypeForValues(args)
+			if err != nil {
+				return cty.NilType, function.NewArgErrorf(0, "%w", wrong(args[0].AsString()))
+			}
+			return t, nil
+		},
+		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+			v, err := decode.Call(args)
+			if err != nil {
+				return cty.NilVal, function.NewArgErrorf(0, "%w", wrong(args[0].AsString()))
+			}
+			return v, nil
+		},
+	})
+}
+
+func wrongJSON(text string) error {
+	var any any
+	syntax, ok := errors.AsType[*json.SyntaxError](json.Unmarshal([]byte(text), &any))
+	if !ok {
+		return errors.New("it is not JSON that can be used here")
+	}
+	before := text[:min(int(syntax.Offset), len(text))]
+	line := strings.LastIndex(before, "\n")
+	return fmt.Errorf("it is not JSON, by line %d, column %d", strings.Count(before, "\n")+1, utf8.RuneCountInString(before[line+1:]))
+}
+
+func wrongCSV(text string) error {
+	_, err := csv.NewReader(strings.NewReader(text)).ReadAll()
+	if syntax, ok := errors.AsType[*csv.ParseError](err); ok {
+		return fmt.Errorf("it is not CSV, by line %d, column %d: %w", syntax.Line, syntax.Column, syntax.Err)
+	}
+	return errors.New("it is not CSV with a first line that names each column once")
 }
