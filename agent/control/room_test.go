@@ -7,6 +7,7 @@ import (
 	"net"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -93,6 +94,35 @@ func TestWhoHasAskedIsNeverSentAway(t *testing.T) {
 	}
 	if l.open[0] != asked[0] || len(l.open) != 2 {
 		t.Errorf("%d are open", len(l.open))
+	}
+}
+
+func TestAQuestionKeepsItsConnectionUntilItIsAnswered(t *testing.T) {
+	asked, release := make(chan struct{}), make(chan struct{})
+	c := serve(t, Answers{Status: func(context.Context, ...string) ([]agent.Status, error) {
+		asked <- struct{}{}
+		<-release
+		return nil, nil
+	}})
+	answered := make(chan error, mostConnections)
+	for range mostConnections {
+		go func() { _, err := c.Status(context.Background()); answered <- err }()
+	}
+	for range mostConnections {
+		<-asked
+	}
+	dial(t, c.path)
+	select {
+	case err := <-answered:
+		close(release)
+		t.Fatal("another one took its place: ", err)
+	case <-time.After(10 * silence):
+	}
+	close(release)
+	for range mostConnections {
+		if err := <-answered; err != nil {
+			t.Error(err)
+		}
 	}
 }
 

@@ -1,14 +1,15 @@
 package hooks
 
 import (
+	"context"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 )
 
 func TestALevelIsNeverChanged(t *testing.T) {
-	fails := &Level{Write: 3, First: 1, Failure: 2, Recovery: 1, Heard: []Heard{{Event: OnChange, Key: "k", Number: 3}, {Event: OnFailure, Key: "k", Number: 2}}}
-	works := &Level{Write: 3, First: 1, Failure: 2, Recovery: 3, Heard: []Heard{{Event: OnChange, Key: "k", Number: 3}, {Event: OnRecover, Key: "k", Number: 3}}}
+	fails := &Level{Write: 3, First: 1, Failure: 2, Recovery: 1, Heard: []Heard{{Event: OnChange, Key: "k", Number: 3}, {Event: OnFailure, Key: "k", Number: 2}, {Event: OnRecover, Key: "k", Number: 1}}}
+	works := &Level{Write: 3, First: 1, Failure: 2, Recovery: 3, Heard: []Heard{{Event: OnChange, Key: "k", Number: 3}, {Event: OnRecover, Key: "k", Number: 3}, {Event: OnFailure, Key: "k", Number: 2}}}
 	for _, l := range []*Level{fails, works} {
 		before := *l
 		before.Heard = append([]Heard(nil), l.Heard...)
@@ -26,6 +27,31 @@ func TestALevelIsNeverChanged(t *testing.T) {
 		}
 	}
 }
+
+func TestOnlyHooksOfAQuietTurnCountAsHavingHeardOfIt(t *testing.T) {
+	l := &Level{Failure: 2, Recovery: 1, Heard: []Heard{
+		{Event: OnFailure, Key: "k", Number: 2}, {Event: OnRecover, Key: "heard", Number: 1}, {Event: OnRecover, Key: "late"},
+	}}
+	want := []Heard{{Event: OnFailure, Key: "k", Number: 2}, {Event: OnRecover, Key: "heard", Number: 3}, {Event: OnRecover, Key: "late"}}
+	if d := cmp.Diff(want, l.turned(true).Heard); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestARunUsesTheNewestCommandOfItsHook(t *testing.T) {
+	q, a := Queue{}, fileOf("a", on("k", OnChange))
+	write(&q, a, false, at(0))
+	next := on("k", OnChange)
+	next[0].Command = noCommand{}
+	a.SetHooks(next)
+	if r := start(t, &q, at(1), "on_change a"); r.Command != next[0].Command {
+		t.Error("the former command is run")
+	}
+}
+
+type noCommand struct{}
+
+func (noCommand) Run(context.Context, Event, []Notice) error { return nil }
 
 func TestTwoLevelsSayTogetherWhatEitherSays(t *testing.T) {
 	older := &Level{Write: 3, First: 3, Expires: noon, Heard: []Heard{{Event: OnFirst, Key: "k", Number: 3}, {Event: OnChange, Key: "gone", Number: 3}}}
