@@ -8,10 +8,12 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -34,6 +36,9 @@ func TestMain(m *testing.M) {
 type watchedTests struct{ *testing.M }
 
 func (w watchedTests) Run() int {
+	if signal.Ignored(syscall.SIGHUP) { // by nohup; the programs would inherit it
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
+	}
 	bin, _, _ := strings.Cut(os.Getenv("PATH"), ":") // testscript.Main has put the folder of the program there
 	runs, err := makeRuns(filepath.Dir(bin))
 	if err != nil {
