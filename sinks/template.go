@@ -50,7 +50,7 @@ func formatOf(b *config.Block, block fileBlock, req agent.Request) format {
 	switch {
 	case err != nil:
 		b.Fault("template", "the template cannot be used", faultOf(err).String())
-	case sample != nil && !strings.Contains(string(sample), sampleToken):
+	case sample != nil && !writes(sample, sampleToken):
 		b.Fault("template", "the template does not write the token", `write {{.token}} where the token is to stand`)
 	default:
 		return l.format()
@@ -62,17 +62,29 @@ func formatOf(b *config.Block, block fileBlock, req agent.Request) format {
 func (l layout) format() format {
 	return format{render: func(t agent.Token, _ time.Time) ([]byte, error) {
 		content, err := l.execute(valuesOf(t))
-		if err != nil {
+		switch {
+		case err != nil:
 			return nil, withoutValues(err)
+		case !writes(content, t.Secret.Reveal()):
+			return nil, errors.New("its template does not write this token: a condition in it leaves the token out")
 		}
 		return content, nil
 	}}
 }
 
+// execute returns what the template writes, which is not nil even when it is nothing.
 func (l layout) execute(values map[string]any) ([]byte, error) {
-	var content bytes.Buffer
-	err := l.Execute(&atMost{&content, mostRendered}, values)
+	content := bytes.NewBuffer([]byte{})
+	err := l.Execute(&atMost{content, mostRendered}, values)
 	return content.Bytes(), err
+}
+
+// writes reports whether the token is in the content, as it is or escaped by one of the
+// functions that a template has.
+func writes(content []byte, token string) bool {
+	quoted, _ := asJSON(token) // no string is an error
+	forms := []string{token, quoted[1 : len(quoted)-1], template.HTMLEscapeString(token), template.JSEscapeString(token), template.URLQueryEscaper(token)}
+	return slices.ContainsFunc(forms, func(form string) bool { return strings.Contains(string(content), form) })
 }
 
 // valuesOf are what a template can write of the token. A time that is not known is

@@ -85,6 +85,9 @@ func TestFaultsOfATemplate(t *testing.T) {
 		"an open brace":         {templateLine("{{.token"), "line 2 of the template: unclosed action"},
 		"an empty one":          {`template = ""`, "template is empty"},
 		"one without the token": {templateLine("machine x"), "write {{.token}}"},
+		"one that defines only": {`template = "{{define \"x\"}}{{.token}}{{end}}"`, "write {{.token}}"},
+		"a NUL":                 {`template = "{{.token}}\u0000"`, "it is text, which may have line breaks and tabs"},
+		"one that is all false": {`template = "{{if eq .claims.iss \"x\"}}{{.token}}{{end}}"`, "write {{.token}}"},
 		"beside a format":       {templateLine("{{.token}}") + `format = "raw"`, "format and template exclude each other"},
 		"without end":           {templateLine("{{range 1000000000}}{{$.token}}{{end}}"), "it writes more than 65536 bytes"},
 		"into itself":           {templateLine(`{{define "x"}}{{template "x" .}}{{end}}{{template "x" .}}`), "maximum template depth"},
@@ -137,6 +140,7 @@ func TestATemplateThatDoesNotFitTheTokenLeavesTheOldFile(t *testing.T) {
 		"a paragraph separator": {"{{.token}} {{.claims.x}}", `{"x":"\u2029"}`, "the token has no .claims.x"},
 		"a loop over a number":  {"{{.token}} {{range .claims.x}}{{end}}", `{"x":1000000000000}`, "line 1, column 27: .claims.x cannot be evaluated for this token"},
 		"too much":              {"{{.token}} {{range .claims.x}}{{range $.claims.x}}{{$.token}}{{end}}{{end}}", `{"x":[` + strings.Repeat("1,", 99) + `1]}`, "it writes more than 65536 bytes"},
+		"a false condition":     {"{{if .claims.x}}{{.token}}{{end}}", `{"x":false}`, "its template does not write this token"},
 		"a part of the token":   {`{{if eq .claims.x "y"}}{{range .token}}{{end}}{{end}}{{.token}}`, `{"x":"y"}`, "cannot be evaluated for this token"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -158,6 +162,22 @@ func TestATemplateThatDoesNotFitTheTokenLeavesTheOldFile(t *testing.T) {
 				t.Errorf("the file holds %q", content)
 			}
 		})
+	}
+}
+
+// Opaque tokens may have characters that a template escapes.
+func TestATemplateMayEscapeTheToken(t *testing.T) {
+	for text, want := range map[string]string{
+		"{{html .token}}":     "a+b&amp;c==\n",
+		"{{json .token}}":     "\"a+b&c==\"\n",
+		"{{js .token}}":       `a+b\u0026c\u003D\u003D` + "\n",
+		"{{urlquery .token}}": "a%2Bb%26c%3D%3D\n",
+	} {
+		path := filepath.Join(t.TempDir(), "file")
+		put(t, fine(t, pathLine(path)+templateLine(text)), token("a+b&c==", time.Hour), true)
+		if got, _ := os.ReadFile(path); string(got) != want {
+			t.Errorf("%s writes %q, want %q", text, got, want)
+		}
 	}
 }
 

@@ -277,7 +277,11 @@ func (c *conversion) text(v cty.Value) string {
 	case s == "":
 		c.fail(hcl.Range{}, c.name+" is empty", "give it a value, or leave the attribute out")
 	case strings.ContainsFunc(s, func(r rune) bool { return unicode.IsControl(r) && !(c.lines && strings.ContainsRune("\n\r\t", r)) }):
-		c.fail(hcl.Range{}, c.name+" has control characters", "it is one line of text, without line breaks and tabs")
+		allowed := "it is one line of text, without line breaks and tabs"
+		if c.lines {
+			allowed = "it is text, which may have line breaks and tabs and no other control characters"
+		}
+		c.fail(hcl.Range{}, c.name+" has control characters", allowed)
 	case c.path && !filepath.IsAbs(s):
 		c.fail(hcl.Range{}, c.name+" is a relative path",
 			`write it from the root on, or from the folder of this file: "${path.config}/…"`)
