@@ -79,7 +79,11 @@ func (p *placement) hasExpired() bool {
 
 func (p *placement) put() func(context.Context) result {
 	t, r, w := p.entry.token, p.readers(), p.writing()
+	recalled, mark := p.recalled, p.record.Mark
 	return func(ctx context.Context) (o result) {
+		if recalled { // else a file with the very token would be written again; after an error it is
+			_, _ = p.store.Adopt(ctx, mark)
+		}
 		o.token = t
 		o.first = w.first || w.level != nil && !w.inPlace && !r.find(ctx)
 		o.level, o.unkept = w.begin(ctx, o.first, t)

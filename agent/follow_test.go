@@ -3,11 +3,14 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/tokenagent/tokenagent/agent/hooks"
 )
 
 // A fakeFollower gives what lies in a file, or needs it.
@@ -137,4 +140,40 @@ func (s *notingSource) Issue(ctx context.Context, req Request) (Token, error) {
 	t, err := s.fakeSource.Issue(ctx, req)
 	t.Note = "the issuer left out storage.modify"
 	return t, err
+}
+
+// A keptDisk is not written again where the token lies there already.
+type keptDisk struct{ slowAdopter }
+
+func (s *keptDisk) Put(ctx context.Context, t Token) (Written, error) {
+	same := s.wrote == t.Secret.Reveal() && s.disk.at(s.path) == s.wrote
+	w, err := s.slowAdopter.Put(ctx, t)
+	w.Changed = !same
+	return w, err
+}
+
+// Of ten files two at a time are looked at, and the sources answer at once.
+func TestACopyThatHasNotChangedIsNotWrittenAgainAtARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk, ran := &fakeDisk{}, &fakeCommand{}
+		records := &fakeRecords{disk: disk}
+		run := func(text string) {
+			var all []Renewer
+			for i := range 10 {
+				name := fmt.Sprint(i)
+				all = append(all, Renewer{Name: name, Digest: "1", Source: &fakeFollower{copied: true, text: text},
+					Sinks: targets(&keptDisk{slowAdopter{diskSink{disk: disk, path: "/t/" + name}}})})
+			}
+			runFor(t, 20*time.Second, records, hooked(all, ran, hooks.OnChange)...)
+		}
+		run("one")
+		run("one")
+		if n := ran.times(); n != 1 {
+			t.Errorf("the hook ran %d times for one change: %s", n, ran.said())
+		}
+		run("two")
+		if n := ran.times(); n != 2 || disk.at("/t/9") != "two" {
+			t.Errorf("the hook ran %d times for two changes, and there is %q", n, disk.at("/t/9"))
+		}
+	})
 }

@@ -59,7 +59,7 @@ func (p *placement) patience() time.Duration { return 0 }
 
 // accept schedules the entry's new token to be put.
 func (p *placement) accept() {
-	p.pending, p.recalled, p.tried = true, false, false
+	p.pending, p.tried = true, false
 	p.schedule(p.now)
 }
 
