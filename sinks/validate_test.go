@@ -126,11 +126,12 @@ func TestValidationsOfOneProgramWaitForEachOtherAndEqualOnesHaveOneKey(t *testin
 	block := func(user string, words ...string) string {
 		return fmt.Sprintf("  sink \"file\" {\n    path = \"/tmp/t\"\n  }\n  validate {\n    command = [\"%s\"]\n    user = %q\n  }\n", strings.Join(words, `", "`), user)
 	}
+	patient, _ := validation(t, nil, strings.Replace(block("root", "/bin/sh", "a"), "    user", "    timeout = \"10m\"\n    user", 1))
 	one, _ := validation(t, nil, block("root", "/bin/sh", "a"))
 	two, _ := validation(t, nil, block("root", "/bin/sh", "b"))
 	other, _ := validation(t, nil, block("nobody", "/bin/sh", "a"))
-	if one.Queue != "/bin/sh" || two.Queue != one.Queue || one.Key == two.Key || one.Key == other.Key || one.Key != "user=root /bin/sh a" {
-		t.Errorf("%+v, %+v, %+v", one, two, other)
+	if one.Queue != "/bin/sh" || two.Queue != one.Queue || one.Key == two.Key || one.Key == other.Key || one.Key != "user=root /bin/sh a within 30s" || patient.Key != "user=root /bin/sh a within 10m0s" {
+		t.Errorf("%+v, %+v, %+v, %+v", one, two, other, patient)
 	}
 }
 
