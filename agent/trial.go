@@ -19,19 +19,15 @@ const (
 	leastKeptPart = 0.05             // or that share of its life, whichever is more
 )
 
-// A Validator tries a new token before it replaces one that works.
-type Validator interface {
+// A Validation tries new tokens before they replace ones that work. The zero Validation
+// is none.
+type Validation struct {
 	// Validate returns nil when the token could be used. An error is best a [*Fault]: of
 	// kind Configuration when the token could not be tried as things are; of any other
 	// kind when it was tried and failed.
-	Validate(ctx context.Context, t Token) error
-}
-
-// A Validation is a Validator and what the Agent knows it by. The zero Validation is none.
-type Validation struct {
-	Validator
-	Key   string // equal for those that do the same
-	Queue string // equal for those that hang when one of them does: they wait in one queue
+	Validate func(ctx context.Context, t Token) error
+	Key      string // equal for those that do the same
+	Queue    string // equal for those that hang when one of them does: they wait in one queue
 }
 
 // A trial holds a new token back until it is validated, or until the one in place cannot
@@ -63,8 +59,8 @@ func (e *entry) fitTrial(v Validation) {
 	t := e.trial
 	e.Validation = v
 	switch {
-	case v.Validator == nil && t == nil:
-	case v.Validator == nil:
+	case v.Validate == nil && t == nil:
+	case v.Validate == nil:
 		e.trial = nil
 		t.drop()
 		if t.waits() {
@@ -78,7 +74,7 @@ func (e *entry) fitTrial(v Validation) {
 		e.trial.token, e.trial.came, e.trial.failures, e.trial.unvalidated = t.token, t.came, t.failures, t.unvalidated
 		e.trial.retry()
 	default:
-		t.Validator = v.Validator
+		t.Validate = v.Validate
 		t.retry()
 	}
 }
@@ -133,13 +129,13 @@ func (t *trial) patience() time.Duration { return 0 }
 // begin validates the token. The goroutine gets copies, because a reload may change the
 // trial meanwhile.
 func (t *trial) begin() {
-	token, validator := t.token, t.Validator
+	token, validate := t.token, t.Validate
 	ctx, end := context.WithTimeout(WithClock(t.ctx, t.wall), hooks.Limit)
 	t.end = end
 	t.aside(func() func() {
 		defer end()
 		var err error
-		if thrown := shielded(func() { err = validator.Validate(ctx, token) }); thrown != nil {
+		if thrown := shielded(func() { err = validate(ctx, token) }); thrown != nil {
 			err = thrown
 		}
 		return func() { t.ended(token, err) }

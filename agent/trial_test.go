@@ -56,7 +56,7 @@ func (v *fakeValidator) times() int { v.mu.Lock(); defer v.mu.Unlock(); return l
 func validated(v *fakeValidator, life time.Duration) (Renewer, *fakeSource, *fakeSink) {
 	source, sink := &fakeSource{life: life}, &fakeSink{path: "/t/a"}
 	r := Renewer{Name: "a", Source: source, Sinks: targets(sink), Digest: "1", Required: true}
-	r.Validation = Validation{Validator: v, Key: "try", Queue: "try"}
+	r.Validation = Validation{Validate: v.Validate, Key: "try", Queue: "try"}
 	return r, source, sink
 }
 
@@ -295,7 +295,7 @@ func TestAReloadTriesTheTokenThatWaitsAtOnceAndWithTheNewProgram(t *testing.T) {
 		}
 		synctest.Wait()
 		other := &fakeValidator{}
-		r.Validation = Validation{Validator: other, Key: "other", Queue: "try"}
+		r.Validation = Validation{Validate: other.Validate, Key: "other", Queue: "try"}
 		if _, err := a.Replace(t.Context(), []Renewer{r}); err != nil {
 			t.Fatal(err)
 		}
@@ -312,7 +312,7 @@ func TestAStopEndsTheValidationAndTheNextAgentIssuesAgain(t *testing.T) {
 		records := &fakeRecords{disk: disk}
 		set := func() []Renewer {
 			r := onDisk(disk, source, "a")
-			r[0].Validation = Validation{Validator: v, Key: "try", Queue: "try"}
+			r[0].Validation = Validation{Validate: v.Validate, Key: "try", Queue: "try"}
 			return r
 		}
 		runFor(t, 10*time.Minute, records, set()...)
@@ -335,7 +335,7 @@ func TestOnceEndsWithATokenThatIsNotValidated(t *testing.T) {
 		disk, source, v := &fakeDisk{}, &fakeSource{life: time.Hour}, &fakeValidator{}
 		records := &fakeRecords{disk: disk}
 		r := onDisk(disk, source, "a")
-		r[0].Validation = Validation{Validator: v, Key: "try", Queue: "try"}
+		r[0].Validation = Validation{Validate: v.Validate, Key: "try", Queue: "try"}
 		runFor(t, 10*time.Minute, records, r...)
 		v.set(func() { v.fail = errRefused })
 		a := New(hostClock, silent(), r)
@@ -407,7 +407,7 @@ func TestAStartDoesNotWaitForAValidationWhileTheOldTokenIsGood(t *testing.T) {
 		disk, source, v := &fakeDisk{}, &fakeSource{life: time.Hour}, &fakeValidator{}
 		records := &fakeRecords{disk: disk}
 		r := onDisk(disk, source, "a")
-		r[0].Validation = Validation{Validator: v, Key: "try", Queue: "try"}
+		r[0].Validation = Validation{Validate: v.Validate, Key: "try", Queue: "try"}
 		runFor(t, 10*time.Minute, records, r...)
 		time.Sleep(25 * time.Minute) // it is due
 		v.set(func() { v.takes = 20 * time.Minute })
@@ -441,7 +441,7 @@ func TestAnAdoptedFileThatSomebodyRemovesIsReplacedByTheTokenThatWaits(t *testin
 		disk, source, v := &fakeDisk{}, &fakeSource{life: time.Hour}, &fakeValidator{}
 		records := &fakeRecords{disk: disk}
 		r := onDisk(disk, source, "a")
-		r[0].Validation = Validation{Validator: v, Key: "try", Queue: "try"}
+		r[0].Validation = Validation{Validate: v.Validate, Key: "try", Queue: "try"}
 		runFor(t, 10*time.Minute, records, r...)
 		v.set(func() { v.fail = errRefused })
 		a := New(hostClock, silent(), r)

@@ -40,7 +40,7 @@ func DecodeValidate(b *config.Block, req agent.Request, first config.Sink) agent
 		return agent.Validation{}
 	}
 	v := &validator{program: p, name: b.Name(), condor: req.Profile == "htcondor", scratch: b.Scratch()}
-	return agent.Validation{Validator: v, Key: key + " within " + p.Timeout.String(), Queue: p.Args[0]} // another timeout ends one that hangs
+	return agent.Validation{Validate: v.Validate, Key: key + " within " + p.Timeout.String(), Queue: p.Args[0]} // another timeout ends one that hangs
 }
 
 // Validate runs the program with the token. A token that cannot be given to it is a fault

@@ -105,7 +105,7 @@ func fakes(key string) Kinds {
 		Validate: func(b *Block, req agent.Request, first Sink) agent.Validation {
 			h := fakeHook{User: first.Owner}
 			b.Decode(&h)
-			return agent.Validation{Validator: &h, Key: strings.Join(h.Command, " "), Queue: req.Profile + " as " + h.User}
+			return agent.Validation{Validate: h.Validate, Key: strings.Join(h.Command, " "), Queue: req.Profile + " as " + h.User}
 		},
 	}
 }

@@ -65,7 +65,7 @@ token "plain" {
 }`).Renewers
 	for i, want := range []agent.Validation{{Key: "/try a", Queue: "wlcg as robot"}, {Key: "/try b", Queue: "wlcg as robot"}, {}} {
 		got := renewers[i].Validation
-		if got.Key != want.Key || got.Queue != want.Queue || (got.Validator == nil) != (want.Key == "") {
+		if got.Key != want.Key || got.Queue != want.Queue || (got.Validate == nil) != (want.Key == "") {
 			t.Errorf("%s: %+v", renewers[i].Name, got)
 		}
 	}

@@ -97,7 +97,7 @@ func programs(cfg *config.Config) (needs []systemd.Need) {
 		for _, h := range r.Hooks {
 			note(fmt.Sprintf("hook %s of token %s", h.Event, plain(r.Name)), userIn(h.Key))
 		}
-		if r.Validation.Validator != nil {
+		if r.Validation.Validate != nil {
 			note("validation of token "+plain(r.Name), userIn(r.Validation.Key))
 		}
 	}
