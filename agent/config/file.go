@@ -2,10 +2,12 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -298,20 +300,53 @@ func (r *reader) readIncluded(path string) (string, error) {
 	return strings.TrimPrefix(string(text), "\ufeff"), nil // spreadsheets write the mark
 }
 
-// cover replaces the whole content of an included file by its name in all faults: the file
-// may be a secret that was named by mistake.
+// cover replaces what stands in included files by its place in all faults: a file may be a
+// secret that was named by mistake, and a place in a long list is easier to find.
 func (r *reader) cover(faults Faults) Faults {
-	for path, f := range r.included {
-		for _, text := range []string{f.text, strings.TrimSpace(f.text)} {
-			if strings.TrimSpace(text) == "" {
-				continue
-			}
-			quoted := strconv.Quote(text)
-			by := strings.NewReplacer(text, "[content of "+path+"]", quoted[1:len(quoted)-1], "[content of "+path+"]")
-			for i := range faults {
-				faults[i].Summary, faults[i].Detail = by.Replace(faults[i].Summary), by.Replace(faults[i].Detail)
-			}
-		}
+	if len(faults) == 0 || len(r.included) == 0 {
+		return faults
+	}
+	by := r.places()
+	for i := range faults {
+		faults[i].Summary, faults[i].Detail = by.Replace(faults[i].Summary), by.Replace(faults[i].Detail)
 	}
 	return faults
+}
+
+// places replaces contents of included files, their lines, and the values in these, by
+// where they stand, the longest first.
+func (r *reader) places() *strings.Replacer {
+	named := map[string]string{}
+	for _, path := range slices.Sorted(maps.Keys(r.included)) {
+		text := r.included[path].text
+		for n, line := range strings.Split(text, "\n") {
+			at := fmt.Sprintf("[line %d of %s]", n+1, path)
+			for _, part := range append(strings.FieldsFunc(line, dividesValues), line) {
+				if part = strings.TrimSpace(part); tells(part) {
+					named[part] = cmp.Or(named[part], at)
+				}
+			}
+		}
+		if trimmed := strings.TrimSpace(text); len(trimmed) >= leastCovered {
+			named[text], named[trimmed] = "[content of "+path+"]", "[content of "+path+"]"
+		}
+	}
+	parts := slices.SortedFunc(maps.Keys(named), func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
+	var pairs []string
+	for _, part := range parts {
+		quoted := strconv.Quote(part)
+		pairs = append(pairs, part, named[part], quoted[1:len(quoted)-1], named[part])
+	}
+	return strings.NewReplacer(pairs...)
+}
+
+const leastCovered = 4 // bytes: what is shorter is in many words
+
+// dividesValues reports whether r stands between the values in a line of CSV or JSON.
+func dividesValues(r rune) bool { return strings.ContainsRune(",;\t\"", r) }
+
+// tells reports whether the value may be a secret, and not a mere word: the names of
+// columns are often those of attributes, which faults name.
+func tells(value string) bool {
+	return len(value) > leastCovered && strings.ContainsFunc(value, func(r rune) bool { return r != '_' && (r < 'a' || r > 'z') })
 }

@@ -106,6 +106,12 @@ func TestWhatAFileHoldsIsNotInErrors(t *testing.T) {
 		"CSV":     {"x = csvdecode(file(\"f\"))", "a,b\n" + secret + "\n", "it is not CSV, by line 2, column 1: wrong number of fields"},
 		"columns": {"x = csvdecode(file(\"f\"))", secret + "," + secret + "\n1,2\n", "it is not CSV with a first line that names each column once"},
 		"empty":   {"x = csvdecode(file(\"f\"))", "", "it is not CSV with a first line"},
+		"a cell":  {"}\ntoken \"w\" {\n source = source.fake.s\n profile = csvdecode(file(\"f\"))[0].profile", "subject,profile\r\nx," + secret + "\r\n", `unknown profile "[line 2 of `},
+		"a path":  {"x = file(jsondecode(file(\"f\")).x)", "{\n\"x\": \"" + secret + "\"}", "/[line 2 of "},
+		"a line":  {"}\ntoken \"w\" {\n source = source.fake.s\n profile = split(\"\\n\", file(\"f\"))[1]", "first\n" + secret + "\nlast\n", `unknown profile "[line 2 of `},
+		"a key":   {"}\ntoken \"w\" {\n for_each = toset([for r in csvdecode(file(\"f\")) : r.name])\n source = source.fake.s\n profile = each.key", "name\n" + secret + "\n", `unknown profile "[line 2 of `},
+		"letters": {"x = 1\n y = jsondecode(file(\"f\")).nope", "{\"a\": 1, \"object\": 2, \"attribute\": 3}", `this object does not have an attribute named "nope"`},
+		"one":     {"x = file(\"f\").a", "a", "attribute"},
 		"a value": {"}\ntoken \"w\" {\n source = source.fake.s\n profile = file(\"f\")", secret, `unknown profile "[content of`},
 		"lines":   {"}\ntoken \"w\" {\n source = source.fake.s\n profile = replace(file(\"f\"), \"\\n\", \"\")", secret + "\n", `unknown profile "[content of`},
 	} {
