@@ -269,7 +269,7 @@ func (r *reading) followed(link Place) error {
 
 // shared reports whether the walk is in a folder that is root's and that others can write in.
 func (r *reading) shared() bool {
-	return r.At.Owner() == 0 && len(r.At.writers(nil)) > 0 && !(ReadOnlyForAll() && r.At.readOnly())
+	return r.At.Owner() == 0 && len(r.At.writers(nil)) > 0 && !(ReadOnlyForAll() && r.At.readOnlyEverywhere())
 }
 
 // mayRead is an error unless root may read the file here.

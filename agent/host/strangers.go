@@ -34,7 +34,7 @@ func (f *File) Strangers(path string) (readers, writers []fmt.Stringer) {
 	if len(readers) > 0 && p.behind(shut(mayRead)) {
 		readers = nil
 	}
-	if len(writers) > 0 && (ReadOnlyForAll() && p.readOnly() || p.behind(shut(mayWrite))) {
+	if len(writers) > 0 && (ReadOnlyForAll() && p.readOnlyEverywhere() || p.behind(shut(mayWrite))) {
 		writers = nil
 	}
 	return readers, writers
@@ -88,20 +88,21 @@ func (p Place) behind(closed func(folder Place) bool) bool {
 		case unix.S_IFLNK:
 			err = w.Follow(next)
 		}
+		kept := next.Stat.Dev == p.Stat.Dev && next.Stat.Ino == p.Stat.Ino && next.below(behind, closed)
 		next.Close()
-		if next.Stat.Dev == p.Stat.Dev && next.Stat.Ino == p.Stat.Ino {
-			return next.below(behind)
+		if kept {
+			return true
 		}
 	}
 	return false
 }
 
-// below reports whether the place lies in one of the folders, or deeper. A file with a
-// second hard link does not: that may lie elsewhere.
-func (p Place) below(folders []string) bool {
+// below reports whether the place lies in one of the folders, which are closed, or deeper,
+// and nowhere else but in closed folders: a second hard link or another mount may show it.
+func (p Place) below(folders []string, closed func(Place) bool) bool {
 	return (p.Kind() == unix.S_IFDIR || p.Stat.Nlink == 1) && slices.ContainsFunc(folders, func(folder string) bool {
 		return p.Path != folder && Inside(p.Path, strings.TrimSuffix(folder, "/"))
-	})
+	}) && p.sameInAllMounts(closed, func(Place) bool { return false })
 }
 
 // An Advice is what to do about a file, by where it lies.

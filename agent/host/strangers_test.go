@@ -146,13 +146,79 @@ func TestNobodyWritesToAReadOnlyMount(t *testing.T) {
 	}
 }
 
+// What a folder closes may be open where another mount shows it.
+func TestAFolderIsClosedOnlyIfAllMountsOfItAre(t *testing.T) {
+	for name, c := range map[string]struct {
+		from, to string
+		want     string
+		weak     bool
+	}{
+		"a folder in the open":          {"closed/sub", "open", "read [everybody], write [everybody]", true},
+		"the file itself":               {"closed/sub/f", "place", "read [everybody], write [everybody]", true},
+		"the closed folder in the open": {"closed", "open", "read [], write []", false},
+		"a folder in a closed one":      {"closed/sub", "other/sub", "read [], write []", false},
+		"another folder":                {"closed/more", "open", "read [], write []", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLayout(t)
+			for _, folder := range []string{"open", "closed", "closed/sub", "closed/more", "other", "other/sub"} {
+				l.folder(folder, bob, 0o755)
+			}
+			l.own("closed", bob, bob, 0o700)
+			l.own("other", bob, bob, 0o700)
+			l.file("closed/sub/f", bob, bob, 0o606)
+			l.file("place", bob, bob, 0o600)
+			bind(l, c.from, c.to)
+			if got := strangersOf(t, l.path("closed/sub/f"), keeperBob); got != c.want {
+				t.Errorf("%s, want %s", got, c.want)
+			}
+			weak, err := Trust{Users: []int{bob}}.Weaknesses(l.path("closed/sub/f"))
+			if err != nil || (len(weak) > 0) != c.weak {
+				t.Errorf("weaknesses %v, %v", weak, err)
+			}
+		})
+	}
+}
+
+func TestAReadOnlyMountDoesNotCountWhereAnotherCanBeWritten(t *testing.T) {
+	l := newLayout(t)
+	t.Setenv("INVOCATION_ID", "")
+	l.folder("d", 0, 0o755)
+	l.folder("e", 0, 0o755)
+	l.file("d/f", bob, bob, 0o602)
+	bind(l, "d", "e")
+	l.must(unix.Mount("", l.path("e"), "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""))
+	l.link("link", "e/f", 0)
+	if got := strangersOf(t, l.path("link"), keeperBob); got != "read [], write [everybody]" || !can(t, l.path("d/f"), os.O_WRONLY, false) {
+		t.Errorf("it says %s", got)
+	}
+	readOnly(l, "d")
+	if got := strangersOf(t, l.path("link"), keeperBob); got != "read [], write []" || can(t, l.path("d/f"), os.O_WRONLY, false) {
+		t.Errorf("after both are read-only, it says %s", got)
+	}
+}
+
+func TestPathsInMountinfoAreUnescaped(t *testing.T) {
+	for escaped, want := range map[string]string{"/": "", "/a": "/a", `/a\040b\134c`: `/a b\c`} {
+		if got := unescaped(escaped); got != want {
+			t.Errorf("%s: %q, want %q", escaped, got, want)
+		}
+	}
+}
+
+// bind mounts one place over the other, too.
+func bind(l layout, from, to string) {
+	l.Helper()
+	if err := unix.Mount(l.path(from), l.path(to), "", unix.MS_BIND, ""); err != nil {
+		l.Skipf("nothing can be mounted here: %v", err)
+	}
+	l.Cleanup(func() { _ = unix.Unmount(l.path(to), unix.MNT_DETACH) })
+}
+
 // readOnly mounts the folder over itself.
 func readOnly(l layout, name string) {
 	l.Helper()
-	if err := unix.Mount(l.path(name), l.path(name), "", unix.MS_BIND, ""); err != nil {
-		l.Skipf("nothing can be mounted here: %v", err)
-	}
-	l.Cleanup(func() { _ = unix.Unmount(l.path(name), unix.MNT_DETACH) })
+	bind(l, name, name)
 	l.must(unix.Mount("", l.path(name), "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""))
 }
 

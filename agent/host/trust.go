@@ -133,8 +133,12 @@ func (w *trusting) step() error {
 
 // look notes what is weak about a folder or file.
 func (w *trusting) look(p Place, last bool) {
-	kept := p.below(w.shut)
+	kept := false
 	problem, remedies := w.trust.weak(p, last, kept)
+	if problem != "" && p.below(w.shut, shut(w.trust.has)) {
+		kept = true
+		problem, remedies = w.trust.weak(p, last, kept)
+	}
 	if problem == "" {
 		return
 	}
@@ -188,7 +192,7 @@ func (t Trust) weak(p Place, last, kept bool) (problem string, remedies []string
 }
 
 // still reports whether nobody can write to the mount of the place.
-func (t Trust) still(p Place) bool { return t.ReadOnly && p.readOnly() }
+func (t Trust) still(p Place) bool { return t.ReadOnly && p.readOnlyEverywhere() }
 
 func (t Trust) user(uid int) bool { return uid == 0 || slices.Contains(t.Users, uid) }
 

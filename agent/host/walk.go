@@ -167,6 +167,11 @@ func (p Place) readOnly() bool {
 	return err == nil && st.Flags&unix.ST_RDONLY != 0 && p.System.Server() != Program
 }
 
+// readOnlyEverywhere reports whether no mount that shows the place can be written.
+func (p Place) readOnlyEverywhere() bool {
+	return p.readOnly() && p.sameInAllMounts(func(Place) bool { return false }, Place.readOnly)
+}
+
 func components(path string) []string {
 	return strings.FieldsFunc(path, func(r rune) bool { return r == '/' })
 }
