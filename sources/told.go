@@ -52,7 +52,7 @@ func (t told) end(written time.Time) (end time.Time, note string) {
 		note = "expires_in"
 	}
 	if note != "" {
-		note += " beside the token is not a time within ten years; it is ignored"
+		note += " beside the token cannot be read as a time within ten years; it is ignored"
 	}
 	if len(ends) > 0 {
 		end = slices.MinFunc(ends, time.Time.Compare)
@@ -96,7 +96,8 @@ const (
 	year5138 = 1e11
 )
 
-// instantOf is a time in seconds or milliseconds since 1970, or one of RFC 3339.
+// instantOf is a time in seconds or milliseconds since 1970, or one of RFC 3339, also
+// with a blank for the T or without the colon of its zone, as Python and date(1) write it.
 func instantOf(v any) (time.Time, bool) {
 	if n, ok := numberOf(v); ok {
 		if n >= year2000*1000 {
@@ -105,6 +106,10 @@ func instantOf(v any) (time.Time, bool) {
 		return time.UnixMilli(int64(n * 1000)).UTC(), n >= year2000 && n < year5138
 	}
 	text, _ := v.(string)
+	text = strings.Replace(text, " ", "T", 1)
 	at, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		at, err = time.Parse("2006-01-02T15:04:05Z0700", text)
+	}
 	return at.UTC(), err == nil && at.Unix() >= year2000
 }

@@ -40,6 +40,8 @@ func TestTheEndThatJSONTellsIsThatOfTheCopy(t *testing.T) {
 		"an empty text":                      {"opaque", `"expires_in": ""`, time.Time{}, ""},
 		"a word":                             {"opaque", `"expires_in": "soon"`, time.Time{}, "expires_in beside the token"},
 		"a list":                             {"opaque", `"expires_at": [1]`, time.Time{}, "expires_at beside the token"},
+		"as Python writes a datetime":        {"opaque", `"expires_at": "` + at(time.Hour).UTC().Format("2006-01-02 15:04:05.000000-07:00") + `"`, at(time.Hour), ""},
+		"as date(1) writes its zone":         {"opaque", `"expires_at": "` + at(time.Hour).Format("2006-01-02T15:04:05-0700") + `"`, at(time.Hour), ""},
 		"a time without zone":                {"opaque", `"expires_at": "2026-11-30 10:00:00"`, time.Time{}, "expires_at beside the token"},
 		"the end of time":                    {"opaque", `"expires_at": 253402300799`, time.Time{}, "expires_at beside the token"},
 		"ages":                               {"opaque", `"expires_in": 1e300`, time.Time{}, "expires_in beside the token"},
