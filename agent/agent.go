@@ -22,8 +22,9 @@ type Agent struct {
 	round func()                    // see EachRound
 }
 
-// New returns an Agent for the renewers. It leaves out those without a sink. The Agent, and the Sources and Sinks that it calls (see
-// [Now]), read the time of day from wall; see [ClockOf].
+// New returns an Agent for the renewers. It leaves out those without a sink. The Agent, and
+// the Sources and Sinks that it calls (see [Now]), read the time of day from wall; see
+// [ClockOf].
 func New(wall func() time.Time, log logrus.FieldLogger, renewers []Renewer) *Agent {
 	a := &Agent{core: newCore(wall, log), calls: make(chan func()), round: func() {}}
 	a.replace(renewers)
