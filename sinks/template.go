@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"text/template"
+	"text/template/parse"
 	"time"
 	"unicode"
 
@@ -29,8 +30,64 @@ const mostRendered = safefile.MaxRead
 type layout struct{ *template.Template }
 
 func parseLayout(text string) (layout, error) {
-	t, err := template.New(layoutName).Option("missingkey=error").Funcs(template.FuncMap{"json": asJSON, "index": member}).Parse(text)
-	return layout{t}, err
+	t, err := template.New(layoutName).Option("missingkey=error").Funcs(template.FuncMap{"json": asJSON, "index": member, stepName: counted()}).Parse(text)
+	if err != nil {
+		return layout{}, err
+	}
+	for _, one := range t.Templates() {
+		count(one.Root)
+	}
+	return layout{t}, nil
+}
+
+const (
+	stepName  = "step"
+	mostSteps = 200_000 // more than the depth that text/template allows
+)
+
+var errTooManySteps = fmt.Errorf("it repeats more than %d times", mostSteps)
+
+// count has each round of a loop and each call of a template call the function step: a
+// template that writes nothing would else never end.
+func count(list *parse.ListNode) {
+	if list == nil {
+		return
+	}
+	var nodes []parse.Node
+	for _, n := range list.Nodes {
+		switch n := n.(type) {
+		case *parse.IfNode:
+			count(n.List)
+			count(n.ElseList)
+		case *parse.WithNode:
+			count(n.List)
+			count(n.ElseList)
+		case *parse.RangeNode:
+			count(n.List)
+			count(n.ElseList)
+			n.List.Nodes = append([]parse.Node{newStep()}, n.List.Nodes...)
+		case *parse.TemplateNode:
+			nodes = append(nodes, newStep())
+		}
+		nodes = append(nodes, n)
+	}
+	list.Nodes = nodes
+}
+
+func newStep() parse.Node {
+	call := template.Must(template.New(layoutName).Funcs(template.FuncMap{stepName: counted()}).Parse("{{" + stepName + "}}"))
+	return call.Root.Nodes[0]
+}
+
+// counted is a function step for one execution.
+func counted() func() (string, error) {
+	steps := 0
+	return func() (string, error) {
+		if steps++; steps > mostSteps {
+			return "", errTooManySteps
+		}
+		return "", nil
+	}
 }
 
 // formatOf is the format that the block names, or that of its template.
@@ -74,8 +131,12 @@ func (l layout) format() format {
 
 // execute returns what the template writes, which is not nil even when it is nothing.
 func (l layout) execute(values map[string]any) ([]byte, error) {
+	t, err := l.Clone() // for a count of its own
+	if err != nil {
+		return nil, err
+	}
 	content := bytes.NewBuffer([]byte{})
-	err := l.Execute(&atMost{content, mostRendered}, values)
+	err = t.Funcs(template.FuncMap{stepName: counted()}).Execute(&atMost{content, mostRendered}, values)
 	return content.Bytes(), err
 }
 
@@ -182,7 +243,10 @@ type layoutFault struct{ place, expression, reason string }
 
 func faultOf(err error) layoutFault {
 	m := layoutError.FindStringSubmatch(err.Error())
-	if m == nil {
+	switch {
+	case errors.Is(err, errTooManySteps):
+		return layoutFault{reason: errTooManySteps.Error()}
+	case m == nil:
 		return layoutFault{reason: err.Error()}
 	}
 	f := layoutFault{"line " + m[1], m[3], m[4]}
@@ -214,8 +278,8 @@ func (f layoutFault) String() string {
 func withoutValues(err error) error {
 	f := faultOf(err)
 	switch {
-	case errors.Is(err, errTooLong):
-		return fmt.Errorf("its template: %w", errTooLong)
+	case errors.Is(err, errTooLong), errors.Is(err, errTooManySteps):
+		return fmt.Errorf("its template: %s", f.reason)
 	case strings.HasPrefix(f.reason, "map has no entry for key"), strings.HasPrefix(f.reason, "error calling index: there is no "):
 		return fmt.Errorf("its template, %s: the token has no %s (claims with control characters count as missing)", f.place, f.expression)
 	}

@@ -90,6 +90,9 @@ func TestFaultsOfATemplate(t *testing.T) {
 		"one that is all false": {`template = "{{if eq .claims.iss \"x\"}}{{.token}}{{end}}"`, "write {{.token}}"},
 		"beside a format":       {templateLine("{{.token}}") + `format = "raw"`, "format and template exclude each other"},
 		"without end":           {templateLine("{{range 1000000000}}{{$.token}}{{end}}"), "it writes more than 65536 bytes"},
+		"an endless loop":       {templateLine("{{range 9223372036854775807}}{{end}}{{.token}}"), "it repeats more than 200000 times"},
+		"endless in a loop":     {templateLine("{{range .token | len}}{{with 1}}{{range 100000}}{{end}}{{end}}{{end}}{{.token}}"), "it repeats more than"},
+		"calls without end":     {templateLine(`{{define "x"}}{{if .}}{{template "x" slice . 1}}{{template "x" slice . 1}}{{end}}{{end}}{{template "x" .token}}{{.token}}`), "it repeats more than"},
 		"into itself":           {templateLine(`{{define "x"}}{{template "x" .}}{{end}}{{template "x" .}}`), "maximum template depth"},
 	} {
 		t.Run(name, func(t *testing.T) {
