@@ -122,6 +122,9 @@ func publishedSets(t *testing.T) []publishedSet {
 		{"its kid twice, the first is broken", []any{change(r, "n", "!!"), r}, rs, "", "a key before it has the same kid", nobody},
 
 		{"for encryption", one(change(r, "use", "enc")), rs, named + "its use is enc, not sig", "", both}, // who decrypts with it can be had to sign
+		{"for encryption, in capitals", one(change(r, "use", "ENC")), rs, named + "its use is enc, not sig", "", both},
+		{"for encryption, as a list", one(change(r, "use", []string{"enc"})), rs, named + "its use is enc, not sig", "", both},
+		{"for encryption, by key_ops that are text", one(change(r, "key_ops", "encrypt")), rs, named + "its key_ops do not have verify", "", both},
 		{"for encryption, by key_ops", one(change(r, "key_ops", []string{"encrypt", "wrapKey"})), rs, named + "its key_ops do not have verify", "", both},
 		{"without n", one(change(r, "n", nil)), rs, named + "its n is missing", "", nobody},
 		{"e as a number", one(change(r, "e", 65537)), rs, named + "its e is not text, which base64url is", "", nobody},
@@ -269,7 +272,7 @@ func TestLibscitokensAndPythonJWTReadTheKeysThatWeRead(t *testing.T) {
 	if err != nil || len(answers) != len(sets)+1 {
 		t.Fatalf("%v after %q", err, out)
 	}
-	misused := []string{"for encryption", "for encryption, by key_ops", "alg of another curve"} // a key is for one use (RFC 7517 section 4.2 to 4.4)
+	misused := []string{"for encryption", "for encryption, in capitals", "for encryption, as a list", "for encryption, by key_ops", "for encryption, by key_ops that are text", "alg of another curve"} // a key is for one use (RFC 7517 section 4.2 to 4.4)
 	for i, c := range sets {
 		if answers[i] != c.reads {
 			t.Errorf("%s: it is verified by %q, want %q", c.name, answers[i], c.reads)

@@ -61,7 +61,7 @@ func (s *Server) Verify(ctx context.Context, token agent.Secret) (profile.Token,
 // read.
 func (s *Server) checkHeader(t profile.Token) error {
 	alg, _ := t.Header["alg"].(string)
-	kind, _ := t.Header["typ"].(string)
+	kind, isText := t.Header["typ"].(string)
 	iss, _ := t.Claims["iss"].(string)
 	_, named := t.Header["kid"].(string)
 	switch {
@@ -71,6 +71,8 @@ func (s *Server) checkHeader(t profile.Token) error {
 		return misconfigured("alg: it is signed with a shared secret (HS256 and its kin), which others cannot verify; have the issuer sign with RS256 or ES256, or set verify = false")
 	case !slices.Contains(algorithms, jose.SignatureAlgorithm(alg)):
 		return misconfigured("alg: it cannot be verified; allowed are %s", allowedAlgorithms())
+	case t.Header["typ"] != nil && !isText:
+		return misconfigured("typ: it is not text; allowed are JWT, at+jwt or none")
 	case !slices.Contains(types, strings.ToLower(kind)):
 		return misconfigured("typ: it is %q, which is not that of an access token; allowed are JWT, at+jwt or none", cut(kind))
 	case t.Header["kid"] != nil && !named:

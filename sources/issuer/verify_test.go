@@ -192,6 +192,7 @@ func TestATokenThatNoKeyCanVouchFor(t *testing.T) {
 		"HS256":        {made(map[string]any{"alg": "HS256"}, good), shared},
 		"HS512":        {made(map[string]any{"alg": "HS512"}, good), shared},
 		"RSA1_5":       {made(map[string]any{"alg": "RSA1_5"}, good), "alg: it cannot be verified; allowed are RS256, RS384, RS512, ES256, ES384, ES512, PS256, PS384, PS512, EdDSA"},
+		"a list":       {made(map[string]any{"alg": "ES256", "typ": []string{"logout+jwt"}}, good), "typ: it is not text; allowed are JWT, at+jwt or none"},
 		"logout":       {made(map[string]any{"alg": "ES256", "typ": "logout+jwt"}, good), `typ: it is "logout+jwt", which is not that of an access token; allowed are JWT, at+jwt or none`},
 		"slash":        {made(map[string]any{"alg": "ES256"}, map[string]any{"iss": i.URL + "/"}), `iss: it is "ISSUER/", another than the issuer that was asked; they must be equal, to the slash at the end`},
 		"no iss":       {made(map[string]any{"alg": "ES256"}, map[string]any{}), `iss: it is "", another than the issuer that was asked; they must be equal, to the slash at the end`},

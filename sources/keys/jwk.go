@@ -99,27 +99,39 @@ func (m *members) algorithm() string {
 }
 
 // checkUse reads use and key_ops (RFC 7517 section 4.2 and 4.3). A key for encryption
-// can be misused to sign, so it vouches for nothing.
+// can be misused to sign, so it vouches for nothing, however its use is written.
 func (m *members) checkUse() error {
 	use, _ := m.object["use"].(string)
 	switch {
-	case use == "enc":
+	case slices.ContainsFunc(m.texts("use"), func(use string) bool { return strings.EqualFold(use, "enc") }):
 		return otherUse("its use is enc, not sig")
 	case m.has("use") && use != "sig":
 		m.oddly("its use is not sig, and some verifiers refuse it")
 	}
-	if !m.has("key_ops") {
-		return nil
-	}
-	ops, _ := m.object["key_ops"].([]any)
+	ops := m.texts("key_ops")
+	_, isList := m.object["key_ops"].([]any)
 	switch {
-	case slices.Contains(ops, any("verify")):
+	case !m.has("key_ops") || isList && slices.Contains(ops, "verify"):
 		return nil
-	case len(ops) == 0 || slices.Contains(ops, any("sign")):
+	case len(ops) == 0 || slices.Contains(ops, "sign") || slices.Contains(ops, "verify"):
 		m.oddly("its key_ops do not have verify, and some verifiers refuse it")
 		return nil
 	}
 	return otherUse("its key_ops do not have verify")
+}
+
+// texts are those of a list, or the only one.
+func (m *members) texts(name string) (all []string) {
+	list, isList := m.object[name].([]any)
+	if !isList {
+		list = []any{m.object[name]}
+	}
+	for _, element := range list {
+		if text, isText := element.(string); isText {
+			all = append(all, text)
+		}
+	}
+	return all
 }
 
 // checkAlgorithm is an error where no verifier takes the algorithm for a key of this kind.
