@@ -1,6 +1,7 @@
 package profile
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
@@ -152,6 +153,8 @@ func TestExceedsSaysWhatATokenHasMore(t *testing.T) {
 		"as asked":         {map[string]any{"scope": "storage.read:/data", "aud": "https://se.example.org"}, nil, "", nil},
 		"a right":          {map[string]any{"scope": "storage.read:/data storage.modify:/"}, nil, "scope: storage.modify:/ allows more than storage.read:/data, which was asked for", nil},
 		"as an array":      {map[string]any{"scope": []any{"storage.read:/data", "storage.modify:/"}}, nil, "scope: storage.modify:/ allows more than", nil},
+		"beside a number":  {map[string]any{"scope": "storage.read:/data", "scp": []any{json.Number("1"), "storage.modify:/"}}, nil, "scope: storage.modify:/ allows more than", nil},
+		"a list in a list": {map[string]any{"scope": "storage.read:/data", "scp": []any{[]any{"storage.modify:/"}}}, nil, "scope: storage.modify:/ allows more than", nil},
 		"in scp":           {map[string]any{"scp": []any{"storage.modify:/"}}, nil, "scope: storage.modify:/ allows more than", nil},
 		"beside the token": {nil, []string{"storage.modify:/", "openid"}, "scope: storage.modify:/ allows more than", []string{"the scope openid"}},
 		"everybody":        {map[string]any{"aud": []any{"https://se.example.org", "ANY"}}, nil, "aud: ANY means every service, and https://se.example.org was asked for", nil},

@@ -95,7 +95,7 @@ type Excess struct {
 // of an array and of the claim scp count too, because some reader may take them.
 func Exceeds(t Token, said []string, req agent.Request) Excess {
 	var e Excess
-	got := slices.Concat(said, words(t.Claims["scope"]), words(t.Claims["scp"]))
+	got := slices.Concat(said, anyWords(t.Claims["scope"]), anyWords(t.Claims["scp"]))
 	scope := CompareScope(req.Scope, got)
 	if len(scope.Wider) > 0 {
 		e.Wider = append(e.Wider, Problem{Claim: "scope", Text: fmt.Sprintf("%s allows more than %s, which was asked for", some(scope.Wider), some(req.Scope))})
@@ -118,6 +118,19 @@ func Exceeds(t Token, said []string, req agent.Request) Excess {
 func words(v any) []string {
 	list, _ := texts(v)
 	return strings.Fields(strings.Join(list, " "))
+}
+
+// anyWords are those of a list too that has more than strings: some reader may pass over
+// the rest.
+func anyWords(v any) (found []string) {
+	list, isList := v.([]any)
+	if !isList {
+		return words(v)
+	}
+	for _, element := range list {
+		found = append(found, anyWords(element)...)
+	}
+	return found
 }
 
 // some shows words, but not thousands of them.
