@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"time"
 )
 
@@ -24,6 +25,9 @@ var (
 	bareToken = regexp.MustCompile(`^[A-Za-z0-9\-._~+/][A-Za-z0-9\-._~+/:]*=*$`)
 )
 
+// nothing are what Python, JavaScript, jq and Go print in the place of a text that is not there.
+var nothing = []string{"None", "null", "undefined", "nil"}
+
 // CheckText is an error unless a token may have that text: at most MaxText bytes, all of
 // them characters of a URL (RFC 3986) or bars. The error does not quote it.
 func CheckText(text string) error {
@@ -32,6 +36,8 @@ func CheckText(text string) error {
 		return errors.New("it is empty")
 	case len(text) > MaxText:
 		return fmt.Errorf("it has %d bytes; readers take at most %d", len(text), MaxText)
+	case slices.Contains(nothing, text):
+		return errors.New("it is a word that programs print where they have no token")
 	case !anyToken.MatchString(text):
 		return errors.New("it is not a token: only the characters of a URL (RFC 3986), without quotes, and | may stand in one")
 	}

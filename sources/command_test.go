@@ -74,6 +74,7 @@ func TestCommandsThatPrintNoTokenAreRefused(t *testing.T) {
 		"nothing":                  {"true", nil, agent.Transient, "printed: there is no token"},
 		"a line end":               {"echo", nil, agent.Transient, "printed: there is no token"},
 		"null":                     {"echo null", nil, agent.Transient, "printed: there is no token"},
+		"None":                     {"echo None", nil, agent.Transient, "printed: it is a word that programs print where they have no token"},
 		"two lines":                {"echo token; echo another", nil, agent.Transient, "printed: it has 2 lines; a token is one, so have the program print nothing else to its standard output"},
 		"words":                    {"echo no token today", nil, agent.Transient, "printed: it is not a token: only the characters of RFC 6750"},
 		"JSON":                     {`echo '{"access_token":"x"}'`, nil, agent.Transient, "printed: it is not a token"},

@@ -331,6 +331,8 @@ func TestWhatCameBackIsNotInstalledUnlessItIsAsAsked(t *testing.T) {
 		"a life in words":     {answering("expires_in", "an hour"), nil, agent.Transient, `expires_in`},
 		"a newline":           {answering("access_token", "opaque\ntoken"), nil, agent.Transient, `access_token: it is not a token: only the characters of a URL`},
 		"half of a JWT":       {answering("access_token", "eyJh.b.c"), []string{`verify = false`}, agent.Configuration, `the token that came back: header: it is not valid JSON; it begins like a JWT: if these tokens are none, write token_format = \"opaque\" in the source`},
+		"two parts of a JWT":  {answering("access_token", "eyJhbGciOiJFUzI1NiJ9.e30"), nil, agent.Configuration, `the token that came back: signature: it is missing; it begins like a JWT`},
+		"Python's None":       {opaque("access_token", "None"), nil, agent.Transient, `access_token: it is a word that programs print where they have no token`},
 		"no JWT where one is": {opaque("scope", nil), []string{`token_format = "jwt"`}, agent.Configuration, `the token that came back: it is not a JWT, which is three parts of base64url with dots between them; token_format = \"jwt\" in the source takes nothing else`},
 	} {
 		t.Run(name, func(t *testing.T) {

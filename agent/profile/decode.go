@@ -32,7 +32,10 @@ func Decode(text string) (Token, error) {
 		return Token{}, fmt.Errorf("it has %d bytes; readers take at most %d", len(text), agent.MaxText)
 	}
 	parts := strings.Split(text, ".")
-	if len(parts) != 3 {
+	switch {
+	case len(parts) == 2 && isHeader(parts[0]):
+		return Token{}, errors.New("signature: it is missing")
+	case len(parts) != 3:
 		return Token{}, ErrNoJWT
 	}
 	header, err := decodePart(parts[0])
@@ -50,6 +53,12 @@ func Decode(text string) (Token, error) {
 		return Token{}, fmt.Errorf("signature: %w", err)
 	}
 	return Token{Header: header, Claims: claims}, nil
+}
+
+// isHeader reports whether the part is the header of a JWT, which names an algorithm.
+func isHeader(part string) bool {
+	header, err := decodePart(part)
+	return err == nil && header["alg"] != nil
 }
 
 // beginsObject reports whether the text is base64url that begins with the byte "{".

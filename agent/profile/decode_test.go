@@ -39,6 +39,7 @@ var undecodable = map[string]struct{ text, want string }{
 	"nothing":              {"", "it is not a JWT"},
 	"opaque token":         {"8xLOxBtZp8", "it is not a JWT"},
 	"two parts":            {encode(`{}`) + "." + encode(`{}`), "it is not a JWT"},
+	"no signature":         {encode(`{"alg":"ES256"}`) + "." + encode(`{}`), "signature: it is missing"},
 	"five parts":           {"a.b.c.d.e", "it is not a JWT"},
 	"Google's with dots":   {"ya29.c.b0Aaekm1K", "it is not a JWT"},
 	"PASETO":               {"v4.local.AAAAAAAA", "it is not a JWT"},
