@@ -230,11 +230,11 @@ func (t *trial) failing() *Failing {
 }
 
 func (t *trial) hung() {
-	if t.entry.gone || !t.waits() {
+	if t.entry.gone || t.entry.trial != t || !t.waits() {
 		return
 	}
 	first := !t.failures.any()
-	f := t.hangFault(Transient, "its validation does not end", "see what the program waits for")
+	f := t.hangFault(Transient, "it does not end", "see what the program waits for")
 	f.Err = validationFault(f.Err)
 	t.failures.add(f, t.now)
 	if first {

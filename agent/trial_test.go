@@ -284,6 +284,27 @@ func TestAReloadWithoutValidationInstallsTheTokenThatWaits(t *testing.T) {
 	})
 }
 
+// The program of the former validation cannot be ended.
+func TestNothingIsToldOfAValidationThatHangsAfterItsBlockWasRemoved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		end := make(chan struct{})
+		r, _, sink := validated(&fakeValidator{}, 24*time.Hour)
+		r.Validation.Validate = func(context.Context, Token) error { <-end; return nil }
+		log, text := recording()
+		a := started(t, log, r)
+		time.Sleep(5 * time.Second)
+		r.Validation = Validation{}
+		if _, err := a.Replace(t.Context(), []Renewer{r}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Hour)
+		if strings.Contains(text(), "validat") || sink.text() != "token.1" {
+			t.Errorf("in place %q, and the log is %s", sink.text(), text())
+		}
+		close(end)
+	})
+}
+
 func TestAReloadTriesTheTokenThatWaitsAtOnceAndWithTheNewProgram(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := &fakeValidator{}
