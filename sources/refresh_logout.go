@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/sources/refresh"
 )
 
 // A Logout is what became of the refresh token of a source.
@@ -16,8 +17,9 @@ type Logout struct {
 }
 
 // LogOut has the issuer of a source "refresh_token" revoke the refresh token that counts
-// (RFC 7009), and removes it here. With local the issuer is not asked. After an error all
-// is as it was, unless it is one of the removal. It works beside a running agent.
+// (RFC 7009), and one that is stored beside a newer refresh_token_file, and removes what is
+// stored. With local the issuer is not asked. After an error nothing is removed, unless it
+// is one of the removal. It works beside a running agent.
 func LogOut(ctx context.Context, of agent.Source, local bool) (Logout, error) {
 	s, ok := of.(*refreshToken)
 	if !ok {
@@ -30,17 +32,7 @@ func LogOut(ctx context.Context, of agent.Source, local bool) (Logout, error) {
 	defer lock.Release()
 	var out Logout
 	if !local {
-		stored, err := lock.Read()
-		if err != nil {
-			return out, err
-		}
-		used, err := s.counts(stored)
-		if err != nil {
-			return out, err
-		}
-		ctx, cancel := withGrace(ctx)
-		defer cancel()
-		if err := s.server.Revoke(ctx, s.client, used.Text); err != nil {
+		if err := s.revoke(ctx, lock); err != nil {
 			return out, err
 		}
 		out.Revoked = true
@@ -55,4 +47,25 @@ func LogOut(ctx context.Context, of agent.Source, local bool) (Logout, error) {
 		out.Left = s.file
 	}
 	return out, nil
+}
+
+// revoke has the issuer revoke what is stored and the refresh token that counts, which may
+// be another.
+func (s *refreshToken) revoke(ctx context.Context, lock *refresh.Lock) error {
+	stored, err := lock.Read()
+	if err != nil {
+		return err
+	}
+	used, err := s.counts(stored)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := withGrace(ctx)
+	defer cancel()
+	if s.gave(stored) && !stored.Text.Equal(used.Text) {
+		if err := s.server.Revoke(ctx, s.client, stored.Text); err != nil {
+			return err
+		}
+	}
+	return s.server.Revoke(ctx, s.client, used.Text)
 }

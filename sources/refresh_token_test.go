@@ -223,6 +223,24 @@ func TestLogoutRevokesTheTokenThatCountsAndNamesTheFileThatIsLeft(t *testing.T) 
 	}
 }
 
+// The file has changed since it was read, and what came of the first one is stored still.
+func TestLogoutRevokesWhatIsStoredBesideANewerFile(t *testing.T) {
+	r := newRobot(t)
+	r.mustIssue(t)
+	stored, newer := r.stored(t).Text.Reveal(), r.issuer.Refresh()
+	r.provide(t, newer)
+	if _, err := LogOut(t.Context(), r.refreshToken, false); err != nil {
+		t.Fatal(err)
+	}
+	var revoked []string
+	for _, asked := range r.issuer.Requests(issuertest.RevokePath) {
+		revoked = append(revoked, asked.Form.Get("token"))
+	}
+	if !slices.Equal(revoked, []string{stored, newer}) {
+		t.Errorf("%d tokens were revoked, want the stored and the newer one", len(revoked))
+	}
+}
+
 // Nobody uses the token between its revocation and its removal.
 func TestLogoutWaitsForWhoUsesTheToken(t *testing.T) {
 	r := newRobot(t)

@@ -64,6 +64,9 @@ func TestALogoutThatFailsRemovesNothing(t *testing.T) {
 		"busy":         {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }, "503 Service Unavailable at " + s.issuer.URL + "/revoke"},
 		"another kind": {func(w http.ResponseWriter, _ *http.Request) { issuertest.Refuse(w, 400, "unsupported_token_type") }, "unsupported_token_type: the issuer does not revoke tokens of this kind"},
 		"a client":     {func(w http.ResponseWriter, _ *http.Request) { issuertest.Refuse(w, 401, "invalid_client") }, "invalid_client: "},
+		"a page":       {func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("<html>log in</html>")) }, "its answer is an HTML page"},
+		"a dead token": {func(w http.ResponseWriter, _ *http.Request) { issuertest.Refuse(w, 400, "invalid_token") }, "invalid_token: the issuer does not know the refresh token; see whether it has expired"},
+		"no request":   {func(w http.ResponseWriter, _ *http.Request) { issuertest.Refuse(w, 400, "invalid_request") }, "; end it at the issuer's own pages"},
 		"a redirect":   {http.RedirectHandler("/elsewhere", http.StatusFound).ServeHTTP, "it redirects to "},
 	} {
 		s.issuer.Change(func(b *issuertest.Behaviour) { b.ServeRevoke = c.serve })
@@ -86,10 +89,10 @@ func TestALogoutThatFailsRemovesNothing(t *testing.T) {
 	s.wantStored(t, false)
 }
 
-// An answer to a revocation is well by its status alone.
+// An answer to a revocation is well by its status, unless it is the page of something else.
 func TestLogoutTakesAnyBodyOfSuccess(t *testing.T) {
 	t.Parallel()
-	for _, body := range []string{"", "OK", "{}", "<html>"} {
+	for _, body := range []string{"", "OK", "{}", "true"} {
 		s := newLoginSite(t)
 		s.wantLogin(t, 0, []string{"cilogon"})
 		s.issuer.Change(func(b *issuertest.Behaviour) {

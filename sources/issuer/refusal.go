@@ -244,8 +244,14 @@ func (d demand) precise(code string, e oauthError) oauthError {
 			e.what, e.next = "the refresh token has expired, was revoked or used before, or is another client's", "log in again for a new one"
 		case GrantTokenExchange:
 			e.what, e.next = "the issuer does not accept the subject token", "check that subject_token_file is kept fresh, and is for this issuer"
+		case revocation:
+			e.what, e.next = "the issuer does not know the refresh token", "see whether it has expired or was revoked before, and is this client's"
 		case GrantJWTBearer:
 			e.what, e.next = "the issuer does not accept the assertion", "check that it trusts the signer, and that the assertion is for this issuer (its aud)"
+		}
+	case "invalid_request":
+		if d.grant.Type == revocation {
+			e.next = "end it at the issuer's own pages"
 		}
 	case "unauthorized_client", "unsupported_grant_type":
 		e.what += " (" + d.grant.Type + ")"

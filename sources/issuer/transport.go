@@ -144,7 +144,7 @@ func (s *Server) read(ctx context.Context, resp *http.Response, sent time.Time) 
 		return nil, nil, transient("its answer is larger than %d bytes, which no token response, metadata or key set is", s.bounds.body)
 	}
 	object, err := members(resp, body)
-	if err != nil && ctx.Value(anyBody{}) != nil && !refused {
+	if err != nil && ctx.Value(anyBody{}) != nil && !refused && !beginsPage(body) {
 		return r, nil, nil
 	}
 	if err != nil && refused {
