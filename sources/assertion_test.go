@@ -103,6 +103,9 @@ func TestAClientAssertionFileIsReadForEachRequest(t *testing.T) {
 	write(t, file, signed(t, map[string]any{"sub": "x", "exp": time.Now().Add(-time.Minute).Unix()}), 0o600)
 	_, err = r.Source.Issue(t.Context(), r.Request)
 	wantFault(t, err, agent.Transient, "client assertion "+file+": it expired at ", "see to what keeps the file")
+	write(t, file, "pending", 0o600)
+	_, err = r.Source.Issue(t.Context(), r.Request)
+	wantFault(t, err, agent.Transient, "client assertion "+file+": it is not a JWT (RFC 7523); see to what keeps the file")
 	if n := len(i.Requests(issuertest.TokenPath)); n != 0 {
 		t.Errorf("it was asked %d times", n)
 	}
@@ -129,6 +132,9 @@ func TestAJWTBearerShowsTheAssertionOfAFile(t *testing.T) {
 	r, _ := bare(t, i, "jwt_bearer", `assertion_file = "`+file+`"`)
 	_, err := r.Source.Issue(t.Context(), r.Request)
 	wantFault(t, err, agent.Transient, "assertion "+file+": no such file or directory")
+	write(t, file, "pending", 0o600)
+	_, err = r.Source.Issue(t.Context(), r.Request)
+	wantFault(t, err, agent.Transient, "assertion "+file+": it is not a JWT (RFC 7523)")
 	for _, sub := range []string{"first", "second"} {
 		shown := signed(t, map[string]any{"sub": sub})
 		write(t, file, shown, 0o600)

@@ -94,7 +94,7 @@ func (f *fetching) client() issuer.Client {
 		KeyID: f.ClientKeyID, Audience: f.AssertionAudience, AssertionType: f.ClientAssertType,
 	}
 	if f.ClientAssertion != "" {
-		c.Asserted = presented{"client assertion", f.ClientAssertion}
+		c.Asserted = presented{"client assertion", f.ClientAssertion, f.ClientAssertType == "" || strings.Contains(f.ClientAssertType, "jwt")}
 	}
 	return c
 }

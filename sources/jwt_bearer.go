@@ -51,7 +51,7 @@ func decodeJWTBearer(b *config.Block) config.Source {
 	set.signsGrant = b.Has("key_file")
 	set.validate(b)
 	iss := cmp.Or(set.AssertionIssuer, set.ClientID)
-	s := jwtBearer{asker: set.asker(b), file: presented{"assertion", set.AssertionFile}}
+	s := jwtBearer{asker: set.asker(b), file: presented{"assertion", set.AssertionFile, true}}
 	s.signed = issuer.Assertion{
 		KeyFile: set.KeyFile, KeyID: set.KeyID,
 		Issuer: iss, Subject: cmp.Or(set.AssertionSubject, iss), Audience: cmp.Or(set.AssertionAudience, s.server.Name()),

@@ -3,9 +3,11 @@ package sources
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/profile"
 )
 
 // A presented token lies in a file that something else keeps fresh, such as one that
@@ -14,6 +16,7 @@ import (
 type presented struct {
 	what string // "subject token"
 	path string
+	jwt  bool // it must be one (RFC 7523)
 }
 
 // Read is what lies in the file now. One that is no token any more is not sent: an
@@ -27,6 +30,9 @@ func (p presented) Read(now time.Time) (agent.Secret, error) {
 	if err != nil {
 		return agent.Secret{}, transientFault(fmt.Errorf("%s %s: %w; see to what keeps the file", p.what, p.path, err))
 	}
+	if p.jwt && !isJWT(text.Reveal()) {
+		return agent.Secret{}, transientFault(fmt.Errorf("%s %s: it is not a JWT (RFC 7523); see to what keeps the file", p.what, p.path))
+	}
 	expires, err := taking{}.expiryIn(text, now)
 	if end, _ := toldIn(data).end(info.ModTime()); err != nil || expires.IsZero() {
 		expires = end
@@ -35,6 +41,12 @@ func (p presented) Read(now time.Time) (agent.Secret, error) {
 		return agent.Secret{}, transientFault(fmt.Errorf("%s %s: it expired at %s; see to what keeps the file", p.what, p.path, expires.UTC().Format(time.RFC3339)))
 	}
 	return text, nil
+}
+
+// isJWT reports whether it is one, signed or encrypted.
+func isJWT(text string) bool {
+	const dotsOfJWE = 4
+	return profile.Form(text) > 0 || strings.HasPrefix(text, "eyJ") && strings.Count(text, ".") == dotsOfJWE
 }
 
 // kindOf is that of a fault.

@@ -59,8 +59,8 @@ func decodeTokenExchange(b *config.Block) config.Source {
 	}
 	s := tokenExchange{
 		asker:       set.asker(b),
-		subject:     presented{"subject token", set.SubjectTokenFile},
-		actor:       presented{"actor token", set.ActorTokenFile},
+		subject:     presented{what: "subject token", path: set.SubjectTokenFile},
+		actor:       presented{what: "actor token", path: set.ActorTokenFile},
 		subjectType: set.SubjectTokenType,
 		actorType:   set.ActorTokenType,
 		requested:   set.RequestedTokenType,

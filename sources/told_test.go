@@ -70,7 +70,7 @@ func TestACopyOfWhatHasEndedIsRefused(t *testing.T) {
 		}
 		_, err := fileCopy{Path: path}.Issue(t.Context(), agent.Request{})
 		wantFault(t, err, agent.Transient, path, "expired at")
-		_, err = presented{"subject token", path}.Read(time.Now())
+		_, err = presented{what: "subject token", path: path}.Read(time.Now())
 		wantFault(t, err, agent.Transient, path, "expired at")
 	}
 }
