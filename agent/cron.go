@@ -2,6 +2,7 @@ package agent
 
 import (
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/robfig/cron/v3"
@@ -28,7 +29,7 @@ func ParseCron(text string) (s cron.Schedule, err error) {
 			s, err = nil, errors.New("five fields are wanted after the time zone")
 		}
 	}()
-	parsed, err := cron.NewParser(cronFields).Parse(text)
+	parsed, err := cron.NewParser(cronFields).Parse(withSunday(text))
 	if err != nil {
 		return nil, err
 	}
@@ -44,6 +45,20 @@ func ParseCron(text string) (s cron.Schedule, err error) {
 		return nil, errors.New("it fires more than once a minute")
 	}
 	return s, nil
+}
+
+// withSunday writes 7, which is Sunday for crontab(5), as the parser has it: 0.
+func withSunday(text string) string {
+	at := strings.LastIndexAny(text, " \t") + 1
+	days := strings.Split(text[at:], ",")
+	for i, day := range days {
+		if day == "7" {
+			days[i] = "0"
+		} else if from, ok := strings.CutSuffix(day, "-7"); ok && from != "7" {
+			days[i] = from + "-6,0"
+		}
+	}
+	return text[:at] + strings.Join(days, ",")
 }
 
 // inZone is a schedule by the clocks of a zone. The library's own Next drops the

@@ -37,6 +37,9 @@ func TestCronWhereClocksAreChanged(t *testing.T) {
 		"repeated midnight":                   {"CRON_TZ=America/Santiago 30 23 * * *", "2027-04-03T12:00:00-03:00", []string{"2027-04-03T23:30:00-03:00", "2027-04-04T23:30:00-04:00"}},
 		"every quarter of an hour, repeated":  {"CRON_TZ=Europe/Zurich */15 * * * *", "2027-10-31T02:40:00+02:00", []string{"2027-10-31T02:45:00+02:00", "2027-10-31T02:00:00+01:00", "2027-10-31T02:15:00+01:00"}},
 		"a zone that changes nothing":         {"CRON_TZ=UTC 30 2 * * *", "2027-03-27T12:00:00Z", []string{"2027-03-28T02:30:00Z", "2027-03-29T02:30:00Z"}},
+		"Sunday as 7":                         {"CRON_TZ=UTC 0 4 * * 7", "2027-03-27T12:00:00Z", []string{"2027-03-28T04:00:00Z", "2027-04-04T04:00:00Z"}},
+		"until Sunday":                        {"CRON_TZ=UTC 0 4 * * 6-7", "2027-03-27T12:00:00Z", []string{"2027-03-28T04:00:00Z", "2027-04-03T04:00:00Z"}},
+		"from a named day until Sunday":       {"CRON_TZ=UTC 0 4 * * 2,SAT-7", "2027-03-27T12:00:00Z", []string{"2027-03-28T04:00:00Z", "2027-03-30T04:00:00Z"}},
 		"only every fourth year":              {"CRON_TZ=Europe/Zurich 30 2 29 2 *", "2027-03-27T12:00:00+01:00", []string{"2028-02-29T02:30:00+01:00", "2032-02-29T02:30:00+01:00"}},
 		"far beyond what the zone's file has": {"CRON_TZ=Europe/Zurich 30 2 * * *", "2060-03-27T12:00:00+01:00", []string{"2060-03-28T03:00:00+02:00"}},
 	} {
