@@ -70,13 +70,26 @@ func (s *file) validatePlace(b *config.Block, block fileBlock, unsure error) {
 	ownerOK := true
 	if s.directory != nil {
 		ownerOK = validateForCondor(b, block, *s.directory, s.safe.Target().Owner.UID)
-	} else if block.Mode&0o027 != 0 {
+	} else if wideOpen(b, block) {
 		b.Warn("mode", "the mode is wide open", `others could read the token, or the group write one; usual are "0600" and, for readers in a group, "0640"`)
 	}
 	if b.DefinitionsOnly() || !ownerOK || b.Wrong("owner") || b.Wrong("group") {
 		return // the folder may have the right owner
 	}
 	s.safe = visit(b, s.safe.Target(), unsure)
+}
+
+// wideOpen reports whether others than the owner and the group could read the file, or
+// others than the owner write it. A folder that keeps them out makes up for its mode.
+func wideOpen(b *config.Block, block fileBlock) bool {
+	const othersRead, groupWrites = 0o007, 0o020
+	if block.Mode&othersRead == 0 || block.Mode&groupWrites != 0 || b.DefinitionsOnly() {
+		return block.Mode&(othersRead|groupWrites) != 0
+	}
+	folder := filepath.Dir(block.Path)
+	kept := false
+	answered := b.Look(folder, func() { kept = host.PassedByFew(folder) })
+	return !answered || !kept
 }
 
 // Put makes t the content of the file, in its format.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -341,7 +342,7 @@ func TestFaultsOfABlock(t *testing.T) {
 func TestWarningsOfABlock(t *testing.T) {
 	dir := t.TempDir()
 	open := filepath.Join(dir, "open")
-	must(t, errors.Join(os.Mkdir(open, 0o700), os.Chmod(open, 0o777)))
+	must(t, errors.Join(os.Chmod(filepath.Dir(dir), 0o755), os.Mkdir(open, 0o700), os.Chmod(open, 0o777)))
 	for name, test := range map[string]struct{ lines, want string }{
 		"a missing folder": {pathLine(dir + "/none/token"), "the folder does not exist yet"},
 		"an open folder":   {pathLine(open + "/token"), "chmod go-w " + open},
@@ -356,6 +357,26 @@ func TestWarningsOfABlock(t *testing.T) {
 				t.Errorf("the warning does not say %q:\n%s", test.want, got)
 			}
 		})
+	}
+}
+
+func TestAFolderThatKeepsOthersOutMakesUpForAnOpenMode(t *testing.T) {
+	dir := t.TempDir()
+	must(t, errors.Join(os.Chmod(filepath.Dir(dir), 0o755), os.Chmod(dir, 0o755)))
+	folder := filepath.Join(dir, "folder")
+	must(t, os.Mkdir(folder, 0o700))
+	for _, c := range []struct {
+		folder, mode string
+		warned       bool
+	}{
+		{"0700", "0644", false}, {"0750", "0644", false}, {"0750", "0666", true}, {"0750", "0660", true}, {"0751", "0644", true}, {"0700", "0640", false},
+	} {
+		mode, err := strconv.ParseUint(c.folder, 8, 32)
+		must(t, errors.Join(err, os.Chmod(folder, fs.FileMode(mode))))
+		_, faults := load(t, config.Environment{}, pathLine(folder+"/token")+`mode = "`+c.mode+`"`)
+		if got := text(t, faults.Warnings()); strings.Contains(got, "wide open") != c.warned {
+			t.Errorf("mode %s in a folder of mode %s:\n%s", c.mode, c.folder, got)
+		}
 	}
 }
 

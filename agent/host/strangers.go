@@ -44,9 +44,22 @@ func (f *File) Strangers(path string) (readers, writers []fmt.Stringer) {
 // its mode says so, and no folder above keeps everybody out.
 func (f *File) OpenToAll(path string) bool {
 	p, ok := f.place(path)
-	return ok && p.Stat.Mode&(toRead|toWrite) != 0 &&
-		!p.behind(func(folder Place) bool { return folder.Stat.Mode&toPass == 0 })
+	return ok && p.Stat.Mode&(toRead|toWrite) != 0 && !p.behind(passedByFew)
 }
+
+// PassedByFew reports whether the folder, or one above it, lets only its owner and its
+// group pass, and whom an access control list names.
+func PassedByFew(folder string) bool {
+	f, err := os.Open(folder)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	p, ok := (&File{File: f}).place(folder)
+	return ok && (passedByFew(p) || p.behind(passedByFew))
+}
+
+func passedByFew(folder Place) bool { return folder.Stat.Mode&toPass == 0 }
 
 // place is the file as a component of the path.
 func (f *File) place(path string) (p Place, ok bool) {

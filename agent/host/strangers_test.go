@@ -233,6 +233,15 @@ func TestAdviceFitsWhereTheFileLies(t *testing.T) {
 			l.Setenv("CREDENTIALS_DIRECTORY", l.path("d"))
 			return "d/f"
 		}, "run this as its user"},
+		"a secret of a container": {func(l layout) string {
+			if err := os.Mkdir("/run/secrets", 0o755); err != nil {
+				l.Skipf("/run/secrets: %v", err)
+			}
+			l.Cleanup(func() { _ = os.RemoveAll("/run/secrets") })
+			l.must(os.WriteFile("/run/secrets/f", nil, 0o444))
+			l.link("d/secret", "/run/secrets/f", 0)
+			return "d/secret"
+		}, "where the container is defined, give the secret uid: and mode: 0400"},
 		"a Secret of Kubernetes": {func(l layout) string {
 			l.folder("d/..2026_11_30", 0, 0o755)
 			l.file("d/..2026_11_30/key", 0, 0, 0o444)
