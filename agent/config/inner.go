@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -229,5 +230,20 @@ func (b *Block) cron(text string) cron.Schedule {
 		b.Fault("cron", "cron is not a schedule", parsed.err.Error()+
 			`; it has five fields (minute, hour, day of month, month, day of week), as in "30 4 * * *", optionally behind CRON_TZ=ZONE`)
 	}
+	if zone := b.Getenv("TZ"); parsed.err == nil && !strings.Contains(text, "TZ=") && !knownZone(zone) {
+		b.Warn("cron", "the local time is not known", fmt.Sprintf("TZ is %q, which is not a file or name of the time zone database, so cron counts in UTC; write the zone before it, as in CRON_TZ=Europe/Zurich", zone))
+	}
 	return parsed.Schedule
+}
+
+// knownZone reports whether Go's time.Local follows that value of TZ. It takes UTC for one
+// that it does not know, also for a rule as POSIX has it, which the C library follows.
+func knownZone(tz string) bool {
+	name := strings.TrimPrefix(tz, ":")
+	if filepath.IsAbs(name) {
+		_, err := os.Stat(name)
+		return err == nil
+	}
+	_, err := time.LoadLocation(name)
+	return err == nil
 }

@@ -474,3 +474,30 @@ func TestAttributesOfABlockCanBeAskedFor(t *testing.T) {
 		t.Error(faults)
 	}
 }
+
+// Go takes UTC for a TZ that it does not know, and says nothing of it.
+func TestACronInALocalTimeThatIsNotKnownIsWarnedOf(t *testing.T) {
+	for _, c := range []struct {
+		tz, cron string
+		warned   bool
+	}{
+		{"", "0 4 * * *", false}, {":Europe/Zurich", "0 4 * * *", false}, {"CET-1CEST,M3.5.0,M10.5.0/3", "0 4 * * *", true},
+		{"Europe/Zuerich", "0 4 * * *", true}, {"/no/such/file", "0 4 * * *", true}, {"Europe/Zuerich", "CRON_TZ=Europe/Zurich 0 4 * * *", false},
+	} {
+		env := testEnvironment()
+		env.Machine.Getenv = func(name string) string { return map[string]string{"TZ": c.tz}[name] }
+		folder := write(t, map[string]string{"tokenagent.hcl": oneSource + `token "t" {
+  source = source.fake.s
+  renew {
+    cron = "` + c.cron + `"
+  }
+  sink "fake" {
+    path = "/srv/t"
+  }
+}`})
+		_, faults := Load(t.Context(), []string{folder + "/tokenagent.hcl"}, fakes(""), env)
+		if warned := len(faults.Warnings()) > 0; warned != c.warned || faults.HasErrors() {
+			t.Errorf("TZ %q, cron %q: %v", c.tz, c.cron, faults)
+		}
+	}
+}
