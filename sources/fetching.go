@@ -19,18 +19,10 @@ import (
 // issuer for their tokens, embedded in the structs that these are decoded into.
 // The example of client_credentials shows all of it.
 type fetching struct {
-	Issuer            string         `hcl:"issuer,optional"`
-	TokenEndpoint     string         `hcl:"token_endpoint,optional"`
-	JWKSURI           string         `hcl:"jwks_uri,optional"`
-	ClientID          string         `hcl:"client_id,optional"`
-	ClientAuth        string         `hcl:"client_auth,optional"`
-	ClientSecretFile  string         `hcl:"client_secret_file,optional,path"`
-	ClientKeyFile     string         `hcl:"client_key_file,optional,path"`
-	ClientKeyID       string         `hcl:"client_key_id,optional"`
-	ClientCertFile    string         `hcl:"client_cert_file,optional,path"`
-	ClientAssertion   string         `hcl:"client_assertion_file,optional,path"`
-	ClientAssertType  string         `hcl:"client_assertion_type,optional"`
-	AssertionAudience string         `hcl:"assertion_audience,optional"`
+	Issuer        string `hcl:"issuer,optional"`
+	TokenEndpoint string `hcl:"token_endpoint,optional"`
+	JWKSURI       string `hcl:"jwks_uri,optional"`
+	clientAttributes
 	CAFile            string         `hcl:"ca_file,optional,path"`
 	AudienceParameter string         `hcl:"audience_parameter,optional"`
 	Parameters        map[string]any `hcl:"parameters,optional"`
@@ -41,9 +33,22 @@ type fetching struct {
 	signsGrant bool // the source signs what it asks with, so assertion_audience is its too
 }
 
+// clientAttributes say who the client is, and how it proves that to its issuer.
+type clientAttributes struct {
+	ClientID          string `hcl:"client_id,optional"`
+	ClientAuth        string `hcl:"client_auth,optional"`
+	ClientSecretFile  string `hcl:"client_secret_file,optional,path"`
+	ClientKeyFile     string `hcl:"client_key_file,optional,path"`
+	ClientKeyID       string `hcl:"client_key_id,optional"`
+	ClientCertFile    string `hcl:"client_cert_file,optional,path"`
+	ClientAssertion   string `hcl:"client_assertion_file,optional,path"`
+	ClientAssertType  string `hcl:"client_assertion_type,optional"`
+	AssertionAudience string `hcl:"assertion_audience,optional"`
+}
+
 // fetchingDefaults are the values of what a block leaves out.
 func fetchingDefaults() fetching {
-	return fetching{ClientAuth: "client_secret_basic", AudienceParameter: "audience", Verify: true, OnNarrowed: "refuse", taking: takingDefaults()}
+	return fetching{clientAttributes: clientAttributes{ClientAuth: "client_secret_basic"}, AudienceParameter: "audience", Verify: true, OnNarrowed: "refuse", taking: takingDefaults()}
 }
 
 // asker validates the attributes, which have been decoded, and returns what asks by
@@ -219,7 +224,7 @@ func (f *fetching) way() string {
 func (f *fetching) validateOptions(b *config.Block) {
 	for _, o := range clientOptions {
 		if b.Has(o.attr) && o.auth != f.ClientAuth && !(f.signsGrant && o.attr == "assertion_audience") {
-			needs := fetching{ClientAuth: o.auth}
+			needs := fetching{clientAttributes: clientAttributes{ClientAuth: o.auth}}
 			b.Fault(o.attr, o.attr+" is not used", fmt.Sprintf("%s has no use for it; it is for %s", f.way(), needs.way()))
 		}
 	}

@@ -242,7 +242,7 @@ func TestWhatIsSurelyNotMeantIsWarnedOf(t *testing.T) {
 }
 
 func TestAClientsFaultIsShownAtTheFileThatItIsAbout(t *testing.T) {
-	f := &fetching{ClientSecretFile: "/x/robot.secret", ClientKeyFile: "/x/robot", ClientCertFile: "/x/robot.pem"}
+	f := &fetching{clientAttributes: clientAttributes{ClientSecretFile: "/x/robot.secret", ClientKeyFile: "/x/robot", ClientCertFile: "/x/robot.pem"}}
 	for text, want := range map[string]string{
 		"/x/robot.secret: it is empty":              "client_secret_file",
 		"key /x/robot: it is no key":                "client_key_file",
