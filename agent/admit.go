@@ -29,7 +29,7 @@ func sooner(fresh, inPlace Token, now time.Time) bool {
 		!fresh.Expires.IsZero() && fresh.Expires.Before(inPlace.Expires)
 }
 
-// keepsForm says why the token cannot take the place of one that a sink holds: what is
+// keepsForm says why the token cannot follow the one that a sink got last: what is
 // read while it is written, or is no token at all, must not replace a whole one.
 func (e *entry) keepsForm(t Token) error {
 	if e.Form == nil {
@@ -38,7 +38,7 @@ func (e *entry) keepsForm(t Token) error {
 	form := e.Form(t.Secret)
 	for _, p := range e.sinks {
 		if form < p.record.Form {
-			return &Fault{Kind: Transient, Err: errors.New(`what came is not a whole JWT, and the token in place is one, which stays; see to what makes the tokens, or write token_format = "opaque" in the source if they are not JWTs any more`)}
+			return &Fault{Kind: Transient, Err: errors.New(`what came is not a whole JWT, and the last token was one, so it is not installed; see to what makes the tokens, or write token_format = "opaque" in the source if they are not JWTs any more`)}
 		}
 	}
 	return nil
