@@ -73,6 +73,8 @@ func (m *meter) measure(v cty.Value, at hcl.Range) {
 		return
 	}
 	switch t := v.Type(); {
+	case tooLong(v):
+		panic(stop{hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "a number is too long", Detail: "as text it would have more than a thousand digits", Subject: &at}}})
 	case t == cty.String:
 		if m.used.bytes += len(v.AsString()); m.used.bytes > m.limits.bytes {
 			m.exceed(at, "the expression makes too much text")
@@ -83,6 +85,18 @@ func (m *meter) measure(v cty.Value, at hcl.Range) {
 			m.measure(e, at)
 		}
 	}
+}
+
+// mostBits are those of a number before or behind its point. As text 1e100000000 has as
+// many digits, which take minutes to find.
+const mostBits = 4096
+
+func tooLong(v cty.Value) bool {
+	if v.Type() != cty.Number || v.IsNull() || !v.IsKnown() {
+		return false
+	}
+	bits := v.AsBigFloat().MantExp(nil)
+	return max(bits, -bits) > mostBits
 }
 
 func (m *meter) exceed(at hcl.Range, summary string) {
@@ -138,6 +152,10 @@ func (c *counted) Value(scope *hcl.EvalContext) (cty.Value, hcl.Diagnostics) {
 // that hcl finds no names in the expression any more: see attribute.references.
 func (m *meter) bound(slot *hclsyntax.Expression) {
 	switch e := (*slot).(type) {
+	case *hclsyntax.LiteralValueExpr:
+		if tooLong(e.Val) {
+			*slot = &counted{e, m, e.SrcRange}
+		}
 	case *hclsyntax.ForExpr:
 		m.boundAll(&e.CollExpr, &e.KeyExpr)
 		m.counting(e.SrcRange, &e.ValExpr, &e.CondExpr) // a condition that is never true takes time too

@@ -41,6 +41,10 @@ func TestAnExpressionThatMakesTooMuchIsAFaultAtItsPlace(t *testing.T) {
 		"join":                   {doubling(`"0123456789"`, `join(X, [X, X, X])`, 40), text},
 		"a long separator":       {doubling(`"0123456789"`, `"${X}${X}"`, 12) + "locals {\n j = join(local.l12, [for a in range(100): \"\"])\n}\n", mib},
 		"replace":                {doubling(`"aaaaaaaaaa"`, `replace(X, "a", X)`, 9), mib},
+		"a long number":          {"locals {\n x = \"a${1e100000000}\"\n}\n", "2:10: a number is too long"},
+		"many zeros":             {"locals {\n x = lower(1e-100000000)\n}\n", "2:12: a number is too long"},
+		"a long number as a key": {"locals {\n x = { (1e100000000) = 1 }\n}\n", "a number is too long"},
+		"a long number in JSON":  {"locals {\n x = join(\"\", jsondecode(\"[1e100000000]\"))\n}\n", "a number is too long"},
 		"a wide format":          {"locals {\n x = format(\"%1000000000d\", 1)\n}\n", mib},
 	} {
 		t.Run(name, func(t *testing.T) {
