@@ -38,8 +38,13 @@ func (e *entry) keepsForm(t Token) error {
 	form := e.Form(t.Secret)
 	for _, p := range e.sinks {
 		if form < p.record.Form {
-			return &Fault{Kind: Transient, Err: errors.New(`what came is not a whole JWT, and the last token was one, so it is not installed; see to what makes the tokens, or write token_format = "opaque" in the source if they are not JWTs any more`)}
+			return lessWhole()
 		}
 	}
 	return nil
+}
+
+// lessWhole is the fault of a token that must not follow a whole one.
+func lessWhole() error {
+	return &Fault{Kind: Transient, Err: errors.New(`what came is not a whole JWT, and the last token was one, so it is not installed; see to what makes the tokens, or write token_format = "opaque" in the source if they are not JWTs any more`)}
 }

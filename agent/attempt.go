@@ -80,11 +80,16 @@ func (p *placement) hasExpired() bool {
 func (p *placement) put() func(context.Context) result {
 	t, r, w := p.entry.token, p.readers(), p.writing()
 	recalled, mark := p.recalled, p.record.Mark
+	form, known := p.entry.Form, p.record.Form > 0
 	return func(ctx context.Context) (o result) {
 		if recalled { // else a file with the very token would be written again; after an error it is
 			_, _ = p.store.Adopt(ctx, mark)
 		}
 		o.token = t
+		if form != nil && !known && r.form(ctx, form) > form(t.Secret) { // as where the state folder was lost
+			o.err = lessWhole()
+			return o
+		}
 		o.first = w.first || w.level != nil && !w.inPlace && !r.find(ctx)
 		o.level, o.unkept = w.begin(ctx, o.first, t)
 		o.written, o.err = p.sink.Put(ctx, t)
@@ -142,9 +147,26 @@ func (r readers) find(ctx context.Context) bool {
 	if r.token != (Secret{}) {
 		return text.Equal(r.token)
 	}
+	return r.accept(text)
+}
+
+// accept reports whether the token can be used.
+func (r readers) accept(text Secret) bool {
 	if r.decode == nil {
 		return false
 	}
 	t, err := r.decode(text)
 	return err == nil && !t.Expired(r.now)
+}
+
+// form is that of the token that readers find; 0 where they find none that can be used.
+func (r readers) form(ctx context.Context, of func(Secret) int) int {
+	if r.store == nil {
+		return 0
+	}
+	text, err := r.store.Read(ctx)
+	if err != nil || !r.accept(text) {
+		return 0
+	}
+	return of(text)
 }

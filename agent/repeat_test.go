@@ -136,6 +136,34 @@ func TestWhatIsNotAWholeTokenReplacesNone(t *testing.T) {
 	}
 }
 
+// No record tells what lies there, as after the state folder was lost.
+func TestWhatIsNotAWholeTokenReplacesNoneThatIsFound(t *testing.T) {
+	form := func(s Secret) int { return map[string]int{"token.whole": 2, "token.cut": 1, "whole": 2}[s.Reveal()] }
+	for _, c := range []struct{ lies, comes, want string }{
+		{"token.whole", "junk", "token.whole"},
+		{"token.whole", "token.cut", "token.whole"},
+		{"token.cut", "token.whole", "token.whole"},
+		{"whole", "junk", "junk"}, // it cannot be used
+		{"", "junk", "junk"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			disk, source := &fakeDisk{}, &fakeFollower{copied: true, text: c.comes, life: time.Hour}
+			disk.put("/a/token", c.lies)
+			r := Renewer{Name: "a", Source: source, Sinks: targets(&diskSink{disk: disk, path: "/a/token"}), Form: form, Decode: decodeFake}
+			a := started(t, silent(), r)
+			s := must(a.Refresh(t.Context()))[0]
+			if got := disk.at("/a/token"); got != c.want {
+				t.Errorf("over %q comes %q: there is %q, %+v", c.lies, c.comes, got, s)
+			}
+			source.set(func() { source.text = "token.whole" })
+			must(a.Refresh(t.Context()))
+			if got := disk.at("/a/token"); got != "token.whole" {
+				t.Errorf("over %q comes a whole one at last: there is %q", c.want, got)
+			}
+		})
+	}
+}
+
 func TestAWrittenTokenIsLoggedWithItsIDs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, text := recording()
