@@ -31,7 +31,8 @@ type Schedule struct {
 
 // Next is the time at which the successor of t is due: the earliest of what At,
 // MinRemaining and Cron, and the token itself, ask for, but never sooner after t was issued than 10 s
-// or 5 % of its life, whichever is more. It depends on nothing but its inputs.
+// or 5 % of its life, whichever is more; Token.AskBy may be sooner than those 5 %. It depends
+// on nothing but its inputs.
 func (s Schedule) Next(t Token) time.Time {
 	if t.Expires.IsZero() {
 		return s.earlierByCron(t.Issued.Add(rereadUnknown), t.Issued)
@@ -42,10 +43,11 @@ func (s Schedule) Next(t Token) time.Time {
 		wait = min(wait, s.early(life-s.MinRemaining))
 	}
 	floor := LeastWait(life)
+	wait = max(wait, floor)
 	if !t.AskBy.IsZero() {
-		wait = min(wait, t.AskBy.Sub(t.Issued))
+		wait = min(wait, max(t.AskBy.Sub(t.Issued), leastWait))
 	}
-	return s.earlierByCron(t.Issued.Add(max(wait, floor)), t.Issued.Add(floor))
+	return s.earlierByCron(t.Issued.Add(wait), t.Issued.Add(floor))
 }
 
 // Left is how much life at least is left of a token that lives so long when it is renewed

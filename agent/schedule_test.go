@@ -109,7 +109,7 @@ func FuzzParseCron(f *testing.F) {
 }
 
 func TestATokenMaySayWhenItsSuccessorMustBeAskedFor(t *testing.T) {
-	for askBy, want := range map[time.Duration]time.Duration{0: 30 * time.Minute, 2 * time.Hour: 30 * time.Minute, 20 * time.Minute: 20 * time.Minute, time.Second: 3 * time.Minute, -time.Hour: 3 * time.Minute} {
+	for askBy, want := range map[time.Duration]time.Duration{0: 30 * time.Minute, 2 * time.Hour: 30 * time.Minute, 20 * time.Minute: 20 * time.Minute, time.Minute: time.Minute, time.Second: 10 * time.Second, -time.Hour: 10 * time.Second} {
 		token := lasting(time.Hour)
 		if askBy != 0 {
 			token.AskBy = noon.Add(askBy)
