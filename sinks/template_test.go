@@ -157,7 +157,7 @@ func TestATemplateThatDoesNotFitTheTokenLeavesTheOldFile(t *testing.T) {
 				t.Errorf("Put says %v, want %q", err, c.want)
 			}
 			for part := range strings.SplitSeq(signed, ".") {
-				if strings.Contains(fmt.Sprint(err), part) {
+				if strings.Contains(strings.TrimPrefix(fmt.Sprint(err), path), part) { // a folder's random name may hold "e30"
 					t.Errorf("the error shows a part of the token: %v", err)
 				}
 			}
