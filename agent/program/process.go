@@ -180,8 +180,8 @@ func (p *process) signal(s unix.Signal) {
 		// The effective user alone: with the real one the thread itself could be signalled by that user.
 		const same = ^uintptr(0)
 		if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, same, uintptr(p.user.UID), same); errno == 0 {
-			_ = unix.Kill(-p.Pid, s)
 			_ = host.Undumpable()
+			_ = unix.Kill(-p.Pid, s)
 		}
 	})
 }

@@ -176,6 +176,7 @@ func newIssuer(t *testing.T) *simpleIssuer {
 	})
 	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
 	writeFile(t, filepath.Join(i.dir, "ca.pem"), certificate)
+	var all []jose.JSONWebKey
 	for _, algorithm := range []string{"ES256", "RS256"} {
 		key := i.key(algorithm)
 		succeed(t, "key", "create", "--algorithm", algorithm, key)
@@ -183,8 +184,9 @@ func newIssuer(t *testing.T) *simpleIssuer {
 		if err := json.Unmarshal([]byte(succeed(t, "key", "public", key)), &public); err != nil {
 			t.Fatal(err)
 		}
-		i.keys.Keys = append(i.keys.Keys, public.Keys...)
+		all = append(all, public.Keys...)
 	}
+	i.publish(all...)
 	requirePart(t, "unshare", i.masked("true")...)
 	return i
 }
