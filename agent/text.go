@@ -25,7 +25,7 @@ var (
 	bareToken = regexp.MustCompile(`^[A-Za-z0-9\-._~+/][A-Za-z0-9\-._~+/:]*=*$`)
 )
 
-// nothing are what Python, JavaScript, jq and Go print in the place of a text that is not there.
+// nothing are what Python, JavaScript, jq and Go print for a text that is missing.
 var nothing = []string{"None", "null", "undefined", "nil"}
 
 // CheckText is an error unless a token may have that text: at most MaxText bytes, all of

@@ -121,7 +121,7 @@ func TestStrangersAreThoseWhoReallyCanReadOrWriteTheFile(t *testing.T) {
 	}
 }
 
-// Another name of the file may lie where everybody gets at it.
+// Another name of the file may lie where everybody can read it.
 func TestAClosedFolderDoesNotCountForAFileWithTwoNames(t *testing.T) {
 	l := newLayout(t)
 	l.folder("d", bob, 0o700)

@@ -121,7 +121,7 @@ func validateAsRoot(dir string) error {
 	return validateFolder(dir)
 }
 
-// validateFolder is an error where somebody else could put files in the place of ours: root
+// validateFolder is an error where somebody else could put files in place of ours: root
 // would believe these files, and write where links lead. It looks at every component of
 // the path, with each link and its folder.
 func validateFolder(dir string) error {
