@@ -2,8 +2,13 @@ package sources
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -302,6 +307,12 @@ func revokesRefreshTokens(t *testing.T, p *issuertest.OIDCProvider) {
 	write(t, file, p.Consent(t, "https://storage.example.org", "openid offline_access storage.read:/ compute.read")+"\n", 0o600)
 	block := askingFor("resource", p.Client("none")) + fmt.Sprintf("  refresh_token_file = %q\n", file)
 	r := definition(t, "refresh_token", block, forStorage)
+	logsOut(t, r, file)
+}
+
+// logsOut uses the source's refresh token once, and logs out: a copy is of no use then.
+func logsOut(t *testing.T, r agent.Renewer, file string) {
+	t.Helper()
 	if _, err := ask(t, r); err != nil {
 		t.Fatal(err)
 	}
@@ -327,6 +338,7 @@ func TestZitadel(t *testing.T) {
 		"says no scope in a token": zitadelSaysNoScope,
 		"exchanges tokens":         zitadelExchangesTokens,
 		"takes an assertion":       zitadelTakesAnAssertion,
+		"revokes refresh tokens":   zitadelRevokesRefreshTokens,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, z) })
 	}
@@ -383,6 +395,54 @@ func zitadelExchangesTokens(t *testing.T, z *issuertest.Real) {
 	if aud, _ := claims["aud"].([]any); claims["sub"] != "robot" || !slices.Equal(aud, []any{"https://a.example.org", "https://b.example.org"}) {
 		t.Errorf("got %v", claims)
 	}
+}
+
+// A robot gets a refresh token by an exchange.
+func zitadelRevokesRefreshTokens(t *testing.T, z *issuertest.Real) {
+	subject, err := ask(t, definition(t, "client_credentials", z.Block("robot", "client_secret_basic"), ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	form := url.Values{"grant_type": {"urn:ietf:params:oauth:grant-type:token-exchange"},
+		"subject_token": {subject.Secret.Reveal()}, "subject_token_type": {"urn:ietf:params:oauth:token-type:access_token"},
+		"requested_token_type": {"urn:ietf:params:oauth:token-type:refresh_token"}, "scope": {"offline_access"}}
+	file := filepath.Join(t.TempDir(), "refresh")
+	write(t, file, exchanged(t, z, form).RefreshToken+"\n", 0o600)
+	block := z.Block("robot", "client_secret_basic") + fmt.Sprintf("  refresh_token_file = %q\n", file)
+	r := definition(t, "refresh_token", block, "")
+	logsOut(t, r, file)
+}
+
+// exchanged is the whole answer of the token endpoint, of which a source takes the access
+// token alone.
+func exchanged(t *testing.T, z *issuertest.Real, form url.Values) (answer struct {
+	RefreshToken string `json:"refresh_token"`
+}) {
+	roots, secret := x509.NewCertPool(), strings.TrimSpace(content(t, z.SecretFile))
+	roots.AppendCertsFromPEM([]byte(content(t, z.CA.File)))
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
+	defer client.CloseIdleConnections()
+	q, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, z.URL+"/oauth/token", strings.NewReader(form.Encode()))
+	q.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	q.SetBasicAuth("robot", url.QueryEscape(secret))
+	a, err := client.Do(q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Body.Close()
+	if err := json.NewDecoder(a.Body).Decode(&answer); err != nil || answer.RefreshToken == "" {
+		t.Fatalf("%s without a refresh token, %v", a.Status, err)
+	}
+	return answer
+}
+
+func content(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
 }
 
 // The same assertion is signed here, and read from a file.

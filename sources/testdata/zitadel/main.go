@@ -88,13 +88,14 @@ type robots struct {
 	public crypto.PublicKey // of service
 }
 
-// robot is that client: it is given JWTs, by client credentials and token exchange.
+// robot is that client: it is given JWTs, by client credentials, token exchange, and the
+// refresh token of an exchange.
 type robot struct{ op.Client }
 
 func (robot) AccessTokenType() op.AccessTokenType { return op.AccessTokenTypeJWT }
 
 func (robot) GrantTypes() []oidc.GrantType {
-	return []oidc.GrantType{oidc.GrantTypeClientCredentials, oidc.GrantTypeTokenExchange}
+	return []oidc.GrantType{oidc.GrantTypeClientCredentials, oidc.GrantTypeTokenExchange, oidc.GrantTypeRefreshToken}
 }
 
 var errNoClient = errors.New("no such client or secret")
@@ -137,9 +138,16 @@ func (robots) JWTProfileTokenType(context.Context, op.TokenRequest) (op.AccessTo
 	return op.AccessTokenTypeJWT, nil
 }
 
-// ValidateTokenExchangeRequest lets everybody exchange everything, for an access
-// token.
+// ValidateTokenExchangeRequest lets everybody exchange everything, for an access token
+// unless a refresh token is asked for.
 func (r robots) ValidateTokenExchangeRequest(_ context.Context, request op.TokenExchangeRequest) error {
-	request.SetRequestedTokenType(oidc.AccessTokenType)
+	if request.GetRequestedTokenType() != oidc.RefreshTokenType {
+		request.SetRequestedTokenType(oidc.AccessTokenType)
+	}
+	return nil
+}
+
+// SetUserinfoFromRequest knows nothing about a robot, who is not a user of the store.
+func (robots) SetUserinfoFromRequest(context.Context, *oidc.UserInfo, op.IDTokenRequest, []string) error {
 	return nil
 }
