@@ -1,0 +1,246 @@
+package rotation
+
+import (
+	"slices"
+	"time"
+)
+
+// A Stage is where a key stands in its life.
+type Stage string
+
+// The stages of a key, in their order. A key that is removed is forgotten.
+const (
+	Created   Stage = "created"   // it is in the keys folder; the document at the issuer's URL does not hold it yet
+	Published Stage = "published" // the document holds it, and it stands ready to sign
+	Signing   Stage = "signing"   // it signs all new tokens
+	Retired   Stage = "retired"   // it signs no more; the document holds it for the tokens that it has signed
+	Revoked   Stage = "revoked"   // it was taken out of the document before its time
+)
+
+// A Key is what is remembered of one key; nothing of it is secret. A zero time means
+// that it has not come to that.
+type Key struct {
+	ID      string    `json:"id"`               // kid
+	File    string    `json:"file"`             // in the keys folder, with its private half
+	Created time.Time `json:"created"`          // or first found in the folder
+	Seen    time.Time `json:"seen,omitzero"`    // since when each document that was fetched held it
+	Signing time.Time `json:"signing,omitzero"` // since when it signs, or has signed
+	Retired time.Time `json:"retired,omitzero"` // since when it signs no more
+	Revoked time.Time `json:"revoked,omitzero"` // when a person revoked it
+	Until   time.Time `json:"until,omitzero"`   // no token signed with it expires later
+}
+
+// Stage is where the key stands.
+func (k Key) Stage() Stage {
+	switch {
+	case !k.Revoked.IsZero():
+		return Revoked
+	case !k.Retired.IsZero():
+		return Retired
+	case !k.Signing.IsZero():
+		return Signing
+	case !k.Seen.IsZero():
+		return Published
+	}
+	return Created
+}
+
+// waiting reports whether the key is yet to sign.
+func (k Key) waiting() bool { return k.Stage() == Created || k.Stage() == Published }
+
+// A Life is what is remembered of all keys of an issuer.
+type Life struct {
+	Keys   []Key     `json:"keys"`             // in the order in which they were created
+	Asked  time.Time `json:"rotate,omitzero"`  // when a person asked for a rotation that has not happened yet
+	AtOnce bool      `json:"at_once,omitzero"` // that rotation does not wait for PublishAhead
+}
+
+// signing is the index of the key that signs; -1 for none.
+func (l Life) signing() int {
+	return slices.IndexFunc(l.Keys, func(k Key) bool { return k.Stage() == Signing })
+}
+
+// A Sight is a document as it was fetched from the issuer's URL.
+type Sight struct {
+	IDs       []string // the IDs of the keys of ours that it holds, with the same public half
+	ClockSure bool     // its server's clock agrees with ours, or it told none
+}
+
+func (s *Sight) holds(id string) bool { return s != nil && slices.Contains(s.IDs, id) }
+
+// A Policy says how the keys of an issuer follow each other.
+type Policy struct {
+	RotateAfter  time.Duration // how long a key signs; zero: until a person asks for a rotation
+	PublishAhead time.Duration // how long verifiers may keep a document that they have fetched
+}
+
+// Advance returns the life of the keys one step on, at the time now, after the document
+// was fetched as sight; nil means that it could not be fetched. It is a pure function.
+//
+// The first key signs as soon as it is seen in the document. A successor is always there,
+// and signs when every verifier must have seen it. A key leaves the document when the last
+// token that it has signed has expired, and with it every copy of the document in which
+// its successor is missing. While the clock is in doubt, no key takes turns and none is removed.
+//
+// needKey reports that a new key should be created: none waits to sign.
+func (p Policy) Advance(l Life, sight *Sight, now time.Time) (next Life, needKey bool) {
+	l.Keys = slices.Clone(l.Keys)
+	l.look(sight, now)
+	if l.signing() < 0 {
+		l.start(sight, now)
+	}
+	if sight != nil && sight.ClockSure {
+		p.rotate(&l, sight, now)
+		l.Keys = slices.DeleteFunc(l.Keys, func(k Key) bool { return p.over(k, now) })
+	}
+	return l, !slices.ContainsFunc(l.Keys, Key.waiting)
+}
+
+// look notes which keys the document holds. A key that waits and has gone from the document
+// waits again from the start, since a verifier may have fetched the document without it.
+func (l *Life) look(sight *Sight, now time.Time) {
+	if sight == nil || !sight.ClockSure {
+		return
+	}
+	for i, k := range l.Keys {
+		switch {
+		case !sight.holds(k.ID) && k.waiting():
+			l.Keys[i].Seen = time.Time{}
+		case sight.holds(k.ID) && k.Seen.IsZero():
+			l.Keys[i].Seen = now
+		}
+	}
+}
+
+// start lets a key sign where none does: at the beginning, after a revocation, and where
+// nothing is remembered of keys that are there. The youngest is the successor of another,
+// if there is another.
+func (l *Life) start(sight *Sight, now time.Time) {
+	var ready []int
+	for i, k := range l.Keys {
+		if k.Stage() == Published && sight.holds(k.ID) {
+			ready = append(ready, i)
+		}
+	}
+	if len(ready) == 0 {
+		return
+	}
+	l.Keys[ready[max(0, len(ready)-2)]].Signing = now
+}
+
+// rotate lets the successor sign when it is time and the successor is ready.
+func (p Policy) rotate(l *Life, sight *Sight, now time.Time) {
+	old, successor := l.signing(), l.successor()
+	if old < 0 || successor < 0 || !p.due(*l, now) || !sight.holds(l.Keys[successor].ID) {
+		return
+	}
+	if now.Before(p.ready(*l, successor)) {
+		return
+	}
+	l.Keys[old].Retired, l.Keys[successor].Signing = now, now
+	l.Asked, l.AtOnce = time.Time{}, false
+}
+
+// successor is the index of the published key that has waited longest; -1 for none.
+func (l Life) successor() int {
+	found := -1
+	for i, k := range l.Keys {
+		if k.Stage() == Published && (found < 0 || k.Seen.Before(l.Keys[found].Seen)) {
+			found = i
+		}
+	}
+	return found
+}
+
+// ready is when the key may sign: every verifier must have seen it.
+func (p Policy) ready(l Life, successor int) time.Time {
+	if l.AtOnce {
+		return l.Keys[successor].Seen
+	}
+	return l.Keys[successor].Seen.Add(p.PublishAhead)
+}
+
+// due reports whether a rotation is due.
+func (p Policy) due(l Life, now time.Time) bool {
+	at := p.rotation(l)
+	return !at.IsZero() && !now.Before(at)
+}
+
+// rotation is when the key that signs is to be followed by another; zero: not before a
+// person asks for it.
+func (p Policy) rotation(l Life) time.Time {
+	signing := l.signing()
+	switch {
+	case signing < 0:
+		return time.Time{}
+	case !l.Asked.IsZero():
+		return l.Asked
+	case p.RotateAfter > 0:
+		return l.Keys[signing].Signing.Add(p.RotateAfter)
+	}
+	return time.Time{}
+}
+
+// over reports whether nobody needs the key any more.
+func (p Policy) over(k Key, now time.Time) bool {
+	end := p.end(k)
+	return !end.IsZero() && !now.Before(end)
+}
+
+// end is when the key is removed; zero: that is not known yet.
+func (p Policy) end(k Key) time.Time {
+	stopped := k.Retired
+	if !k.Revoked.IsZero() {
+		stopped = k.Revoked
+	}
+	if stopped.IsZero() {
+		return time.Time{}
+	}
+	if k.Until.After(stopped) {
+		stopped = k.Until
+	}
+	return stopped.Add(p.PublishAhead)
+}
+
+// Document are the indexes of the keys that the document is to hold.
+func (l Life) Document() (held []int) {
+	for i, k := range l.Keys {
+		if k.Revoked.IsZero() {
+			held = append(held, i)
+		}
+	}
+	return held
+}
+
+// Revoke takes the key out of the document for good, and has another sign.
+// It reports whether there is such a key.
+func (l *Life) Revoke(id string, now time.Time) bool {
+	for i := range l.Keys {
+		if k := &l.Keys[i]; k.ID == id && k.Revoked.IsZero() {
+			k.Revoked = now
+			return true
+		}
+	}
+	return false
+}
+
+// After says what comes next for the key, and when; the zero time where that depends on
+// something else than time.
+func (p Policy) After(l Life, k Key) (next Stage, at time.Time) {
+	switch k.Stage() {
+	case Created:
+		return Published, time.Time{}
+	case Published:
+		rotation, ready := p.rotation(l), k.Seen.Add(p.PublishAhead)
+		if l.AtOnce {
+			ready = k.Seen
+		}
+		if rotation.IsZero() || rotation.After(ready) {
+			return Signing, rotation
+		}
+		return Signing, ready
+	case Signing:
+		return Retired, p.rotation(l)
+	}
+	return "removed", p.end(k)
+}
