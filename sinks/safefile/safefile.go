@@ -67,9 +67,10 @@ type Target struct {
 	Owner     host.Identity // who owns it; without privileges the process's own user
 	Group     int           // the gid it belongs to; below a folder of Owner one of Owner's groups
 	Mode      fs.FileMode   // its permission bits
-	CreateDir bool          // make the last folder, 0700 and Owner's, when it is missing
+	CreateDir bool          // make the last folder, Owner's, when it is missing
 
-	CreateParents bool // with CreateDir, make every missing folder of the path so
+	CreateParents bool        // with CreateDir, make every missing folder of the path so
+	FolderMode    fs.FileMode // of a folder that is made; zero: 0700
 }
 
 // A File writes one target and remembers what it wrote. One goroutine at a time may use

@@ -1,6 +1,7 @@
 package safefile
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,7 +15,7 @@ import (
 
 const (
 	othersWrite   = 0o022
-	directoryMode = 0o700 // of a folder made by CreateDir
+	directoryMode = 0o700 // of a folder made by CreateDir, unless FolderMode says otherwise
 )
 
 // errWouldCreate is the error of a dry walk to a folder that a write would make.
@@ -293,7 +294,7 @@ func (w *walk) create(name string) (err error) {
 		return err
 	}
 	defer unix.Close(fd)
-	if err := unix.Fchmod(fd, directoryMode); err != nil { // the umask may be odd, the parent setgid
+	if err := unix.Fchmod(fd, uint32(cmp.Or(w.target.FolderMode, directoryMode))); err != nil { // the umask may be odd, the parent setgid
 		return err
 	}
 	return unix.Fchown(fd, w.target.Owner.UID, w.target.Owner.GID)

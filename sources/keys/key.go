@@ -206,6 +206,13 @@ func describe(private crypto.Signer) string {
 	}
 }
 
+// Unnamed reports whether the key goes by its thumbprint (RFC 7638): nobody has given it
+// another kid.
+func (k Key) Unnamed() bool {
+	id, err := thumbprint(k.Public())
+	return err == nil && id == k.ID()
+}
+
 // thumbprint is the one of RFC 7638, with SHA-256.
 func thumbprint(public crypto.PublicKey) (string, error) {
 	sum, err := (&jose.JSONWebKey{Key: public}).Thumbprint(crypto.SHA256)

@@ -1,6 +1,7 @@
 package rotation
 
 import (
+	"encoding/json"
 	"slices"
 	"time"
 )
@@ -20,14 +21,16 @@ const (
 // A Key is what is remembered of one key; nothing of it is secret. A zero time means
 // that it has not come to that.
 type Key struct {
-	ID      string    `json:"id"`               // kid
-	File    string    `json:"file"`             // in the keys folder, with its private half
-	Created time.Time `json:"created"`          // or first found in the folder
-	Seen    time.Time `json:"seen,omitzero"`    // since when each document that was fetched held it
-	Signing time.Time `json:"signing,omitzero"` // since when it signs, or has signed
-	Retired time.Time `json:"retired,omitzero"` // since when it signs no more
-	Revoked time.Time `json:"revoked,omitzero"` // when a person revoked it
-	Until   time.Time `json:"until,omitzero"`   // no token signed with it expires later
+	ID      string          `json:"id"`               // kid
+	Public  json.RawMessage `json:"public"`           // its public half as JWK, so that the document needs no file
+	File    string          `json:"file"`             // the name of the file with its private half in the keys folder
+	Created time.Time       `json:"created"`          // where others put the file there, when it was last changed
+	Seen    time.Time       `json:"seen,omitzero"`    // since when each document that was fetched held it
+	Gone    time.Time       `json:"gone,omitzero"`    // since when no document that was fetched held it, though it is to sign
+	Signing time.Time       `json:"signing,omitzero"` // since when it signs, or has signed
+	Retired time.Time       `json:"retired,omitzero"` // since when it signs no more
+	Revoked time.Time       `json:"revoked,omitzero"` // when a person revoked it
+	Until   time.Time       `json:"until,omitzero"`   // no token signed with it expires later
 }
 
 // Stage is where the key stands.
@@ -53,6 +56,7 @@ type Life struct {
 	Keys   []Key     `json:"keys"`             // in the order in which they were created
 	Asked  time.Time `json:"rotate,omitzero"`  // when a person asked for a rotation that has not happened yet
 	AtOnce bool      `json:"at_once,omitzero"` // that rotation does not wait for PublishAhead
+	Ours   bool      `json:"ours,omitzero"`    // the document was published from here, so what it has beside these keys is not another's
 }
 
 // signing is the index of the key that signs; -1 for none.
@@ -99,15 +103,21 @@ func (p Policy) Advance(l Life, sight *Sight, now time.Time) (next Life, needKey
 // look notes which keys the document holds. A key that waits and has gone from the document
 // waits again from the start, since a verifier may have fetched the document without it.
 func (l *Life) look(sight *Sight, now time.Time) {
-	if sight == nil || !sight.ClockSure {
+	if sight == nil {
 		return
 	}
-	for i, k := range l.Keys {
-		switch {
-		case !sight.holds(k.ID) && k.waiting():
-			l.Keys[i].Seen = time.Time{}
-		case sight.holds(k.ID) && k.Seen.IsZero():
-			l.Keys[i].Seen = now
+	for i := range l.Keys {
+		k := &l.Keys[i]
+		switch held := sight.holds(k.ID); {
+		case held:
+			k.Gone = time.Time{}
+			if k.Seen.IsZero() && sight.ClockSure {
+				k.Seen = now
+			}
+		case k.waiting():
+			k.Seen = time.Time{}
+		case k.Gone.IsZero() && k.Stage() == Signing:
+			k.Gone = now
 		}
 	}
 }
@@ -202,26 +212,17 @@ func (p Policy) end(k Key) time.Time {
 	return stopped.Add(p.PublishAhead)
 }
 
-// Document are the indexes of the keys that the document is to hold.
-func (l Life) Document() (held []int) {
-	for i, k := range l.Keys {
-		if k.Revoked.IsZero() {
-			held = append(held, i)
-		}
-	}
-	return held
+// key is the index of the key with the ID; -1 for none.
+func (l Life) key(id string) int {
+	return slices.IndexFunc(l.Keys, func(k Key) bool { return k.ID == id })
 }
 
-// Revoke takes the key out of the document for good, and has another sign.
-// It reports whether there is such a key.
-func (l *Life) Revoke(id string, now time.Time) bool {
-	for i := range l.Keys {
-		if k := &l.Keys[i]; k.ID == id && k.Revoked.IsZero() {
-			k.Revoked = now
-			return true
-		}
+// ids are the IDs of all keys.
+func (l Life) ids() (ids []string) {
+	for _, k := range l.Keys {
+		ids = append(ids, k.ID)
 	}
-	return false
+	return ids
 }
 
 // After says what comes next for the key, and when; the zero time where that depends on
