@@ -18,6 +18,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/tokenagent/tokenagent/agent/host/hosttest"
+	"github.com/tokenagent/tokenagent/agent/queue"
 )
 
 // A fakeSource issues tokens of one life, unless it is told to fail or hang.
@@ -211,7 +212,7 @@ func TestHangingSourceOrFolderDelaysNoOtherToken(t *testing.T) {
 		var renewers []Renewer
 		for i := range 1000 {
 			name := fmt.Sprint("hung", i)
-			renewers = append(renewers, Renewer{Name: name, Issuer: "https://hangs.example.org", Source: hang, Sinks: targets(&fakeSink{path: "/hung/" + name})})
+			renewers = append(renewers, Renewer{Name: name, Issuer: queue.Issuer{Name: "https://hangs.example.org"}, Source: hang, Sinks: targets(&fakeSink{path: "/hung/" + name})})
 		}
 		stuck := &hangingSink{fakeSink: fakeSink{path: "/nfs/x"}, release: hang.release}
 		renewers = append(renewers, Renewer{Name: "nfs", Source: &fakeSource{life: time.Hour}, Sinks: targets(stuck)})
@@ -587,7 +588,7 @@ func TestStopFinishesTheWriteAndNeverWaitsForWhatHangs(t *testing.T) {
 		hang := &hanging{release: make(chan struct{})}
 		a := New(hostClock, silent(), []Renewer{
 			{Name: "slow", Source: &fakeSource{life: time.Hour}, Sinks: targets(slow)},
-			{Name: "hung", Issuer: "https://hangs.example.org", Source: hang, Sinks: targets(&fakeSink{path: "/t/b"})},
+			{Name: "hung", Issuer: queue.Issuer{Name: "https://hangs.example.org"}, Source: hang, Sinks: targets(&fakeSink{path: "/t/b"})},
 		})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/tokenagent/tokenagent/agent/queue"
 )
 
 // TestADayOfTokensWithAnOutage holds the promise of the scheduler: with
@@ -40,7 +42,7 @@ func TestADayOfTokensWithAnOutage(t *testing.T) {
 			sink := &expirySink{}
 			sources, sinks = append(sources, source), append(sinks, sink)
 			renewers = append(renewers, Renewer{
-				Name: fmt.Sprint(i), Issuer: fmt.Sprint("https://issuer", i%20), Source: remote{source, &most}, Sinks: targets(sink), Schedule: Schedule{Jitter: Jitter("host", fmt.Sprint(i))},
+				Name: fmt.Sprint(i), Issuer: queue.Issuer{Name: fmt.Sprint("https://issuer", i%20)}, Source: remote{source, &most}, Sinks: targets(sink), Schedule: Schedule{Jitter: Jitter("host", fmt.Sprint(i))},
 			})
 		}
 		started(t, mute(), renewers...)

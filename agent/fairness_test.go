@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/tokenagent/tokenagent/agent/queue"
 )
 
 // A failingSource is one whose own requests the issuer never answers with a token.
@@ -30,7 +32,7 @@ func lost(i *fakeIssuer, n int, takes time.Duration, err error) (renewers []Rene
 	for k := range n {
 		name := fmt.Sprint("lost", k)
 		source := &failingSource{&issuerSource{fakeIssuer: i, name: name}, takes, err}
-		renewers = append(renewers, Renewer{Name: name, Issuer: "https://issuer.example.org", Source: source, Sinks: targets(&expirySink{})})
+		renewers = append(renewers, Renewer{Name: name, Issuer: queue.Issuer{Name: "https://issuer.example.org"}, Source: source, Sinks: targets(&expirySink{})})
 	}
 	return renewers
 }
@@ -82,7 +84,7 @@ func TestOneThatHasExpiredHoldsUpNoneThatHasLittleLeft(t *testing.T) {
 		for left := 60 * time.Second; left <= 2*time.Minute; left += 5 * time.Second {
 			synctest.Test(t, func(t *testing.T) {
 				i, sink := &fakeIssuer{life: time.Hour, takes: time.Second}, &expirySink{}
-				good := Renewer{Name: "good", Issuer: "https://issuer.example.org", Source: &issuerSource{fakeIssuer: i, name: "good"}, Sinks: targets(sink)}
+				good := Renewer{Name: "good", Issuer: queue.Issuer{Name: "https://issuer.example.org"}, Source: &issuerSource{fakeIssuer: i, name: "good"}, Sinks: targets(sink)}
 				started(t, silent(), append(lost(i, 1, time.Second, errDown), good)...)
 				time.Sleep(29 * time.Minute)
 				back := sink.token().Expires.Add(-left)
@@ -111,7 +113,7 @@ func TestASilentIssuerIsProbedAsTheMostUrgentTokenNeeds(t *testing.T) {
 			for k := range renewers {
 				renewers[k].Schedule.At = 0.05 // at 72 min, with almost a day left
 			}
-			late := Renewer{Name: "late", Issuer: "https://issuer.example.org", Source: &issuerSource{fakeIssuer: i, name: "late", life: 160 * time.Minute}, Sinks: targets(&expirySink{}), Schedule: Schedule{At: 0.9375}}
+			late := Renewer{Name: "late", Issuer: queue.Issuer{Name: "https://issuer.example.org"}, Source: &issuerSource{fakeIssuer: i, name: "late", life: 160 * time.Minute}, Sinks: targets(&expirySink{}), Schedule: Schedule{At: 0.9375}}
 			started(t, silent(), append(renewers, late)...)
 			time.Sleep(65 * time.Minute)
 			i.set(func() { i.fail = func(time.Time) error { return errDown } })
@@ -153,7 +155,7 @@ func TestWhatNobodyWaitsForAnyMoreGoesBehindTheMostUrgent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		i, sink := &fakeIssuer{life: 24 * time.Hour, takes: 300 * time.Millisecond}, &expirySink{}
 		renewers, _ := crowd(i, 400, "host") // more than can be asked for in a minute
-		urgent := Renewer{Name: "urgent", Issuer: "https://issuer.example.org", Source: &issuerSource{fakeIssuer: i, name: "urgent", life: time.Hour}, Sinks: targets(sink)}
+		urgent := Renewer{Name: "urgent", Issuer: queue.Issuer{Name: "https://issuer.example.org"}, Source: &issuerSource{fakeIssuer: i, name: "urgent", life: time.Hour}, Sinks: targets(sink)}
 		a := started(t, silent(), append(renewers, urgent)...)
 		time.Sleep(20 * time.Minute)
 		i.set(func() { i.fail = func(time.Time) error { return errDown } })
@@ -180,7 +182,7 @@ func TestATokenThatIsLostWhileItWaitsForItsIssuerWaitsNoLonger(t *testing.T) {
 		records := &fakeRecords{disk: disk}
 		set := func() []Renewer {
 			both := append(onDisk(disk, &issuerSource{fakeIssuer: i, name: "a"}, "a"), onDisk(disk, &issuerSource{fakeIssuer: i, name: "b"}, "b")...)
-			both[0].Issuer, both[1].Issuer = "https://issuer.example.org", "https://issuer.example.org"
+			both[0].Issuer.Name, both[1].Issuer.Name = "https://issuer.example.org", "https://issuer.example.org"
 			return both
 		}
 		runFor(t, time.Minute, records, set()...)

@@ -85,7 +85,7 @@ func crowd(i *fakeIssuer, n int, machine string) (renewers []Renewer, sinks []*e
 	for k := range n {
 		name, sink := fmt.Sprintf("token%04d", k), &expirySink{}
 		sinks = append(sinks, sink)
-		renewers = append(renewers, Renewer{Name: name, Issuer: "https://issuer.example.org", Source: &issuerSource{fakeIssuer: i, name: name}, Sinks: targets(sink), Schedule: Schedule{Jitter: Jitter(machine, name)}})
+		renewers = append(renewers, Renewer{Name: name, Issuer: queue.Issuer{Name: "https://issuer.example.org"}, Source: &issuerSource{fakeIssuer: i, name: name}, Sinks: targets(sink), Schedule: Schedule{Jitter: Jitter(machine, name)}})
 	}
 	return renewers, sinks
 }
@@ -346,7 +346,7 @@ func TestADefinitionIsAskedForByItselfWhateverItsSinks(t *testing.T) {
 				var renewers []Renewer
 				var sinks []*expirySink
 				for k := range c.definitions {
-					r := Renewer{Name: fmt.Sprint(k), Issuer: "https://issuer.example.org", Source: shared, Schedule: Schedule{Jitter: Jitter("host", fmt.Sprint(k))}}
+					r := Renewer{Name: fmt.Sprint(k), Issuer: queue.Issuer{Name: "https://issuer.example.org"}, Source: shared, Schedule: Schedule{Jitter: Jitter("host", fmt.Sprint(k))}}
 					for range c.sinks {
 						sinks = append(sinks, &expirySink{})
 						r.Sinks = append(r.Sinks, Target{Sink: sinks[len(sinks)-1]})

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"cmp"
 	"reflect"
 	"runtime"
 
@@ -12,7 +11,6 @@ const room = 2 // attempts at a time in one folder
 
 // The keys of queues. A source that can be compared is its own key.
 type (
-	issuerKey string
 	folderKey string
 	trialKey  string
 	limitKey  struct{}
@@ -22,10 +20,10 @@ type (
 
 func (c *core) sourceQueue(e *entry) *queue.Queue {
 	switch {
-	case e.Issuer != "":
-		q := c.pool.Issuer(issuerKey(e.Issuer), cmp.Or(e.Limits, queue.Usual()))
+	case e.Issuer.Name != "":
+		q := c.pool.Issuer(e.Issuer)
 		if c.issuers[q] == nil {
-			c.issuers[q] = &issuer{name: e.Issuer}
+			c.issuers[q] = &issuer{name: e.Issuer.Name}
 		}
 		return q
 	case reflect.ValueOf(e.Source).Comparable():

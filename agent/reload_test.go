@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/tokenagent/tokenagent/agent/queue"
 )
 
 // A remoteFake is a fakeSource with an issuer, and so a queue, of its own.
@@ -47,7 +49,7 @@ func TestNothingThatIsDoneToAFullPoolStopsIt(t *testing.T) {
 				for i := range 40 {
 					last = &remoteFake{fakeSource{life: time.Hour}, fmt.Sprint(i)}
 					time.AfterFunc(time.Minute, last.slow)
-					set = append(set, Renewer{Name: last.issuer, Issuer: last.issuer, Digest: "1", Source: last, Schedule: Schedule{At: 0.5},
+					set = append(set, Renewer{Name: last.issuer, Issuer: queue.Issuer{Name: last.issuer}, Digest: "1", Source: last, Schedule: Schedule{At: 0.5},
 						Sinks: targets(&fakeSink{path: fmt.Sprintf("/t/%d/x", i)})})
 				}
 				a := started(t, silent(), set...)

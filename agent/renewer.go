@@ -13,8 +13,7 @@ import (
 type Renewer struct {
 	Name          string // as people write it: pilot, or pilot["ce1.example.org"]
 	Source        Source
-	Issuer        string       // the server that Source asks: all that ask it share one queue; "": Source asks no server
-	Limits        queue.Limits // of Issuer; the zero Limits are the usual ones
+	Issuer        queue.Issuer // the server that Source asks: all that ask it share one queue; the zero Issuer: Source asks no server
 	Request       Request
 	Sinks         []Target
 	Schedule      Schedule

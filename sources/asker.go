@@ -37,7 +37,7 @@ func (a *asker) Follows() (path string, copied bool) { return a.asserted, false 
 
 // facts are those of the source s, which asks as a does.
 func (a *asker) facts(s agent.Source) config.Source {
-	return config.Source{Source: s, Ends: a.ends, Issuer: a.server.Name(), Limits: a.server.Limits(), Files: a.files, Check: a.check, ComparesScope: true, Opaque: a.opaque()}
+	return config.Source{Source: s, Ends: a.ends, Issuer: a.server.Issuer(), Files: a.files, Check: a.check, ComparesScope: true, Opaque: a.opaque()}
 }
 
 // check returns what is asked for in req and no token of an issuer can have.

@@ -69,8 +69,8 @@ func TestClientCredentialsAskForWhatTheTokenBlockSays(t *testing.T) {
 	if diff := cmp.Diff(want, form); diff != "" {
 		t.Error(diff)
 	}
-	if r.Issuer != i.URL {
-		t.Errorf("its issuer is %s", r.Issuer)
+	if r.Issuer.Name != i.URL {
+		t.Errorf("its issuer is %s", r.Issuer.Name)
 	}
 }
 

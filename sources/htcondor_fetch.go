@@ -81,18 +81,22 @@ func decodeHTCondorFetch(b *config.Block) config.Source {
 			s.inspect(b)
 		}
 	}
-	return config.Source{
+	facts := config.Source{
 		Source:   s,
-		Issuer:   "condor_token_fetch " + strings.Join(s.target, " "),
 		Profile:  condorProfile,
 		Lifetime: condorLifetime,
 		Files:    []string{s.heldPath()}, // its change lets failing tokens be asked for again
 		Check:    s.check,
-		Ends: func() []config.End {
-			held, err := s.held()
-			return []config.End{{What: "token", At: held.Time, Err: err}}
-		},
+		Ends:     s.heldEnds,
 	}
+	facts.Issuer.Name = "condor_token_fetch " + strings.Join(s.target, " ")
+	return facts
+}
+
+// heldEnds says when the long-lived token expires.
+func (s *htcondorFetch) heldEnds() []config.End {
+	held, err := s.held()
+	return []config.End{{What: "token", At: held.Time, Err: err}}
 }
 
 // targetOf are the options that name the daemon.

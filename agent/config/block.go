@@ -49,8 +49,7 @@ type Source struct {
 	Identity
 	Source agent.Source // nil where nothing could be made of the block
 
-	Issuer   string        // as agent.Renewer has it
-	Limits   queue.Limits  // as agent.Renewer has them
+	Issuer   queue.Issuer  // as agent.Renewer has it
 	Profile  string        // the only one of its tokens: a block that names another is at fault; "": any
 	Lifetime time.Duration // of a token whose block names none; zero: the issuer decides
 	Files    []string      // absolute paths of what it reads; a change is a reason to load again

@@ -103,7 +103,7 @@ func (l *loading) decodeToken(s *stanza, in *instance) agent.Renewer {
 		t.check()
 		t.addCandidates()
 		t.checkCircle()
-		r.Source, r.Issuer, r.Limits = t.from.Source.Source, t.from.Issuer, t.from.Limits
+		r.Source, r.Issuer = t.from.Source.Source, t.from.Issuer
 		r.Accept, r.Digest = accept(t.request, t.from.Source), t.digest.hex()
 		r.Form = t.from.Form
 		if t.from.Opaque {

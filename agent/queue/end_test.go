@@ -42,7 +42,7 @@ func TestAJobIsDueAtTheTimeThatWasSetLast(t *testing.T) {
 
 func TestThePoolWaitsForAnIssuerThatAskedForIt(t *testing.T) {
 	b := newBench()
-	q := b.Issuer("iam", Usual())
+	q := b.Issuer(Issuer{Name: "iam"})
 	j := b.job(q, "a", 10*time.Hour)
 	want(t, b.started(), "a")
 	b.Done(j)
@@ -93,7 +93,7 @@ func TestAJobThatFailedLetsOthersGoFirstUntilItSucceeds(t *testing.T) {
 		}, "two"},
 	} {
 		b := newBench()
-		q := b.Issuer("iam", Usual())
+		q := b.Issuer(Issuer{Name: "iam"})
 		one, two := b.job(q, "one", time.Hour), b.job(q, "two", 2*time.Hour)
 		for _, j := range []*Job{one, two} {
 			b.pass(pace)

@@ -12,6 +12,14 @@ type issuer struct {
 	row    int           // failures in a row that say that it does not answer
 }
 
+// An Issuer is a server that gives tokens. All who ask it share one Queue.
+type Issuer struct {
+	Name   string
+	Limits Limits // zero: the usual ones
+}
+
+type issuerKey string // of a Queue
+
 // Limits are how much one issuer is asked, for all its tokens together. Its Queue starts
 // no more jobs than that: those that have to wait go by their urgency. Package
 // sources/issuer holds each request to the same Limits, since a job may make several

@@ -7,7 +7,7 @@ import (
 
 func TestTheMostUrgentThatWaitsDecidesHowLongAnIssuerIsLeftAlone(t *testing.T) {
 	b := newBench()
-	q := b.Issuer("iam", Usual())
+	q := b.Issuer(Issuer{Name: "iam"})
 	long := b.job(q, "long", 40*time.Hour)
 	want(t, b.started(), "long")
 	b.job(q, "waits", 20*time.Hour)
@@ -24,7 +24,7 @@ func TestTheMostUrgentThatWaitsDecidesHowLongAnIssuerIsLeftAlone(t *testing.T) {
 
 func TestASilentIssuerIsProbedSoonerForOneThatHasLittleLeft(t *testing.T) {
 	b := newBench()
-	q := b.Issuer("iam", Usual())
+	q := b.Issuer(Issuer{Name: "iam"})
 	j := b.job(q, "long", 40*time.Hour)
 	want(t, b.started(), "long")
 	b.Done(j)
@@ -46,7 +46,7 @@ func TestASilentIssuerIsProbedSoonerForOneThatHasLittleLeft(t *testing.T) {
 func TestEverySecondProbeIsForTheOneThatWaitsLongest(t *testing.T) {
 	for row, first := range map[int]string{6: "older", 7: "urgent"} {
 		b := newBench()
-		q := b.Issuer("iam", Usual())
+		q := b.Issuer(Issuer{Name: "iam"})
 		urgent, older := b.job(q, "urgent", time.Hour), b.job(q, "older", 2*time.Hour)
 		urgent.failed, urgent.Began = noon, noon.Add(-time.Minute)
 		older.failed, older.Began = noon, noon.Add(-time.Hour)
@@ -61,7 +61,7 @@ func TestAFailureOfATokenAloneDoesNotTellThatTheIssuerIsSilent(t *testing.T) {
 		"it is silent":      {fallsSilent, fallsSilent + 1},
 	} {
 		b := newBench()
-		q := b.Issuer("iam", Usual())
+		q := b.Issuer(Issuer{Name: "iam"})
 		j := b.job(q, "a", time.Hour)
 		j.failed = noon.Add(-time.Hour)
 		q.issuer.row, q.issuer.gave = c.before, noon.Add(-time.Minute) // since it failed last
@@ -84,7 +84,7 @@ func TestOnceNobodyWaitsItGoesByTheDeadlines(t *testing.T) {
 
 func TestWhatCountedIsForgottenAtTheEndOfAnAttempt(t *testing.T) {
 	b := newBench()
-	q := b.Issuer("iam", Usual())
+	q := b.Issuer(Issuer{Name: "iam"})
 	j := b.job(q, "a", time.Hour)
 	j.failed = noon
 	want(t, b.started(), "a")

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -61,9 +62,10 @@ func (p *Pool) Queue(key any, room int) *Queue {
 	return q
 }
 
-// Issuer is Queue for an issuer. The Limits hold from now on.
-func (p *Pool) Issuer(key any, l Limits) *Queue {
-	q := p.Queue(key, l.AtOnce)
+// Issuer is the Queue of that issuer. Its Limits hold from now on.
+func (p *Pool) Issuer(i Issuer) *Queue {
+	l := cmp.Or(i.Limits, Usual())
+	q := p.Queue(issuerKey(i.Name), l.AtOnce)
 	if q.issuer == nil {
 		q.issuer = &issuer{}
 	}

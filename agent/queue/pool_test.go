@@ -151,8 +151,8 @@ func TestAnIssuerIsAskedNoMoreThanItCanBear(t *testing.T) {
 // bears has ten jobs of 300 ms done for an issuer with these Limits.
 func bears(t *testing.T, l Limits) {
 	b := newBench()
-	q := b.Issuer("iam", Usual())
-	if b.Issuer("iam", l) != q {
+	q := b.Issuer(Issuer{Name: "iam"})
+	if b.Issuer(Issuer{"iam", l}) != q {
 		t.Fatal("other Limits make another Queue")
 	}
 	for i := range 10 {
@@ -198,7 +198,7 @@ func (b *bench) fail(q *Queue, retryAfter time.Duration) (names []string) {
 
 func TestASilentIssuerIsProbedUntilItAnswers(t *testing.T) {
 	b := newBench()
-	q := b.Issuer("iam", Usual())
+	q := b.Issuer(Issuer{Name: "iam"})
 	for i := range 100 {
 		b.job(q, fmt.Sprint(i), time.Hour)
 	}
@@ -246,7 +246,7 @@ func TestRetryAfterHoldsForAllButNoLongerThanATokenCanBear(t *testing.T) {
 		"far beyond any expiration": {1000 * time.Hour, 24 * time.Hour, 12 * time.Hour},
 	} {
 		b := newBench()
-		q := b.Issuer("iam", Usual())
+		q := b.Issuer(Issuer{Name: "iam"})
 		b.job(q, "other", 100*time.Hour+c.left)
 		j := b.job(q, "urgent", c.left)
 		if b.Start() != j {
@@ -267,7 +267,7 @@ func TestRetryAfterHoldsForAllButNoLongerThanATokenCanBear(t *testing.T) {
 
 func TestOneThatFailsAlwaysKeepsNoOtherFromTheIssuer(t *testing.T) {
 	b := newBench()
-	q := b.Issuer("iam", Usual())
+	q := b.Issuer(Issuer{Name: "iam"})
 	bad := b.job(q, "bad", -time.Hour)
 	for range 3 {
 		want(t, b.started(), "bad")
@@ -317,7 +317,7 @@ type storm struct {
 func newStorm(t *testing.T, seed uint64) *storm {
 	s := &storm{bench: newBench(), t: t, rand: rand.New(rand.NewPCG(seed, 0)), running: map[*Job]bool{}, runs: map[*Job]int{}, paced: map[*Queue]time.Time{}}
 	for i := range 3 {
-		s.queues = append(s.queues, s.Issuer(fmt.Sprint("issuer", i), Usual()), s.Queue(fmt.Sprint("folder", i), 2))
+		s.queues = append(s.queues, s.Issuer(Issuer{Name: fmt.Sprint("issuer", i)}), s.Queue(fmt.Sprint("folder", i), 2))
 	}
 	for i := range 60 {
 		j := &Job{Value: i, Queue: s.queues[i%len(s.queues)], Limit: 10 * time.Second}
@@ -430,7 +430,7 @@ func (s *storm) drain() {
 
 func TestAClockThatIsSetClosesNoIssuer(t *testing.T) {
 	b := newBench()
-	q := b.Issuer("iam", Usual())
+	q := b.Issuer(Issuer{Name: "iam"})
 	j := b.job(q, "a", time.Hour)
 	want(t, b.started(), "a")
 	b.Done(j)

@@ -81,8 +81,8 @@ func (f *checkFlags) subjects(cfg *config.Config, known sinks.Records) []subject
 // issuersOf are the issuers that the sources ask.
 func issuersOf(all []config.Source) (issuers []string) {
 	for _, s := range all {
-		if s.Issuer != "" {
-			issuers = append(issuers, s.Issuer)
+		if s.Issuer.Name != "" {
+			issuers = append(issuers, s.Issuer.Name)
 		}
 	}
 	return issuers

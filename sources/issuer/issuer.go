@@ -75,10 +75,10 @@ func newLimiter(l queue.Limits) *limiter {
 // and differ only in how they know it. It is called before s asks anything.
 func (s *Server) ShareLimits(other *Server) { s.limits = other.limits }
 
-// Limits are those that every request keeps to: what agent.Renewer has as Limits.
-func (s *Server) Limits() queue.Limits { return s.limits.Limits }
+// Issuer is the Server as its queue knows it. Every request keeps to its Limits.
+func (s *Server) Issuer() queue.Issuer { return queue.Issuer{Name: s.Name(), Limits: s.limits.Limits} }
 
-// Name is the issuer, or else the token endpoint: what agent.Renewer has as Issuer.
+// Name is the issuer, or else the token endpoint.
 func (s *Server) Name() string {
 	if s.address.Issuer != "" {
 		return s.address.Issuer

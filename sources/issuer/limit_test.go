@@ -134,7 +134,7 @@ func keepFresh(ctx context.Context, s *Server, verify func() bool, tokens int, l
 	for n := range tokens {
 		name := fmt.Sprint("token", n)
 		renewers = append(renewers, agent.Renewer{
-			Name: name, Issuer: s.Name(), Source: remote{s, verify}, Request: agent.Request{Scope: []string{name}}, Sinks: []agent.Target{{Sink: &shelf{}}},
+			Name: name, Issuer: s.Issuer(), Source: remote{s, verify}, Request: agent.Request{Scope: []string{name}}, Sinks: []agent.Target{{Sink: &shelf{}}},
 			Schedule: agent.Schedule{Jitter: agent.Jitter("machine", name)}, Digest: name,
 		})
 	}
@@ -337,7 +337,7 @@ func TestLimitsOfAnIssuerHoldForEachRequest(t *testing.T) {
 			all.Go(func() { _, _ = s.Token(t.Context(), robot, Grant{Type: "client_credentials"}) })
 		}
 		all.Wait()
-		if l.most != 1 || within(l.asked, 2*time.Second) != 1 || len(l.asked) < 4 || s.Limits().AtOnce != 1 {
+		if l.most != 1 || within(l.asked, 2*time.Second) != 1 || len(l.asked) < 4 || s.Issuer().Limits.AtOnce != 1 {
 			t.Errorf("asked %d times, %d at a time: %v", len(l.asked), l.most, l.asked)
 		}
 	})
