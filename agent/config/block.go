@@ -22,7 +22,8 @@ import (
 type Kinds struct {
 	Sources map[string]SourceDecoder
 	Sinks   map[string]SinkDecoder
-	Hook    HookDecoder // nil: hook blocks are unknown
+	Issuer  SourceDecoder // of an issuer block
+	Hook    HookDecoder   // nil: hook blocks are unknown
 
 	Validate ValidateDecoder // nil: validate blocks are unknown
 }
@@ -74,6 +75,9 @@ type Source struct {
 	Form func(agent.Secret) int
 	// Opaque says not to read its tokens, whatever they look like.
 	Opaque bool
+	// Apart are the attributes of the block that make no other tokens, so that a change of
+	// them is no reason to issue any.
+	Apart []string
 }
 
 // An End is that of what a source asks with.
@@ -276,9 +280,22 @@ func (b *Block) Wrong(attr string) bool {
 // Faulty reports whether the block has an error.
 func (b *Block) Faulty() bool { return b.faulty }
 
+// Inner are the blocks of that kind in the block, which Decode has allowed. Each has one
+// label, its Name, which is one of those allowed.
+func (b *Block) Inner(kind, form string, allowed ...string) (all []*Block) {
+	for _, s := range b.stanza.inner(kind) {
+		if s.labelled(b.load.found, form) && !slices.Contains(allowed, s.labels[0]) {
+			b.load.found.fault(s.labelAt[0], fmt.Sprintf("unknown %s %q", kind, s.labels[0]),
+				suggestion(s.labels[0], allowed, "%q", `it is "`+strings.Join(allowed, `", "`)+`"`))
+		}
+		all = append(all, b.load.block(s, s.labels[0], b.instance))
+	}
+	return all
+}
+
 // Reserve reserves the folder of the file, which the attribute names, for the source alone:
-// it might use another token there in place of its own. It is a fault if another source
-// has that folder.
+// it might take what others put there for its own. It is a fault if another source has that
+// folder, or if a token is written into it.
 func (b *Block) Reserve(attr, file string) {
 	if b.stanza.duplicate || b.Wrong(attr) {
 		return
@@ -286,7 +303,7 @@ func (b *Block) Reserve(attr, file string) {
 	p, folder := b.load.places, filepath.Dir(file)
 	where := p.locateFolder(folder)
 	if first, taken := p.folders[where]; taken {
-		b.Fault(attr, "duplicate "+attr, fmt.Sprintf("%s keeps its token in %s, at %s; name a folder of its own for each source", first.what, folder, placeText(first.at)))
+		b.Fault(attr, "duplicate "+attr, fmt.Sprintf("%s keeps its files in %s, at %s; name a folder of its own for each", first.what, folder, placeText(first.at)))
 		return
 	}
 	p.folders[where] = writer{nameOf(b.stanza).String(), true, b.place(attr)}

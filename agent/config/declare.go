@@ -34,16 +34,24 @@ type local struct {
 	visiting bool // it is being evaluated
 }
 
-// A sourceName is the two labels of a source block, by which tokens refer to it.
+// A sourceName is the two labels of a source block, by which tokens refer to it. An issuer
+// block is a source with a kind of its own.
 type sourceName struct{ kind, name string }
+
+// issuerKind is the kind of source that an issuer block is. No source block has it.
+const issuerKind = "issuer"
 
 func nameOf(source *stanza) sourceName { return sourceName{source.labels[0], source.labels[1]} }
 
 func (n sourceName) String() string {
-	if hclsyntax.ValidIdentifier(n.name) {
-		return "source." + n.kind + "." + n.name
+	of := "source." + n.kind
+	if n.kind == issuerKind {
+		of = issuerKind
 	}
-	return fmt.Sprintf("source.%s[%q]", n.kind, n.name)
+	if hclsyntax.ValidIdentifier(n.name) {
+		return of + "." + n.name
+	}
+	return fmt.Sprintf("%s[%q]", of, n.name)
 }
 
 // declare gathers the blocks of all files. It corrects misspelt kinds of sources.
@@ -55,7 +63,7 @@ func declare(r *reader, sourceKinds []string) *document {
 	}
 	for _, f := range r.files {
 		for _, a := range attributesOf(f.body) {
-			d.found.fault(a.nameRange, "attribute "+a.name+" outside of a block", "attributes stand in an agent, locals, source or token block")
+			d.found.fault(a.nameRange, "attribute "+a.name+" outside of a block", "attributes stand in an agent, locals, source, issuer or token block")
 		}
 		for _, block := range f.body.Blocks {
 			d.block(newStanza(f, block))
@@ -77,7 +85,7 @@ func wholeOf(r *reader) hcl.Range {
 
 func (d *document) block(s *stanza) {
 	if !slices.Contains(blockKinds, s.kind) {
-		d.found.fault(s.header, "unknown block "+s.kind, suggestion(s.kind, blockKinds, "%s", "blocks are agent, locals, source and token"))
+		d.found.fault(s.header, "unknown block "+s.kind, suggestion(s.kind, blockKinds, "%s", "blocks are agent, locals, source, issuer and token"))
 		if s.kind = profile.Meant(s.kind, blockKinds); s.kind == "" {
 			return
 		}
@@ -92,6 +100,9 @@ func (d *document) block(s *stanza) {
 	case "locals":
 		d.addLocals(s)
 	case "source":
+		d.addSource(s, proper)
+	case "issuer":
+		s.labels, s.labelAt = append([]string{issuerKind}, s.labels...), append([]hcl.Range{s.header}, s.labelAt...)
 		d.addSource(s, proper)
 	case "token":
 		d.addToken(s, proper)
@@ -119,7 +130,9 @@ func (d *document) addSource(s *stanza, proper bool) {
 		d.lost.sources = true // what refers to it cannot be found
 		return
 	}
-	s.correctKind(d.found, d.sourceKinds)
+	if s.kind == "source" {
+		s.correctKind(d.found, d.sourceKinds)
+	}
 	name := nameOf(s)
 	if first := d.sources[name]; first != nil {
 		d.found.again(s.labelAt[1], name.String()+" is defined twice", first.header)
@@ -195,11 +208,18 @@ func (s *stanza) labelled(found *findings, labels ...string) bool {
 func (d *document) sourceHint(given string) string {
 	known := make([]string, 0, len(d.sourceOrder))
 	for _, s := range d.sourceOrder {
-		known = append(known, strings.TrimPrefix(nameOf(s).String(), "source"))
+		known = append(known, nameOf(s).String())
 	}
 	hint := `there is no source at all; write source "KIND" "NAME" { … }`
 	if len(known) > 0 {
-		hint = "there is source" + strings.Join(known[:min(len(known), fewNames)], ", source")
+		hint = "there is " + strings.Join(known[:min(len(known), fewNames)], ", ")
 	}
-	return suggestion(strings.TrimPrefix(given, "source"), known, "source%s", hint)
+	short := make([]string, len(known)) // what names have in common makes none more alike
+	for i, name := range known {
+		short[i] = strings.TrimPrefix(name, "source")
+	}
+	if near := slices.Index(short, profile.Nearest(strings.TrimPrefix(given, "source"), short)); near >= 0 {
+		return "did you mean " + known[near] + "?"
+	}
+	return hint
 }

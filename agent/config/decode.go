@@ -34,10 +34,9 @@ import (
 // ("2d12h", see ParseDuration) and fs.FileMode ("0600" or "640"). Nothing
 // is converted: a number is not a string. Strings are neither empty nor of more
 // than one line. An attribute or block that the struct does not have is a fault.
-func (b *Block) Decode(into any) bool { return b.decode(into) }
-
-// decode is Decode for a block that may hold blocks of the given kinds.
-func (b *Block) decode(into any, blocks ...string) bool {
+//
+// The block may hold blocks of the kinds named.
+func (b *Block) Decode(into any, blocks ...string) bool {
 	target := reflect.ValueOf(into).Elem()
 	fields := once(b.load, target.Type(), func() []field { return fieldsOf(target.Type()) })
 	known := fieldNames(fields)
@@ -130,7 +129,7 @@ func (s *stanza) unknownHint(name string, attrs, blocks []string) (near, hint st
 	case slices.Contains(attrs, name):
 		return name, fmt.Sprintf("%s is an attribute here; write %s = …", name, name)
 	}
-	hint = "a " + s.kind + " block has " + strings.Join(attrs, ", ")
+	hint = article(s.kind) + " block has " + strings.Join(attrs, ", ")
 	if len(blocks) > 0 {
 		hint += ", and the blocks " + strings.Join(blocks, ", ")
 	}
@@ -348,4 +347,12 @@ func (c *conversion) object(v cty.Value) map[string]any {
 	return plainObject(v, func(path []string, text string) {
 		c.fail(itemRange(c.expr, path[0]), "wrong value in "+c.name, strings.Join(path, ".")+" "+text)
 	})
+}
+
+// article is the kind of a block with "a" or "an" before it.
+func article(kind string) string {
+	if strings.ContainsAny(kind[:1], "aei") {
+		return "an " + kind
+	}
+	return "a " + kind
 }

@@ -29,11 +29,11 @@ func (d *digest) sum() []byte {
 
 func (d *digest) hex() string { return hex.EncodeToString(d.sum()) }
 
-// sourceDigest is that of a source block and of its signing key.
-func (b *Block) sourceDigest(key SigningKey) []byte {
+// sourceDigest is that of the source block s and of its signing key.
+func (b *Block) sourceDigest(s Source) []byte {
 	d := &digest{key: b.load.digestKey}
-	d.block(b, "for_each")
-	if mark := key.Mark.Reveal(); mark != "" && !b.DefinitionsOnly() {
+	d.block(b, append(s.Apart, "for_each")...)
+	if mark := s.Key.Mark.Reveal(); mark != "" && !b.DefinitionsOnly() {
 		d.text = appendText(append(d.text, 'k'), mark)
 	}
 	return d.sum()

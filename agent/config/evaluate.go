@@ -115,6 +115,10 @@ func (a *attribute) isAboutBad(d *hcl.Diagnostic) bool {
 // no such form. The hint says which sources there are.
 func (e *evaluator) missingSource(a *attribute, scope *hcl.EvalContext) (name, hint string) {
 	of, key := keyed(a.expr, scope)
+	if len(of) == 1 && of.RootName() == issuerKind && key != "" {
+		name = sourceName{issuerKind, key}.String()
+		return name, e.sourceHint(name)
+	}
 	if len(of) < 2 || of.RootName() != "source" || key == "" {
 		return "", ""
 	}

@@ -184,9 +184,13 @@ func (r *reader) lose(p part, name string) {
 		r.lost.tokens = true
 	case p.kind == "locals":
 		r.lost.locals = true
-	case p.kind == "source" && len(p.labels) == 2:
+	case p.kind == "source" && len(p.labels) == 2, p.kind == issuerKind && len(p.labels) == 1:
 		at := hcl.Range{Filename: name, Start: p.start, End: p.start}
-		r.broken = append(r.broken, &stanza{kind: p.kind, labels: p.labels, header: at, broken: true})
+		labels := p.labels
+		if p.kind == issuerKind {
+			labels = []string{issuerKind, labels[0]}
+		}
+		r.broken = append(r.broken, &stanza{kind: p.kind, labels: labels, header: at, broken: true})
 	case p.kind != "agent":
 		r.lost = lost{true, true, true}
 	}

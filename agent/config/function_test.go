@@ -94,7 +94,7 @@ a.hcl:9:14: unknown local.other; there is no local at all`
 
 func TestAMisspeltBlockNamesTheOneThatItIsLike(t *testing.T) {
 	for kind, want := range map[string]string{
-		"agents": "did you mean agent?", "lcoals": "did you mean locals?", "sink": "blocks are agent, locals, source and token",
+		"agents": "did you mean agent?", "lcoals": "did you mean locals?", "sink": "blocks are agent, locals, source, issuer and token",
 	} {
 		if got := loadFaults(t, kind+" {\n}\n"+oneToken); got != "a.hcl:1:1: unknown block "+kind+"; "+want {
 			t.Errorf("%s: %s", kind, got)

@@ -61,7 +61,7 @@ func (t *token) sinkDecoder(s *stanza) SinkDecoder {
 func (b *Block) writes(path string) {
 	p, folder := b.load.places, filepath.Dir(path)
 	if keeper, kept := p.folders[p.locateFolder(folder)]; kept {
-		b.Fault("path", "a token in the folder of a source", fmt.Sprintf("%s keeps the token that it asks with in %s, at %s, and would ask with this one in its place; write it elsewhere", keeper.what, folder, placeText(keeper.at)))
+		b.Fault("path", "a token in the folder of a source", fmt.Sprintf("%s keeps its files in %s, at %s, and could take the token for one of them; write it elsewhere", keeper.what, folder, placeText(keeper.at)))
 		return
 	}
 	where := p.locate(path)
@@ -194,7 +194,7 @@ func (t *token) validation() (v agent.Validation) {
 // renew decodes a renew block, for a lifetime that may be unknown (zero).
 func (b *Block) renew(s *agent.Schedule, lifetime time.Duration) {
 	var text renewText
-	b.decode(&text)
+	b.Decode(&text)
 	if b.Has("at") && (text.At < agent.MinAt || text.At > agent.MaxAt) {
 		b.Fault("at", "at is out of range", fmt.Sprintf("it is the share of its life at which a token is renewed, %v to %v", agent.MinAt, agent.MaxAt))
 		text.At = 0 // nothing is compared with it

@@ -124,7 +124,7 @@ func (l *loading) decodeSettings() {
 			into = &Settings{}
 		}
 		b := l.block(s, "", nil)
-		b.decode(into)
+		b.Decode(into)
 		b.checkName(into)
 		b.OneOf("log_level", into.LogLevel, "debug", "info", "warn", "error")
 		b.OneOf("log_format", into.LogFormat, "text", "json")

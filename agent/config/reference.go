@@ -84,9 +84,12 @@ func (r resolver) wrongReference(t hcl.Traversal, may allowed) (summary, hint st
 			return "each is not known here", "it is known in a token or source block with for_each, and in the blocks in it"
 		}
 		return wrongMember(t, []string{"key", "value"})
-	case "source":
+	case "source", issuerKind:
 		if !may.source {
 			return "a source cannot be used here", "only the attribute source of a token block takes one"
+		}
+		if t.RootName() == issuerKind {
+			return r.wrongIssuer(t)
 		}
 		return r.wrongSource(t)
 	}
@@ -94,11 +97,11 @@ func (r resolver) wrongReference(t hcl.Traversal, may allowed) (summary, hint st
 }
 
 func unknownRootHint(t hcl.Traversal) string {
-	hint := "references begin with local, path, each or source"
+	hint := "references begin with local, path, each, source or issuer"
 	if len(t) == 1 {
 		hint = fmt.Sprintf("a string is written in quotes: %q; %s", t.RootName(), hint)
 	}
-	return suggestion(t.RootName(), []string{"local", "path", "each", "source"}, "%s", hint)
+	return suggestion(t.RootName(), []string{"local", "path", "each", "source", issuerKind}, "%s", hint)
 }
 
 // wrongMember checks the second part of local.NAME, path.NAME and each.key.
@@ -160,6 +163,23 @@ func (r resolver) wrongSource(t hcl.Traversal) (summary, hint string) {
 	if named {
 		given = sourceName{kind, name}.String()
 	}
+	return "unknown " + given, r.sourceHint(given)
+}
+
+// wrongIssuer checks issuer.NAME.
+func (r resolver) wrongIssuer(t hcl.Traversal) (summary, hint string) {
+	name, named := memberName(t, 1)
+	switch {
+	case len(t) == 1:
+		return "issuer without a name", "write issuer.NAME as in the header of the issuer block"
+	case len(t) > 2:
+		return "an issuer has no attributes to refer to", "write issuer.NAME, and nothing behind it"
+	case !named || r.sources[sourceName{issuerKind, name}] != nil:
+		return "", ""
+	case r.lost.sources:
+		return maybeLost, ""
+	}
+	given := sourceName{issuerKind, name}.String()
 	return "unknown " + given, r.sourceHint(given)
 }
 

@@ -42,6 +42,10 @@ func (l *loading) decodeSources() (all []Source) {
 	for kind, sources := range kinds {
 		values[kind] = cty.ObjectVal(sources)
 	}
+	if issuers, any := values[issuerKind]; any {
+		l.eval.shared.Variables[issuerKind] = issuers
+		delete(values, issuerKind)
+	}
 	l.eval.shared.Variables["source"] = cty.ObjectVal(values)
 	return all
 }
@@ -80,6 +84,9 @@ func (l *loading) decodeInstances(s *stanza) (all []*source, value cty.Value) {
 func (l *loading) decodeSource(s *stanza, in *instance) *source {
 	name, at := nameOf(s), s.header
 	decode := l.kinds.Sources[name.kind]
+	if s.kind == issuerKind {
+		decode = l.kinds.Issuer
+	}
 	if decode == nil || s.broken {
 		return nil
 	}
@@ -94,7 +101,7 @@ func (l *loading) decodeSource(s *stanza, in *instance) *source {
 	}
 	decoded.Identity = Identity{reference, label, fmt.Sprintf("%s:%d", at.Filename, at.Start.Line)}
 	l.places.readBy(decoded.Name, at, decoded.Files...)
-	decoded.digest = b.sourceDigest(decoded.Key)
+	decoded.digest = b.sourceDigest(decoded.Source)
 	decoded.Key.Mark = agent.Secret{}
 	if l.sources[name] == nil && l.eval.sources[name] == s {
 		l.sources[name] = decoded
@@ -115,8 +122,8 @@ func (s *source) explains(claim string) bool {
 
 // wrongSourceHint says how to name a source where the text has that value.
 func wrongSourceHint(v cty.Value) string {
-	if v.Type() == cty.String && strings.HasPrefix(v.AsString(), "source.") {
+	if v.Type() == cty.String && (strings.HasPrefix(v.AsString(), "source.") || strings.HasPrefix(v.AsString(), issuerKind+".")) {
 		return "a reference is written without quotes: " + v.AsString()
 	}
-	return fmt.Sprintf("source is a reference such as source.local_key.NAME, or source.local_key.NAME[each.key] where the source has for_each, and this is %s", describe(v.Type()))
+	return fmt.Sprintf("source is a reference such as source.local_key.NAME, source.local_key.NAME[each.key] where the source has for_each, or issuer.NAME, and this is %s", describe(v.Type()))
 }

@@ -33,9 +33,9 @@ type stanza struct {
 }
 
 // topLevel are the kinds of blocks outside of any other, each with its labels.
-var topLevel = map[string][]string{"agent": {}, "locals": {}, "source": {"KIND", "NAME"}, "token": {"NAME"}}
+var topLevel = map[string][]string{"agent": {}, "locals": {}, "source": {"KIND", "NAME"}, "issuer": {"NAME"}, "token": {"NAME"}}
 
-var blockKinds = []string{"agent", "locals", "source", "token"}
+var blockKinds = []string{"agent", "locals", "source", "issuer", "token"}
 
 // An attribute is one name = expression of a stanza.
 type attribute struct {

@@ -79,7 +79,7 @@ func (l *loading) decodeToken(s *stanza, in *instance) agent.Renewer {
 		name = in.name
 	}
 	t := &token{Block: l.block(s, name, in), text: tokenText{Required: true}}
-	t.decode(&t.text, l.blocksInToken()...)
+	t.Decode(&t.text, l.blocksInToken()...)
 	t.OneOf("on_expired", t.text.OnExpired, "keep", "remove")
 	t.OneOf("on_remove", t.text.OnRemove, "keep", "delete")
 	t.from = t.findSource()
@@ -136,6 +136,9 @@ func (t *token) meantSource() *source {
 	}
 	kind, _ := memberName(a.references[0], 1)
 	name, _ := memberName(a.references[0], 2)
+	if a.references[0].RootName() == issuerKind {
+		kind, name = issuerKind, kind
+	}
 	var names []string
 	for known := range t.load.sources {
 		if known.kind == kind {

@@ -46,7 +46,7 @@ func TestALongLivedTokenHasItsFolderToItself(t *testing.T) {
 	const token = "token \"t\" {\n  source = source.htcondor_fetch.pool\n  subject = \"a@pool.example\"\n  scope = [\"condor:/READ\"]\n  sink \"file\" {\n    path = \"%s/%s/10-pool\"\n    create_dir = true\n  }\n}\n"
 	for name, c := range map[string]struct{ text, want string }{
 		"apart":                {fmt.Sprintf(source+token, "pool", dir, dir, "tokens"), ""},
-		"two sources":          {fmt.Sprintf(source+source+token, "pool", dir, "other", dir, dir, "tokens"), "source.htcondor_fetch.pool keeps its token in " + dir + "/held"},
+		"two sources":          {fmt.Sprintf(source+source+token, "pool", dir, "other", dir, dir, "tokens"), "source.htcondor_fetch.pool keeps its files in " + dir + "/held"},
 		"a sink in the folder": {fmt.Sprintf(source+token, "pool", dir, dir, "held"), "would ask with this one in its place"},
 	} {
 		file := filepath.Join(t.TempDir(), "tokenagent.hcl")

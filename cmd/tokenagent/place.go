@@ -47,12 +47,13 @@ func (p *place) configFlag(c *cobra.Command) {
 }
 
 // kinds are all sources and sinks that a configuration may name.
-var kinds = config.Kinds{Sources: sources.Kinds, Sinks: sinks.Kinds, Hook: program.DecodeHook, Validate: sinks.DecodeValidate}
+var kinds = config.Kinds{Sources: sources.Kinds, Issuer: sources.DecodeIssuer, Sinks: sinks.Kinds, Hook: program.DecodeHook, Validate: sinks.DecodeValidate}
 
 // withoutSinks are kinds that take every sink, hook and validation, and do nothing with them.
 func withoutSinks() config.Kinds {
 	k := config.Kinds{
 		Sources: sources.Kinds,
+		Issuer:  sources.DecodeIssuer,
 		Sinks:   map[string]config.SinkDecoder{},
 		Hook:    func(*config.Block, hooks.Event) hooks.Hook { return hooks.Hook{} },
 

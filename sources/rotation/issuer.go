@@ -24,10 +24,11 @@ type Settings struct {
 	KeysDir   string // absolute
 	Algorithm string // of new keys
 	Policy    Policy
-	Longest   time.Duration // how long the tokens live that the configuration asks it for
+	Longest   time.Duration // how long its tokens live at most, as far as is known; see Expect
 	Site      *Site
 
-	Fetch func(ctx context.Context) issuer.Report // the published document, as verifiers get it
+	Fetch     func(ctx context.Context) issuer.Report        // the published document, as verifiers get it
+	OnPublish func(ctx context.Context, folder string) error // is told that the files of the Site have changed, until it succeeds; nil: nobody
 }
 
 // An Issuer is a simple issuer: keys that sign and follow each other, and the document
@@ -41,6 +42,8 @@ type Issuer struct {
 	looked   time.Time // when the document was fetched last
 	unseen   error     // why that failed
 	failures int       // in a row
+	told     time.Time // when OnPublish was called last
+	refusals int       // in a row
 
 	mu      sync.Mutex
 	agent   *os.File    // the lock that admits one agent
@@ -61,7 +64,25 @@ func New(s Settings) *Issuer {
 }
 
 // Settings are those that the Issuer was made of.
-func (i *Issuer) Settings() Settings { return i.settings }
+func (i *Issuer) Settings() Settings {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.settings
+}
+
+// Expect tells the Issuer that tokens of that lifetime are asked of it.
+func (i *Issuer) Expect(lifetime time.Duration) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.settings.Longest = max(i.settings.Longest, lifetime)
+}
+
+// longest is how long a token may live that a key has signed of which nothing is remembered.
+func (i *Issuer) longest() time.Duration {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.settings.Longest
+}
 
 // Hold makes this process the one that keeps the keys, until Release. Its error names the
 // process that does so already.
@@ -116,6 +137,9 @@ type Report struct {
 	Published   bool     // the files of the document were written
 	Warnings    []string // what a person should know
 	Unseen      error    // why the document could not be fetched the last time; nil: it was
+	Untold      error    // why OnPublish failed; nil: it did not
+
+	digest string // of the publication
 }
 
 // How often the published document is fetched.
@@ -141,11 +165,46 @@ func (i *Issuer) Step(ctx context.Context) (Report, error) {
 	if err == nil {
 		err = i.locked(ctx, func() error { return i.step(ctx, fetched, &r) })
 	}
+	if err == nil {
+		err = i.tell(ctx, &r)
+	}
 	if i.left = r.Now; r.Published {
 		i.looked = time.Time{}
 	}
 	return r, err
 }
+
+// tell calls OnPublish, where the publication is another than the one that it has heard of.
+func (i *Issuer) tell(ctx context.Context, r *Report) error {
+	onPublish, now := i.settings.OnPublish, agent.Now(ctx)
+	if onPublish == nil || r.digest == "" || r.digest == r.Now.Told {
+		return nil
+	}
+	if since := now.Sub(i.told); i.refusals > 0 && since >= 0 && since < backoff(i.refusals) {
+		return nil
+	}
+	if err := i.folder.step("tell", ""); err != nil {
+		return err
+	}
+	i.told = now
+	if r.Untold = onPublish(ctx, i.settings.Site.Root); r.Untold != nil {
+		i.refusals++
+		return nil
+	}
+	i.refusals = 0
+	return i.locked(ctx, func() error {
+		l, _, err := i.folder.load()
+		if err != nil {
+			return err
+		}
+		l.Told, r.Now.Told = r.digest, r.digest
+		i.looked = time.Time{} // what verifiers see may be new
+		return i.folder.save(l)
+	})
+}
+
+// backoff is how long to wait after so many failures in a row.
+func backoff(failures int) time.Duration { return min(lookFailing, lookWaiting<<min(failures-1, 10)) }
 
 // look fetches the document; nil where it is not time to, or where that failed.
 func (i *Issuer) look(ctx context.Context, r *Report) (*issuer.Report, error) {
@@ -177,7 +236,7 @@ func (i *Issuer) look(ctx context.Context, r *Report) (*issuer.Report, error) {
 func (i *Issuer) pause(l Life, now time.Time) time.Duration {
 	switch {
 	case i.failures > 0:
-		return min(lookFailing, lookWaiting<<min(i.failures, 10))
+		return backoff(i.failures)
 	case l.signing() < 0, l.Keys[l.signing()].Gone != (time.Time{}), i.settings.Policy.due(l, now):
 		return lookWaiting
 	}
@@ -256,6 +315,7 @@ func (i *Issuer) publish(ctx context.Context, fetched *issuer.Report, r *Report)
 			return err
 		}
 	}
+	r.digest = p.Digest()
 	if err := i.folder.step("publish", site.Root); err != nil {
 		return err
 	}
@@ -315,7 +375,7 @@ func (i *Issuer) adopt(l *Life, fetched *issuer.Report, now time.Time, r *Report
 		if err != nil {
 			return false, err
 		}
-		k.Until = now.Add(i.settings.Longest) // it may have signed already
+		k.Until = now.Add(i.longest()) // it may have signed already
 		l.Keys = append(l.Keys, k)
 	}
 	return waits, nil

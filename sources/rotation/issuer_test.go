@@ -1,6 +1,7 @@
 package rotation
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -219,6 +220,48 @@ func TestFilesOfThePublicationAreRestored(t *testing.T) {
 		if folder.Mode().Perm()&0o055 != 0o055 {
 			t.Errorf("%s: %v", filepath.Dir(path), folder.Mode())
 		}
+	}
+}
+
+func TestTheHookIsRunUntilItSucceedsForEachPublication(t *testing.T) {
+	w := calm(t)
+	var told []time.Time
+	fails := true
+	w.onPublish = func(_ context.Context, folder string) error {
+		told = append(told, w.now)
+		if _, err := os.Stat(filepath.Join(folder, KeysFile)); err != nil {
+			t.Error(err)
+		}
+		if fails {
+			return errors.New("no network")
+		}
+		return nil
+	}
+	w.start(filepath.Dir(w.dir()))
+	for range 30 { // minutes
+		r, err := w.issuer.Step(w.ctx())
+		check(t, err)
+		if len(told) > 0 && told[len(told)-1].Equal(w.now) && r.Untold == nil {
+			t.Error("the failure is not reported")
+		}
+		w.now = w.now.Add(time.Minute)
+	}
+	if len(told) < 4 || len(told) > 8 {
+		t.Errorf("%d attempts in 30 minutes: %v", len(told), told)
+	}
+	fails = false
+	w.now = w.now.Add(10 * time.Minute)
+	w.step()
+	before := len(told)
+	w.start(filepath.Dir(w.dir()))
+	w.pass(day)
+	if len(told) != before {
+		t.Errorf("nothing has changed, and the hook ran %d times more", len(told)-before)
+	}
+	w.pass(91 * day) // a rotation: a successor, and the removal of the old key
+	w.pass(10 * day)
+	if n := len(told) - before; n != 2 {
+		t.Errorf("the document has changed twice, and the hook ran %d times", n)
 	}
 }
 

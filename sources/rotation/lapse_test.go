@@ -27,6 +27,8 @@ type world struct {
 	kill   float64       // how likely a change on the disk is the last thing that a process does
 	kills  int
 
+	onPublish func(context.Context, string) error
+
 	policy  Policy
 	issuer  *Issuer
 	caches  []*cache
@@ -52,7 +54,6 @@ type cache struct {
 
 	ids     map[string]bool
 	fetched time.Time
-	tried   time.Time
 }
 
 func newWorld(t *testing.T, seed uint64, dir string) *world {
@@ -74,7 +75,8 @@ func (w *world) start(dir string) {
 	site := &Site{URL: "https://issuer.example.org", Root: filepath.Join(dir, "web"), Owner: host.Self(), Group: os.Getegid(), Mode: 0o644}
 	w.issuer = New(Settings{
 		Name: "sim", URL: site.URL, KeysDir: filepath.Join(dir, "keys"), Algorithm: "ES256", Policy: w.policy, Longest: 20 * day, Site: site,
-		Fetch: func(context.Context) issuer.Report { return w.fetch() },
+		Fetch:     func(context.Context) issuer.Report { return w.fetch() },
+		OnPublish: w.onPublish,
 	})
 	w.issuer.folder.fault = func(what, file string) error {
 		if w.chance.Float64() < w.kill {

@@ -56,6 +56,7 @@ type Life struct {
 	Keys   []Key     `json:"keys"`             // in the order in which they were created
 	Asked  time.Time `json:"rotate,omitzero"`  // when a person asked for a rotation that has not happened yet
 	AtOnce bool      `json:"at_once,omitzero"` // that rotation does not wait for PublishAhead
+	Told   string    `json:"told,omitzero"`    // the Digest of the publication that OnPublish last succeeded for
 	Ours   bool      `json:"ours,omitzero"`    // the document was published from here, so what it has beside these keys is not another's
 }
 
