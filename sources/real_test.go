@@ -334,11 +334,13 @@ func TestZitadel(t *testing.T) {
 	t.Parallel()
 	z := issuertest.StartZitadel(t, "testdata")
 	for name, test := range map[string]func(*testing.T, *issuertest.Real){
-		"knows its client":         zitadelKnowsItsClient,
-		"says no scope in a token": zitadelSaysNoScope,
-		"exchanges tokens":         zitadelExchangesTokens,
-		"takes an assertion":       zitadelTakesAnAssertion,
-		"revokes refresh tokens":   zitadelRevokesRefreshTokens,
+		"knows its client":                        zitadelKnowsItsClient,
+		"says no scope in a token":                zitadelSaysNoScope,
+		"exchanges tokens":                        zitadelExchangesTokens,
+		"takes an assertion":                      zitadelTakesAnAssertion,
+		"revokes refresh tokens":                  zitadelRevokesRefreshTokens,
+		"knows a client by an assertion":          zitadelKnowsAClientByAnAssertion,
+		"refuses an assertion for another issuer": zitadelRefusesAnotherAssertion,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, z) })
 	}
@@ -380,13 +382,7 @@ func zitadelSaysNoScope(t *testing.T, z *issuertest.Real) {
 }
 
 func zitadelExchangesTokens(t *testing.T, z *issuertest.Real) {
-	subject, err := ask(t, definition(t, "client_credentials", z.Block("robot", "client_secret_basic"), ""))
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(t.TempDir(), "subject")
-	write(t, file, subject.Secret.Reveal()+"\n", 0o600)
-	block := z.Block("robot", "client_secret_basic") + fmt.Sprintf("  subject_token_file = %q\n", file)
+	block := z.Block("robot", "client_secret_basic") + fmt.Sprintf("  subject_token_file = %q\n", zitadelSubject(t, z))
 	token, err := ask(t, definition(t, "token_exchange", block, `  audience = ["https://a.example.org", "https://b.example.org"]`+"\n"))
 	if err != nil {
 		t.Fatal(err)
@@ -397,43 +393,128 @@ func zitadelExchangesTokens(t *testing.T, z *issuertest.Real) {
 	}
 }
 
-// A robot gets a refresh token by an exchange.
 func zitadelRevokesRefreshTokens(t *testing.T, z *issuertest.Real) {
-	subject, err := ask(t, definition(t, "client_credentials", z.Block("robot", "client_secret_basic"), ""))
+	file := filepath.Join(t.TempDir(), "refresh")
+	secret := strings.TrimSpace(content(t, z.SecretFile))
+	write(t, file, zitadelRefreshToken(t, z, url.Values{"client_id": {"robot"}, "client_secret": {secret}})+"\n", 0o600)
+	block := z.Block("robot", "client_secret_basic") + fmt.Sprintf("  refresh_token_file = %q\n", file)
+	logsOut(t, definition(t, "refresh_token", block, ""), file)
+}
+
+// zitadelAsserts are the source blocks of a client without a secret: it signs an assertion,
+// or others keep one for aud in a file.
+func zitadelAsserts(t *testing.T, z *issuertest.Real, aud string) map[string]string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "assertion")
+	write(t, file, zitadelAssertion(t, z, aud)+"\n", 0o600)
+	where := fmt.Sprintf("  issuer = %q\n  ca_file = %q\n", z.URL, z.CA.File)
+	kept := where + fmt.Sprintf("  client_assertion_file = %q\n", file)
+	signed := where + fmt.Sprintf("  client_id = \"service\"\n  client_auth = \"private_key_jwt\"\n  client_key_file = %q\n", z.KeyFile)
+	return map[string]string{
+		"client_assertion_file":               kept,
+		"client_assertion_file and client_id": kept + "  client_id = \"service\"\n",
+		"client_key_file":                     signed + fmt.Sprintf("  client_key_id = \"service-2026\"\n  assertion_audience = %q\n", aud),
+	}
+}
+
+// An assertion is enough for an exchange, to refresh, and to revoke at a logout.
+func zitadelKnowsAClientByAnAssertion(t *testing.T, z *issuertest.Real) {
+	subject := zitadelSubject(t, z)
+	for name, block := range zitadelAsserts(t, z, z.URL) {
+		t.Run(name, func(t *testing.T) {
+			exchange := definition(t, "token_exchange", block+fmt.Sprintf("  subject_token_file = %q\n", subject), "")
+			token, err := ask(t, exchange)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if claims := decoded(t, token).Claims; claims["sub"] != "robot" || claims["client_id"] != "service" {
+				t.Errorf("got %v", claims)
+			}
+			file := zitadelRefreshFile(t, z)
+			logsOut(t, definition(t, "refresh_token", block+fmt.Sprintf("  refresh_token_file = %q\n", file), ""), file)
+		})
+	}
+}
+
+// Zitadel answers invalid_grant where RFC 7521 section 4.2.1 has invalid_client. The refresh
+// token stays good, for the client with the right assertion.
+func zitadelRefusesAnotherAssertion(t *testing.T, z *issuertest.Real) {
+	right := zitadelAsserts(t, z, z.URL)
+	for name, block := range zitadelAsserts(t, z, "https://other.example.org") {
+		line := fmt.Sprintf("  refresh_token_file = %q\n", zitadelRefreshFile(t, z))
+		r := definition(t, "refresh_token", block+line, "")
+		_, err := ask(t, r)
+		refused(t, err, agent.Configuration, "invalid_grant")
+		if done, err := LogOut(t.Context(), r.Source, false); err == nil || done.Revoked {
+			t.Errorf("%s: %+v, %v", name, done, err)
+		}
+		if _, err := ask(t, definition(t, "refresh_token", right[name]+line, "")); err != nil {
+			t.Errorf("%s: with the right one: %v", name, err)
+		}
+	}
+	unnamed := strings.ReplaceAll(right["client_key_file"], "client_key_id", "# client_key_id")
+	_, err := ask(t, definition(t, "refresh_token", unnamed+fmt.Sprintf("  refresh_token_file = %q\n", zitadelRefreshFile(t, z)), ""))
+	refused(t, err, agent.Configuration, "")
+}
+
+// zitadelRefreshFile holds a refresh token of the client that signs.
+func zitadelRefreshFile(t *testing.T, z *issuertest.Real) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "refresh")
+	write(t, file, zitadelRefreshToken(t, z, url.Values{"client_assertion": {zitadelAssertion(t, z, z.URL)},
+		"client_assertion_type": {"urn:ietf:params:oauth:client-assertion-type:jwt-bearer"}})+"\n", 0o600)
+	return file
+}
+
+// zitadelAssertion is what the client that signs shows, for aud.
+func zitadelAssertion(t *testing.T, z *issuertest.Real, aud string) string {
+	t.Helper()
+	text, err := issuer.Assertion{KeyFile: z.KeyFile, KeyID: "service-2026", Issuer: "service", Subject: "service", Audience: aud}.Sign(time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
-	form := url.Values{"grant_type": {"urn:ietf:params:oauth:grant-type:token-exchange"},
-		"subject_token": {subject.Secret.Reveal()}, "subject_token_type": {"urn:ietf:params:oauth:token-type:access_token"},
-		"requested_token_type": {"urn:ietf:params:oauth:token-type:refresh_token"}, "scope": {"offline_access"}}
-	file := filepath.Join(t.TempDir(), "refresh")
-	write(t, file, exchanged(t, z, form).RefreshToken+"\n", 0o600)
-	block := z.Block("robot", "client_secret_basic") + fmt.Sprintf("  refresh_token_file = %q\n", file)
-	r := definition(t, "refresh_token", block, "")
-	logsOut(t, r, file)
+	return text.Reveal()
 }
 
-// exchanged is the whole answer of the token endpoint, of which a source takes the access
-// token alone.
-func exchanged(t *testing.T, z *issuertest.Real, form url.Values) (answer struct {
-	RefreshToken string `json:"refresh_token"`
-}) {
-	roots, secret := x509.NewCertPool(), strings.TrimSpace(content(t, z.SecretFile))
+// zitadelSubject is the path of a token of robot.
+func zitadelSubject(t *testing.T, z *issuertest.Real) string {
+	t.Helper()
+	token, err := ask(t, definition(t, "client_credentials", z.Block("robot", "client_secret_basic"), ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "subject")
+	write(t, file, token.Secret.Reveal()+"\n", 0o600)
+	return file
+}
+
+// zitadelRefreshToken exchanges a token of robot for a refresh token, which is good for the
+// client that asks. Its parameters are form; a source takes the access token alone.
+func zitadelRefreshToken(t *testing.T, z *issuertest.Real, form url.Values) string {
+	t.Helper()
+	form.Set("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange")
+	form.Set("subject_token", strings.TrimSpace(content(t, zitadelSubject(t, z))))
+	form.Set("subject_token_type", "urn:ietf:params:oauth:token-type:access_token")
+	form.Set("requested_token_type", "urn:ietf:params:oauth:token-type:refresh_token")
+	form.Set("scope", "offline_access")
+	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM([]byte(content(t, z.CA.File)))
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
 	defer client.CloseIdleConnections()
 	q, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, z.URL+"/oauth/token", strings.NewReader(form.Encode()))
 	q.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	q.SetBasicAuth("robot", url.QueryEscape(secret))
 	a, err := client.Do(q)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer a.Body.Close()
+	var answer struct {
+		RefreshToken string `json:"refresh_token"`
+	}
 	if err := json.NewDecoder(a.Body).Decode(&answer); err != nil || answer.RefreshToken == "" {
 		t.Fatalf("%s without a refresh token, %v", a.Status, err)
 	}
-	return answer
+	return answer.RefreshToken
 }
 
 func content(t *testing.T, path string) string {
@@ -449,11 +530,7 @@ func content(t *testing.T, path string) string {
 func zitadelTakesAnAssertion(t *testing.T, z *issuertest.Real) {
 	where := fmt.Sprintf("  issuer = %q\n  ca_file = %q\n", z.URL, z.CA.File)
 	file := filepath.Join(t.TempDir(), "assertion")
-	text, err := issuer.Assertion{KeyFile: z.KeyFile, KeyID: "service-2026", Issuer: "service", Subject: "service", Audience: z.URL}.Sign(time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	write(t, file, text.Reveal()+"\n", 0o600)
+	write(t, file, zitadelAssertion(t, z, z.URL)+"\n", 0o600)
 	signed := where + fmt.Sprintf("  key_file = %q\n  assertion_issuer = \"service\"\n", z.KeyFile)
 	for name, lines := range map[string]string{"signed": signed + "  key_id = \"service-2026\"\n", "in a file": where + fmt.Sprintf("  assertion_file = %q\n", file)} {
 		token, err := ask(t, definition(t, "jwt_bearer", lines, ""))

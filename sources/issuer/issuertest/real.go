@@ -32,7 +32,8 @@ type Real struct {
 // secret holds what Basic authentication and forms encode differently.
 const secret = `a b:c%d+e&f=g/~"\`
 
-// StartZitadel runs the server of zitadel/oidc, which knows one client, "robot".
+// StartZitadel runs the server of zitadel/oidc, which knows two clients: "robot" by a
+// secret, and "service" by what KeyFile signs.
 // testdata is the path of sources/testdata.
 func StartZitadel(t testing.TB, testdata string) *Real {
 	t.Helper()

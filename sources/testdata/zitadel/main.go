@@ -3,9 +3,14 @@
 // Its tokens differ from others' in much that the RFCs leave open: the audience
 // is always a list, and they hold no scope, which only the answer says.
 //
+// It has two clients. robot has a secret. service has none: it signs assertions, to be
+// known by them as a client (RFC 7523 section 2.2) or to be given a token for them
+// (section 2.1). The library takes no assertion for client credentials.
+//
 // A line of JSON on its standard input holds cert and key (PEM, for https), the secret of
-// its client robot, and publicKey (PEM), with which service signs what it presents for a
-// token (RFC 7523 section 2.1). A line on its standard output answers {"issuer": …}. It ends with its input, so that it does not outlive the test.
+// robot, and publicKey (PEM), which checks what service signs. A line on its standard
+// output answers {"issuer": …}. The process ends with its input, so that it does not
+// outlive the test.
 package main
 
 import (
@@ -66,31 +71,44 @@ func serve(line []byte) error {
 	if err != nil {
 		return err
 	}
-	provider, err := newProvider(issuer, robots{secret: setup.Secret, public: public})
+	handler, err := newHandler(issuer, robots{secret: setup.Secret, public: public})
 	if err != nil {
 		return err
 	}
-	go http.Serve(listener, provider)
+	go http.Serve(listener, handler)
 	return json.NewEncoder(os.Stdout).Encode(map[string]string{"issuer": issuer})
 }
 
-func newProvider(issuer string, r robots) (http.Handler, error) {
-	config := &op.Config{AuthMethodPost: true, GrantTypeRefreshToken: true}
+// newHandler wraps the provider in the library's newer server, as Zitadel itself does. The
+// handler of the provider alone takes a client assertion to refresh and to revoke, but not
+// to exchange, so its clients without a secret never get the refresh token.
+func newHandler(issuer string, r robots) (http.Handler, error) {
+	config := &op.Config{AuthMethodPost: true, AuthMethodPrivateKeyJWT: true, GrantTypeRefreshToken: true}
 	rand.Read(config.CryptoKey[:])
 	r.Storage = storage.NewStorage(storage.NewUserStore(issuer))
-	return op.NewProvider(config, r, op.StaticIssuer(issuer))
+	provider, err := op.NewProvider(config, r, op.StaticIssuer(issuer))
+	if err != nil {
+		return nil, err
+	}
+	noLogin := http.NotFound // nobody logs in here
+	return op.RegisterLegacyServer(op.NewLegacyServer(provider, *op.DefaultEndpoints), noLogin), nil
 }
 
-// robots is the storage of zitadel's own example, with one more client.
+// robots is the storage of zitadel's own example, with two more clients.
 type robots struct {
 	*storage.Storage
 	secret string
 	public crypto.PublicKey // of service
 }
 
-// robot is that client: it is given JWTs, by client credentials, token exchange, and the
+// robot is one of them. It is given JWTs, by client credentials, token exchange, and the
 // refresh token of an exchange.
 type robot struct{ op.Client }
+
+// service is the other. It is a robot that signs assertions.
+type service struct{ robot }
+
+func (service) AuthMethod() oidc.AuthMethod { return oidc.AuthMethodPrivateKeyJWT }
 
 func (robot) AccessTokenType() op.AccessTokenType { return op.AccessTokenTypeJWT }
 
@@ -101,10 +119,13 @@ func (robot) GrantTypes() []oidc.GrantType {
 var errNoClient = errors.New("no such client or secret")
 
 func (r robots) GetClientByClientID(_ context.Context, id string) (op.Client, error) {
-	if id != "robot" {
-		return nil, fmt.Errorf("%q: %w", id, errNoClient)
+	switch id {
+	case "robot":
+		return robot{storage.WebClient(id, r.secret)}, nil
+	case "service":
+		return service{robot{storage.WebClient(id, "")}}, nil
 	}
-	return robot{storage.WebClient("robot", r.secret)}, nil
+	return nil, fmt.Errorf("%q: %w", id, errNoClient)
 }
 
 func (r robots) AuthorizeClientIDSecret(_ context.Context, id, secret string) error {
