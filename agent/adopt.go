@@ -44,7 +44,7 @@ func (p *placement) adopted(r result) {
 	p.recalled = false
 	switch {
 	case r.err == nil && r.difference == "":
-		p.inPlace = Token{Issued: p.record.Issued.UTC(), Expires: p.record.Expires.UTC(), AskBy: p.record.AskBy.UTC()}
+		p.inPlace = Token{Issued: p.record.Issued.UTC(), Expires: p.record.Expires.UTC(), AskBy: p.record.AskBy.UTC(), KeyID: p.record.KeyID}
 		if p.hooked != nil {
 			p.hooked.Notice.Expires = p.inPlace.Expires
 			p.hooks.watch(p)

@@ -117,9 +117,10 @@ func (a *Agent) Only(selectors ...string) error {
 	return nil
 }
 
-// Force makes all tokens due for the Once that follows, even if they are fresh.
-func (a *Agent) Force() {
-	for _, e := range a.entries {
+// Force makes the tokens that the selectors name due at once, even if they are fresh;
+// without a selector all. Call it before Run or Once.
+func (a *Agent) Force(selectors ...string) {
+	for _, e := range a.selected(selectors) {
 		e.renewal.wanted = true
 		e.renewal.schedule(a.now)
 	}

@@ -88,12 +88,9 @@ func (w *work) recovered(fields logrus.Fields) {
 
 func (p *placement) logWritten() {
 	fields := logrus.Fields{"expires": stamp(p.inPlace.Expires), "renew_at": stamp(p.entry.renewal.Due)}
-	if decode := p.entry.Decode; decode != nil {
-		t, _ := decode(p.inPlace.Secret)
-		for name, text := range map[string]string{"jti": t.ID, "kid": t.KeyID} {
-			if text != "" {
-				fields[name] = text
-			}
+	for name, text := range map[string]string{"jti": p.inPlace.ID, "kid": p.inPlace.KeyID} {
+		if text != "" {
+			fields[name] = text
 		}
 	}
 	p.about().WithFields(fields).Info("token written")

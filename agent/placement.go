@@ -127,7 +127,7 @@ func (p *placement) written(r result) {
 // hold notes that the sink holds what was put.
 func (p *placement) hold(r result) {
 	p.inPlace, p.lost = r.token, false
-	p.record = Record{Digest: p.entry.Digest, Issued: r.token.Issued, Expires: r.token.Expires, AskBy: r.token.AskBy, Mark: r.written.Mark}
+	p.record = Record{Digest: p.entry.Digest, Issued: r.token.Issued, Expires: r.token.Expires, AskBy: r.token.AskBy, KeyID: r.token.KeyID, Mark: r.written.Mark}
 	if p.entry.Form != nil {
 		p.record.Form = p.entry.Form(r.token.Secret)
 	}

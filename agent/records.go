@@ -20,6 +20,7 @@ type Record struct {
 	Issued  time.Time       `json:"issued"`           // see Token
 	Expires time.Time       `json:"expires,omitzero"` // see Token
 	AskBy   time.Time       `json:"ask_by,omitzero"`  // see Token
+	KeyID   string          `json:"kid,omitempty"`    // see Token
 	Delete  bool            `json:"delete,omitempty"` // the file is removed with its definition
 	Form    int             `json:"form,omitempty"`   // see Renewer
 	Mark    json.RawMessage `json:"mark,omitempty"`   // see Written; nil: nothing is known of the file itself

@@ -55,6 +55,7 @@ func (r *renewal) urgency() queue.Urgency {
 func (r *renewal) begin() {
 	r.forced = r.wanted || r.forced && r.failures.any() || r.entry.fromTheFuture(r.now)
 	r.wanted = false
+	decode := r.entry.Decode
 	source, request, accept, parent := r.entry.Source, r.entry.Request, r.entry.Accept, WithClock(r.ctx, r.wall)
 	r.aside(func() func() {
 		ctx, cancel := context.WithTimeout(parent, askLimit)
@@ -64,6 +65,10 @@ func (r *renewal) begin() {
 		if thrown := shielded(func() {
 			if t, err = source.Issue(ctx, request); err == nil && accept != nil {
 				err = accept(t)
+			}
+			if err == nil && decode != nil {
+				named, _ := decode(t.Secret)
+				t.ID, t.KeyID = named.ID, named.KeyID
 			}
 		}); thrown != nil {
 			t, err = Token{}, thrown

@@ -43,6 +43,7 @@ type SinkStatus struct {
 	Name    string    `json:"path,omitempty"` // of the Target; empty where it has none
 	State   State     `json:"state"`
 	Expires time.Time `json:"expires,omitzero"`
+	KeyID   string    `json:"kid,omitempty"` // that the token was signed with, as it says
 	Failing *Failing  `json:"failing,omitempty"`
 }
 
@@ -68,7 +69,7 @@ func (e *entry) status() Status {
 		s.Unvalidated = e.trial.unvalidated
 	}
 	for _, p := range e.sinks {
-		one := SinkStatus{Name: p.Name, State: p.state(), Expires: p.inPlace.Expires, Failing: p.failing()}
+		one := SinkStatus{Name: p.Name, State: p.state(), Expires: p.inPlace.Expires, KeyID: p.inPlace.KeyID, Failing: p.failing()}
 		s.Sinks = append(s.Sinks, one)
 		s.State = worse(s.State, one.State)
 		if s.Failing == nil {

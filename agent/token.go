@@ -26,8 +26,8 @@ type Token struct {
 	AskBy   time.Time // its successor must be asked for by then, however long it lives; zero: that does not matter
 	Note    string    // what is not as asked, but accepted; logged once, as a warning
 	Beside  string    // what came in addition and does no harm; logged once
-	ID      string    // the claim jti, to be logged; only Renewer.Decode fills it
-	KeyID   string    // the header kid, to be logged; only Renewer.Decode fills it
+	ID      string    // the claim jti, to be shown; Renewer.Decode fills it
+	KeyID   string    // the header kid, to be shown; Renewer.Decode fills it
 }
 
 // Lifetime is the time from asking for the token to its expiry; zero when no expiry is known.

@@ -76,7 +76,8 @@ func DecodeIssuer(b *config.Block) config.Source {
 	s := &simpleIssuer{
 		Issuer: rotation.New(rotation.Settings{
 			Name: b.Name(), URL: set.URL, KeysDir: set.KeysDir, Algorithm: set.Algorithm, Site: site,
-			Policy: rotation.Policy{RotateAfter: set.RotateAfter, PublishAhead: set.PublishAhead},
+			Policy:  rotation.Policy{RotateAfter: set.RotateAfter, PublishAhead: set.PublishAhead},
+			Command: b.Command,
 			Fetch: func(ctx context.Context) issuer.Report {
 				return issuer.NewServer(address).Probe(ctx, issuer.Client{})
 			},

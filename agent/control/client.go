@@ -80,6 +80,12 @@ func (c *Client) Follows(ctx context.Context) ([]string, error) {
 	return ask[[]string](ctx, c, "GET /configuration")
 }
 
+// Keep has the agent see to the keys of its issuers now, and waits for that.
+func (c *Client) Keep(ctx context.Context) error {
+	_, err := ask[bool](ctx, c, "POST /keep")
+	return err
+}
+
 // Reload has the configuration read again. A configuration with faults is a
 // [*Refusal].
 func (c *Client) Reload(ctx context.Context) (agent.Replaced, error) {

@@ -8,6 +8,7 @@
 //	GET  /heartbeat           when the loop went round     200 time, zero for never
 //	GET  /configuration       what the agent follows       200 [string]
 //	POST /reload              reads the configuration      200 agent.Replaced
+//	POST /keep                sees to the issuers' keys    200 true
 //
 // A caller that may open the socket may use all of them. No token goes through it.
 package control
@@ -28,7 +29,8 @@ type Answers struct {
 	Status    func(ctx context.Context, names ...string) ([]agent.Status, error)
 	Refresh   func(ctx context.Context, names ...string) ([]agent.Status, error)
 	Reload    func(ctx context.Context) (agent.Replaced, error)
-	Refused   func() time.Time // since when the configuration on disk is refused; zero: it is the one in use
+	Keep      func(ctx context.Context) error // looks after the keys of the issuers now
+	Refused   func() time.Time                // since when the configuration on disk is refused; zero: it is the one in use
 	Leftovers func(ctx context.Context) ([]Leftover, error)
 	Heartbeat func() time.Time // when the loop last went round; it must not need the loop
 	Follows   func() []string  // the absolute paths, without symbolic links, of the files and folders with its configuration

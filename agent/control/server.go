@@ -58,6 +58,7 @@ func routes(a Answers) http.Handler {
 		"GET /refused":       func(*http.Request) (any, error) { return a.Refused(), nil },
 		"GET /heartbeat":     func(*http.Request) (any, error) { return a.Heartbeat(), nil },
 		"GET /configuration": func(*http.Request) (any, error) { return a.Follows(), nil },
+		"POST /keep":         func(r *http.Request) (any, error) { return true, a.Keep(r.Context()) },
 		"POST /reload":       func(r *http.Request) (any, error) { return a.Reload(r.Context()) },
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {

@@ -83,6 +83,7 @@ func pass(ctx context.Context, from *place, names []string, force bool, stderr i
 	if force {
 		a.Force()
 	}
+	defer keepOnce(ctx, a, m, cfg, log)()
 	defer m.sweepBeside(ctx, log, cfg.Renewers)()
 	return ended(a.Once(ctx)), nil
 }

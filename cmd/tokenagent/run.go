@@ -98,6 +98,7 @@ func (d *daemon) run(ctx context.Context, m *memory, listener net.Listener, hang
 	parts.Go(func() { d.watcher.Run(ctx) })
 	parts.Go(func() { d.reloadOn(ctx, hangup) })
 	parts.Go(func() { d.agent.Run(ctx) })
+	parts.Go(func() { d.keeper.run(ctx, func() { d.renewRevoked(ctx) }) })
 	parts.Go(func() { d.manager.Run(ctx, d.forManager()) })
 	parts.Wait()
 }
@@ -110,6 +111,7 @@ type daemon struct {
 	agent   *agent.Agent
 	watcher *watch.Watcher
 	manager *systemd.Notifier
+	keeper  *keeper
 	began   config.Settings // some of which only a restart changes
 
 	mu      sync.Mutex // one reload at a time
@@ -126,6 +128,8 @@ func newDaemon(from *place, cfg *config.Config, stderr io.Writer) *daemon {
 	logLibraries(d.log)
 	d.agent = agent.New(wall, d.log, cfg.Renewers)
 	d.manager = systemd.NewNotifier(newManager(d.log))
+	d.keeper = newKeeper(d.log)
+	d.keeper.follow(cfg)
 	return d
 }
 
@@ -234,6 +238,7 @@ func (d *daemon) answer(ctx context.Context, listener net.Listener) {
 		Status:    named(d.agent.Status),
 		Refresh:   named(d.agent.Refresh),
 		Reload:    func(context.Context) (agent.Replaced, error) { return d.reload(ctx) }, // not under the caller's ctx: the reload goes on when the caller leaves
+		Keep:      d.keep,
 		Leftovers: d.leftovers,
 		Refused:   d.refusedSince,
 		Heartbeat: d.agent.Heartbeat,

@@ -34,6 +34,7 @@ func (d *daemon) reload(ctx context.Context) (agent.Replaced, error) {
 		d.follow(l, began)
 		return agent.Replaced{}, &control.Refusal{Reason: control.Configuration, Text: textOf(faults)}
 	}
+	d.keeper.follow(cfg)
 	replaced, err := d.agent.Replace(ctx, cfg.Renewers)
 	if err != nil {
 		return replaced, err

@@ -27,6 +27,7 @@ type Settings struct {
 	Longest   time.Duration // how long its tokens live at most, as far as is known; see Expect
 	Site      *Site
 
+	Command   func(args ...string) string                    // what a person types to run this program on the same configuration
 	Fetch     func(ctx context.Context) issuer.Report        // the published document, as verifiers get it
 	OnPublish func(ctx context.Context, folder string) error // is told that the files of the Site have changed, until it succeeds; nil: nobody
 }
@@ -46,9 +47,11 @@ type Issuer struct {
 	refusals int       // in a row
 
 	mu      sync.Mutex
-	agent   *os.File    // the lock that admits one agent
-	current *signing    // nil: look into the folder
-	age     os.FileInfo // of memoryFile when current was read
+	agent   *os.File      // the lock that admits one agent
+	refused error         // why Hold failed
+	stepped chan struct{} // closed when the first Step after Hold has ended; nil: nobody keeps the keys here
+	current *signing      // nil: look into the folder
+	age     os.FileInfo   // of memoryFile when current was read
 }
 
 // A signing is the key that signs, and until when its tokens may live without a further
@@ -99,11 +102,12 @@ func (i *Issuer) Hold() error {
 	lock, err := host.LockFile(path, func() error {
 		return &Held{i.settings.KeysDir, host.Holder(path)}
 	})
+	i.refused = err
 	if err != nil {
 		return err
 	}
 	host.SignLock(lock)
-	i.agent = lock
+	i.agent, i.stepped = lock, make(chan struct{})
 	return nil
 }
 
@@ -157,6 +161,7 @@ const Compared = time.Minute
 // what is due by Policy, and puts the files of the document in order. The caller has
 // called Hold.
 func (i *Issuer) Step(ctx context.Context) (Report, error) {
+	defer i.hasStepped()
 	if err := i.folder.ready(); err != nil {
 		return Report{}, err
 	}
@@ -172,6 +177,34 @@ func (i *Issuer) Step(ctx context.Context) (Report, error) {
 		i.looked = time.Time{}
 	}
 	return r, err
+}
+
+// hasStepped lets those sign who wait for the first Step.
+func (i *Issuer) hasStepped() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.stepped != nil {
+		close(i.stepped)
+		i.stepped = nil
+	}
+}
+
+// firstLook is how long a token waits for the first Step of a process.
+const firstLook = 15 * time.Second
+
+// awaitStep waits for the first Step, which may find that a key is published.
+func (i *Issuer) awaitStep(ctx context.Context) {
+	i.mu.Lock()
+	stepped := i.stepped
+	i.mu.Unlock()
+	if stepped == nil {
+		return
+	}
+	select {
+	case <-stepped:
+	case <-ctx.Done():
+	case <-time.After(firstLook):
+	}
 }
 
 // tell calls OnPublish, where the publication is another than the one that it has heard of.
@@ -363,7 +396,7 @@ func (i *Issuer) adopt(l *Life, fetched *issuer.Report, now time.Time, r *Report
 	for _, s := range strange {
 		id, known := kidIn(there, s)
 		if !known && s.Unnamed() && fetched == nil {
-			r.Warnings = append(r.Warnings, fmt.Sprintf("key %s waits until %s can be fetched, which may know it by another kid; if nothing is published there yet, give it a kid of its own: tokenagent key convert --to jwk", i.folder.file(s.file), i.settings.URL))
+			r.Warnings = append(r.Warnings, fmt.Sprintf("key %s waits until %s can be fetched, which may know it by another kid; if nothing is published there yet, put a JWK with a kid in its place", i.folder.file(s.file), i.settings.URL))
 			waits = true
 			continue
 		}
@@ -483,13 +516,16 @@ func (i *Issuer) Life() (Life, error) {
 // Signer returns the key that signs a token which expires at that time. No token is signed
 // before it is on the disk that the key is needed until then. Its errors are faults.
 func (i *Issuer) Signer(ctx context.Context, expires time.Time) (keys.Key, error) {
+	i.awaitStep(ctx)
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if c := i.current; c != nil && !c.until.Before(expires) && i.unchanged() {
 		return c.Key, nil
 	}
-	var err error
-	i.current = nil
+	err := i.refused
+	if i.current = nil; err != nil {
+		return keys.Key{}, &agent.Fault{Kind: agent.Configuration, Err: err}
+	}
 	if lockErr := i.locked(ctx, func() error { err = i.lease(ctx, expires); return nil }); lockErr != nil {
 		return keys.Key{}, &agent.Fault{Kind: agent.Transient, Err: lockErr}
 	}
@@ -540,11 +576,11 @@ func (i *Issuer) mute(l Life, signing int) error {
 	name, url := i.settings.Name, i.settings.URL
 	switch waiting := slices.IndexFunc(l.Keys, Key.waiting); {
 	case signing >= 0 && !l.Keys[signing].Gone.IsZero():
-		return fmt.Errorf("issuer %s: what %s publishes does not hold the key %q, which signs; nothing is signed until it does. See what is published there: tokenagent issuer status", name, url, l.Keys[signing].ID)
+		return fmt.Errorf("issuer %s: what %s publishes does not hold the key %q, which signs; nothing is signed until it does. See what is published there: %s", name, url, l.Keys[signing].ID, i.settings.Command("issuer", "status"))
 	case signing >= 0:
 		return nil
 	case waiting >= 0:
-		return fmt.Errorf("issuer %s: %s does not publish the key %q yet, and nothing is signed before it does; see tokenagent issuer status", name, url, l.Keys[waiting].ID)
+		return fmt.Errorf("issuer %s: %s does not publish the key %q yet, and nothing is signed before it does; see %s", name, url, l.Keys[waiting].ID, i.settings.Command("issuer", "status"))
 	}
-	return fmt.Errorf("issuer %s has no key yet; tokenagent run or tokenagent issuer publish makes one", name)
+	return fmt.Errorf("issuer %s has no key yet; this makes one: %s", name, i.settings.Command("issuer", "publish"))
 }

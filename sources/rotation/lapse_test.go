@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -75,6 +76,7 @@ func (w *world) start(dir string) {
 	site := &Site{URL: "https://issuer.example.org", Root: filepath.Join(dir, "web"), Owner: host.Self(), Group: os.Getegid(), Mode: 0o644}
 	w.issuer = New(Settings{
 		Name: "sim", URL: site.URL, KeysDir: filepath.Join(dir, "keys"), Algorithm: "ES256", Policy: w.policy, Longest: 20 * day, Site: site,
+		Command:   func(args ...string) string { return strings.Join(args, " ") },
 		Fetch:     func(context.Context) issuer.Report { return w.fetch() },
 		OnPublish: w.onPublish,
 	})

@@ -106,7 +106,7 @@ func readAlso(path string) (all []alsoKey, err error) {
 		Keys []any `json:"keys"`
 	}
 	if err := json.Unmarshal(content, &set); err != nil || set.Keys == nil {
-		return nil, errors.New(`it is not a set of public keys (JWKS, RFC 7517): {"keys": [ … ]}; tokenagent key public prints one`)
+		return nil, errors.New(`it is not a set of public keys (JWKS, RFC 7517): {"keys": [ … ]}; key public prints one`)
 	}
 	for _, member := range set.Keys {
 		k, err := keys.ReadPublicJWK(member)
