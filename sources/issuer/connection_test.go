@@ -51,6 +51,15 @@ func TestConnectionsEndWithASuspend(t *testing.T) {
 	}
 }
 
+func TestTheAgentsClockSaysWhetherACertificateHasExpired(t *testing.T) {
+	i := issuertest.Start(t)
+	s := NewServer(Address{Issuer: i.URL, CAFile: i.CAFile})
+	later := agent.WithClock(t.Context(), func() time.Time { return time.Now().AddDate(100, 0, 0) })
+	if _, err := s.Metadata(later); err == nil || !strings.Contains(err.Error(), "its certificate, or one that signed it, expired at ") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestACertificateIsReadWhenItChanges(t *testing.T) {
 	i := issuertest.Start(t)
 	i.Change(func(b *issuertest.Behaviour) { b.ClientCert = true })

@@ -50,10 +50,9 @@ const leastPoll = 5 * time.Second
 // mostPoll is the longest that a person waits who has let the client in.
 const mostPoll = time.Minute
 
-// poll asks until there is an answer. A transient failure does not end it, because a person is
+// poll asks until there is an answer, and changes parameters. A transient failure does not end it, because a person is
 // waiting.
 func (s *Server) poll(ctx context.Context, c Client, d Device, parameters url.Values) (Answer, error) {
-	parameters = cloned(parameters)
 	parameters.Set("device_code", d.code)
 	for wait := d.interval; ; {
 		select {

@@ -56,6 +56,20 @@ func TestAnAnswerThatRepeatsASecretIsRefused(t *testing.T) {
 	}
 }
 
+// A text as short as "abc" is in many an answer by accident.
+func TestAShortSecretIsNotLookedForInAnAnswer(t *testing.T) {
+	client := Client{ID: "robot", Auth: "client_secret_post", SecretFile: testFile(t, "abc")}
+	s := serverOver(func(req *http.Request) (*http.Response, error) {
+		if req.URL.Path == "/token" {
+			return respond(req, http.StatusOK, map[string]any{"access_token": "xabcx", "token_type": "Bearer"}), nil
+		}
+		return exampleMetadata(req), nil
+	})
+	if _, err := s.Token(t.Context(), client, Grant{Type: "client_credentials"}); err != nil {
+		t.Error(err)
+	}
+}
+
 // unsignedJWT is a JWT of that header and those claims.
 func unsignedJWT(header, claims string) string {
 	return encoded(header) + "." + encoded(claims) + "." + encoded("x")

@@ -400,6 +400,8 @@ func TestFaultsOfANetwork(t *testing.T) {
 		{&net.OpError{Op: "dial", Err: &net.DNSError{Name: "iam.example.org", IsTimeout: true}}, "DNS did not tell the address of iam.example.org; check this host's resolver"},
 		{&net.OpError{Op: "proxyconnect", Err: &net.OpError{Op: "dial", Err: &net.DNSError{Name: "proxy.example.org", IsNotFound: true}}}, "DNS knows no host proxy.example.org; check https_proxy, which names it, and this host's resolver"},
 		{&net.OpError{Op: "dial", Addr: addr, Err: timeoutError{}}, "no connection within 10s at 192.0.2.1:443; see whether a firewall is between"},
+		{&net.OpError{Op: "proxyconnect", Addr: addr, Err: timeoutError{}}, "no connection within 10s at the proxy that https_proxy names; see whether a firewall is between"},
+		{&net.OpError{Op: "read", Addr: addr, Err: timeoutError{}}, "no complete answer in time, which is at most 30s; see whether the issuer is overloaded, or the network slow"},
 		{&net.OpError{Op: "proxyconnect", Addr: addr, Err: errors.New("unknown")}, "the proxy that https_proxy names gives no connection; check it"},
 		{errors.New("malformed HTTP response \"secret\""), "it does not answer as HTTP; see whether the address is right"},
 	} {

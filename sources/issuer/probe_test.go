@@ -48,6 +48,20 @@ func TestProbeWithoutAClientAsksForNoToken(t *testing.T) {
 	}
 }
 
+func TestProbeTellsTheClockAndTheCertificateFromEachAnswerAlone(t *testing.T) {
+	i := issuertest.Start(t)
+	i.Change(func(b *issuertest.Behaviour) { b.Metadata = func(m map[string]any) { delete(m, "jwks_uri") } })
+	for what, r := range map[string]Report{
+		"metadata":       NewServer(Address{Issuer: i.URL, CAFile: i.CAFile}).Probe(t.Context(), Client{}),
+		"token endpoint": NewServer(Address{TokenEndpoint: i.URL + issuertest.TokenPath, CAFile: i.CAFile}).Probe(t.Context(), anyClient),
+		"keys":           NewServer(Address{JWKSURI: i.URL + issuertest.KeysPath, CAFile: i.CAFile}).Probe(t.Context(), Client{}),
+	} {
+		if len(r.Certificates) != 1 || r.Dated != (what != "metadata") {
+			t.Errorf("%s: got %d certificates; dated: %v", what, len(r.Certificates), r.Dated)
+		}
+	}
+}
+
 func TestProbeOfATokenEndpointAloneAsksForNoMetadata(t *testing.T) {
 	i := issuertest.Start(t)
 	r := NewServer(Address{TokenEndpoint: i.URL + issuertest.TokenPath, CAFile: i.CAFile}).Probe(t.Context(), anyClient)

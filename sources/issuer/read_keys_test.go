@@ -15,12 +15,13 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/sources/issuer/issuertest"
 	"github.com/tokenagent/tokenagent/sources/keys"
 )
 
-// What issuers publish, and what is made of it: by us, and by two verifiers that we did
-// not write. A key that either of them reads is read here; where one refuses it, that
-// is told. What neither reads is named, with the reason.
+// What issuers publish, and who reads it: we, and two verifiers that we did not write. We
+// read each key that one of them reads, and warn where the other refuses it. Of a key that
+// neither reads we say why.
 
 // A published set of keys, and a token signed with one of them.
 type publishedSet struct {
@@ -54,19 +55,12 @@ func publishedSets(t *testing.T) []publishedSet {
 		t.Fatal(err)
 	}
 	shorts := map[string]any{"kty": "EC", "crv": "P-256", "kid": "k", "x": "vtW2WRx7XFcdcfkXp0UjM8jR8jC9EmRu3zB_HgufAg", "y": "DxESq-oxvphNq6xvM0QFjXx9_hp8J8gmdBd3OLKBwXo"}
-	rs, es, ss := sciToken(t, rsaKey, "k"), sciToken(t, ecKey, "k"), sciToken(t, short, "k")
-	unnamed, numbered := sciToken(t, rsaKey, nil), sciToken(t, rsaKey, 7)
-	change := func(jwk map[string]any, pairs ...any) map[string]any {
-		jwk = maps.Clone(jwk)
-		for i := 0; i < len(pairs); i += 2 {
-			jwk[pairs[i].(string)] = pairs[i+1]
-		}
-		return jwk
-	}
+	rs, es, ss := sciToken(rsaKey, "k"), sciToken(ecKey, "k"), sciToken(short, "k")
+	unnamed, numbered := sciToken(rsaKey, nil), sciToken(rsaKey, 7)
 	padded := func(jwk map[string]any, names ...string) map[string]any {
 		for _, name := range names {
 			text := jwk[name].(string)
-			jwk = change(jwk, name, text+strings.Repeat("=", -len(text)&3))
+			jwk = with(jwk, name, text+strings.Repeat("=", -len(text)&3))
 		}
 		return jwk
 	}
@@ -86,64 +80,67 @@ func publishedSets(t *testing.T) []publishedSet {
 		{"EC", one(e), es, "", "", both},
 		{"RSA with padding", one(padded(r, "n")), rs, "", "", both},
 		{"EC with padding", one(padded(e, "x", "y")), es, "", "", both},
-		{"in standard base64", one(change(r, "n", standard.Replace(n))), rs, "", "its n is in standard base64, which libscitokens refuses", pythonJWT},
-		{"in standard base64 with padding", one(padded(change(r, "n", standard.Replace(n)), "n")), rs, "", "which libscitokens refuses", pythonJWT},
-		{"a zero byte before n and e", one(change(r, "n", longer(r, "n"), "e", "AAEAAQ")), rs, "", "", both},
+		{"in standard base64", one(with(r, "n", standard.Replace(n))), rs, "", "its n is in standard base64, which libscitokens refuses", pythonJWT},
+		{"in standard base64 with padding", one(padded(with(r, "n", standard.Replace(n)), "n")), rs, "", "which libscitokens refuses", pythonJWT},
+		{"a zero byte before n and e", one(with(r, "n", longer(r, "n"), "e", "AAEAAQ")), rs, "", "", both},
 		{"x without its zero byte", one(shorts), ss, "", "its x has 31 bytes instead of 32, for which python-jwt refuses it", libscitokens},
-		{"y with a zero byte too many", one(change(e, "y", longer(e, "y"))), es, "", "its y has 33 bytes instead of 32", libscitokens},
-		{"x5c with a certificate that cannot be read", one(change(r, "x5c", []string{"AAAA"})), rs, "", "", both},
-		{"x5c that is not a list", one(change(r, "x5c", "AAAA", "x5t", 7, "x5u", ":", "x5t#S256", "!")), rs, "", "", both},
-		{"null for what it does not say", one(change(r, "x5c", nil, "alg", nil, "use", nil, "key_ops", nil)), rs, "", "", both},
-		{"members of any kind", one(change(r, "nbf", "yesterday", "exp", []int{1}, "iat", "x", "ext", "true", "revoked", 0)), rs, "", "", both},
-		{"an RSA key without alg and use", one(change(r)), rs, "", "", both},
-		{"a use that there is not", one(change(r, "use", "signature")), rs, "", "its use is not sig", both},
-		{"use as a list", one(change(r, "use", []string{"sig"})), rs, "", "its use is not sig", both},
-		{"key_ops for signing", one(change(r, "key_ops", []string{"sign"})), rs, "", "its key_ops do not have verify", both},
-		{"key_ops that are empty", one(change(r, "key_ops", []string{})), rs, "", "its key_ops do not have verify", both},
-		{"key_ops that are text", one(change(r, "key_ops", "verify")), rs, "", "its key_ops do not have verify", both},
-		{"alg that is empty", one(change(r, "alg", "")), rs, "", "its alg is empty, and libscitokens refuses the key", pythonJWT},
-		{"alg as a list", one(change(r, "alg", []string{"RS256"})), rs, "", "its alg is not text, and python-jwt then refuses the whole set", libscitokens},
-		{"kty in small letters", one(change(r, "kty", "rsa", "alg", "RS256")), rs, "", "its kty is not spelt RSA", libscitokens},
-		{"crv by another name", one(change(e, "crv", "secp256r1", "alg", "ES256")), es, "", "its crv is not spelt P-256", libscitokens},
-		{"crv that is missing", one(change(e, "crv", nil, "alg", "ES256")), es, "", "its crv is not spelt P-256", libscitokens},
-		{"the private half beside it", one(change(r, "d", "AAAA", "p", 7)), rs, "", "it holds the private half (d) too", libscitokens},
-		{"kid as a number", one(change(r, "kid", 7)), sciToken(t, rsaKey, "7"), "", "its kid is a number", nobody},
-		{"kid as a number in both", one(change(r, "kid", 7)), numbered, "kid: it is not text, which verifiers want (RFC 7515 section 4.1.4); have the issuer write it in quotes", "", nobody},
-		{"kid as a number, and none in the token", one(change(r, "kid", 7)), unnamed, "", "its kid is a number", libscitokens},
-		{"no kid in both", one(change(r, "kid", nil)), unnamed, "", "", both},
+		{"y with a zero byte too many", one(with(e, "y", longer(e, "y"))), es, "", "its y has 33 bytes instead of 32", libscitokens},
+		{"x5c with a certificate that cannot be read", one(with(r, "x5c", []string{"AAAA"})), rs, "", "", both},
+		{"x5c that is not a list", one(with(r, "x5c", "AAAA", "x5t", 7, "x5u", ":", "x5t#S256", "!")), rs, "", "", both},
+		{"null for what it does not say", one(with(r, "x5c", nil, "alg", nil, "use", nil, "key_ops", nil)), rs, "", "", both},
+		{"members of any kind", one(with(r, "nbf", "yesterday", "exp", []int{1}, "iat", "x", "ext", "true", "revoked", 0)), rs, "", "", both},
+		{"an RSA key without alg and use", one(with(r)), rs, "", "", both},
+		{"a use that there is not", one(with(r, "use", "signature")), rs, "", "its use is not sig", both},
+		{"use as a list", one(with(r, "use", []string{"sig"})), rs, "", "its use is not sig", both},
+		{"key_ops for signing", one(with(r, "key_ops", []string{"sign"})), rs, "", "its key_ops do not have verify", both},
+		{"key_ops that are empty", one(with(r, "key_ops", []string{})), rs, "", "its key_ops do not have verify", both},
+		{"key_ops that are text", one(with(r, "key_ops", "verify")), rs, "", "its key_ops do not have verify", both},
+		{"alg that is empty", one(with(r, "alg", "")), rs, "", "its alg is empty, and libscitokens refuses the key", pythonJWT},
+		{"alg as a list", one(with(r, "alg", []string{"RS256"})), rs, "", "its alg is not text, and python-jwt then refuses the whole set", libscitokens},
+		{"kty in small letters", one(with(r, "kty", "rsa", "alg", "RS256")), rs, "", "its kty is not spelt RSA", libscitokens},
+		{"crv by another name", one(with(e, "crv", "secp256r1", "alg", "ES256")), es, "", "its crv is not spelt P-256", libscitokens},
+		{"crv that is missing", one(with(e, "crv", nil, "alg", "ES256")), es, "", "its crv is not spelt P-256", libscitokens},
+		{"the private half beside it", one(with(r, "d", "AAAA", "p", 7)), rs, "", "it holds the private half (d) too", libscitokens},
+		{"kid as a number", one(with(r, "kid", 7)), sciToken(rsaKey, "7"), "", "its kid is a number", nobody},
+		{"kid as a number in both", one(with(r, "kid", 7)), numbered, "kid: it is not text, which verifiers want (RFC 7515 section 4.1.4); have the issuer write it in quotes", "", nobody},
+		{"kid as a number, and none in the token", one(with(r, "kid", 7)), unnamed, "", "its kid is a number", libscitokens},
+		{"no kid in both", one(with(r, "kid", nil)), unnamed, "", "", both},
 		{"null beside it", []any{nil, r}, rs, "", "", libscitokens},
 		{"text beside it", []any{"key", r}, rs, "", "", libscitokens},
 		{"a kind to come beside it", []any{map[string]any{"kty": "LWE", "kid": "z"}, r}, rs, "", "", libscitokens},
 		{"a shared secret beside it", []any{map[string]any{"kty": "oct", "kid": "z", "k": "AAAA"}, r}, rs, "", "", both},
 		{"a broken one beside it", []any{map[string]any{"kty": "RSA", "kid": "z", "n": "!!"}, r}, rs, "", "", libscitokens},
-		{"another with a numeric kid beside it", []any{change(otherKey, "kid", 7), r}, rs, "", "", both},
-		{"its kid twice, it is the first", []any{r, change(otherKey, "kid", "k")}, rs, "", "", both},
-		{"its kid twice, it is the second", []any{change(otherKey, "kid", "k"), r}, rs, "", "a key before it has the same kid", nobody},
-		{"its kid twice, the first is broken", []any{change(r, "n", "!!"), r}, rs, "", "a key before it has the same kid", nobody},
+		{"another with a numeric kid beside it", []any{with(otherKey, "kid", 7), r}, rs, "", "", both},
+		{"its kid twice, it is the first", []any{r, with(otherKey, "kid", "k")}, rs, "", "", both},
+		{"its kid twice, it is the second", []any{with(otherKey, "kid", "k"), r}, rs, "", "a key before it has the same kid", nobody},
+		{"its kid twice, the first is broken", []any{with(r, "n", "!!"), r}, rs, "", "a key before it has the same kid", nobody},
 
-		{"for encryption", one(change(r, "use", "enc")), rs, named + "its use is enc, not sig", "", both}, // who decrypts with it can be had to sign
-		{"for encryption, in capitals", one(change(r, "use", "ENC")), rs, named + "its use is enc, not sig", "", both},
-		{"for encryption, as a list", one(change(r, "use", []string{"enc"})), rs, named + "its use is enc, not sig", "", both},
-		{"for encryption, by key_ops that are text", one(change(r, "key_ops", "encrypt")), rs, named + "its key_ops do not have verify", "", both},
-		{"for encryption, by key_ops", one(change(r, "key_ops", []string{"encrypt", "wrapKey"})), rs, named + "its key_ops do not have verify", "", both},
-		{"without n", one(change(r, "n", nil)), rs, named + "its n is missing", "", nobody},
-		{"e as a number", one(change(r, "e", 65537)), rs, named + "its e is not text, which base64url is", "", nobody},
-		{"n that is not base64", one(change(r, "n", "!"+n)), rs, named + "its n is not base64url", "", nobody},
-		{"without y", one(change(e, "y", nil)), es, named + "its y is missing", "", nobody},
-		{"a point beside the curve", one(change(e, "x", e["y"])), es, named + "its x and y are not a point of P-256", "", nobody},
-		{"no kind", one(change(r, "kty", nil)), rs, named + "it does not say its kind (kty)", "", nobody},
-		{"alg of another kind", one(change(r, "alg", "ES256")), rs, named + "its alg is for EC keys, and it is of another kind (kty)", "", nobody},
-		{"alg of another curve", one(change(e, "alg", "ES384")), es, `the key "k" that the token names is for the algorithm ES384, and the token is signed with ES256`, "", pythonJWT},
-		{"alg in small letters", one(change(r, "alg", "rs256")), rs, `the key "k" that the token names is for the algorithm rs256, and the token is signed with RS256`, "", nobody},
-		{"broken, without kid", one(change(r, "kid", nil, "n", nil)), rs, "there is no key to verify it with; the issuer must publish its keys. Of what it publishes this cannot be used: one without kid (its n is missing)", "", nobody},
-		{"broken, without kid, beside another", []any{change(r, "kid", nil, "n", nil), otherKeyNamed(otherKey, "o")}, rs, `the key "k" that it says it is signed with is not among them; the issuer must publish it. Of what it publishes this cannot be used: one without kid (its n is missing)`, "", nobody},
-		{"broken, and none in the token", []any{change(r, "n", nil), otherKeyNamed(otherKey, "o")}, unnamed, `none of the keys has signed it. Of what it publishes this cannot be used: "k" (its n is missing)`, "", nobody},
+		{"for encryption", one(with(r, "use", "enc")), rs, named + "its use is enc, not sig", "", both}, // who decrypts with it can be had to sign
+		{"for encryption, in capitals", one(with(r, "use", "ENC")), rs, named + "its use is enc, not sig", "", both},
+		{"for encryption, as a list", one(with(r, "use", []string{"enc"})), rs, named + "its use is enc, not sig", "", both},
+		{"for encryption, by key_ops that are text", one(with(r, "key_ops", "encrypt")), rs, named + "its key_ops do not have verify", "", both},
+		{"for encryption, by key_ops", one(with(r, "key_ops", []string{"encrypt", "wrapKey"})), rs, named + "its key_ops do not have verify", "", both},
+		{"without n", one(with(r, "n", nil)), rs, named + "its n is missing", "", nobody},
+		{"e as a number", one(with(r, "e", 65537)), rs, named + "its e is not text, which base64url is", "", nobody},
+		{"n that is not base64", one(with(r, "n", "!"+n)), rs, named + "its n is not base64url", "", nobody},
+		{"without y", one(with(e, "y", nil)), es, named + "its y is missing", "", nobody},
+		{"a point beside the curve", one(with(e, "x", e["y"])), es, named + "its x and y are not a point of P-256", "", nobody},
+		{"no kind", one(with(r, "kty", nil)), rs, named + "it does not say its kind (kty)", "", nobody},
+		{"alg of another kind", one(with(r, "alg", "ES256")), rs, named + "its alg is for EC keys, and it is of another kind (kty)", "", nobody},
+		{"alg of another curve", one(with(e, "alg", "ES384")), es, `the key "k" that the token names is for the algorithm ES384, and the token is signed with ES256`, "", pythonJWT},
+		{"alg in small letters", one(with(r, "alg", "rs256")), rs, `the key "k" that the token names is for the algorithm rs256, and the token is signed with RS256`, "", nobody},
+		{"broken, without kid", one(with(r, "kid", nil, "n", nil)), rs, "there is no key to verify it with; the issuer must publish its keys. Of what it publishes this cannot be used: one without kid (its n is missing)", "", nobody},
+		{"broken, without kid, beside another", []any{with(r, "kid", nil, "n", nil), with(otherKey, "kid", "o")}, rs, `the key "k" that it says it is signed with is not among them; the issuer must publish it. Of what it publishes this cannot be used: one without kid (its n is missing)`, "", nobody},
+		{"broken, and none in the token", []any{with(r, "n", nil), with(otherKey, "kid", "o")}, unnamed, `none of the keys has signed it. Of what it publishes this cannot be used: "k" (its n is missing)`, "", nobody},
 	}
 }
 
-func otherKeyNamed(jwk map[string]any, id string) map[string]any {
+// with is the key with these members: names, and a value after each.
+func with(jwk map[string]any, pairs ...any) map[string]any {
 	jwk = maps.Clone(jwk)
-	jwk["kid"] = id
+	for i := 0; i < len(pairs); i += 2 {
+		jwk[pairs[i].(string)] = pairs[i+1]
+	}
 	return jwk
 }
 
@@ -159,34 +156,16 @@ func dashed(t *testing.T, algorithm string) (keys.Key, map[string]any) {
 
 // sciToken is a token that libscitokens takes, signed with the key under that kid; nil
 // for none.
-func sciToken(t *testing.T, key keys.Key, kid any) string {
-	t.Helper()
+func sciToken(key keys.Key, kid any) string {
 	header := map[jose.HeaderKey]any{}
 	if kid != nil {
 		header["kid"] = kid
 	}
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.SignatureAlgorithm(key.Algorithm()), Key: key.Private()},
-		&jose.SignerOptions{ExtraHeaders: header})
-	if err != nil {
-		t.Fatal(err)
-	}
 	now := time.Now().Unix()
-	claims, err := json.Marshal(map[string]any{
+	return issuertest.SignedBy(jose.SigningKey{Algorithm: jose.SignatureAlgorithm(key.Algorithm()), Key: key.Private()}, header, map[string]any{
 		"iss": example, "sub": "robot", "aud": "ANY", "ver": "scitoken:2.0", "scope": "read:/",
 		"iat": now - 5, "nbf": now - 65, "exp": now + 3600, "jti": "0123456789",
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	jws, err := signer.Sign(claims)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := jws.CompactSerialize()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return text
 }
 
 func TestKeysAreReadAsVerifiersReadThem(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/profile"
+	"github.com/tokenagent/tokenagent/sources/issuer/issuertest"
 	"github.com/tokenagent/tokenagent/sources/keys"
 )
 
@@ -36,22 +37,9 @@ func jwkOf(t *testing.T, algorithm string) (keys.Key, map[string]any) {
 }
 
 // signedWith is a token of the example, signed with the key for the algorithm.
-func signedWith(t *testing.T, key keys.Key, algorithm string, header map[jose.HeaderKey]any) agent.Secret {
-	t.Helper()
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.SignatureAlgorithm(algorithm), Key: jose.JSONWebKey{Key: key.Private(), KeyID: "k"}},
-		&jose.SignerOptions{ExtraHeaders: header})
-	if err != nil {
-		t.Fatal(err)
-	}
-	jws, err := signer.Sign([]byte(`{"iss":"` + example + `"}`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := jws.CompactSerialize()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return agent.NewSecret(text)
+func signedWith(key keys.Key, algorithm string, header map[jose.HeaderKey]any) agent.Secret {
+	signing := jose.SigningKey{Algorithm: jose.SignatureAlgorithm(algorithm), Key: jose.JSONWebKey{Key: key.Private(), KeyID: "k"}}
+	return agent.NewSecret(issuertest.SignedBy(signing, header, map[string]any{"iss": example}))
 }
 
 // publishing is a Server of the example with that key set.
@@ -80,6 +68,7 @@ func TestAKeyVerifiesOnlyWhatItIsFor(t *testing.T) {
 		"HS256 as its alg":            {"ES256", map[string]any{"alg": "HS256"}, at + "is for the algorithm HS256, and the token"},
 		"an alg that breaks lines":    {"ES256", map[string]any{"alg": "ES256\n\x1b[2J"}, at + "is for the algorithm ES256??[2J, and the token"},
 		"EdDSA by its new name":       {"EdDSA", map[string]any{"alg": "Ed25519"}, ""},
+		"the name of another curve":   {"EdDSA", map[string]any{"alg": "Ed448"}, at + "is for the algorithm Ed448, and the token is signed with EdDSA"},
 		"for signatures":              {"ES256", map[string]any{"use": "sig", "key_ops": []string{"verify"}}, ""},
 		"for encryption":              {"ES256", map[string]any{"use": "enc"}, at + "cannot be used: its use is enc, not sig; the issuer must sign with another"},
 		"for wrapping":                {"RS256", map[string]any{"key_ops": []string{"wrapKey"}}, at + "cannot be used: its key_ops do not have verify"},
@@ -96,7 +85,7 @@ func TestAKeyVerifiesOnlyWhatItIsFor(t *testing.T) {
 			key, jwk := jwkOf(t, c.sign)
 			maps.Copy(jwk, c.change)
 			began := time.Now()
-			_, err := publishing(jwk).Verify(t.Context(), signedWith(t, key, c.sign, nil))
+			_, err := publishing(jwk).Verify(t.Context(), signedWith(key, c.sign, nil))
 			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.HasPrefix(err.Error(), c.want)) {
 				t.Errorf("got %v, want %s", err, c.want)
 			}
@@ -104,6 +93,29 @@ func TestAKeyVerifiesOnlyWhatItIsFor(t *testing.T) {
 				t.Errorf("it took %v", took)
 			}
 		})
+	}
+}
+
+func TestATokenWithoutKidIsToldOfNoKeyInParticular(t *testing.T) {
+	key, jwk := jwkOf(t, "ES256")
+	token := sciToken(key, nil)
+	for name, set := range map[string][]any{
+		"a key of another algorithm": {with(jwk, "kid", nil, "alg", "ES512")},
+		"no key":                     {},
+	} {
+		_, err := publishing(set...).Verify(t.Context(), agent.NewSecret(token))
+		wants(t, err, example, agent.Configuration, "issuer ISSUER: keys at ISSUER/jwks: none of them has signed the token; see whether it comes from this issuer")
+		text, err := json.Marshal(map[string]any{"keys": set})
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys, err := ParseKeys(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := keys.Verify(agent.NewSecret(token)); err == nil || strings.Contains(err.Error(), "that the token names") {
+			t.Errorf("%s: by a file of keys: %v", name, err)
+		}
 	}
 }
 
@@ -115,7 +127,7 @@ func TestKeysOfOneKidAreAllTried(t *testing.T) {
 	_, same := jwkOf(t, "ES256")
 	wrong := maps.Clone(jwk)
 	wrong["alg"] = "ES384"
-	if _, err := publishing(other, same, wrong, jwk, map[string]any{"kid": "k"}).Verify(t.Context(), signedWith(t, key, "ES256", nil)); err != nil {
+	if _, err := publishing(other, same, wrong, jwk, map[string]any{"kid": "k"}).Verify(t.Context(), signedWith(key, "ES256", nil)); err != nil {
 		t.Error(err)
 	}
 }
@@ -132,7 +144,7 @@ func TestAFullSetOfHugeKeysIsTriedInTime(t *testing.T) {
 		huge := new(big.Int).Add(n, big.NewInt(int64(2*i+1)))
 		set = append(set, map[string]any{"kty": "RSA", "e": "f____w", "n": number(huge)})
 	}
-	parts := strings.Split(signedWith(t, key, "RS256", nil).Reveal(), ".")
+	parts := strings.Split(signedWith(key, "RS256", nil).Reveal(), ".")
 	header := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"RS256"}`))
 	signature := base64.RawURLEncoding.EncodeToString(append([]byte{1}, make([]byte, largestRSA/8-1)...))
 	began := time.Now()
@@ -167,7 +179,7 @@ func TestAHeaderBringsNoKeyOfItsOwn(t *testing.T) {
 		"b64":      {"b64": true},
 		"zip":      {"zip": "DEF"},
 	} {
-		if _, err := s.Verify(t.Context(), signedWith(t, forger, "ES256", header)); err == nil {
+		if _, err := s.Verify(t.Context(), signedWith(forger, "ES256", header)); err == nil {
 			t.Errorf("%s: a token of another key was accepted", name)
 		}
 	}

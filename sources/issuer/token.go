@@ -86,7 +86,7 @@ func (r *reply) answer(err error, d demand) (Answer, error) {
 		return Answer{}, r.refusal(d)
 	}
 	a, err := r.token(d.grant.Type)
-	if err == nil && d.echoed(r.object) {
+	if d.echoed(r.object) {
 		err = misconfigured("its answer repeats a secret that this client sent, which readers of the token and of the log would see; the issuer must leave it out")
 	}
 	if err != nil {

@@ -208,7 +208,7 @@ func isJSON(kind string) bool {
 	case "application/json", "", "text/plain", "application/octet-stream":
 		return true
 	}
-	return strings.HasPrefix(media, "application/") && strings.HasSuffix(media, "+json")
+	return strings.HasSuffix(media, "+json") // RFC 6839 section 3.1
 }
 
 // kindOfContent names a Content-Type in our own words, since it may hold anything.

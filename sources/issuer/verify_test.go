@@ -46,27 +46,11 @@ func signed(t *testing.T, i *issuertest.Issuer, algorithm, typ string, publish b
 	if publish {
 		i.Publish(jose.JSONWebKey{Key: crypto.PublicKey(key.Public()), KeyID: key.ID(), Algorithm: algorithm, Use: "sig"})
 	}
-	options := &jose.SignerOptions{}
+	header := map[jose.HeaderKey]any{}
 	if typ != "" {
-		options.WithType(jose.ContentType(typ))
+		header[jose.HeaderType] = typ
 	}
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.SignatureAlgorithm(algorithm), Key: jose.JSONWebKey{Key: key.Private(), KeyID: key.ID()}}, options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	data, err := json.Marshal(claims)
-	if err != nil {
-		t.Fatal(err)
-	}
-	jws, err := signer.Sign(data)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := jws.CompactSerialize()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return text
+	return issuertest.SignedBy(jose.SigningKey{Algorithm: jose.SignatureAlgorithm(algorithm), Key: jose.JSONWebKey{Key: key.Private(), KeyID: key.ID()}}, header, claims)
 }
 
 func TestEveryAlgorithmIsVerified(t *testing.T) {
@@ -247,6 +231,16 @@ func TestTypesOfAnAccessToken(t *testing.T) {
 		if _, err := s.Verify(t.Context(), agent.NewSecret(text)); err != nil {
 			t.Errorf("typ %q: %v", typ, err)
 		}
+	}
+}
+
+func TestKeysWhoseAddressCannotBeHadAreToldFromKeysWithoutOne(t *testing.T) {
+	i := issuertest.Start(t)
+	i.Change(func(b *issuertest.Behaviour) {
+		b.ServeMetadata = func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "", http.StatusServiceUnavailable) }
+	})
+	if _, _, err := serverOf(i).Keys(t.Context()); err == nil || !strings.Contains(err.Error(), "503 Service Unavailable") {
+		t.Errorf("got %v", err)
 	}
 }
 

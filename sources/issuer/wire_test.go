@@ -7,7 +7,9 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/sources/issuer/issuertest"
 	"github.com/tokenagent/tokenagent/sources/keys"
 )
 
@@ -114,6 +117,101 @@ func TestAKeyThatIsWithdrawnVouchesForNothing(t *testing.T) {
 	})
 }
 
+func TestKeysCountOnlyWhileTheMetadataNameThem(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		public, text := signedByExample(t)
+		at, keys := "/old", map[string]any{"/old": []any{public}, "/new": []any{}}
+		s := serverOver(func(req *http.Request) (*http.Response, error) {
+			if list, there := keys[req.URL.Path]; there {
+				return respond(req, http.StatusOK, map[string]any{"keys": list}), nil
+			}
+			return respond(req, http.StatusOK, map[string]any{"issuer": example, "token_endpoint": example + "/token", "jwks_uri": example + at}), nil
+		})
+		if _, err := s.Metadata(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(metadataLife / 2) // the keys are read again later than the metadata
+		if _, err := s.Verify(t.Context(), text); err != nil {
+			t.Fatal(err)
+		}
+		at = "/new"
+		time.Sleep(metadataLife / 2)
+		if _, err := s.Verify(t.Context(), text); err == nil {
+			t.Error("a key of the old address still vouches for a token")
+		}
+	})
+}
+
+// A closer notes whether a body was closed.
+type closer struct {
+	io.Reader
+	open *int
+}
+
+func (c closer) Close() error { *c.open--; return nil }
+
+func TestTheBodyOfEveryAnswerIsClosed(t *testing.T) {
+	for name, body := range map[string]string{"good": `{"issuer":"` + example + `"}`, "cut off": `{"issuer":`, "large": strings.Repeat(" ", 64<<20)} {
+		open := 0
+		s := serverOver(func(req *http.Request) (*http.Response, error) {
+			resp := respond(req, http.StatusOK, nil)
+			open++
+			resp.Body, resp.ContentLength = closer{strings.NewReader(body), &open}, -1
+			return resp, nil
+		})
+		s.Metadata(t.Context())
+		if open != 0 {
+			t.Errorf("%s: %d bodies are left open", name, open)
+		}
+	}
+}
+
+// Each request says who asks in the way that the client is configured for, and no other.
+func TestHowAClientShowsWhoItIs(t *testing.T) {
+	secret, key := testFile(t, "a b/c"), testKeyFile(t)
+	for _, c := range []struct {
+		client Client
+		basic  string   // user and password of the header Authorization, encoded as RFC 6749 section 2.3.1 says
+		form   []string // the members of the form that are proof
+	}{
+		{Client{ID: "robot", Auth: "none"}, "", nil},
+		{Client{ID: "robot", Auth: "client_secret_basic", SecretFile: secret}, "robot a+b%2Fc", nil},
+		{Client{ID: "robot", Auth: "client_secret_post", SecretFile: secret}, "", []string{"client_secret"}},
+		{Client{ID: "robot", Auth: "private_key_jwt", KeyFile: key}, "", []string{"client_assertion", "client_assertion_type"}},
+	} {
+		s := serverOver(func(req *http.Request) (*http.Response, error) {
+			if req.Method == http.MethodGet {
+				return exampleMetadata(req), nil
+			}
+			if err := req.ParseForm(); err != nil {
+				t.Error(err)
+			}
+			user, password, _ := req.BasicAuth()
+			var form []string
+			for name := range req.PostForm {
+				if name == "client_secret" || strings.HasPrefix(name, "client_assertion") {
+					form = append(form, name)
+				}
+			}
+			slices.Sort(form)
+			if got := strings.TrimSpace(user + " " + password); got != c.basic || !slices.Equal(form, c.form) {
+				t.Errorf("%s at %s: the header says %q, and the form has %v", c.client.Auth, req.URL.Path, got, form)
+			}
+			return respond(req, http.StatusBadRequest, map[string]any{"error": "invalid_client"}), nil
+		})
+		parameters := url.Values{"audience": {"x"}}
+		if _, err := s.Token(t.Context(), c.client, Grant{"client_credentials", parameters}); err == nil {
+			t.Error("a refusal is no error")
+		}
+		if _, err := s.Device(t.Context(), c.client, []string{"a"}, parameters, func(Device) {}); err == nil {
+			t.Error("a refusal is no error")
+		}
+		if len(parameters) != 1 {
+			t.Errorf("%s: the caller's parameters became %v", c.client.Auth, parameters)
+		}
+	}
+}
+
 // signedByExample is a token of the example, and the key that has signed it.
 func signedByExample(t *testing.T) (public jose.JSONWebKey, text agent.Secret) {
 	t.Helper()
@@ -121,18 +219,7 @@ func signedByExample(t *testing.T) (public jose.JSONWebKey, text agent.Secret) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: key.Private()}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	jws, err := signer.Sign([]byte(`{"iss":"` + example + `"}`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	token, err := jws.CompactSerialize()
-	if err != nil {
-		t.Fatal(err)
-	}
+	token := issuertest.SignedBy(jose.SigningKey{Algorithm: jose.ES256, Key: key.Private()}, nil, map[string]any{"iss": example})
 	return jose.JSONWebKey{Key: key.Public()}, agent.NewSecret(token)
 }
 

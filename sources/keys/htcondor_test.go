@@ -109,6 +109,14 @@ func TestAKeyKnowsTheTokensThatHTCondorSignedWithIt(t *testing.T) {
 	}
 }
 
+func TestNoKeyHasSignedNothing(t *testing.T) {
+	mac := hmac.New(sha256.New, nil)
+	mac.Write([]byte("e30.e30"))
+	if (CondorKey{}).Signed("e30.e30." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))) {
+		t.Error("the zero key takes a token for its own that is signed with nothing")
+	}
+}
+
 func TestEveryByteOfTheFileIsKey(t *testing.T) {
 	seen := map[string]string{}
 	for _, content := range []string{"hello", "hello\n", "hello\r\n", " hello", "hello\x00", "hello\x00x", "Hello"} {

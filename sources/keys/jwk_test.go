@@ -181,6 +181,7 @@ func TestTheKeyIDChoosesOfASet(t *testing.T) {
 	oct := map[string]any{"kty": "oct", "k": "AAAA", "kid": "oct"}
 	broken := with(ma, map[string]any{"y": nil, "kid": "broken"})
 	unnamed := with(ma, map[string]any{"kid": nil})
+	thumb := mustParse(t, string(jsonOf(t, unnamed))).ID()
 	set := func(members ...any) []byte { return jsonOf(t, map[string]any{"keys": members}) }
 	for name, c := range map[string]struct {
 		data []byte
@@ -195,6 +196,7 @@ func TestTheKeyIDChoosesOfASet(t *testing.T) {
 		"the only private one":         {set(public, nil, oct, "x", ma), "", "ES256 key 2026-11", false},
 		"beside one for encryption":    {set(with(mb, map[string]any{"use": "enc"}), ma), "", "ES256 key 2026-11", false},
 		"the only one, without kid":    {set(unnamed), "own", "ES256 key own", false},
+		"by its thumbprint":            {set(unnamed, mb), thumb, "ES256 key " + thumb, false},
 		"a numeric kid":                {set(with(ma, map[string]any{"kid": 7}), mb), "7", "ES256 key 7", false},
 		"beside one that is broken":    {set(broken, ma), "2026-11", "ES256 key 2026-11", false},
 		"none of several":              {set(ma, mb), "", `it is a set of 2 private keys; write the key ID of the one to sign with: "2026-11", "2026-12"`, true},

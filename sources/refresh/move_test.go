@@ -80,6 +80,20 @@ func TestATokenOfAnotherSourceIsNotTaken(t *testing.T) {
 	wantToken(t, NewStore(base, "cilogon"), "theirs")
 }
 
+func TestAFormerFileThatCannotBeReadStaysWhereItIs(t *testing.T) {
+	base := t.TempDir()
+	keep(t, base, "cilogon", robot("broken"))
+	former := NewStore(base, "cilogon")
+	check(t, os.WriteFile(former.Path(), []byte("{"), 0o600))
+	s := NewStore(filepath.Join(base, "configs/a"), "cilogon")
+	s.Inherit(Former{Dirs: func() []string { return []string{base} }, Lock: free, Ours: func(Token) bool { return true }})
+	hold(t, s)
+	wantToken(t, s, "")
+	if _, err := os.Lstat(former.Path()); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestATokenOfOnesOwnCountsMoreThanAFormerOne(t *testing.T) {
 	base := t.TempDir()
 	own := filepath.Join(base, "configs/a")

@@ -62,7 +62,7 @@ func (f Fingerprint) Is(content []byte) bool {
 }
 
 func (f Fingerprint) equal(other Fingerprint) bool {
-	return bytes.Equal(f.Salt, other.Salt) && bytes.Equal(f.Sum, other.Sum)
+	return bytes.Equal(f.Sum, other.Sum) // which differ where the salts do
 }
 
 func sum(salt, content []byte) []byte {

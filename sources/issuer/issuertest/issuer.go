@@ -189,7 +189,17 @@ func (i *Issuer) Sign(claims map[string]any) string {
 	return sign(signer, claims)
 }
 
-func sign(signer jose.Signer, claims map[string]any) string {
+// SignedBy makes a JWT of the claims, signed with any key. The header has these parameters
+// in addition.
+func SignedBy(key jose.SigningKey, header map[jose.HeaderKey]any, claims any) string {
+	signer, err := jose.NewSigner(key, &jose.SignerOptions{ExtraHeaders: header})
+	if err != nil {
+		panic(err)
+	}
+	return sign(signer, claims)
+}
+
+func sign(signer jose.Signer, claims any) string {
 	data, err := json.Marshal(claims)
 	if err != nil {
 		panic(err)
