@@ -444,7 +444,8 @@ func zitadelRefusesAnotherAssertion(t *testing.T, z *issuertest.Real) {
 		line := fmt.Sprintf("  refresh_token_file = %q\n", zitadelRefreshFile(t, z))
 		r := definition(t, "refresh_token", block+line, "")
 		_, err := ask(t, r)
-		refused(t, err, agent.Configuration, "invalid_grant")
+		refused(t, err, agent.Configuration, "(it says: audience is not valid")
+		refused(t, err, agent.Configuration, "some issuers also say this of a client assertion that they do not accept")
 		if done, err := LogOut(t.Context(), r.Source, false); err == nil || done.Revoked {
 			t.Errorf("%s: %+v, %v", name, done, err)
 		}

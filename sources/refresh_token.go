@@ -377,7 +377,8 @@ func (s *refreshToken) namingLogin(err error, used usable) error {
 	case !ok || f.Kind != agent.Configuration:
 		return err
 	case denied.EndsGrant():
-		err = fmt.Errorf("refresh token %s: the issuer refused it (%s), it is expired, revoked or used up, or a person must log in again; to get a new one: %s", used.path, denied.Said, s.login)
+		err = fmt.Errorf("refresh token %s: the issuer refused it (%s), it is expired, revoked or used up, or a person must log in again%s%s; to get a new one: %s",
+			used.path, denied.Said, denied.More, denied.Else, s.login)
 	case denied.MayEndGrant():
 		err = fmt.Errorf("%w; if it has worked before, the refresh token %s may be expired or revoked; to get a new one: %s", err, used.path, s.login)
 	default:

@@ -313,6 +313,23 @@ func TestEachWordForARefusedRefreshTokenNamesTheLogin(t *testing.T) {
 	}
 }
 
+// Zitadel answers invalid_grant to a client assertion that it does not accept. A login
+// would not help then.
+func TestARefusedRefreshTokenNamesTheClientsAssertionToo(t *testing.T) {
+	r := newRobot(t)
+	writeSecret(t, filepath.Join(r.dir, "assertion"), signed(t, map[string]any{"sub": "x", "exp": time.Now().Add(time.Hour).Unix()})+"\n")
+	r.text = strings.Replace(r.text, `client_auth        = "none"`, `client_assertion_file = "DIR/assertion"`, 1)
+	r.load(t)
+	r.issuer.Change(func(b *issuertest.Behaviour) {
+		b.ServeToken = func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusBadRequest)
+			io.WriteString(w, `{"error":"invalid_grant","error_description":"audience is not valid"}`)
+		}
+	})
+	r.refuses(t, agent.Configuration, "it says: audience is not valid", "expired, revoked or used up",
+		"some issuers also say this of a client assertion that they do not accept: check that the token in client_assertion_file is for this issuer (its aud)", "; to get a new one: HERE login cilogon")
+}
+
 func TestARefusedRefreshTokenNamesTheLoginThatMends(t *testing.T) {
 	r := newRobot(t)
 	r.provide(t, "refresh-revoked")

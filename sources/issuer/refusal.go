@@ -74,6 +74,8 @@ var sameAs = map[string]string{
 type Denied struct {
 	Code string // by an RFC, such as invalid_grant
 	Said string // as the issuer called it
+	More string // what it says about that, in brackets after a space; "" for nothing
+	Else string // what else the code may mean, after "; "; "" for nothing
 	text string
 }
 
@@ -211,9 +213,11 @@ func (r *reply) refusal(d demand) *agent.Fault {
 	switch {
 	case known && kind == meaning.kind:
 		meaning = d.precise(code, meaning)
-		why = &Denied{code, said, fmt.Sprintf("%s: %s%s; %s", said, meaning.what, d.quote(r.object), meaning.next)}
+		denied := &Denied{Code: code, Said: said, More: d.quote(r.object), Else: d.client.doubt(code)}
+		denied.text = fmt.Sprintf("%s: %s%s; %s%s", said, meaning.what, denied.More, meaning.next, denied.Else)
+		why = denied
 	case known:
-		why = &Denied{code, said, fmt.Sprintf("%s with the error %s; %s", status, said, nextAfter(r.status))}
+		why = &Denied{Code: code, Said: said, text: fmt.Sprintf("%s with the error %s; %s", status, said, nextAfter(r.status))}
 	case isCode(code) && !d.holdsSecret(code):
 		why = fmt.Errorf("%s with the error %s, which no RFC knows%s; see the issuer's documentation", status, code, d.quote(r.object))
 	case r.object["error"] != nil:
@@ -257,6 +261,16 @@ func (d demand) precise(code string, e oauthError) oauthError {
 		e.what += " (" + d.grant.Type + ")"
 	}
 	return e
+}
+
+// doubt is what else the code may mean for a client that shows an assertion. For one that
+// is not accepted RFC 7521 section 4.2.1 has invalid_client, but Zitadel says invalid_grant.
+func (c Client) doubt(code string) string {
+	if code != "invalid_grant" || c.Auth != "private_key_jwt" && c.Auth != AuthAsserted {
+		return ""
+	}
+	_, next := c.refused()
+	return "; some issuers also say this of a client assertion that they do not accept: " + next
 }
 
 // refused says what an issuer did not accept of the client, and what to check.
