@@ -20,9 +20,8 @@ const (
 // optionally behind CRON_TZ=ZONE, in local time. A schedule that never fires,
 // or fires twice within a minute, is an error.
 //
-// An occasion that falls into the hour that clocks skip comes when they have skipped
-// it. One in the hour that clocks repeat comes the first time only, unless the schedule
-// names every hour.
+// A time in the hour that clocks skip fires right after that hour. A time in the hour that
+// clocks repeat fires once, unless the schedule names every hour.
 func ParseCron(text string) (s cron.Schedule, err error) {
 	defer func() { // the parser panics on "TZ=UTC" without a blank behind it
 		if recover() != nil {
@@ -47,7 +46,7 @@ func ParseCron(text string) (s cron.Schedule, err error) {
 	return s, nil
 }
 
-// withSunday writes 7, which is Sunday for crontab(5), as the parser has it: 0.
+// withSunday replaces 7, which crontab(5) takes for Sunday, by the 0 of the parser.
 func withSunday(text string) string {
 	at := strings.LastIndexAny(text, " \t") + 1
 	days := strings.Split(text[at:], ",")
@@ -61,14 +60,14 @@ func withSunday(text string) string {
 	return text[:at] + strings.Join(days, ",")
 }
 
-// inZone is a schedule by the clocks of a zone. The library's own Next drops the
-// occasions that clocks skip, so it is only asked within periods of one offset.
+// inZone is a schedule by the clocks of a zone. The library's own Next drops the times that
+// clocks skip, so it is only used within periods of one offset.
 type inZone struct {
 	spec cron.SpecSchedule
 	zone *time.Location
 }
 
-// Next is the first occasion after the time t; zero if none comes within five years.
+// Next is when the schedule fires first after the time t; zero: not within five years.
 func (s inZone) Next(t time.Time) time.Time {
 	in, after := t, t
 	for last := t.AddDate(5, 0, 0); in.Before(last); {
@@ -93,7 +92,7 @@ func (s inZone) Next(t time.Time) time.Time {
 // A period is a time during which the clocks of a zone have one offset.
 type period struct {
 	clock   *time.Location
-	repeats time.Time     // until then they show times that they have already shown
+	repeats time.Time     // until then the clocks repeat an hour
 	end     time.Time     // zero: there is none
 	skip    time.Duration // by which they are set forward at the end; not positive where they are not
 }

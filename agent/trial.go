@@ -13,9 +13,9 @@ const (
 	trialRoom     = 4                // validations at a time in one queue
 	firstTrial    = 10 * time.Second // before the first repetition
 	mostTrial     = 5 * time.Minute  // before any repetition
-	trialPatience = 10 * time.Second // with the first validation, where no good token is in place
-	blindPatience = 10 * time.Minute // with a validation that fails, where nobody knows when the token in place ends
-	leastKept     = time.Minute      // of life that the token in place must have left to be kept
+	trialPatience = 10 * time.Second // how long the first validation may take where no good token is in place
+	blindPatience = 10 * time.Minute // how long a validation may fail where nobody knows when the token in place expires
+	leastKept     = time.Minute      // a token in place that has less life left is not kept
 	leastKeptPart = 0.05             // or that share of its life, whichever is more
 )
 
@@ -53,8 +53,8 @@ func newTrial(c *core, e *entry) *trial {
 	return t
 }
 
-// fitTrial gives the entry what its definition says of validation. A token that waits
-// and has nothing to wait for any more is installed.
+// fitTrial gives the entry the validation of its definition. If there is none any more, the
+// token that waits is installed.
 func (e *entry) fitTrial(v Validation) {
 	t := e.trial
 	e.Validation = v
@@ -68,7 +68,7 @@ func (e *entry) fitTrial(v Validation) {
 		}
 	case t == nil:
 		e.trial = newTrial(e.core, e)
-	case v.Key != t.Key: // what still runs for the former one is ended, and no matter any more
+	case v.Key != t.Key: // a run of the former one is ended, and its result ignored
 		t.drop()
 		e.trial = newTrial(e.core, e)
 		e.trial.token, e.trial.came, e.trial.failures, e.trial.unvalidated = t.token, t.came, t.failures, t.unvalidated
@@ -90,8 +90,8 @@ func (e *entry) newest() Token {
 	return e.token
 }
 
-// take has a new token wait, in place of the one before. It was asked for by a person or
-// a new definition, or was only due.
+// take makes a new token wait; the one that waited before is dropped. Asked says that a
+// person or a new definition has asked for it; otherwise it was only due.
 func (t *trial) take(token Token, asked bool) {
 	t.end()
 	t.token, t.came, t.tries, t.asked = token, t.now, 0, asked
@@ -106,8 +106,8 @@ func (t *trial) retry() {
 	}
 }
 
-// settled reports whether those who wait for the token know enough: that it failed, or,
-// where nobody asked for this very one, that a good one is in place.
+// settled reports whether nobody needs to wait longer: the token has failed, or a good one
+// is in place and nobody asked for this one.
 func (t *trial) settled() bool {
 	until, _ := t.entry.keeps(t.came)
 	return t.tries > 0 || t.Stuck() || !t.asked && until.After(t.now)
@@ -142,7 +142,7 @@ func (t *trial) begin() {
 	})
 }
 
-// ended takes in what came of an attempt.
+// ended handles the end of an attempt.
 func (t *trial) ended(token Token, err error) {
 	t.pool.Done(&t.Job)
 	e := t.entry
@@ -163,7 +163,7 @@ func (t *trial) ended(token Token, err error) {
 	e.settle()
 }
 
-// validatedLate takes in the validation of a token that could not be kept waiting for it.
+// validatedLate handles the end of a validation whose token is installed already.
 func (t *trial) validatedLate(err error) {
 	if err != nil {
 		t.unvalidated = validationFault(err).Error()
@@ -174,8 +174,7 @@ func (t *trial) validatedLate(err error) {
 	t.about().Info("the token that was installed is validated")
 }
 
-// failed takes in that the token could not be validated. It is tried again while the one
-// in place is kept.
+// failed handles a validation that failed. It is repeated while the token in place is kept.
 func (t *trial) failed(f *Fault) {
 	t.tries++
 	until, why := t.entry.keeps(t.came)
@@ -194,8 +193,8 @@ func (t *trial) failed(f *Fault) {
 
 func validationFault(err error) error { return fmt.Errorf("validation: %w", err) }
 
-// installAnyway installs the token though it was not validated. One that has expired is
-// of no use; its renewal has been due for long.
+// installAnyway installs the token though it was not validated. It drops a token that has
+// expired: its successor is due already.
 func (t *trial) installAnyway(why string) {
 	if t.token.Expired(t.now) {
 		t.drop()
@@ -211,8 +210,7 @@ func (t *trial) installAnyway(why string) {
 	t.handOn(err.Error())
 }
 
-// handOn hands the token to the sinks. An attempt that runs goes on, to tell what comes
-// of it.
+// handOn hands the token to the sinks. An attempt that runs goes on, and its result is shown.
 func (t *trial) handOn(unvalidated string) {
 	token := t.token
 	t.token, t.unvalidated = Token{}, unvalidated
@@ -293,10 +291,10 @@ func (l *trialLimit) patience() time.Duration { return 0 }
 func (l *trialLimit) hung()                   {}
 func (l *trialLimit) hangsStill()             {}
 
-// installAt is when a token that came then is installed, whatever its validation says.
-// The token in place is kept until the first time (zero: it is not worth keeping), and
-// ends at expires (zero: there is none). One that is not kept gives the validation a
-// chance all the same, as long as readers lose nothing.
+// installAt is when a token is installed, whatever its validation says. The token in place
+// is kept until the time until (zero: not at all), and expires at expires (zero: there is
+// none). Even where it is not kept, the validation gets trialPatience from the time came,
+// or less if the token in place expires sooner.
 func installAt(until, expires, came time.Time) time.Time {
 	chance := came.Add(trialPatience)
 	if !expires.IsZero() {
@@ -305,8 +303,8 @@ func installAt(until, expires, came time.Time) time.Time {
 	return queue.Later(until, chance)
 }
 
-// keeps says until when the tokens in place are kept while a new one that came then is
-// not validated, and why no longer.
+// keeps says until when the tokens in place are kept while the new one is not validated,
+// and why no longer. The new one came at that time.
 func (e *entry) keeps(came time.Time) (until time.Time, why string) {
 	until = never
 	for _, p := range e.sinks {

@@ -56,8 +56,27 @@ func (v *fakeValidator) times() int { v.mu.Lock(); defer v.mu.Unlock(); return l
 func validated(v *fakeValidator, life time.Duration) (Renewer, *fakeSource, *fakeSink) {
 	source, sink := &fakeSource{life: life}, &fakeSink{path: "/t/a"}
 	r := Renewer{Name: "a", Source: source, Sinks: targets(sink), Digest: "1", Required: true}
-	r.Validation = Validation{Validate: v.Validate, Key: "try", Queue: "try"}
+	r.Validation = v.validation()
 	return r, source, sink
+}
+
+// validatedOnDisk is the same on a disk that outlives agents.
+func validatedOnDisk(disk *fakeDisk, source *fakeSource, v *fakeValidator) []Renewer {
+	r := onDisk(disk, source, "a")
+	r[0].Validation = v.validation()
+	return r
+}
+
+func (v *fakeValidator) validation() Validation {
+	return Validation{Validate: v.Validate, Key: "try", Queue: "try"}
+}
+
+// after is the status of the only token when that time has passed.
+func after(t *testing.T, a *Agent, d time.Duration) Status {
+	t.Helper()
+	time.Sleep(d)
+	synctest.Wait()
+	return statusOf(t, a, "a")
 }
 
 func (s *fakeSink) text() string { t, _ := s.holds(); return t.Secret.Reveal() }
@@ -73,11 +92,9 @@ func TestANewTokenIsTriedOnceBeforeItIsInstalled(t *testing.T) {
 		if sink.text() != "" {
 			t.Error("a token was installed before its validation had ended")
 		}
-		time.Sleep(31 * time.Minute)
-		synctest.Wait()
-		all, _ := a.Status(t.Context())
-		if v.said() != "token.1 token.2" || sink.text() != "token.2" || all[0].Failing != nil || all[0].Waiting || all[0].Unvalidated != "" {
-			t.Errorf("tried %q, in place %q, status %+v", v.said(), sink.text(), all[0])
+		s := after(t, a, 31*time.Minute)
+		if v.said() != "token.1 token.2" || sink.text() != "token.2" || s.Failing != nil || s.Waiting || s.Unvalidated != "" {
+			t.Errorf("tried %q, in place %q, status %+v", v.said(), sink.text(), s)
 		}
 	})
 }
@@ -89,22 +106,18 @@ func TestATokenThatFailsWaitsWhileTheOldOneStaysAndIsTriedAgainWithoutAskingTheS
 		r, source, sink := validated(v, time.Hour)
 		a := started(t, log, hooked([]Renewer{r}, command, hooks.OnFailure, hooks.OnRecover)...)
 		v.set(func() { v.fail = errRefused })
-		time.Sleep(45 * time.Minute) // it failed at 30, and 10, 30, 70, 150, 310, 610 s later
-		synctest.Wait()
-		all, _ := a.Status(t.Context())
-		f := all[0].Failing
-		if sink.text() != "token.1" || source.asked() != 2 || v.times() != 1+7 || !all[0].Waiting || all[0].State != Valid {
-			t.Fatalf("in place %q, asked %d times, tried %q, status %+v", sink.text(), source.asked(), v.said(), all[0])
+		s := after(t, a, 45*time.Minute) // it failed at 30, and 10, 30, 70, 150, 310, 610 s later
+		f := s.Failing
+		if sink.text() != "token.1" || source.asked() != 2 || v.times() != 1+7 || !s.Waiting || s.State != Valid {
+			t.Fatalf("in place %q, asked %d times, tried %q, status %+v", sink.text(), source.asked(), v.said(), s)
 		}
 		if f == nil || f.Kind != "transient" || f.Error != "validation: /try: exit status 1" || f.Retry.IsZero() || f.Failures != 7 {
 			t.Errorf("failing %+v", f)
 		}
 		v.set(func() { v.fail = nil })
-		time.Sleep(5 * time.Minute)
-		synctest.Wait()
-		all, _ = a.Status(t.Context())
-		if sink.text() != "token.2" || source.asked() != 2 || all[0].Failing != nil || all[0].Waiting {
-			t.Errorf("in place %q, asked %d times, status %+v", sink.text(), source.asked(), all[0])
+		s = after(t, a, 5*time.Minute)
+		if sink.text() != "token.2" || source.asked() != 2 || s.Failing != nil || s.Waiting {
+			t.Errorf("in place %q, asked %d times, status %+v", sink.text(), source.asked(), s)
 		}
 		if got := command.said(); got != "on_failure a, on_recover a" {
 			t.Errorf("hooks: %s", got)
@@ -155,11 +168,9 @@ func TestATokenIsInstalledUnvalidatedWhenTheOldOneIsNearItsEnd(t *testing.T) {
 				if sink.text() != "token.1" {
 					t.Fatalf("%s: %q is in place too early", c.name, sink.text())
 				}
-				time.Sleep(2 * time.Millisecond)
-				synctest.Wait()
-				all, _ := a.Status(t.Context())
-				if sink.text() != "token.2" || source.asked() != 2 || all[0].Waiting || all[0].Failing != nil || !strings.HasPrefix(all[0].Unvalidated, "validation: ") {
-					t.Errorf("%s, hangs %v: in place %q, asked %d times, status %+v", c.name, hangs, sink.text(), source.asked(), all[0])
+				s := after(t, a, 2*time.Millisecond)
+				if sink.text() != "token.2" || source.asked() != 2 || s.Waiting || s.Failing != nil || !strings.HasPrefix(s.Unvalidated, "validation: ") {
+					t.Errorf("%s, hangs %v: in place %q, asked %d times, status %+v", c.name, hangs, sink.text(), source.asked(), s)
 				}
 				if !strings.Contains(text(), `level=warning msg="new token is installed without validation: the one in place ends at `) {
 					t.Errorf("log:\n%s", text())
@@ -216,20 +227,16 @@ func TestATokenThatCannotBeTriedIsInstalledWithAWarning(t *testing.T) {
 		v.set(func() {
 			v.fail = &Fault{Kind: Configuration, Err: errors.New("/tyr: no such file or directory; install the program, or correct its path")}
 		})
-		time.Sleep(31 * time.Minute)
-		synctest.Wait()
-		all, _ := a.Status(t.Context())
-		if sink.text() != "token.2" || v.times() != 2 || source.asked() != 2 || all[0].Failing != nil || !strings.Contains(all[0].Unvalidated, "/tyr: no such file") {
-			t.Errorf("in place %q, tried %q, status %+v", sink.text(), v.said(), all[0])
+		s := after(t, a, 31*time.Minute)
+		if sink.text() != "token.2" || v.times() != 2 || source.asked() != 2 || s.Failing != nil || !strings.Contains(s.Unvalidated, "/tyr: no such file") {
+			t.Errorf("in place %q, tried %q, status %+v", sink.text(), v.said(), s)
 		}
 		if !strings.Contains(text(), "level=warning msg=\"new token is installed without validation: it cannot be validated\"") || !strings.Contains(text(), "correct its path") {
 			t.Errorf("log:\n%s", text())
 		}
 		v.set(func() { v.fail = nil })
-		time.Sleep(30 * time.Minute)
-		synctest.Wait()
-		if all, _ = a.Status(t.Context()); all[0].Unvalidated != "" {
-			t.Errorf("after a success: %+v", all[0])
+		if s = after(t, a, 30*time.Minute); s.Unvalidated != "" {
+			t.Errorf("after a success: %+v", s)
 		}
 	})
 }
@@ -239,13 +246,9 @@ func TestAValidationThatEndsLateIsTold(t *testing.T) {
 		v := &fakeValidator{takes: time.Minute}
 		r, _, sink := validated(v, time.Hour)
 		a := started(t, silent(), r)
-		time.Sleep(30 * time.Second)
-		before, _ := a.Status(t.Context())
-		time.Sleep(time.Minute)
-		synctest.Wait()
-		after, _ := a.Status(t.Context())
-		if sink.text() != "token.1" || before[0].Unvalidated == "" || after[0].Unvalidated != "" || v.times() != 1 {
-			t.Errorf("in place %q; before its end %q, after it %q", sink.text(), before[0].Unvalidated, after[0].Unvalidated)
+		early, late := after(t, a, 30*time.Second), after(t, a, time.Minute)
+		if sink.text() != "token.1" || early.Unvalidated == "" || late.Unvalidated != "" || v.times() != 1 {
+			t.Errorf("in place %q; before its end %q, after it %q", sink.text(), early.Unvalidated, late.Unvalidated)
 		}
 	})
 }
@@ -255,10 +258,8 @@ func waiting(t *testing.T, v *fakeValidator, r Renewer) *Agent {
 	t.Helper()
 	a := started(t, silent(), r)
 	v.set(func() { v.fail = errRefused })
-	time.Sleep(35 * time.Minute)
-	synctest.Wait()
-	if all, _ := a.Status(t.Context()); !all[0].Waiting {
-		t.Fatalf("no token waits: %+v", all[0])
+	if s := after(t, a, 35*time.Minute); !s.Waiting {
+		t.Fatalf("no token waits: %+v", s)
 	}
 	return a
 }
@@ -273,9 +274,9 @@ func TestAReloadWithoutValidationInstallsTheTokenThatWaits(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		all, _ := a.Status(t.Context())
-		if sink.text() != "token.2" || source.asked() != 2 || all[0].Failing != nil || all[0].Waiting {
-			t.Errorf("in place %q, asked %d times, status %+v", sink.text(), source.asked(), all[0])
+		s := statusOf(t, a, "a")
+		if sink.text() != "token.2" || source.asked() != 2 || s.Failing != nil || s.Waiting {
+			t.Errorf("in place %q, asked %d times, status %+v", sink.text(), source.asked(), s)
 		}
 		time.Sleep(26 * time.Minute) // nothing of the former validation is left
 		if sink.text() != "token.3" {
@@ -331,11 +332,7 @@ func TestAStopEndsTheValidationAndTheNextAgentIssuesAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk, source, v := &fakeDisk{}, &fakeSource{life: time.Hour}, &fakeValidator{}
 		records := &fakeRecords{disk: disk}
-		set := func() []Renewer {
-			r := onDisk(disk, source, "a")
-			r[0].Validation = Validation{Validate: v.Validate, Key: "try", Queue: "try"}
-			return r
-		}
+		set := func() []Renewer { return validatedOnDisk(disk, source, v) }
 		runFor(t, 10*time.Minute, records, set()...)
 		v.set(func() { v.fail, v.takes = errRefused, 20*time.Second })
 		runFor(t, 30*time.Minute, records, set()...)
@@ -354,9 +351,7 @@ func TestAStopEndsTheValidationAndTheNextAgentIssuesAgain(t *testing.T) {
 func TestOnceEndsWithATokenThatIsNotValidated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk, source, v := &fakeDisk{}, &fakeSource{life: time.Hour}, &fakeValidator{}
-		records := &fakeRecords{disk: disk}
-		r := onDisk(disk, source, "a")
-		r[0].Validation = Validation{Validate: v.Validate, Key: "try", Queue: "try"}
+		records, r := &fakeRecords{disk: disk}, validatedOnDisk(disk, source, v)
 		runFor(t, 10*time.Minute, records, r...)
 		v.set(func() { v.fail = errRefused })
 		a := New(hostClock, silent(), r)
@@ -426,9 +421,7 @@ func TestARefreshWaitsForTheValidation(t *testing.T) {
 func TestAStartDoesNotWaitForAValidationWhileTheOldTokenIsGood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk, source, v := &fakeDisk{}, &fakeSource{life: time.Hour}, &fakeValidator{}
-		records := &fakeRecords{disk: disk}
-		r := onDisk(disk, source, "a")
-		r[0].Validation = Validation{Validate: v.Validate, Key: "try", Queue: "try"}
+		records, r := &fakeRecords{disk: disk}, validatedOnDisk(disk, source, v)
 		runFor(t, 10*time.Minute, records, r...)
 		time.Sleep(25 * time.Minute) // it is due
 		v.set(func() { v.takes = 20 * time.Minute })
@@ -460,18 +453,14 @@ func TestAFileThatSomebodyRemovesIsWrittenAgainWhileANewTokenWaits(t *testing.T)
 func TestAnAdoptedFileThatSomebodyRemovesIsReplacedByTheTokenThatWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk, source, v := &fakeDisk{}, &fakeSource{life: time.Hour}, &fakeValidator{}
-		records := &fakeRecords{disk: disk}
-		r := onDisk(disk, source, "a")
-		r[0].Validation = Validation{Validate: v.Validate, Key: "try", Queue: "try"}
+		records, r := &fakeRecords{disk: disk}, validatedOnDisk(disk, source, v)
 		runFor(t, 10*time.Minute, records, r...)
 		v.set(func() { v.fail = errRefused })
 		a := New(hostClock, silent(), r)
 		a.Remember(records)
 		begun(t, a)
-		time.Sleep(25 * time.Minute)
-		synctest.Wait()
-		if all, _ := a.Status(t.Context()); !all[0].Waiting || disk.at("/t/a") != "token.1" {
-			t.Fatalf("%+v, in place %q", all[0], disk.at("/t/a"))
+		if s := after(t, a, 25*time.Minute); !s.Waiting || disk.at("/t/a") != "token.1" {
+			t.Fatalf("%+v, in place %q", s, disk.at("/t/a"))
 		}
 		disk.put("/t/a", "")
 		time.Sleep(2 * time.Minute)
