@@ -71,15 +71,10 @@ type login struct {
 }
 
 func (l *login) run(ctx context.Context, name string) error {
-	cfg, err := l.from.load(ctx, true) // files that other blocks name do not matter here
+	cfg, chosen, err := l.from.loadLogin(ctx, name)
 	if err != nil {
 		return err
 	}
-	chosen, err := chooseLogin(cfg.Sources, name)
-	if err != nil {
-		return err
-	}
-	l.from.claimBase(ctx, cfg)
 	tokens := usersOf(chosen.Source, cfg.Renewers)
 	pool := strings.HasPrefix(chosen.Name, "source.htcondor_fetch.")
 	req, err := l.request(tokens, pool)
@@ -125,6 +120,17 @@ func lasting(s config.Source) string {
 	}
 	at := ends[0].At
 	return fmt.Sprintf("\nit ends %s, on %s", away(at, wall()), at.Local().Format(time.DateTime))
+}
+
+// loadLogin is the configuration, and its source of that name, which takes a login.
+func (p *place) loadLogin(ctx context.Context, name string) (cfg *config.Config, s config.Source, err error) {
+	if cfg, err = p.load(ctx, true); err != nil { // files that other blocks name do not matter here
+		return nil, s, err
+	}
+	if s, err = chooseLogin(cfg.Sources, name); err == nil {
+		p.claimBase(ctx, cfg)
+	}
+	return cfg, s, err
 }
 
 // chooseLogin is the source of that name, which may be the whole reference to it.

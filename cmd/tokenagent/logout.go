@@ -50,18 +50,13 @@ type logout struct {
 }
 
 func (l *logout) run(ctx context.Context, name string) error {
-	cfg, err := l.from.load(ctx, true) // files that other blocks name do not matter here
-	if err != nil {
-		return err
-	}
-	chosen, err := chooseLogin(cfg.Sources, name)
+	cfg, chosen, err := l.from.loadLogin(ctx, name)
 	switch {
 	case err != nil:
 		return err
 	case !strings.HasPrefix(chosen.Name, "source.refresh_token"):
 		return usage("%s has no refresh token; remove its long-lived token from token_dir, and have an administrator of the pool revoke it", chosen.Name)
 	}
-	l.from.claimBase(ctx, cfg)
 	done, err := sources.LogOut(ctx, chosen.Source, l.local)
 	if err != nil && !l.local {
 		return fmt.Errorf("%s: %w; to remove what is stored without asking the issuer: %s --local", chosen.Name, err, l.from.command(cfg.Settings, "logout", name))
