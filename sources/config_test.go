@@ -30,18 +30,21 @@ func load(t *testing.T, dir, text string, definitions bool) (*config.Config, con
 // where it is not installed.
 func loadBeside(t *testing.T, condor map[string]string, dir, text string, definitions bool) (*config.Config, config.Faults) {
 	t.Helper()
+	return loadAs(t, config.Environment{Definitions: definitions, Checking: true}, condor, dir, text)
+}
+
+// loadAs is loadBeside, as a command does it that loads with what env says.
+func loadAs(t *testing.T, env config.Environment, condor map[string]string, dir, text string) (*config.Config, config.Faults) {
+	t.Helper()
 	path := filepath.Join(dir, "tokenagent.hcl")
 	if err := os.WriteFile(path, []byte(strings.ReplaceAll(text, "DIR", dir)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	env := config.Environment{
-		Machine: config.Machine{
-			Seed:     "seed",
-			Hostname: func() (string, error) { return "host", nil },
-			FQDN:     func() (string, error) { return "host.example.org", nil },
-			LookPath: func(name string) (string, error) { return exec.LookPath(filepath.Join(dir, name)) },
-		},
-		Definitions: definitions, Checking: true,
+	env.Machine = config.Machine{
+		Seed:     "seed",
+		Hostname: func() (string, error) { return "host", nil },
+		FQDN:     func() (string, error) { return "host.example.org", nil },
+		LookPath: func(name string) (string, error) { return exec.LookPath(filepath.Join(dir, name)) },
 	}
 	if condor != nil {
 		env.Machine.Knob = func(name string) (string, error) {

@@ -66,6 +66,7 @@ func TestARefreshTokenIsToldOfAWeekBeforeItEnds(t *testing.T) {
 		"in eight days":               {refresh.Token{Stored: now.Add(-30 * day), Expires: now.Add(8 * day), Fixed: true}, ""},
 		"in six days":                 {refresh.Token{Stored: now.Add(-24 * day), Expires: now.Add(6 * day)}, "ends 2026-12-06T12:00:00Z"},
 		"in six days, used every day": {refresh.Token{Stored: now.Add(-day), Expires: now.Add(6 * day), Fixed: true}, "ends 2026-12-06T12:00:00Z"},
+		"in a day, and it stays":      {refresh.Token{Stored: now.Add(-day), Expires: now.Add(day), Fixed: true}, "ends 2026-12-01T12:00:00Z"},
 		"in half an hour, as always":  {refresh.Token{Stored: now, Expires: now.Add(30 * time.Minute)}, ""},
 		"it has":                      {refresh.Token{Stored: now.Add(-time.Hour), Expires: now.Add(-30 * time.Minute)}, "ended 2026-11-30T11:30:00Z"},
 	} {

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/profile"
 	"github.com/tokenagent/tokenagent/sources/issuer"
 	"github.com/tokenagent/tokenagent/sources/issuer/issuertest"
 )
@@ -76,6 +77,7 @@ func TestFaultsOfAClient(t *testing.T) {
 		"nobody":                   {[]string{theIssuer, auth("none")}, nil},
 		"no client_id":             {[]string{theIssuer, theSecret}, []string{`1: missing attribute client_id; write client_id = "…", as the issuer registered it`}},
 		"unknown way":              {[]string{theIssuer, theClient, theSecret, auth("client_secret_jwt")}, []string{`5: unknown client_auth "client_secret_jwt"; it is "client_secret_basic", "client_secret_post", "private_key_jwt", "tls_client_auth", "none"`}},
+		"a way that is a list":     {[]string{theIssuer, theClient, theKey, `client_auth = ["private_key_jwt"]`}, []string{`5: `}},
 		"no secret":                {[]string{theIssuer, theClient}, []string{`1: missing attribute client_secret_file; client_auth "client_secret_basic" needs it, which is the default; a client without a secret is client_auth = "none"`}},
 		"no secret, but a key":     {[]string{theIssuer, theClient, theKey}, []string{`1: missing attribute client_secret_file; client_auth "client_secret_basic" needs it; with a key write client_auth = "private_key_jwt"`, `4: client_key_file is not used; client_auth "client_secret_basic" has no use for it; it is for "private_key_jwt", "tls_client_auth"`}},
 		"no secret, but both":      {[]string{theIssuer, theClient, theKey, theCert}, []string{`1: missing attribute client_secret_file; client_auth "client_secret_basic" needs it; with a certificate write client_auth = "tls_client_auth"`, `4: client_key_file is not used`, `5: client_cert_file is not used`}},
@@ -166,6 +168,7 @@ func TestFaultsOfWhatAsksAnIssuer(t *testing.T) {
 		"opaque, and nothing but that":   {[]string{`token_endpoint = "https://x.example/t"`, `token_format = "opaque"`}, nil},
 		"narrowed otherwise":             {[]string{theIssuer, `on_narrowed = "ignore"`}, []string{`5: unknown on_narrowed "ignore"; it is "refuse" or "warn"`}},
 		"widened otherwise":              {[]string{theIssuer, `on_widened = "ignore"`}, []string{`5: unknown on_widened "ignore"; it is "refuse" or "warn"`}},
+		"half a minute":                  {[]string{theIssuer, `assume_lifetime = "30s"`}, nil},
 		"a moment":                       {[]string{theIssuer, `assume_lifetime = "29s"`}, []string{`5: assume_lifetime is out of range; it is at least "30s" and at most ten years`}},
 		"for ever":                       {[]string{theIssuer, `assume_lifetime = "4000d"`}, []string{`5: assume_lifetime is out of range`}},
 		"no time":                        {[]string{theIssuer, `assume_lifetime = "0s"`}, []string{`5: assume_lifetime is out of range`}},
@@ -207,6 +210,10 @@ func TestFaultsOfATokenExchange(t *testing.T) {
 
 func TestWhatIsSurelyNotMeantIsWarnedOf(t *testing.T) {
 	dir := secrets(t)
+	noFileForRoot := "" // others may check what root is to run
+	if os.Geteuid() == 0 {
+		noFileForRoot = "the file cannot be read as it lies there; "
+	}
 	write(t, filepath.Join(dir, "open"), "subject-token", 0o644)
 	_ = os.Link(filepath.Join(dir, "open"), filepath.Join(dir, "link")) // so that a closed folder for tests does not count
 	for name, c := range map[string]struct {
@@ -220,6 +227,7 @@ func TestWhatIsSurelyNotMeantIsWarnedOf(t *testing.T) {
 		"credentials of nobody":         {"client_credentials", []string{theIssuer, theClient, `client_auth = "none"`}, "a client without authentication; RFC 6749 section 4.4"},
 		"a subject that everybody sees": {"token_exchange", []string{theIssuer, theClient, theSecret, `subject_token_file = "DIR/open"`}, "others can get at the token; everybody can read or write DIR/open; who keeps it should change that: chmod o= DIR/open"},
 		"a file that everybody sees":    {"file", []string{`path = "DIR/open"`}, "others can get at the token; everybody can read or write DIR/open"},
+		"what is no file":               {"file", []string{`path = "DIR"`}, noFileForRoot},
 		"a program that is not there":   {"command", []string{`command = ["DIR/gone"]`}, "the program cannot be run; there is no DIR/gone; install it, or correct the path"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -330,6 +338,50 @@ func TestRequestsThatNoIssuerCanAnswerAreFaults(t *testing.T) {
 			_, faults := load(t, dir, text, false)
 			compare(t, dir, faults.Errors(), c.want)
 		})
+	}
+}
+
+func TestATokenOfNoProfileMayLeaveItsScopeToTheAnswer(t *testing.T) {
+	said := issuer.Answer{Scope: []string{"a"}, ScopeSaid: true}
+	for name, c := range map[string]struct {
+		profile string
+		answer  issuer.Answer
+		claims  map[string]any
+		whole   bool
+	}{
+		"the answer says it":         {"", said, map[string]any{"sub": "x"}, true},
+		"nobody says it":             {"", issuer.Answer{Scope: []string{"a"}}, map[string]any{"sub": "x"}, false},
+		"the token says another":     {"", said, map[string]any{"scope": "b"}, false},
+		"a token of a profile":       {"wlcg", said, map[string]any{"sub": "x"}, false},
+		"the answer leaves half out": {"", issuer.Answer{ScopeSaid: true}, map[string]any{"sub": "x"}, false},
+	} {
+		got := narrowed(agent.Request{Profile: c.profile, Scope: []string{"a"}}, c.answer, profile.Token{Claims: c.claims})
+		if (got == "") != c.whole {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+}
+
+func TestWhatIsKnownOfATokenFollowsItsFormat(t *testing.T) {
+	dir := secrets(t)
+	write(t, filepath.Join(dir, "program"), "#!/bin/sh\n", 0o700)
+	for kind, lines := range map[string][]string{
+		"file":               {`path = "DIR/subject"`},
+		"command":            {`command = ["DIR/program"]`},
+		"client_credentials": {theIssuer, theClient, theSecret},
+	} {
+		for _, opaque := range []bool{false, true} {
+			if opaque {
+				lines = append(lines, `token_format = "opaque"`)
+			}
+			c, faults := load(t, dir, fetched(kind, lines...), false)
+			if faults.HasErrors() {
+				t.Fatal(faults)
+			}
+			if s := c.Sources[0]; s.Opaque != opaque || s.Form != nil && opaque {
+				t.Errorf("%s, opaque %v: it says %v, and tells whole tokens from half ones: %v", kind, opaque, s.Opaque, s.Form != nil)
+			}
+		}
 	}
 }
 

@@ -209,6 +209,22 @@ func compareWarnings(t *testing.T, faults config.Faults, want string) {
 	}
 }
 
+// An agent asks HTCondor for the longest life when it must ask for something else anyway.
+func TestABlockThatAsksHTCondorKnowsTheLongestLife(t *testing.T) {
+	condor := map[string]string{"TRUST_DOMAIN": "cm.example.org", "SEC_TOKEN_POOL_SIGNING_KEY_FILE": "DIR/POOL", "SEC_TOKEN_MAX_AGE": "3600"}
+	file, id := `key_file = "DIR/POOL"`, `key_id = "POOL"`
+	for name, lines := range map[string][]string{"nothing": nil, "no key": {id, domain}, "no key_id": {file, domain}, "no domain": {file, id}} {
+		_, faults := loadAs(t, config.Environment{}, condor, poolDir(t), pool(lines...)+scheddToken)
+		if errs := faults.Errors(); len(errs) != 1 || !strings.HasPrefix(errs[0].Summary, "exp: the token lives 86400 s") {
+			t.Errorf("%s: got %v", name, errs)
+		}
+	}
+	_, faults := loadAs(t, config.Environment{}, condor, poolDir(t), pool(file, id, domain)+scheddToken)
+	if faults.HasErrors() {
+		t.Errorf("a block that names all asks HTCondor: %v", faults)
+	}
+}
+
 func TestAnotherPoolsServersMayLetTokensLiveLonger(t *testing.T) {
 	here := map[string]string{"TRUST_DOMAIN": "here.example.org", "SEC_TOKEN_MAX_AGE": "3600"}
 	_, faults := loadBeside(t, here, poolDir(t), pool(`key_file = "DIR/POOL"`, domain)+scheddToken, false)

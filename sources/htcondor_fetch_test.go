@@ -55,6 +55,15 @@ func asAsked(t *testing.T, life time.Duration) string {
 	return signed(t, map[string]any{"sub": fetchRequest.Subject, "scope": strings.Join(fetchRequest.Scope, " "), "exp": time.Now().Add(life).Unix()})
 }
 
+func TestALongLivedTokenWhoseEndCannotBeReadDoesNotLastForEver(t *testing.T) {
+	source, dir, _ := fetchFrom(t, "exit 1", day)
+	s := source.(*htcondorFetch)
+	write(t, filepath.Join(dir, "held", heldName), signed(t, map[string]any{"exp": "tomorrow"})+"\n", 0o600)
+	if _, err := s.held(); err == nil || !strings.Contains(err.Error(), "the token's exp is not a number of seconds") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestFetchAsksWithTheLongLivedTokenAndForAllLimits(t *testing.T) {
 	jwt := asAsked(t, time.Hour)
 	source, dir, faults := fetchFrom(t, `echo "$@" > "${0%/*}/asked"; tr '\0' '\n' < /proc/$$/environ | grep _condor_ >> "${0%/*}/asked"; echo `+jwt, 90*24*time.Hour,

@@ -127,6 +127,25 @@ func TestAnInquiryOfAClientWithoutAuthenticationOnlyWarns(t *testing.T) {
 	wantFound(t, looked(t, secrets(t), text), "warning client authentication: none is not offered, but client_secret_basic")
 }
 
+func TestAnInquiryAsksAnIssuerOnceForAllItsClients(t *testing.T) {
+	t.Parallel()
+	i := issuertest.Start(t)
+	dir := secrets(t)
+	text := fetched("client_credentials", clientOf(i)...)
+	other := strings.NewReplacer(`"x"`, `"y"`, `"t"`, `"u"`, ".x", ".y", theSecret, `client_auth = "none"`).Replace(text)
+	c, faults := load(t, dir, text+other, false)
+	if faults.HasErrors() {
+		t.Fatal(faults)
+	}
+	var q Inquiry
+	for _, s := range c.Sources {
+		wantFound(t, q.Look(t.Context(), s.Source, nil), "ok keys: 1 key at ")
+	}
+	if n := len(i.Requests(issuertest.KeysPath)); n != 1 {
+		t.Errorf("the keys were read %d times", n)
+	}
+}
+
 func TestAnInquiryNeedsNoMetadataWhereTheBlockNamesAll(t *testing.T) {
 	t.Parallel()
 	i := issuertest.Start(t)

@@ -1,6 +1,7 @@
 package sources
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -58,6 +59,18 @@ func TestTheEndThatJSONTellsIsThatOfTheCopy(t *testing.T) {
 				t.Errorf("it ends at %v, want %v; the note is %q", got.Expires, c.want, got.Note)
 			}
 		})
+	}
+}
+
+func TestATimeIsOneOfThisMillenniumAndTheNext(t *testing.T) {
+	for v, want := range map[any]int64{ // seconds since 1970; 0: it is no time
+		json.Number("946684800"): 946684800, json.Number("946684799"): 0, json.Number("946684800000"): 946684800,
+		json.Number("99999999999"): 99999999999, json.Number("100000000000"): 0,
+		"2000-01-01T00:00:00Z": 946684800, "2000-01-01T01:00:00+0100": 946684800, "1999-12-31T23:59:59Z": 0, "2026-13-01T00:00:00Z": 0,
+	} {
+		if at, ok := instantOf(v); ok != (want != 0) || ok && at.Unix() != want {
+			t.Errorf("%v: got %v, %v", v, at, ok)
+		}
 	}
 }
 
