@@ -15,7 +15,9 @@ func (e *entry) recall(recalled map[string]Record) {
 		}
 		p.record, p.recalled = k, true
 		e.unheard++
-		same = same && k.Digest == e.Digest
+		if k.Digest != e.Digest {
+			same, e.renewal.cause = false, newDefinition
+		}
 		p.schedule(e.now)
 	}
 	if same {
@@ -70,11 +72,12 @@ func (e *entry) adopt() {
 	}
 	for _, p := range e.sinks {
 		if p.inPlace.IsZero() || p.inPlace != first || p.record.Digest != e.Digest {
+			r.cause = p.unlike(e)
 			r.schedule(e.now)
 			return
 		}
 	}
-	e.token = first
+	e.token, r.cause = first, ""
 	due, future := e.Schedule.Next(first), e.fromTheFuture(e.now)
 	if future && e.isWrong() {
 		due = e.now.Add(min(due.Sub(first.Issued), clockPatience))
@@ -85,4 +88,15 @@ func (e *entry) adopt() {
 		e.log.WithField("token", e.Name).WithField("expires", stamp(first.Expires)).WithField("renew_at", stamp(r.Due)).
 			Info("token adopted as an earlier agent left it")
 	}
+}
+
+// unlike says why the file of an earlier process is not adopted.
+func (p *placement) unlike(e *entry) string {
+	switch {
+	case p.inPlace.IsZero():
+		return "start: a file is not as it was recorded"
+	case p.record.Digest != e.Digest:
+		return newDefinition
+	}
+	return "start: its files hold different tokens"
 }

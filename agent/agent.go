@@ -116,6 +116,11 @@ func (a *Agent) sleep() time.Duration {
 	return max(wait, 0)
 }
 
+// Installed makes the loop call f for each new token in a sink: with the names of its Renewer
+// and Target, the token without its text, and why it was asked for ("due", "start"). f must
+// not wait for anything. Call Installed before Run or Once.
+func (a *Agent) Installed(f func(name, path string, t Token, why string)) { a.installed = f }
+
 // EachRound makes the loop call f each time it goes round, at least every 30 s: a watchdog
 // that f feeds notices when the loop hangs. f must not wait for anything.
 func (a *Agent) EachRound(f func()) { a.round = f }

@@ -121,7 +121,7 @@ func (a *Agent) Only(selectors ...string) error {
 // without a selector all. Call it before Run or Once.
 func (a *Agent) Force(selectors ...string) {
 	for _, e := range a.selected(selectors) {
-		e.renewal.wanted = true
+		e.renewal.wanted, e.renewal.cause = true, "asked for"
 		e.renewal.schedule(a.now)
 	}
 }

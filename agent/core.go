@@ -23,10 +23,13 @@ type core struct {
 	issuers map[*queue.Queue]*issuer
 	hooks   *hookRuns
 	records *journal
-	slot    time.Time   // of the last look that was scheduled
-	done    chan func() // what the loop has to do after something was done beside it
-	ended   chan struct{}
-	active  int // what runs beside the loop
+
+	installed func(name, path string, t Token, why string) // see Agent.Installed; nil: nobody listens
+
+	slot   time.Time   // of the last look that was scheduled
+	done   chan func() // what the loop has to do after something was done beside it
+	ended  chan struct{}
+	active int // what runs beside the loop
 }
 
 func newCore(wall func() time.Time, log logrus.FieldLogger) *core {

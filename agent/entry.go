@@ -14,9 +14,10 @@ type entry struct {
 	renewal *renewal
 	trial   *trial // of new tokens; nil: they are installed as they come
 	sinks   []*placement
-	token   Token // the newest one that is installed: on its way to the sinks or in them
-	unheard int   // sinks that have not said yet whether they can be adopted
-	gone    bool  // no longer in the configuration: what still runs for it changes nothing
+	token   Token  // the newest one that is installed: on its way to the sinks or in them
+	why     string // why it was asked for
+	unheard int    // sinks that have not said yet whether they can be adopted
+	gone    bool   // no longer in the configuration: what still runs for it changes nothing
 	waiters []chan struct{}
 	hooked  *hooks.Subject // what hooks hear of its failures; nil: it has no hooks
 	idle    bool           // see Agent.Only

@@ -43,6 +43,7 @@ func (r *renewal) follow() {
 	case r.Running():
 		r.touched = true
 	case r.entry.copies():
+		r.cause = "the file that it is a copy of has changed"
 		r.scheduleAt(queue.Later(r.now, r.Began.Add(betweenTouches)))
 	case r.failures.any():
 		r.Queue.RetryNow()

@@ -114,8 +114,14 @@ func (p *placement) written(r result) {
 	}
 	p.recovered(nil)
 	p.recalled = false
+	again := p.inPlace == r.token
 	p.hold(r)
 	p.afterWrite(r)
+	if p.installed != nil && !again && r.written.Changed {
+		told := r.token
+		told.Secret = Secret{}
+		p.installed(p.entry.Name, p.Name, told, p.entry.why)
+	}
 	p.hooks.watch(p)
 	if r.written.Changed {
 		p.logWritten()
@@ -154,7 +160,7 @@ func (p *placement) lookedAt(r result) {
 		p.lookLater()
 	case p.entry.token.Secret == (Secret{}): // it was adopted, so its text is not known
 		p.logChanged(r.difference, "a new token is asked for")
-		p.entry.renewal.bringForward()
+		p.entry.renewal.bringForward("file: " + r.difference)
 		p.lookLater()
 	default:
 		p.pending, p.foreign.repair = true, queue.Later(p.now, p.foreign.repair.Add(betweenRepairs))

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -11,16 +12,21 @@ import (
 
 const askLimit = 2 * time.Minute // for a Source without limits of its own
 
+// newDefinition is why a token is renewed that was issued for another definition.
+const newDefinition = "its definition or key has changed"
+
 // A renewal asks the source of a token for the next one, again and again.
 type renewal struct {
 	work
 	wanted bool    // a person or a new definition wants it now, and takes any token
 	forced bool    // the attempt that runs, or the failed one before it, was wanted
+	cause  string  // why the next attempt comes; "": it is due
+	why    string  // why the attempt came that runs, or ended last
 	issuer *issuer // nil: the source asks no server
 }
 
 func newRenewal(c *core, e *entry) *renewal {
-	r := &renewal{work: work{core: c, entry: e}, wanted: true}
+	r := &renewal{work: work{core: c, entry: e}, wanted: true, cause: "start"}
 	r.Value, r.Limit = r, askLimit+hangGrace
 	r.Queue = c.sourceQueue(e)
 	r.issuer = c.issuers[r.Queue]
@@ -55,6 +61,9 @@ func (r *renewal) urgency() queue.Urgency {
 func (r *renewal) begin() {
 	r.forced = r.wanted || r.forced && r.failures.any() || r.entry.fromTheFuture(r.now)
 	r.wanted = false
+	if r.cause != "" || !r.failures.any() { // else it is tried again
+		r.why, r.cause = cmp.Or(r.cause, "due"), ""
+	}
 	decode := r.entry.Decode
 	source, request, accept, parent := r.entry.Source, r.entry.Request, r.entry.Accept, WithClock(r.ctx, r.wall)
 	r.aside(func() func() {
@@ -170,7 +179,7 @@ func (r *renewal) next(t Token, repeated bool) time.Time {
 
 // install hands a token to the sinks.
 func (e *entry) install(t Token) {
-	e.token = t
+	e.token, e.why = t, e.renewal.why
 	e.renewal.sayShortLife()
 	e.renewal.sayNote(t)
 	for _, p := range e.sinks {
@@ -180,7 +189,8 @@ func (e *entry) install(t Token) {
 
 // bringForward makes the renewal due now, since readers have lost the token. After a failure it
 // still waits, but not longer than readers can.
-func (r *renewal) bringForward() {
+func (r *renewal) bringForward(why string) {
+	r.cause = why
 	switch {
 	case r.entry.trial.waits():
 		r.entry.trial.reconsider()
@@ -197,7 +207,7 @@ func (r *renewal) bringForward() {
 func (r *renewal) want() chan struct{} {
 	w := make(chan struct{})
 	r.entry.waiters = append(r.entry.waiters, w)
-	r.wanted = true
+	r.wanted, r.cause = true, "asked for"
 	r.schedule(r.now)
 	if r.Stuck() {
 		r.entry.dismiss()

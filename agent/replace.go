@@ -42,6 +42,10 @@ func (a *Agent) replace(renewers []Renewer) (r Replaced) {
 			r.Added++
 		}
 		e := a.newEntry(n, old)
+		e.renewal.cause = "reload"
+		if old != nil {
+			e.renewal.cause = newDefinition
+		}
 		a.add(e)
 		fresh = append(fresh, e)
 	}

@@ -32,6 +32,7 @@ var arrows = map[string][]string{
 	"agent/profile":    {"agent"},
 	"agent/control":    {"agent", "agent/host"},
 	"agent/program":    {"agent", "agent/hooks", "agent/host", "agent/config"},
+	"agent/history":    {"agent/host"},
 	"agent/state":      {"agent", "agent/hooks", "agent/host"},
 	"agent/watch":      {"agent/host"},
 	"agent/systemd":    {"agent/host"},
@@ -66,7 +67,7 @@ var foreign = map[string][]string{
 	"golang.org/x/sync":                {"sources/issuer"},
 	"golang.org/x/text/unicode/norm":   {"agent/host"},
 	"golang.org/x/time":                {"sources/issuer"},
-	"golang.org/x/sys/unix":            {"agent/control", "agent/host", "agent/program", "agent/state", "agent/systemd", "agent/watch", "sources", "sources/refresh", "sinks/condor", "sinks/safefile", "sinks/tokendir", "cmd/tokenagent"},
+	"golang.org/x/sys/unix":            {"agent/control", "agent/history", "agent/host", "agent/program", "agent/state", "agent/systemd", "agent/watch", "sources", "sources/refresh", "sinks/condor", "sinks/safefile", "sinks/tokendir", "cmd/tokenagent"},
 }
 
 // withheld are the packages of the standard library, with the folders below

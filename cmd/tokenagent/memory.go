@@ -13,6 +13,7 @@ import (
 
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/agent/history"
 	"github.com/tokenagent/tokenagent/agent/host"
 	"github.com/tokenagent/tokenagent/agent/state"
 	"github.com/tokenagent/tokenagent/sinks"
@@ -27,6 +28,8 @@ type memory struct {
 	state *state.State // nil: there is none
 	err   error        // why not
 	key   []byte
+
+	history *history.Journal // nil: there is none
 }
 
 // begin reads the configuration and opens its state folder, which the caller closes.
@@ -147,6 +150,8 @@ func (m *memory) give(a *agent.Agent, log logrus.FieldLogger) {
 		log.WithError(m.err).Warn("the state folder cannot be used; nothing is remembered across restarts")
 		return
 	}
+	m.history = history.New(m.from.began.Dir(), wall)
+	record(a, m.history)
 	for _, w := range m.state.Warnings() {
 		log.Warn(w)
 	}
@@ -169,6 +174,9 @@ func (m *memory) recorded() (all []agent.Target) {
 
 func (m *memory) close() {
 	if m.state != nil {
+		if m.history != nil {
+			_ = m.history.Write() // tokens are in their places without it
+		}
 		m.state.Close()
 	}
 }

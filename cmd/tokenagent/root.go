@@ -42,10 +42,11 @@ func newRoot() *cobra.Command {
 		&cobra.Group{ID: "agent", Title: "The agent and its tokens:"},
 		&cobra.Group{ID: "tools", Title: "One token, one key, one configuration:"},
 	)
-	inGroup(root, "agent", newRun(), newOnce(), newCheck(), newStatus(), newRefresh(), newReload())
+	inGroup(root, "agent", newRun(), newOnce(), newCheck(), newStatus(), newHistory(), newRefresh(), newReload())
 	token := family("token", "Make one token now, or look at one", newTokenCreate(), newTokenInspect(), newTokenVerify())
 	key := family("key", "Make a signing key, or print its public half", newKeyCreate(), newKeyPublic())
-	inGroup(root, "tools", token, key, newDoctor(), newInit(), newSystemdDropin(), newExec(), newLogin(), newLogout())
+	issuer := family("issuer", "The keys of a simple issuer: how they stand, rotate, revoke, publish", newIssuerStatus(), newIssuerRotate(), newIssuerRevoke(), newIssuerPublish())
+	inGroup(root, "tools", token, key, issuer, newDoctor(), newInit(), newSystemdDropin(), newExec(), newLogin(), newLogout())
 	root.AddCommand(newVersion())
 	return root
 }

@@ -92,6 +92,9 @@ func (d *daemon) run(ctx context.Context, m *memory, listener net.Listener, hang
 	recorded := m.recorded() // before the agent changes them
 	var parts sync.WaitGroup
 	parts.Go(func() { m.sweep(ctx, d.log, recorded, d.renewers) })
+	if m.history != nil {
+		parts.Go(func() { keepHistory(ctx, m.history, d.log) })
+	}
 	if listener != nil {
 		parts.Go(func() { d.answer(ctx, listener) })
 	}

@@ -137,12 +137,13 @@ func (h *Held) Error() string {
 
 // A Report is what a Step did, and found.
 type Report struct {
-	Before, Now Life
+	Before, Now Life     // after the Step before this one, and now
 	Published   bool     // the files of the document were written
 	Warnings    []string // what a person should know
 	Unseen      error    // why the document could not be fetched the last time; nil: it was
 	Untold      error    // why OnPublish failed; nil: it did not
 
+	before Life   // as it was in the folder
 	digest string // of the publication
 }
 
@@ -287,7 +288,10 @@ func (i *Issuer) step(ctx context.Context, fetched *issuer.Report, r *Report) er
 	if err != nil {
 		return err
 	}
-	r.Before, l.Keys = l, slices.Clone(l.Keys)
+	if r.before, r.Before = l, l; i.left.Keys != nil {
+		r.Before = i.left
+	}
+	l.Keys = slices.Clone(l.Keys)
 	waits, err := i.adopt(&l, fetched, now, r)
 	if err != nil {
 		return err
@@ -302,7 +306,7 @@ func (i *Issuer) step(ctx context.Context, fetched *issuer.Report, r *Report) er
 	}
 	if waits {
 		r.Now = next
-		return i.save(r.Before, next) // what is published must not change before it is known
+		return i.save(r.before, next) // what is published must not change before it is known
 	}
 	return i.settle(ctx, next, fetched, r)
 }
@@ -311,14 +315,14 @@ func (i *Issuer) step(ctx context.Context, fetched *issuer.Report, r *Report) er
 // are gone, or they would be taken for a new key; it is revoked before its file is set
 // aside, or it would be missing.
 func (i *Issuer) settle(ctx context.Context, next Life, fetched *issuer.Report, r *Report) error {
-	for _, k := range r.Before.Keys {
+	for _, k := range r.before.Keys {
 		if next.key(k.ID) < 0 {
 			if err := i.folder.remove(k); err != nil {
 				return err
 			}
 		}
 	}
-	if err := i.save(r.Before, next); err != nil {
+	if err := i.save(r.before, next); err != nil {
 		return err
 	}
 	r.Now = next
@@ -472,7 +476,7 @@ func (i *Issuer) change(ctx context.Context, do func(*Life) error) (Report, erro
 		if err != nil {
 			return err
 		}
-		r.Before, l.Keys = l, slices.Clone(l.Keys)
+		r.before, l.Keys = l, slices.Clone(l.Keys)
 		if err := do(&l); err != nil {
 			return err
 		}

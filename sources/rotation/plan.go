@@ -145,7 +145,7 @@ func (p Policy) rotate(l *Life, sight *Sight, now time.Time) {
 	if old < 0 || successor < 0 || !p.due(*l, now) || !sight.holds(l.Keys[successor].ID) {
 		return
 	}
-	if now.Before(p.ready(*l, successor)) {
+	if now.Before(p.ready(*l, l.Keys[successor])) {
 		return
 	}
 	l.Keys[old].Retired, l.Keys[successor].Signing = now, now
@@ -164,17 +164,26 @@ func (l Life) successor() int {
 }
 
 // ready is when the key may sign: every verifier must have seen it.
-func (p Policy) ready(l Life, successor int) time.Time {
+func (p Policy) ready(l Life, successor Key) time.Time {
 	if l.AtOnce {
-		return l.Keys[successor].Seen
+		return successor.Seen
 	}
-	return l.Keys[successor].Seen.Add(p.PublishAhead)
+	return successor.Seen.Add(p.PublishAhead)
 }
 
 // due reports whether a rotation is due.
 func (p Policy) due(l Life, now time.Time) bool {
 	at := p.rotation(l)
 	return !at.IsZero() && !now.Before(at)
+}
+
+// turn is when the key takes over; zero: not before a person asks for it.
+func (p Policy) turn(l Life, successor Key) time.Time {
+	at, ready := p.rotation(l), p.ready(l, successor)
+	if at.IsZero() || at.After(ready) {
+		return at
+	}
+	return ready
 }
 
 // rotation is when the key that signs is to be followed by another; zero: not before a
@@ -233,15 +242,11 @@ func (p Policy) After(l Life, k Key) (next Stage, at time.Time) {
 	case Created:
 		return Published, time.Time{}
 	case Published:
-		rotation, ready := p.rotation(l), k.Seen.Add(p.PublishAhead)
-		if l.AtOnce {
-			ready = k.Seen
-		}
-		if rotation.IsZero() || rotation.After(ready) {
-			return Signing, rotation
-		}
-		return Signing, ready
+		return Signing, p.turn(l, k)
 	case Signing:
+		if next := l.successor(); next >= 0 {
+			return Retired, p.turn(l, l.Keys[next])
+		}
 		return Retired, p.rotation(l)
 	}
 	return "removed", p.end(k)

@@ -1,6 +1,7 @@
 package rotation
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/sha256"
@@ -169,8 +170,14 @@ func (s *Site) Published() ([]issuer.Key, error) {
 // says where they are. It reports whether it changed anything.
 func (s *Site) Write(ctx context.Context, p Publication) (changed bool, err error) {
 	for _, name := range []string{KeysFile, OpenIDFile, OAuthFile} {
-		r, err := s.file(name).Write(ctx, p.files[name])
-		if changed = changed || r.Changed; err != nil {
+		file := s.file(name)
+		same := false
+		if file.Record() == (safefile.Record{}) { // of an earlier process: to write it again changes nothing
+			before, err := file.Read()
+			same = err == nil && bytes.Equal(before, p.files[name])
+		}
+		r, err := file.Write(ctx, p.files[name])
+		if changed = changed || r.Changed && !same; err != nil {
 			return changed, err
 		}
 	}

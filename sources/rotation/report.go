@@ -2,6 +2,7 @@ package rotation
 
 import (
 	"fmt"
+	"time"
 )
 
 // Changes say in plain words what has changed with the keys, for a log.
@@ -40,6 +41,21 @@ func (l Life) Revoked() (ids []string) {
 		}
 	}
 	return ids
+}
+
+// Since is when the key came to its stage.
+func (k Key) Since() time.Time {
+	switch k.Stage() {
+	case Revoked:
+		return k.Revoked
+	case Retired:
+		return k.Retired
+	case Signing:
+		return k.Signing
+	case Published:
+		return k.Seen
+	}
+	return k.Created
 }
 
 // Signing is the ID of the key that signs; "" for none.

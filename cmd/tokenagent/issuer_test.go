@@ -1,0 +1,186 @@
+package main
+
+import (
+	"encoding/json"
+	"encoding/pem"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/tokenagent/tokenagent/agent/profile"
+	"github.com/tokenagent/tokenagent/sources"
+)
+
+// A simpleSite is a configuration with an issuer, and the web server that shows its
+// documents.
+type simpleSite struct {
+	t      *testing.T
+	dir    string
+	config string
+	url    string
+}
+
+func newSimpleSite(t *testing.T, extra string) *simpleSite {
+	t.Helper()
+	s := &simpleSite{t: t, dir: t.TempDir()}
+	check(t, os.Chmod(s.dir, 0o755))
+	for _, name := range []string{"web", "tokens"} {
+		check(t, os.Mkdir(filepath.Join(s.dir, name), 0o755))
+	}
+	server := httptest.NewTLSServer(http.FileServer(http.Dir(filepath.Join(s.dir, "web"))))
+	t.Cleanup(server.Close)
+	s.url = server.URL
+	authority := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	check(t, os.WriteFile(filepath.Join(s.dir, "ca.pem"), authority, 0o644))
+	s.config = filepath.Join(s.dir, "tokenagent.hcl")
+	text := strings.NewReplacer("DIR", s.dir, "URL", s.url).Replace(`
+agent {
+  state_dir = "DIR/state"
+  control   = "DIR/run/control"
+}
+issuer "ospool" {
+  url          = "URL"
+  keys_dir     = "DIR/keys"
+  web_root     = "DIR/web"
+  ca_file      = "DIR/ca.pem"
+  rotate_after = "180d"
+` + extra + `
+}
+token "pilot" {
+  source   = issuer.ospool
+  profile  = "scitokens"
+  subject  = "pilot"
+  scope    = ["compute.read"]
+  audience = ["https://ce.example.org"]
+  sink "file" { path = "DIR/tokens/pilot" }
+}
+`)
+	check(t, os.WriteFile(s.config, []byte(text), 0o644))
+	return s
+}
+
+// run runs a command, which must succeed, and returns what it prints.
+func (s *simpleSite) run(args ...string) string {
+	s.t.Helper()
+	stdout, stderr, code := s.try(args...)
+	if code != 0 {
+		s.t.Fatalf("%v: exit code %d\n%s%s", args, code, stdout, stderr)
+	}
+	return stdout
+}
+
+func (s *simpleSite) try(args ...string) (stdout, stderr string, code int) {
+	var out, complaints strings.Builder
+	code = run(append(args, "--config", s.config), strings.NewReader(""), &out, &complaints)
+	return out.String(), complaints.String(), code
+}
+
+// kid is the key that the token in the file is signed with.
+func (s *simpleSite) kid() string {
+	s.t.Helper()
+	text, err := os.ReadFile(filepath.Join(s.dir, "tokens/pilot"))
+	check(s.t, err)
+	decoded, err := profile.Decode(strings.TrimSpace(string(text)))
+	check(s.t, err)
+	return decoded.Header["kid"].(string)
+}
+
+func (s *simpleSite) keys() (all []keyShown) {
+	s.t.Helper()
+	var shown issuersShown
+	check(s.t, json.Unmarshal([]byte(s.run("issuer", "status", "--json")), &shown))
+	return shown.Issuers[0].Keys
+}
+
+func TestAnIssuerFromNothingToATokenThatVerifies(t *testing.T) {
+	s := newSimpleSite(t, "")
+	if _, stderr, code := s.try("token", "create", "pilot"); code == 0 || !strings.Contains(stderr, "issuer publish") {
+		t.Errorf("without a key nothing can be signed, and the error says what to do: %s", stderr)
+	}
+	s.run("issuer", "publish")
+	s.run("once")
+	keys := s.keys()
+	if len(keys) != 2 || keys[0].ID != s.kid() || keys[0].Stage != "signing" || keys[0].Living != 1 {
+		t.Errorf("one key signs, and has a successor: %+v", keys)
+	}
+	if out := s.run("token", "create", "pilot"); strings.Count(out, ".") != 2 {
+		t.Errorf("token create prints %q", out)
+	}
+	if out := s.run("history", "--living", "--kid", keys[0].ID); !strings.Contains(out, "tokens/pilot") {
+		t.Errorf("history says %q", out)
+	}
+}
+
+func TestARevokedKeyIsGoneFromDocumentAndTokens(t *testing.T) {
+	s := newSimpleSite(t, "")
+	s.run("once")
+	old := s.kid()
+	out := s.run("issuer", "revoke", old)
+	if !strings.Contains(out, "tokens/pilot") || !strings.Contains(out, "10 min") {
+		t.Errorf("the command lists what was signed, and says how long it may be accepted: %s", out)
+	}
+	document, err := os.ReadFile(filepath.Join(s.dir, "web/jwks.json"))
+	check(t, err)
+	if strings.Contains(string(document), old) {
+		t.Errorf("the document still holds the key: %s", document)
+	}
+	s.run("once") // the token lives, and is signed again all the same
+	if s.kid() == old {
+		t.Error("the token still carries the revoked key")
+	}
+	before := s.kid()
+	s.run("once")
+	stages := []string{}
+	for _, k := range s.keys() {
+		stages = append(stages, string(k.Stage))
+	}
+	if want := []string{"revoked", "signing", "published"}; !slices.Equal(stages, want) || s.kid() != before {
+		t.Errorf("stages %v, want %v", stages, want)
+	}
+	if _, stderr, code := s.try("issuer", "revoke", "unknown"); code == 0 || !strings.Contains(stderr, before) {
+		t.Errorf("an unknown key: %s", stderr)
+	}
+}
+
+func TestARotationByHandWaitsAndRenewsNothing(t *testing.T) {
+	s := newSimpleSite(t, "")
+	s.run("once")
+	s.run("once")
+	first := s.kid()
+	if out := s.run("issuer", "rotate"); !strings.Contains(out, "its successor signs in ") {
+		t.Errorf("it says when: %s", out)
+	}
+	s.run("once")
+	if keys := s.keys(); keys[0].Stage != "signing" {
+		t.Errorf("the successor may not be known everywhere yet: %+v", keys)
+	}
+	s.run("issuer", "rotate", "--now")
+	s.run("once")
+	if keys := s.keys(); keys[0].Stage != "retired" || keys[1].Stage != "signing" || s.kid() != first {
+		t.Errorf("the successor signs what is due, and the token stays as it is: %+v", keys)
+	}
+	s.run("once", "--force")
+	if s.kid() == first {
+		t.Error("a new token carries the old key")
+	}
+}
+
+func TestTwoAgentsWithOneKeysFolder(t *testing.T) {
+	s := newSimpleSite(t, "")
+	s.run("once")
+	cfg, err := (&place{configs: []string{s.config}}).load(t.Context(), false)
+	check(t, err)
+	f := issuerFlags{}
+	chosen, err := f.choose(sources.Issuers(cfg))
+	check(t, err)
+	check(t, chosen[0].Hold())
+	defer chosen[0].Release()
+	stdout, stderr, _ := s.try("once", "--force", "--timeout", "5s")
+	if !strings.Contains(stdout+stderr, "two agents cannot keep the same keys") {
+		t.Errorf("it should say so: %s%s", stdout, stderr)
+	}
+}
