@@ -1,5 +1,6 @@
-# A simple issuer for pilots: a collaboration signs with its own key and
-# publishes the public half on a web server. Each CE gets a token of its own,
+# A simple issuer for pilots: a collaboration signs with keys of its own and
+# publishes their public halves on a web server. tokenagent makes the keys,
+# publishes them and lets them take turns. Each CE gets a token of its own,
 # because a CE accepts no token whose audience is not its own name and port.
 
 locals {
@@ -10,23 +11,26 @@ locals {
   ])
 }
 
-source "local_key" "ospool" {
-  # Byte for byte the "issuer" of https://ospool.example.org/.well-known/openid-configuration:
-  # a slash too many at its end, and every CE refuses the tokens.
-  issuer = "https://ospool.example.org"
+issuer "ospool" {
+  # The claim "iss" of the tokens, byte for byte: a slash too many at its end,
+  # and every CE refuses them.
+  url = "https://ospool.example.org"
 
-  # RSA of 2048 bits or more, or EC P-256: nothing else is allowed by the
-  # profile. Owned by root and readable by nobody else.
-  key_file = "/etc/tokenagent/keys/ospool.pem"
+  # The private keys. An existing key is put in here: if the published document
+  # holds it already, it goes on to sign.
+  keys_dir = "/var/lib/tokenagent/issuers/ospool"
 
-  # The "kid" of this key in the published JWKS. Verifiers keep the JWKS for up
-  # to four days: publish a new key that long before signing with it.
-  key_id = "2026-11"
+  # The folder that the web server shows at the URL.
+  web_root = "/var/www/ospool"
+
+  # A key signs for so long. Its successor is published at least four days
+  # before it signs: so long verifiers may keep an old document.
+  rotate_after = "180d"
 }
 
 token "pilot" {
   for_each = local.ces # pilot["ce1.example.org"], pilot["ce2.example.org"]
-  source   = source.local_key.ospool
+  source   = issuer.ospool
   profile  = "scitokens"
 
   # The CE's mapfile turns issuer and subject into an account:
