@@ -600,8 +600,14 @@ func TestStopFinishesTheWriteAndNeverWaitsForWhatHangs(t *testing.T) {
 		if _, puts := slow.holds(); puts != 1 {
 			t.Errorf("%d puts", puts)
 		}
-		if _, err := a.Status(t.Context()); !errors.Is(err, ErrStopped) {
-			t.Errorf("a call after the end: %v", err)
+		_, status := a.Status(t.Context())
+		_, refresh := a.Refresh(t.Context())
+		_, replace := a.Replace(t.Context(), nil)
+		_, leftovers := a.Leftovers(t.Context())
+		for i, err := range []error{status, refresh, replace, leftovers, a.Settled(t.Context())} {
+			if !errors.Is(err, ErrStopped) {
+				t.Errorf("call %d after the end: %v", i, err)
+			}
 		}
 		close(hang.release)
 	})

@@ -123,22 +123,35 @@ func TestASubjectTokenThatChangesAllTheTimeHasNoIssuerStormed(t *testing.T) {
 func TestWhatWasLetPassIsSaidOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, text := recording()
-		source := &notingSource{fakeSource{life: time.Hour}}
-		started(t, log, Renewer{Name: "a", Source: source, Sinks: targets(&fakeSink{path: "/a/token"}), Request: Request{Lifetime: 2 * time.Hour}})
+		source := &notingSource{fakeSource: fakeSource{life: time.Hour}}
+		started(t, log, Renewer{Name: "a", Source: source, Sinks: targets(&fakeSink{path: "/a/token"}), Request: Request{Lifetime: 2 * time.Hour}, Schedule: Schedule{MinRemaining: time.Hour}})
 		time.Sleep(10 * time.Hour)
-		for _, once := range []string{"the issuer left out storage.modify", "lives shorter than was asked for"} {
+		for _, once := range []string{"the issuer left out storage.modify", "beside it came openid", "lives shorter than was asked for", "lives no longer than min_remaining, which is ignored"} {
 			if n := strings.Count(text(), once); n != 1 {
 				t.Errorf("%q was said %d times", once, n)
 			}
 		}
+		before := text()
+		source.set(func() { source.quiet = true })
+		time.Sleep(10 * time.Hour)
+		if more := strings.TrimPrefix(text(), before); strings.Contains(more, "level=warning") {
+			t.Errorf("of nothing is said:\n%s", more)
+		}
 	})
 }
 
-type notingSource struct{ fakeSource }
+type notingSource struct {
+	fakeSource
+	quiet bool
+}
 
 func (s *notingSource) Issue(ctx context.Context, req Request) (Token, error) {
 	t, err := s.fakeSource.Issue(ctx, req)
-	t.Note = "the issuer left out storage.modify"
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.quiet {
+		t.Note, t.Beside = "the issuer left out storage.modify", "beside it came openid"
+	}
 	return t, err
 }
 

@@ -299,6 +299,42 @@ func TestReloadMendsAHookThatFails(t *testing.T) {
 	})
 }
 
+func TestAReloadRunsAHookThatFailsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk, source, c := &fakeDisk{}, &fakeSource{life: 24 * time.Hour}, &fakeCommand{fail: errors.New("no")}
+		set := func() []Renewer { return hooked(onDisk(disk, source, "a"), c, hooks.OnFirst) }
+		a := started(t, silent(), set()...)
+		time.Sleep(time.Hour)
+		for n := c.times(); c.times() == n; { // then the next attempt is minutes away
+			time.Sleep(time.Second)
+		}
+		n := c.times()
+		c.set(func() { c.fail = nil })
+		must(a.Replace(t.Context(), set()))
+		time.Sleep(5 * time.Second)
+		if c.times() != n+1 || len(statusOf(t, a, "a").Hooks) != 0 {
+			t.Errorf("it ran %d times; the status has %+v", c.times()-n, statusOf(t, a, "a").Hooks)
+		}
+	})
+}
+
+// There is a record of what hooks have heard, though there is none of the file itself.
+func TestAHookOfAFileThatCannotBeAdoptedRunsAfterARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		records, source, c := &fakeRecords{disk: &fakeDisk{}}, &fakeSource{life: time.Hour}, &fakeCommand{fail: errors.New("no")}
+		set := func() []Renewer {
+			return hooked([]Renewer{{Name: "a", Source: source, Sinks: targets(&fakeSink{path: "/t/a"}), Digest: "1"}}, c, hooks.OnChange)
+		}
+		runFor(t, 30*time.Second, records, set()...)
+		source.set(func() { source.fail = down })
+		c.set(func() { c.calls, c.fail = nil, nil })
+		runFor(t, 30*time.Second, records, set()...)
+		if c.said() != "on_change a" || len(records.due()) != 0 {
+			t.Errorf("run %q, due %v", c.said(), records.due())
+		}
+	})
+}
+
 func TestOnceRunsTheHooks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		good, bad := &fakeCommand{takes: 5 * time.Second}, &fakeCommand{fail: errors.New("exit status 1")}

@@ -251,6 +251,86 @@ func TestEachTokenThatReadersLackIsNamedWhenItsIssuerIsSilent(t *testing.T) {
 	})
 }
 
+func TestAllTokensAreRenewedOnceTheirIssuerAnswersAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := &fakeIssuer{life: 24 * time.Hour}
+		renewers, sinks := crowd(i, 10, "host")
+		started(t, silent(), renewers...)
+		time.Sleep(12 * time.Hour)
+		up := false
+		i.set(func() {
+			i.fail = func(time.Time) error {
+				if !up {
+					return errDown
+				}
+				return nil
+			}
+		})
+		time.Sleep(9 * time.Hour) // all are due, and wait or have failed
+		i.set(func() { up = true; i.at = nil })
+		for len(i.asked()) == 0 {
+			time.Sleep(time.Second)
+		}
+		time.Sleep(10 * time.Second)
+		for k, s := range sinks {
+			if left := time.Until(s.token().Expires); left < 23*time.Hour {
+				t.Errorf("token %d has %v left", k, left)
+			}
+		}
+	})
+}
+
+// Each outage is counted by itself, by a clock that may be set meanwhile, and goes on over a
+// reload.
+func TestAnOutageIsToldAsLongAsItLasted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, text := recording()
+		clock, i := &steppedClock{}, &fakeIssuer{life: 24 * time.Hour}
+		renewers, _ := crowd(i, 10, "host")
+		a := begun(t, New(clock.now, log, renewers))
+		for range 2 {
+			time.Sleep(time.Hour)
+			i.set(func() { i.fail = func(time.Time) error { return errDown } })
+			go a.Refresh(t.Context())
+			time.Sleep(30 * time.Minute)
+			clock.step(-10 * time.Minute)
+			time.Sleep(30 * time.Minute)
+			must(a.Replace(t.Context(), renewers[:9]))
+			i.set(func() { i.fail = nil })
+			time.Sleep(time.Hour)
+		}
+		for _, line := range strings.Split(text(), "\n") {
+			if _, outage, told := strings.Cut(line, "outage="); told && strings.Contains(line, "issuer answers again") && !strings.HasPrefix(outage, "1h") {
+				t.Error(line)
+			}
+		}
+		wantLines(t, text(), "issuer answers again", 2)
+	})
+}
+
+func TestAReloadEndsTheWaitThatAnIssuerAskedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := &fakeIssuer{life: 24 * time.Hour}
+		renewers, sinks := crowd(i, 1, "host")
+		a := started(t, silent(), renewers...)
+		i.set(func() {
+			i.fail = func(time.Time) error {
+				return &Fault{Kind: Transient, RetryAfter: time.Hour, Err: errors.New("429")}
+			}
+		})
+		time.Sleep(time.Minute)
+		must(a.Refresh(t.Context()))
+		i.set(func() { i.fail = nil })
+		time.Sleep(time.Minute)
+		n := len(i.asked())
+		must(a.Replace(t.Context(), renewers))
+		time.Sleep(time.Second)
+		if len(i.asked()) != n+1 || time.Until(sinks[0].token().Expires) < 24*time.Hour-time.Minute {
+			t.Errorf("asked %d times after the reload", len(i.asked())-n)
+		}
+	})
+}
+
 func TestRefreshComesBackThoughTheIssuerIsSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		i := &fakeIssuer{life: time.Hour, takes: time.Second, fail: func(time.Time) error { return errDown }}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -453,6 +454,34 @@ func closedAfter(f func()) <-chan struct{} {
 	return done
 }
 
+// A warningRecords has a warning after each call, as state does once for each cause.
+type warningRecords struct {
+	fakeRecords
+	left atomic.Int32
+}
+
+func (r *warningRecords) Keep(all []Record) error { r.left.Add(1); return r.fakeRecords.Keep(all) }
+func (r *warningRecords) Warnings() (all []string) {
+	if r.left.Swap(0) > 0 {
+		return []string{"a line was torn"}
+	}
+	return nil
+}
+
+func TestWarningsOfTheRecordsAreLogged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, text := recording()
+		records := &warningRecords{fakeRecords: fakeRecords{disk: &fakeDisk{}}}
+		a := New(hostClock, log, onDisk(records.disk, &fakeSource{life: time.Hour}, "a"))
+		a.Remember(records)
+		begun(t, a)
+		time.Sleep(time.Minute)
+		records.left.Add(1) // as when a look found the files gone
+		time.Sleep(2 * betweenLooks)
+		wantLines(t, text(), "level=warning msg=\"a line was torn\"", records.times()+1)
+	})
+}
+
 func TestThatRecordsAreKeptAgainIsSaid(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out hosttest.Buffer
@@ -499,6 +528,12 @@ func TestFileWithoutADefinitionIsALeftoverUntilItGoes(t *testing.T) {
 			}
 		}
 		expect("/t/b", "/t/c")
+		time.Sleep(30 * time.Second)
+		for i, k := range must(a.Leftovers(ctx)) { // what is known of them outlives the next restart too
+			if k.Mark == nil || k.Digest != "1" || k.Expires.IsZero() {
+				t.Errorf("leftover %d is %+v", i, k)
+			}
+		}
 		disk.put("/t/c", "")
 		time.Sleep(2 * time.Minute)
 		expect("/t/b")
@@ -531,10 +566,11 @@ func TestFileGoesWithItsDefinitionIfThatIsWanted(t *testing.T) {
 		}
 		cancel()
 		<-ran
-		runFor(t, time.Minute, records) // c goes over a restart
+		log := runFor(t, time.Minute, records) // c goes over a restart
 		if disk.at("/t/c") != "" {
 			t.Errorf("after the restart: %v", disk.files)
 		}
+		wantLines(t, log, "file removed, as its definition was", 1)
 	})
 }
 

@@ -67,6 +67,18 @@ func TestNothingThatIsDoneToAFullPoolStopsIt(t *testing.T) {
 	}
 }
 
+func TestAReloadSaysHowManyDefinitionsItChanged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk, source := &fakeDisk{}, &fakeSource{life: time.Hour}
+		a := started(t, silent(), onDisk(disk, source, "same", "changed", "gone")...)
+		next := onDisk(disk, source, "same", "changed", "new", "newer")
+		next[1].Digest = "2"
+		if got, want := must(a.Replace(t.Context(), next)), (Replaced{Added: 2, Changed: 1, Unchanged: 1, Removed: 1}); got != want {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+	})
+}
+
 func TestFileIsSeenToWhileItsChangedDefinitionGetsNoToken(t *testing.T) {
 	down := &fakeSource{fail: func(time.Time) error { return errors.New("refused") }}
 	changed := func(t *testing.T) (*Agent, *fakeDisk) {

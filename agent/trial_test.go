@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -249,6 +250,65 @@ func TestAValidationThatEndsLateIsTold(t *testing.T) {
 		early, late := after(t, a, 30*time.Second), after(t, a, time.Minute)
 		if sink.text() != "token.1" || early.Unvalidated == "" || late.Unvalidated != "" || v.times() != 1 {
 			t.Errorf("in place %q; before its end %q, after it %q", sink.text(), early.Unvalidated, late.Unvalidated)
+		}
+	})
+}
+
+func TestAValidationThatFailsLateIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, text := recording()
+		v := &fakeValidator{takes: time.Minute, fail: errRefused}
+		r, _, sink := validated(v, time.Hour)
+		a := started(t, log, r)
+		s := after(t, a, 2*time.Minute)
+		if sink.text() != "token.1" || s.Unvalidated != "validation: /try: exit status 1" {
+			t.Errorf("in place %q, status %+v", sink.text(), s)
+		}
+		wantLines(t, text(), "the token was installed before its validation failed", 1)
+	})
+}
+
+// A program that cannot be ended is told of when its time is up, and then once an hour.
+func TestAValidationThatDoesNotEndIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		end := make(chan struct{})
+		var tries atomic.Int32
+		r, _, sink := validated(&fakeValidator{}, 24*time.Hour)
+		r.Schedule.At = 0.5
+		r.Validation.Validate = func(context.Context, Token) error {
+			if tries.Add(1) > 1 {
+				<-end
+			}
+			return nil
+		}
+		log, text := recording()
+		a := started(t, log, r)
+		s := after(t, a, 12*time.Hour+hooks.Limit+2*hangGrace)
+		if sink.text() != "token.1" || s.Failing == nil || !strings.HasPrefix(s.Failing.Error, "validation: it does not end since ") {
+			t.Errorf("in place %q, failing %+v", sink.text(), s.Failing)
+		}
+		after(t, a, 2*betweenLogLines+time.Minute)
+		wantLines(t, text(), "new token not validated; the one in place is kept", 1)
+		wantLines(t, text(), "new token still not validated", 2)
+		close(end)
+		if s = after(t, a, time.Second); sink.text() != "token.2" || s.Failing != nil {
+			t.Errorf("in place %q, failing %+v", sink.text(), s.Failing)
+		}
+	})
+}
+
+func TestATokenThatWaitsIsTriedInTimeThoughTheClockIsSetBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		clock, v := &steppedClock{}, &fakeValidator{}
+		r, source, sink := validated(v, 10*time.Hour)
+		r.Source, r.Schedule.At = clock.source(source), 0.5
+		a := clock.started(t, nil, r)
+		v.set(func() { v.fail = errRefused })
+		after(t, a, 5*time.Hour+10*time.Minute+20*time.Second) // it was tried 10 s before, and is tried every five minutes
+		clock.step(-50 * time.Second)
+		v.set(func() { v.fail = nil })
+		if after(t, a, 5*time.Minute); sink.text() != "token.2" || source.asked() != 2 {
+			t.Errorf("in place %q, asked %d times", sink.text(), source.asked())
 		}
 	})
 }

@@ -190,6 +190,23 @@ func (s *wildDisk) Read(ctx context.Context) (Secret, error) {
 	return s.diskSink.Read(ctx)
 }
 
+// What somebody throws may hold a secret; what the runtime says holds none.
+func TestAPanicShowsOnlyWhatTheRuntimeSays(t *testing.T) {
+	var none []int
+	for want, f := range map[string]func(){
+		"panic; please report this defect of tokenagent":                                                      func() { panic("eyJ") },
+		"panic: runtime error: index out of range [0] with length 0; please report this defect of tokenagent": func() { none[0]++ },
+	} {
+		f, ok := errors.AsType[*Fault](shielded(f))
+		if !ok || f.Kind != Configuration || f.Error() != want {
+			t.Errorf("got %v, want %s", f, want)
+		}
+	}
+	if err := shielded(func() {}); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestPanicOfASinkHarmsNothingElse(t *testing.T) {
 	for _, in := range []string{"Put", "Look", "Adopt", "Remove", "Read"} {
 		t.Run(in, func(t *testing.T) {
