@@ -13,6 +13,7 @@ import (
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/host"
 	"github.com/tokenagent/tokenagent/sources/issuer"
+	"github.com/tokenagent/tokenagent/sources/rotation"
 )
 
 // inquire says whether verifiers find the key where they look for it: in what
@@ -82,6 +83,42 @@ func (s *localKey) among(keys []issuer.Key) (found issuer.Key, there bool) {
 // isPublic reports whether k is the public half of the key.
 func (s *localKey) isPublic(k issuer.Key) bool {
 	return s.key.Public().(interface{ Equal(crypto.PublicKey) bool }).Equal(k.Public) // as every public key is, see crypto.PublicKey
+}
+
+// inquire says whether verifiers find the keys where they look for them, and no key that was
+// revoked.
+func (s *simpleIssuer) inquire(ctx context.Context, _ *Inquiry, _ []agent.Request) []Finding {
+	const about = "published keys"
+	l, err := s.Life()
+	if err != nil {
+		return []Finding{wrong(about, "%v", err)}
+	}
+	set := s.Settings()
+	r := set.Fetch(ctx)
+	switch {
+	case r.MetadataErr != nil:
+		return []Finding{failed(about, r.MetadataErr)}
+	case r.KeysErr != nil:
+		return []Finding{failed(about, r.KeysErr)}
+	}
+	found := connectionFound(r, agent.Now(ctx))
+	for _, k := range l.Keys {
+		switch held := rotation.InDocument(k, r.Keys); {
+		case k.Stage() == rotation.Revoked && held:
+			found = append(found, wrong(about, "%s still holds the key %s, which is revoked; see that what is in %s gets there", r.KeysURL, k.ID, set.Site.Root))
+		case k.Stage() == rotation.Revoked:
+		case held:
+			found = append(found, fine(about, "%s (%s) is in %s", k.ID, k.Stage(), r.KeysURL))
+		case k.Stage() == rotation.Created:
+			found = append(found, warned(about, "%s is not in %s yet; it signs only when it is. See that what is in %s gets there", k.ID, r.KeysURL, set.Site.Root))
+		default:
+			found = append(found, wrong(about, "%s (%s) is not in %s, so verifiers refuse its tokens; see that what is in %s gets there", k.ID, k.Stage(), r.KeysURL, set.Site.Root))
+		}
+	}
+	if len(l.Keys) == 0 {
+		found = append(found, warned(about, "there is no key yet; run or issuer publish makes one"))
+	}
+	return found
 }
 
 // inquire says what lies in the file now.

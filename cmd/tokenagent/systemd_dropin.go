@@ -13,6 +13,7 @@ import (
 	"github.com/tokenagent/tokenagent/agent/config"
 	"github.com/tokenagent/tokenagent/agent/host"
 	"github.com/tokenagent/tokenagent/agent/systemd"
+	"github.com/tokenagent/tokenagent/sources"
 )
 
 func newSystemdDropin() *cobra.Command {
@@ -70,6 +71,13 @@ func writtenFolders(cfg *config.Config) map[string][]string {
 			if s.Path != "" {
 				add(filepath.Dir(s.Path), "token "+plain(r.Name))
 			}
+		}
+	}
+	for _, i := range sources.Issuers(cfg) {
+		set := i.Settings()
+		add(set.KeysDir, "keys of issuer "+plain(set.Name))
+		if !host.Inside(set.Site.Root, cfg.Settings.StateDir) {
+			add(set.Site.Root, "documents of issuer "+plain(set.Name))
 		}
 	}
 	if dir := cfg.Settings.StateDir; dir != "" {

@@ -435,12 +435,17 @@ func sightOf(l Life, fetched *issuer.Report) *Sight {
 	}
 	s := &Sight{ClockSure: !fetched.Dated || fetched.Skew.Abs() < clockDoubt}
 	for _, k := range l.Keys {
-		jwk, _ := k.jwk() // was read when it was loaded
-		if slices.ContainsFunc(fetched.Keys, func(p issuer.Key) bool { return p.ID == k.ID && samePublic(p.Public, jwk.Public) }) {
+		if InDocument(k, fetched.Keys) {
 			s.IDs = append(s.IDs, k.ID)
 		}
 	}
 	return s
+}
+
+// InDocument reports whether the document with those keys holds the key, under its ID.
+func InDocument(k Key, document []issuer.Key) bool {
+	jwk, _ := k.jwk() // was read when it was loaded
+	return slices.ContainsFunc(document, func(p issuer.Key) bool { return p.ID == k.ID && samePublic(p.Public, jwk.Public) })
 }
 
 // clockDoubt is the difference between two clocks that nobody can take for a delay.
