@@ -440,6 +440,22 @@ func TestTheOwnerOfAFolderMustBeNamed(t *testing.T) {
 	}
 }
 
+// HTCondor's RPM puts its folder, root's, below one of the user condor, who can replace it.
+func TestAFolderOfRootBelowAnotherUsersSaysWhatToChoose(t *testing.T) {
+	condors := home(t, 54321)
+	roots := filepath.Join(condors, "oauth_credentials")
+	must(t, os.Mkdir(roots, 0o700))
+	for lines, want := range map[string]string{
+		"":                                     `choose a path whose folders are all root's, or write owner = "54321" if the rest of them are that user's`,
+		"owner = \"54321\"\ngroup = \"54321\"": "a folder of root in a folder of somebody else, who could replace it; move it, or chown it",
+	} {
+		_, faults := load(t, config.Environment{}, pathLine(filepath.Join(roots, "token"))+lines)
+		if got := strings.Join(strings.Fields(text(t, faults)), " "); !strings.Contains(got, want) {
+			t.Errorf("%q gives\n%swant %q", lines, got, want)
+		}
+	}
+}
+
 // What another user does must not keep the agent from starting.
 func TestWhatOthersDoOnlyWarns(t *testing.T) {
 	base := filepath.Dir(home(t, 54321))

@@ -114,6 +114,16 @@ func visit(b *config.Block, target safefile.Target, unsure error) *safefile.File
 	return f
 }
 
+// owning is what to write about a folder of another user: below it root's folders cannot be
+// trusted either.
+func owning(b *config.Block, foreign *safefile.Foreign) string {
+	owner := fmt.Sprintf("write owner = %q", accountsOf(b).NameOf(foreign.UID))
+	if foreign.Last {
+		return owner
+	}
+	return "choose a path whose folders are all root's, or " + owner + " if the rest of them are that user's"
+}
+
 // reportVisit reports what a visit has found.
 func reportVisit(b *config.Block, err, unsure error) {
 	foreign, isForeign := errors.AsType[*safefile.Foreign](err)
@@ -121,8 +131,7 @@ func reportVisit(b *config.Block, err, unsure error) {
 	refusal, isRefusal := errors.AsType[*safefile.Refusal](err)
 	switch {
 	case isForeign && foreign.Owner == host.Self().UID && !foreign.Others:
-		b.Fault("path", "the folder belongs to another user",
-			fmt.Sprintf("%v; write owner = %q", err, accountsOf(b).NameOf(foreign.UID)))
+		b.Fault("path", "the folder belongs to another user", fmt.Sprintf("%v; %s", err, owning(b, foreign)))
 	case isStranger && unsure != nil:
 		b.Fault("group", "the owner's groups cannot be looked up", fmt.Sprintf("%v; of those that are known: %v", unsure, err))
 	case isStranger:

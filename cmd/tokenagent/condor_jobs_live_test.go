@@ -41,7 +41,7 @@ func TestAJobFindsTheTokenThatTheAgentKeeps(t *testing.T) {
 	check(t, os.Chmod(p.path("manager"), 0o755))
 	put(t, config, readFile(t, config)+strings.ReplaceAll(accessPoint, "FOLDER", folder))
 	check(t, os.Chmod(config, 0o644)) // the user's tools read it
-	here := strings.NewReplacer("/var/lib/condor/oauth_credentials", folder, "-g condor", "-g nogroup", "alice bob", user,
+	here := strings.NewReplacer("/var/lib/condor-credentials", folder, "-g condor", "-g nogroup", "alice bob", user,
 		`"alice", "bob"`, `"`+user+`"`, "/etc/tokenagent/keys/ap.pem", p.path("ap.pem"))
 	commands := fenced(sections(readFile(t, filepath.Join(root, "docs/jobs.md")))["Setting it up"], "sh")
 	script := p.command("manager", "/bin/sh", "-ec", "sudo() { \"$@\"; }\n"+here.Replace(commands[0]))

@@ -9,8 +9,8 @@
 
 locals {
   users   = toset(["alice", "bob"])
-  folder  = "/var/lib/condor/oauth_credentials" # condor_config_val SEC_CREDENTIAL_DIRECTORY_OAUTH
-  service = "scitokens"                         # or SERVICE_HANDLE, as in use_oauth_services
+  folder  = "/var/lib/condor-credentials" # as SEC_CREDENTIAL_DIRECTORY_OAUTH; root's from / down
+  service = "scitokens"                   # or SERVICE_HANDLE, as in use_oauth_services
 }
 
 source "local_key" "ap" {

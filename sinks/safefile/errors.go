@@ -25,6 +25,7 @@ type Foreign struct {
 	Path   string // of the folder
 	UID    int    // whose it is
 	Owner  int    // whose it has to be
+	Last   bool   // the target lies in it, with no other folder between
 	Others bool   // as in a Refusal
 }
 

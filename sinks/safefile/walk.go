@@ -182,12 +182,14 @@ func (w *walk) validate() error {
 	if mode&othersWrite == 0 || mode&unix.S_ISVTX != 0 {
 		return nil
 	}
+	path := host.ShellWord(w.At.Path)
 	problem := w.refusal(w.here(), "a folder that others can change (owner %v, mode %04o); chmod go-w %s",
-		host.UserID(w.At.Stat.Uid), mode&0o7777, host.ShellWord(w.At.Path))
+		host.UserID(w.At.Stat.Uid), mode&0o7777, path)
 	if len(w.Rest) == 0 { // descriptor, O_EXCL and O_NOFOLLOW keep the write inside; an emptyDir is 0777
 		w.warn(problem)
 		return nil
 	}
+	problem.reason = host.Say("%v, or, where others must write there, chmod +t %s", problem.reason, path)
 	return w.object(problem)
 }
 
@@ -207,7 +209,7 @@ func (w *walk) validateOwner() error {
 	case owner == 0:
 		return nil
 	case owner != wanted:
-		return w.object(&Foreign{w.At.Path, owner, wanted, w.others})
+		return w.object(&Foreign{w.At.Path, owner, wanted, len(w.Rest) == 0, w.others})
 	case w.privileged && owner != w.as.uid:
 		return errOwners
 	}

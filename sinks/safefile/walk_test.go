@@ -76,6 +76,12 @@ var walks = map[string]struct {
 	"a link of root in a sticky folder": {func(t *testing.T, base string) string {
 		return link(t, base, mkdir(t, base+"/tmp", 0, 0o777|os.ModeSticky)+"/link") + "/token"
 	}, "could change; write the path", ""},
+	"a folder that a group can write, as HTCondor has one": {func(t *testing.T, base string) string {
+		return mkdir(t, mkdir(t, base+"/oauth_credentials", 0, 0o775|os.ModeSetgid)+"/alice", somebody.UID, 0o700) + "/token"
+	}, "/oauth_credentials, or, where others must write there, chmod +t ", ""},
+	"the same, sticky": {func(t *testing.T, base string) string {
+		return mkdir(t, mkdir(t, base+"/oauth_credentials", 0, 0o775|os.ModeSetgid|os.ModeSticky)+"/alice", somebody.UID, 0o700) + "/token"
+	}, "", ""},
 	"a link to itself": {func(t *testing.T, base string) string {
 		return link(t, "loop", base+"/loop") + "/token"
 	}, "at most 40", ""},
