@@ -148,9 +148,12 @@ func TestRecordsOfVersion01AreTakenOver(t *testing.T) {
 	dir := t.TempDir()
 	old := `{"version":1,"records":[{"token":"a","path":"/t/a","digest":"d","issued":"2026-11-22T12:01:00Z","mark":{}}]}`
 	must(t, overwrite(old)(filepath.Join(dir, oldRecords)))
+	must(t, overwrite("")(filepath.Join(dir, oldHooks)))
 	reread(t, dir, []agent.Record{recordOf("a", 1)})
-	if _, err := os.Lstat(filepath.Join(dir, oldRecords)); err == nil {
-		t.Error("it still lies there")
+	for _, name := range []string{oldRecords, oldHooks} {
+		if _, err := os.Lstat(filepath.Join(dir, name)); err == nil {
+			t.Errorf("%s still lies there", name)
+		}
 	}
 	reread(t, dir, []agent.Record{recordOf("a", 1)})
 

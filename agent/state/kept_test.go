@@ -66,7 +66,7 @@ func TestTheOwnerOfAFolderIsWrittenAgainAlsoAfterARestart(t *testing.T) {
 
 func TestRecordsThatSayNothingOfHooksTakeOverWhatOthersSay(t *testing.T) {
 	plain, hooked, own := recordOf("a", 0), begins(hooks.OnChange, "a"), begins(hooks.OnFirst, "b")
-	others := []agent.Record{hooked, begins(hooks.OnChange, "b"), recordOf("c", 0)}
+	others := []agent.Record{hooked, begins(hooks.OnChange, "b"), recordOf("c", 0), recordOf("c", 1)} // c was taken from two folders
 	got := addMissing([]agent.Record{plain, own}, others)
 	plain.Hooks = hooked.Hooks
 	if d := cmp.Diff([]agent.Record{plain, own, recordOf("c", 0)}, got); d != "" {
@@ -81,10 +81,13 @@ func TestHooksOfVersion01AreNotedOnlyInRecordsOfThatVersion(t *testing.T) {
 		{Event: hooks.OnFailure, Notice: hooks.Notice{Token: "c"}},
 	}
 	newer := unwritten(hooks.OnFirst, "a")
-	got := withOldHooks([]agent.Record{newer, recordOf("b", 0)}, due)
+	failed := recordOf("d", 0)
+	failed.Failures = newer.Hooks
+	due = append(due, oldHook{Event: hooks.OnFailure, Notice: hooks.Notice{Token: "d", Path: "/t/d"}})
+	got := withOldHooks([]agent.Record{newer, recordOf("b", 0), failed}, due)
 	want := recordOf("b", 0)
 	want.Failures = &hooks.Level{Write: 1, Failure: 1, Heard: []hooks.Heard{{Event: hooks.OnFailure}}}
-	if d := cmp.Diff([]agent.Record{newer, want}, got); d != "" {
+	if d := cmp.Diff([]agent.Record{newer, want, failed}, got); d != "" {
 		t.Error(d)
 	}
 }

@@ -102,7 +102,7 @@ type change struct {
 
 func (c *change) add(path string, sum uint64, line []byte) {
 	c.sums[path] = sum
-	if c.tooMany = c.tooMany || len(c.lines) > mostAtOnce; !c.tooMany {
+	if c.tooMany = len(c.lines) > mostAtOnce; !c.tooMany {
 		c.lines = append(append(c.lines, line...), '\n')
 	}
 }
