@@ -156,6 +156,7 @@ func (w *Watcher) Run(ctx context.Context) {
 			}
 			settled = time.After(min(quiet, max(patience-time.Since(began), 0)))
 		case <-errs: // the kernel's queue has overflowed, and events are lost
+			w.touchSinks()
 			settled = time.After(quiet)
 		case <-settled:
 			settled = nil
@@ -176,6 +177,16 @@ func (w *Watcher) event(e fsnotify.Event) bool {
 		w.reports.Touched(e.Name)
 	}
 	return sink || strings.HasPrefix(filepath.Base(e.Name), ".tokenagent.")
+}
+
+// touchSinks reports all sinks: something may have happened to each of them.
+func (w *Watcher) touchSinks() {
+	w.mu.Lock()
+	sinks := slices.Sorted(maps.Keys(w.sinks))
+	w.mu.Unlock()
+	for _, s := range sinks {
+		w.reports.Touched(s)
+	}
 }
 
 // look reports the files that differ from when they were last seen.

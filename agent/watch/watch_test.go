@@ -4,6 +4,8 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -207,6 +209,55 @@ func TestEventsOfASinksFileArePassedOn(t *testing.T) {
 		}
 	case <-time.After(soonEnough):
 		t.Error("the removal was not passed on")
+	}
+}
+
+// The kernel keeps a limited number of events. What comes after those is lost, while the
+// watcher is busy with a reload.
+func TestWhatHappensAfterTheQueueHasOverflowedIsNoticed(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	file, sink := filepath.Join(folder, "a.hcl"), filepath.Join(folder, "sink")
+	put(t, file, "one")
+	put(t, sink, "token")
+	changed, touched := make(chan struct{}, 100), make(chan string, 100)
+	w := New(Reports{Changed: func() { changed <- struct{}{} }, Touched: func(p string) { touched <- p }, Blind: func(err error) { t.Error(err) }})
+	w.Watch(List{Files: []string{file}, Sinks: []string{sink}}, time.Now().Add(time.Hour))
+	fillQueue(t, folder)
+	check(t, os.Remove(sink))
+	put(t, file, "two")
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { w.Run(ctx) })
+	t.Cleanup(func() { cancel(); running.Wait() })
+	late := time.After(soonEnough)
+	for changes, touches := 0, 0; changes == 0 || touches == 0; {
+		select {
+		case <-changed:
+			changes++
+		case <-touched:
+			touches++
+		case <-late:
+			t.Fatalf("%d changes and %d events of the sink were noticed", changes, touches)
+		}
+	}
+}
+
+// fillQueue has more events happen in the folder than the kernel keeps.
+func fillQueue(t *testing.T, folder string) {
+	t.Helper()
+	text, err := os.ReadFile("/proc/sys/fs/inotify/max_queued_events")
+	check(t, err)
+	most, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	check(t, err)
+	if most > 1<<17 {
+		t.Skipf("the kernel keeps %d events here", most)
+	}
+	one, other := filepath.Join(folder, ".tokenagent.1"), filepath.Join(folder, ".tokenagent.2")
+	put(t, one, "")
+	for range most { // two events each; what package fsnotify has read is not in the queue
+		move(t, one, other)
+		one, other = other, one
 	}
 }
 
