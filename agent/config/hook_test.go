@@ -2,6 +2,7 @@ package config
 
 import (
 	"encoding/base64"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -94,6 +95,19 @@ func TestFatesOfFiles(t *testing.T) {
 		if got := [2]bool{r.RemoveExpired, r.DeleteRemoved}; got != want {
 			t.Errorf("%q: expired files are removed and those without definition deleted: %v, want %v", lines, got, want)
 		}
+	}
+}
+
+func TestAHookBeforeTheEndFitsATokenWhoseLifetimeIsNotKnown(t *testing.T) {
+	kinds := fakes("key")
+	fake := kinds.Sources["fake"]
+	kinds.Sources["fake"] = func(b *Block) Source { s := fake(b); s.Lifetime = 0; return s }
+	text := "source \"fake\" \"s\" { issuer = \"i\" }\ntoken \"t\" {\n source = source.fake.s\n sink \"fake\" { path = \"/srv/t\" }\n" +
+		" hook \"on_expiring\" {\n  before = \"30m\"\n  command = [\"/bin/true\"]\n }\n}\n"
+	path := filepath.Join(write(t, map[string]string{"a.hcl": text}), "a.hcl")
+	cfg, faults := Load(t.Context(), []string{path}, kinds, testEnvironment())
+	if faults.HasErrors() || len(cfg.Renewers) != 1 || len(cfg.Renewers[0].Hooks) != 1 {
+		t.Errorf("got %v", faults)
 	}
 }
 

@@ -33,6 +33,8 @@ func TestAnExpressionThatMakesTooMuchIsAFaultAtItsPlace(t *testing.T) {
 		"a for without a result": {"locals {\n x = [for a in range(100): [for b in range(100): [for c in range(100): a if false]]]\n}\n", elements},
 		"an if of many":          {"locals {\n x = [for a in range(100): a if [for b in range(100): [for c in range(100): c]] == []]\n}\n", elements},
 		"a splat":                {"locals {\n w = [for a in range(100): a]\n x = [for a in local.w: [for b in local.w: local.w[*]]]\n}\n", elements},
+		"many splats":            {"locals {\n w = [for a in range(100): a]\n x = [" + strings.Repeat("local.w[*],", 300) + "]\n}\n", elements},
+		"a splat of many":        {"locals {\n x = [for a in range(100): [for b in range(100): [for c in range(100): a]]][*]\n}\n", elements},
 		"concat of lists":        {doubling("[for a in range(100): a]", "concat(X, X)", 30), elements},
 		"lists of lists":         {doubling("[1, 2]", "[X, X]", 40), elements},
 		"objects of objects":     {doubling("{ a = 1 }", "{ a = X, b = X }", 40), elements},

@@ -67,6 +67,15 @@ func setOf(all []string) map[string]bool {
 	return set
 }
 
+func TestBracketsSideBySideNestNothing(t *testing.T) {
+	for _, one := range []string{"[1], ", "[1 + 1], ", "[-1 * (2 + 3)], ", "{ a = !true }, "} {
+		text := "locals {\n  a = [" + strings.Repeat(one, 2*harmlessText/len(one)) + "]\n}\n"
+		if tooDeep([]byte(text)) {
+			t.Errorf("%q many times is taken for nested too deeply", one)
+		}
+	}
+}
+
 // Without a syntax fault the lines are a comment or a text, in which brackets nest nothing.
 func TestWhatLooksLikeABlockInACommentIsNotParsedWhenItNestsTooDeeply(t *testing.T) {
 	deep := "token \"x\" {\n  a = " + strings.Repeat("[", harmlessText)

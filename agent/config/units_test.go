@@ -6,6 +6,36 @@ import (
 	"time"
 )
 
+func TestWhatIsNotKnownOfAMachineIsAnErrorAndNoPanic(t *testing.T) {
+	m := Environment{}.complete().Machine
+	for name, ask := range map[string]func() (string, error){
+		"Hostname": m.Hostname, "FQDN": m.FQDN,
+		"LookPath": func() (string, error) { return m.LookPath("true") },
+		"Knob":     func() (string, error) { return m.Knob("TRUST_DOMAIN") },
+		"CEKnob":   func() (string, error) { return m.CEKnob("TRUST_DOMAIN") },
+	} {
+		if text, err := ask(); text != "" || err == nil {
+			t.Errorf("%s: got %q, %v", name, text, err)
+		}
+	}
+	if got := m.Getenv("HOME"); got != "" {
+		t.Errorf("HOME is %q", got)
+	}
+}
+
+func TestAFaultOfSomeInstancesSaysOfWhich(t *testing.T) {
+	a, b := &instance{name: "t[\"a\"]", total: 2}, &instance{name: "t[\"b\"]", total: 2}
+	for want, all := range map[string][]finding{
+		"x":                             {{detail: "x", instance: a}, {detail: "x", instance: b}},
+		"x (for t[\"a\"])":              {{detail: "x", instance: a}},
+		"x (for t[\"a\"] and one more)": {{detail: "x", instance: a}, {detail: "y", instance: b}},
+	} {
+		if got := merge(all); len(got) != 1 || got[0].detail != want {
+			t.Errorf("got %+v, want %s", got, want)
+		}
+	}
+}
+
 func TestParseDuration(t *testing.T) {
 	for text, want := range map[string]time.Duration{
 		"90s":      90 * time.Second,
