@@ -44,7 +44,7 @@ func newRoot() *cobra.Command {
 	)
 	inGroup(root, "agent", newRun(), newOnce(), newCheck(), newStatus(), newHistory(), newRefresh(), newReload())
 	token := family("token", "Make one token now, or look at one", newTokenCreate(), newTokenInspect(), newTokenVerify())
-	key := family("key", "Make a signing key, or print its public half", newKeyCreate(), newKeyPublic())
+	key := family("key", "Make a signing key, convert it, or print its public half", newKeyCreate(), newKeyConvert(), newKeyPublic())
 	issuer := family("issuer", "The keys of a simple issuer: how they stand, rotate, revoke, publish", newIssuerStatus(), newIssuerRotate(), newIssuerRevoke(), newIssuerPublish())
 	inGroup(root, "tools", token, key, issuer, newDoctor(), newInit(), newSystemdDropin(), newExec(), newLogin(), newLogout())
 	root.AddCommand(newVersion())

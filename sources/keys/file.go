@@ -14,13 +14,17 @@ import (
 const MaxFile = 64 << 10
 
 // Read reads the private key in the file at path, which must be kept as
-// [ReadSecretFile] demands, as [Parse] does. Its errors begin with "key PATH: ".
+// [ReadSecretFile] demands, as [Parse] does. A key that is printed publicly is an error
+// (see [Demonstration]). Its errors begin with "key PATH: ".
 func Read(path, id string) (Key, error) {
 	data, err := ReadSecretFile(path)
 	if err != nil {
 		return Key{}, fmt.Errorf("key %w", err)
 	}
 	k, err := Parse(data, id)
+	if err == nil {
+		err = refuseDemonstration(k)
+	}
 	if err != nil {
 		return Key{}, fmt.Errorf("key %s: %w", path, err)
 	}
@@ -34,6 +38,11 @@ func ReadAll(path string) ([]Key, error) {
 		return nil, fmt.Errorf("key %w", err)
 	}
 	all, err := ParseAll(data)
+	for _, k := range all {
+		if err == nil {
+			err = refuseDemonstration(k)
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("key %s: %w", path, err)
 	}

@@ -55,6 +55,9 @@ func ReadPublicJWK(member any) (PublicJWK, error) {
 	if m.has("d") {
 		m.oddly("it holds the private half (d) too, so anybody can sign with it")
 	}
+	if err == nil && Demonstration(public) != "" {
+		m.oddly("it is a demonstration key, which %s prints, so everybody can sign with it", Demonstration(public))
+	}
 	k.Public, k.Odd = public, m.odd
 	return k, err
 }

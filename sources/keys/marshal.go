@@ -2,9 +2,12 @@ package keys
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/rsa"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
 
 	"github.com/go-jose/go-jose/v4"
 )
@@ -60,4 +63,37 @@ func indented(v any) ([]byte, error) {
 	}
 	out.WriteByte('\n')
 	return out.Bytes(), nil
+}
+
+// MarshalPKCS1 writes an RSA key as PKCS#1 in PEM (RFC 8017 appendix A.1.2), for programs
+// that read nothing else; any other key is an error.
+func (k Key) MarshalPKCS1() ([]byte, error) {
+	private, ok := k.Private().(*rsa.PrivateKey)
+	if !ok {
+		return nil, fmt.Errorf("PKCS#1 holds RSA keys alone, and this is %s; pem (PKCS#8) holds every kind", describe(k.Private()))
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(private)}), nil
+}
+
+// MarshalSEC1 writes an elliptic curve key as SEC1 in PEM (RFC 5915), for programs that read
+// nothing else; any other key is an error.
+func (k Key) MarshalSEC1() ([]byte, error) {
+	private, ok := k.Private().(*ecdsa.PrivateKey)
+	if !ok {
+		return nil, fmt.Errorf("SEC1 holds keys on P-256, P-384 and P-521 alone, and this is %s; pem (PKCS#8) holds every kind", describe(k.Private()))
+	}
+	der, err := x509.MarshalECPrivateKey(private)
+	if err != nil {
+		return nil, err
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}), nil
+}
+
+// PrivateJWKS writes private keys as a set (RFC 7517 section 5), each with its kid and alg.
+func PrivateJWKS(keys ...Key) ([]byte, error) {
+	set := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{}}
+	for _, k := range keys {
+		set.Keys = append(set.Keys, k.jwk(k.Private()))
+	}
+	return indented(set)
 }

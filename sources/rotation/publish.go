@@ -114,6 +114,9 @@ func readAlso(path string) (all []alsoKey, err error) {
 		if err == nil && k.ID == "" {
 			err = errors.New("it has no kid, so no token can name it")
 		}
+		if err == nil && keys.Demonstration(k.Public) != "" {
+			err = fmt.Errorf("it is a demonstration key, which %s prints, so everybody can sign with it", keys.Demonstration(k.Public))
+		}
 		if err != nil {
 			return nil, fmt.Errorf("key %q: %w", k.ID, err)
 		}
