@@ -68,23 +68,16 @@ func traced(t *testing.T, dir string, options ...string) (calls string, err erro
 }
 
 // What was kept is there after a power cut: a new file is synced before it gets its name, the
-// folder after that, and a journal after each line. After an error of the disk there is an error
-// here, or the whole file is written again.
+// folder after that, and a journal after each line.
 func TestWhatIsKeptIsOnTheDisk(t *testing.T) {
-	if exec.Command("strace", "-o", "/dev/null", "true").Run() != nil {
-		if os.Getenv("TOKENAGENT_REQUIRE_REAL") == "1" {
-			t.Fatal("strace is missing")
-		}
-		t.Skip("strace is missing")
-	}
+	needStrace(t)
 	dir := filepath.Join(t.TempDir(), "state")
 	calls, err := traced(t, dir, "-e", "trace=fsync,fdatasync,renameat")
 	must(t, err)
-	calls = regexp.MustCompile(`[0-9]+<`).ReplaceAllString(calls, "FD<")
-	left := calls
+	left := regexp.MustCompile(`[0-9]+<`).ReplaceAllString(calls, "FD<")
 	for _, want := range []string{
-		"fsync(FD<" + dir + "/" + recordsName + ".tmp>)", `"` + dir + "/" + recordsName + `")`, "fsync(FD<" + dir + ">)",
-		"fdatasync(FD<" + dir + "/" + recordsName + ">)", "fdatasync(FD<" + dir + "/" + begunName + ">)",
+		"fsync(FD<" + dir + "/" + recordsName + ".tmp>", `"` + dir + "/" + recordsName + `"`, "fsync(FD<" + dir + ">",
+		"fdatasync(FD<" + dir + "/" + recordsName + ">", "fdatasync(FD<" + dir + "/" + begunName + ">",
 	} {
 		_, after, found := strings.Cut(left, want)
 		if !found {
@@ -92,15 +85,30 @@ func TestWhatIsKeptIsOnTheDisk(t *testing.T) {
 		}
 		left = after
 	}
-	for _, call := range []string{"fsync", "fdatasync"} {
-		n := strings.Count(calls, " "+call+"(")
-		for when := 1; when <= n; when++ {
-			calls, err := traced(t, filepath.Join(t.TempDir(), "state"), "-e", "trace=fsync,fdatasync",
-				"-e", fmt.Sprintf("inject=%s:error=EIO:when=%d", call, when))
-			_, after, _ := strings.Cut(calls, "(INJECTED)")
-			if err == nil && !strings.Contains(after, ".tmp>)") { // the file is not written again either
-				t.Errorf("the error of %s number %d of %d is told to nobody", call, when, n)
-			}
+}
+
+func TestAnErrorOfTheDiskIsNoticed(t *testing.T) {
+	needStrace(t)
+	for name, told := range map[string]bool{
+		"":               true, // the folder
+		keyName + ".tmp": true, recordsName + ".tmp": true, begunName + ".tmp": true,
+		recordsName: true,
+		begunName:   false, // then the whole file is written again
+	} {
+		dir := filepath.Join(t.TempDir(), "state")
+		if _, err := traced(t, dir, "-P", filepath.Join(dir, name), "-e", "inject=fsync,fdatasync:error=EIO"); (err != nil) != told {
+			t.Errorf("of %q: %v", name, err)
 		}
 	}
+}
+
+func needStrace(t *testing.T) {
+	t.Helper()
+	if exec.Command("strace", "-o", "/dev/null", "true").Run() == nil {
+		return
+	}
+	if os.Getenv("TOKENAGENT_REQUIRE_REAL") == "1" {
+		t.Fatal("strace is missing")
+	}
+	t.Skip("strace is missing")
 }
