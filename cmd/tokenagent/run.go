@@ -280,12 +280,16 @@ func named(ask question) question {
 }
 
 func (d *daemon) reloadOn(ctx context.Context, hangup <-chan os.Signal) {
+	again := time.NewTicker(watch.LookEvery)
+	defer again.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-hangup:
 			d.reload(ctx)
+		case <-again.C:
+			d.reloadRefused(ctx)
 		}
 	}
 }

@@ -48,6 +48,23 @@ func (d *daemon) reload(ctx context.Context) (agent.Replaced, error) {
 	return replaced, nil
 }
 
+// reloadRefused reloads a configuration that was refused, if it can be used now or has other
+// faults: what was wrong may lie outside its files, such as the mode of a folder, or a user
+// that a directory service did not know yet.
+func (d *daemon) reloadRefused(ctx context.Context) {
+	if d.refused.Load() != nil && d.differs(ctx) {
+		d.reload(ctx)
+	}
+}
+
+// differs reports whether the configuration on disk has other faults than were last logged.
+func (d *daemon) differs(ctx context.Context) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	_, faults := d.from.read(ctx, false)
+	return ctx.Err() == nil && textOf(faults) != d.said
+}
+
 // noteRefusal remembers since when the configuration on disk has been refused: after
 // a restart the agent would not start with it.
 func (d *daemon) noteRefusal(refused bool, now time.Time) {
@@ -110,7 +127,7 @@ func (d *daemon) sayFaults(faults config.Faults) {
 		}
 	}
 	if faults.HasErrors() {
-		d.log.Error(fmt.Sprintf("the new configuration is refused (%s); the old one stays in use until the files change",
+		d.log.Error(fmt.Sprintf("the new configuration is refused (%s); the old one stays in use, and the new one is tried again every minute",
 			host.Plural(len(faults.Errors()), "error")))
 	}
 }
