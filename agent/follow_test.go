@@ -120,6 +120,29 @@ func TestASubjectTokenThatChangesAllTheTimeHasNoIssuerStormed(t *testing.T) {
 	})
 }
 
+// A slowFollower reads its file at once, and takes a while over it.
+type slowFollower struct{ fakeFollower }
+
+func (f *slowFollower) Issue(ctx context.Context, r Request) (Token, error) {
+	t, err := f.fakeFollower.Issue(ctx, r)
+	time.Sleep(5 * time.Second)
+	return t, err
+}
+
+func TestAFileThatChangesWhileItIsReadIsReadAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source, sink := &slowFollower{fakeFollower{copied: true, text: "one", life: 24 * time.Hour}}, &fakeSink{path: "/a/token"}
+		a := started(t, silent(), Renewer{Name: "a", Source: source, Sinks: targets(sink)})
+		time.Sleep(2 * time.Second)
+		source.set(func() { source.text = "two" })
+		a.Touched(t.Context(), "/run/upstream")
+		time.Sleep(15 * time.Second)
+		if got, _ := sink.holds(); got.Secret.Reveal() != "two" {
+			t.Errorf("there is %q", got.Secret.Reveal())
+		}
+	})
+}
+
 func TestWhatWasLetPassIsSaidOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, text := recording()

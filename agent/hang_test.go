@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -212,6 +213,7 @@ func TestWhatWaitsBehindAFolderThatHangsFailsToo(t *testing.T) {
 		a := started(t, log, onServer(server, disk, source, "a", "b", "c", "d")...)
 		time.Sleep(sinkLimit + 2*hangGrace)
 		wantLines(t, text(), "token not written", 4)
+		wantLines(t, text(), "waiting=2", 2) // of the two that hang each says how many wait behind it
 		for _, n := range []string{"a", "b", "c", "d"} {
 			if s := statusOf(t, a, n); s.Failing == nil || s.Failing.Kind != "writing" {
 				t.Errorf("of %s the status says %+v", n, s.Failing)
@@ -284,6 +286,28 @@ func TestASourceThatHangsFailsForAllToSee(t *testing.T) {
 		wantLines(t, text(), "works again", 1)
 		if s := statusOf(t, a, "a"); s.Failing != nil || s.State != Valid || server.mostAtOnce() != 1 {
 			t.Errorf("%d at a time; the status says %+v", server.mostAtOnce(), s)
+		}
+	})
+}
+
+func TestARefreshWaitsForNoValidationThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, _, _ := validated(&fakeValidator{}, 24*time.Hour)
+		end := make(chan struct{})
+		var hangs atomic.Bool
+		defer close(end)
+		r.Validation.Validate = func(context.Context, Token) error {
+			if hangs.Load() {
+				<-end
+			}
+			return nil
+		}
+		a := started(t, silent(), r)
+		hangs.Store(true)
+		began := time.Now()
+		all := must(a.Refresh(t.Context()))
+		if took := time.Since(began); took > hooks.Limit+2*hangGrace || all[0].Failing == nil {
+			t.Errorf("after %v: %+v", took, all[0])
 		}
 	})
 }

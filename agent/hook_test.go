@@ -257,6 +257,32 @@ func TestAFailureIsToldOfAFileThatTheTokenHas(t *testing.T) {
 	})
 }
 
+func TestAFailureIsToldOfTheFileThatCannotBeWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &commandFor{}
+		good, bad := &fakeSink{path: "/t/good"}, &fakeSink{path: "/t/bad", fail: errors.New("disk full")}
+		started(t, silent(), hooked([]Renewer{{Name: "a", Source: &fakeSource{life: 24 * time.Hour}, Sinks: targets(good, bad)}}, c, hooks.OnFailure)...)
+		time.Sleep(time.Minute)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if got := strings.Join(c.paths, ", "); got != "on_failure /t/bad" {
+			t.Errorf("run: %s", got)
+		}
+	})
+}
+
+func TestAHookThatFailsIsLoggedOnceAnHour(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, text := recording()
+		c := &fakeCommand{fail: errors.New("no")}
+		started(t, log, hooked(onDisk(&fakeDisk{}, &fakeSource{life: 24 * time.Hour}, "a"), c, hooks.OnFirst)...)
+		time.Sleep(5*time.Hour + 30*time.Minute)
+		if n := strings.Count(text(), `msg="hook failed"`); n < 4 || n > 6 || c.times() <= n {
+			t.Errorf("it was run %d times, and logged %d times", c.times(), n)
+		}
+	})
+}
+
 // A hook for failures that fails is no longer due when the token works again.
 func TestAHookThatIsDueForTheNextFailureHasNotFailedYet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

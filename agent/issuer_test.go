@@ -251,6 +251,32 @@ func TestEachTokenThatReadersLackIsNamedWhenItsIssuerIsSilent(t *testing.T) {
 	})
 }
 
+// Only the token that was asked for fails. The others are good, and not due or in the queue.
+func TestATokenThatNobodyAskedForDoesNotFailWithItsIssuer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i, heard := &fakeIssuer{life: 24 * time.Hour}, &heardCommand{}
+		renewers, _ := crowd(i, 30, "host")
+		for k := range renewers {
+			renewers[k].Hooks = []hooks.Hook{{Event: hooks.OnFailure, Key: "mail", Command: heard}}
+		}
+		a := started(t, silent(), renewers...)
+		time.Sleep(time.Hour)
+		i.set(func() { i.fail, i.who = func(time.Time) error { return errDown }, nil })
+		go a.Refresh(t.Context(), "token0000")
+		time.Sleep(time.Hour)
+		if s := statusOf(t, a, "token0001"); s.Failing != nil {
+			t.Errorf("a token that is not due fails: %+v", s.Failing)
+		}
+		time.Sleep(16 * time.Hour) // most are due
+		asked := i.names()
+		for _, r := range renewers {
+			if !slices.Contains(asked, r.Name) && heard.has(r.Name) {
+				t.Errorf("a hook heard that %s fails, and nobody asked for it", r.Name)
+			}
+		}
+	})
+}
+
 func TestAllTokensAreRenewedOnceTheirIssuerAnswersAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		i := &fakeIssuer{life: 24 * time.Hour}

@@ -216,6 +216,9 @@ func TestRestartAsksForNothingThatIsGood(t *testing.T) {
 		if n := source.asked(); n != 100 {
 			t.Errorf("asked %d times", n)
 		}
+		if log := runFor(t, time.Minute, records, onDisk(disk, source, names...)...); strings.Count(log, "token adopted as an earlier agent left it") != 100 {
+			t.Errorf("the log does not say that each token was adopted:\n%s", log)
+		}
 		runFor(t, 3*time.Hour, records, onDisk(disk, source, names...)...)
 		if n := source.asked(); n != 200 {
 			t.Errorf("asked %d times after they were due", n)

@@ -159,6 +159,19 @@ func (s *slowDisk) Put(ctx context.Context, t Token) (Written, error) {
 	return s.diskSink.Put(ctx, t)
 }
 
+func TestAFileWhoseDefinitionGoesWhileItIsWrittenIsALeftover(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sink := &slowDisk{diskSink{disk: &fakeDisk{}, path: "/t/a"}, 5 * time.Second}
+		a := started(t, silent(), Renewer{Name: "a", Source: &fakeSource{life: time.Hour}, Sinks: targets(sink)})
+		time.Sleep(2 * time.Second)
+		must(a.Replace(t.Context(), nil))
+		time.Sleep(time.Minute)
+		if left := must(a.Leftovers(t.Context())); len(left) != 1 || left[0].Mark == nil {
+			t.Errorf("leftovers %+v", left)
+		}
+	})
+}
+
 func TestFilesOfDefinitionsThatGoWhileTheyAreAdoptedGoToo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk, source := &fakeDisk{}, &fakeSource{life: 24 * time.Hour}

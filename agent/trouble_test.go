@@ -190,6 +190,70 @@ func (s *wildDisk) Read(ctx context.Context) (Secret, error) {
 	return s.diskSink.Read(ctx)
 }
 
+func TestTheLogSaysWhenATokenThatFailsExpires(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, text := recording()
+		source := &fakeSource{life: time.Hour, fail: down}
+		started(t, log, Renewer{Name: "a", Source: source, Sinks: targets(&fakeSink{path: "/t/a"})})
+		if strings.Contains(text(), "expires=") {
+			t.Errorf("there is no token yet:\n%s", text())
+		}
+		source.set(func() { source.fail = nil })
+		time.Sleep(20 * time.Minute)
+		source.set(func() { source.fail = down })
+		expires := "expires=\"" + stamp(time.Now().Add(40 * time.Minute))[:13]
+		time.Sleep(3 * time.Hour)
+		for words, n := range map[string]int{`msg="token not renewed"`: 2, `msg="token has expired; token still not renewed"`: 1, `msg="token still not renewed"`: 2} {
+			wantLines(t, text(), words, n)
+		}
+		for _, line := range strings.Split(text(), "\n") {
+			if strings.Contains(line, "still not renewed") && !strings.Contains(line, expires) {
+				t.Errorf("no %s in %s", expires, line)
+			}
+		}
+	})
+}
+
+// A flakySink cannot be looked at once.
+type flakySink struct {
+	fakeSink
+	failed atomic.Bool
+}
+
+func (s *flakySink) Look(ctx context.Context) (string, error) {
+	if s.failed.CompareAndSwap(false, true) {
+		return "", errors.New("permission denied")
+	}
+	return s.fakeSink.Look(ctx)
+}
+
+func TestAFileIsLookedAtAgainAfterALookThatFailed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sink := &flakySink{fakeSink: fakeSink{path: "/t/a"}}
+		started(t, silent(), Renewer{Name: "a", Source: &fakeSource{life: 24 * time.Hour}, Sinks: targets(sink)})
+		time.Sleep(5 * time.Minute)
+		sink.set(func() { sink.difference, sink.token = "it is gone", Token{} })
+		time.Sleep(5 * time.Minute)
+		if _, puts := sink.holds(); puts != 2 || !sink.failed.Load() {
+			t.Errorf("it was written %d times", puts)
+		}
+	})
+}
+
+func TestATokenThatExpiresSoonerReplacesNoneAfterAFailureEither(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source, sink := &fakeSource{life: 24 * time.Hour}, &fakeSink{path: "/t/a"}
+		started(t, silent(), Renewer{Name: "a", Source: source, Sinks: targets(sink)})
+		source.set(func() { source.fail = down })
+		time.Sleep(16*time.Hour + time.Minute)
+		source.set(func() { source.fail, source.life = nil, 10*time.Minute })
+		time.Sleep(time.Hour)
+		if sink.text() != "token.1" || source.asked() < 3 {
+			t.Errorf("asked %d times, in place %q", source.asked(), sink.text())
+		}
+	})
+}
+
 // What somebody throws may hold a secret; what the runtime says holds none.
 func TestAPanicShowsOnlyWhatTheRuntimeSays(t *testing.T) {
 	var none []int
