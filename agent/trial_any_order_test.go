@@ -14,7 +14,7 @@ import (
 // Whatever validations do, and whatever is reloaded, restarted, asked for and removed
 // meanwhile, in any order: a source that gives tokens keeps every file valid.
 func TestValidationsLoseNoTokenInAnyOrderOfEvents(t *testing.T) {
-	seeds := uint64(10)
+	seeds := uint64(5)
 	if isLong() {
 		seeds = 50
 	}

@@ -34,9 +34,7 @@ func (s *refreshToken) Login(ctx context.Context, req agent.Request, show func(P
 	if err := s.storable(ctx); err != nil {
 		return "", err
 	}
-	form := s.form(req, "", nil)
-	form.Del("scope")
-	answer, err := s.server.Device(ctx, s.client, req.Scope, form, func(d issuer.Device) { show(Prompt{Device: d}) })
+	answer, err := s.server.Device(ctx, s.client, req.Scope, s.form(req, "", nil), func(d issuer.Device) { show(Prompt{Device: d}) })
 	if err != nil {
 		return "", err
 	}
