@@ -53,8 +53,8 @@ func profileNamed(name string) (string, error) {
 }
 
 // furtherClaims are those of --claim and --claim-json. As in Pelican, --claim sets the
-// flag of a claim that has one, and repeated claims are joined with blanks.
-func (f *tokenFlags) furtherClaims() (map[string]any, error) {
+// flag of a claim that has one, and repeated claims are joined.
+func (f *tokenFlags) furtherClaims(profile string) (map[string]any, error) {
 	further := map[string]any{}
 	for _, c := range f.claims {
 		name, value, found := strings.Cut(c, "=")
@@ -71,10 +71,7 @@ func (f *tokenFlags) furtherClaims() (map[string]any, error) {
 		case "scope":
 			f.scope = append(f.scope, value)
 		default:
-			if before, repeated := further[name].(string); repeated {
-				value = before + " " + value
-			}
-			further[name] = value
+			addFurther(further, name, value, profile)
 		}
 	}
 	return further, f.addTyped(further)

@@ -24,13 +24,17 @@ func newTokenCreate() *cobra.Command {
 	from := place{runs: true, sinkless: true}
 	flags := tokenFlags{lifetime: lifetime(20 * time.Minute)}
 	c := &cobra.Command{
-		Use:   "create [NAME | CLAIM=VALUE…]",
+		Use:   "create [NAME | URL | CLAIM=VALUE…]",
 		Short: "Issue one token now, to standard output",
 		Long: `Issue one token now, to standard output.
 
 Without a NAME it signs a token with a private key, and takes the flags of
 "pelican origin token create". Without --private-key it signs with the key of the
 Pelican origin on this machine, and prints the path of that key.
+
+With a Pelican URL it takes the flags of "pelican token create" too: --read, --write,
+--modify, --stage. Pelican asks its director for the issuer and the namespace; here
+--issuer and --scope-path say them.
 
 With a NAME it issues the configuration's token of that name, as configured, but
 writes no sinks.`,
@@ -43,6 +47,8 @@ writes no sinks.`,
 
   tokenagent token create --profile scitokens2 --issuer https://ospool.example.org --audience ce1.example.org:9619 \
     --subject pilot --scope "condor:/READ condor:/WRITE" --private-key key.pem > pilot.scitoken
+  tokenagent token create --read --write pelican://osg-htc.org/some/namespace/data \
+    --issuer https://origin.example.org:8443 --scope-path /data --private-key key.pem
   tokenagent token create --config /etc/tokenagent pilot/ce1.example.org`,
 		RunE: func(c *cobra.Command, args []string) error {
 			text, err := createToken(c, &from, &flags, args)
@@ -61,10 +67,20 @@ writes no sinks.`,
 // createToken issues the configured token that args name, else one by the flags.
 func createToken(c *cobra.Command, from *place, flags *tokenFlags, args []string) (agent.Secret, error) {
 	names, claims := namesAndClaims(args)
+	if len(names) == 1 && len(from.configs) == 0 && isObjectURL(names[0]) {
+		if err := flags.asObject(names[0]); err != nil {
+			return agent.Secret{}, err
+		}
+		names = nil
+	}
 	if len(names) > 0 || len(from.configs) > 0 {
 		return flags.createConfigured(c, from, names, claims)
 	}
-	flags.claims = append(claims, flags.claims...)
+	flags.claims = slices.Concat(claims, flags.claims, flags.object.rawClaims)
+	flags.scope = append(flags.scope, flags.object.rawScopes...)
+	if err := flags.untilExpiration(wall()); err != nil {
+		return agent.Secret{}, err
+	}
 	return flags.create(c.Context(), c.ErrOrStderr())
 }
 
@@ -136,22 +152,24 @@ type tokenFlags struct {
 	lifetime   lifetime
 	privateKey string
 	keyID      string
+	object     objectFlags
 
 	all pflag.FlagSet // these
 }
 
 func (f *tokenFlags) add(c *cobra.Command) {
 	flags := &f.all
-	flags.StringVar(&f.profile, "profile", "wlcg", "whose rules the token follows, by `name`: "+strings.Join(profile.Names(), ", ")+", scitokens2 (for scitokens) or none")
-	flags.StringVar(&f.issuer, "issuer", "", "claim iss: the issuer's `URL`, as its metadata says it")
+	flags.StringVarP(&f.profile, "profile", "p", "wlcg", "whose rules the token follows, by `name`: "+strings.Join(profile.Names(), ", ")+", scitokens2 (for scitokens) or none")
+	flags.StringVarP(&f.issuer, "issuer", "i", "", "claim iss: the issuer's `URL`, as its metadata says it")
 	flags.StringVar(&f.subject, "subject", "", "claim sub: `whom` the token stands for")
-	flags.StringSliceVar(&f.audience, "audience", nil, "claim aud: the `service` that the token is for; may be repeated")
+	flags.StringSliceVarP(&f.audience, "audience", "a", nil, "claim aud: the `service` that the token is for; may be repeated")
 	flags.StringSliceVar(&f.scope, "scope", nil, "claim scope: `what` the token allows; may be repeated")
-	flags.StringSliceVar(&f.claims, "claim", nil, "a further claim, `CLAIM=VALUE`, always a string; may be repeated")
+	flags.StringSliceVar(&f.claims, "claim", nil, "a further claim, `CLAIM=VALUE`: a string, or a list of its words where the profile wants one (roles, wlcg.groups); may be repeated")
 	flags.StringArrayVar(&f.claimsJSON, "claim-json", nil, "a further claim with a type, `CLAIM=JSON`; may be repeated")
-	flags.Var(&f.lifetime, "lifetime", "how long the token lives: `seconds`, or with units (1h30m, 2d)")
-	flags.StringVar(&f.privateKey, "private-key", "", "`file` of the signing key: PEM, JWK, JWKS or ClusterCockpit's (default: the Pelican origin's)")
+	flags.VarP(&f.lifetime, "lifetime", "l", "how long the token lives: `seconds`, or with units (1h30m, 2d)")
+	flags.StringVarP(&f.privateKey, "private-key", "k", "", "`file` of the signing key: PEM, JWK, JWKS or ClusterCockpit's (default: the Pelican origin's)")
 	flags.StringVar(&f.keyID, "key-id", "", "header kid: the `name` of the key in the issuer's JWKS (default: that of a JWK, else the RFC 7638 thumbprint); of a set of keys it chooses one")
+	f.object.add(flags)
 	c.Flags().AddFlagSet(flags)
 }
 
@@ -209,16 +227,16 @@ func validate(source config.Source, req agent.Request, stderr io.Writer) error {
 // flagOf is the flag that sets a claim, as a person types it.
 var flagOf = map[string]string{
 	"iss": "--issuer", "sub": "--subject", "aud": "--audience", "scope": "--scope", "kid": "--key-id", "alg": "--private-key", "exp": "--lifetime",
-	"wlcg.groups": `--claim-json 'wlcg.groups=["/cms"]'`, "roles": `--claim-json 'roles=["api"]'`,
+	"wlcg.groups": "--claim wlcg.groups=/cms", "roles": "--claim roles=api",
 }
 
 // request is what the flags ask for.
 func (f *tokenFlags) request() (agent.Request, error) {
-	claims, err := f.furtherClaims()
+	name, err := profileNamed(f.profile)
 	if err != nil {
 		return agent.Request{}, err
 	}
-	name, err := profileNamed(f.profile)
+	claims, err := f.furtherClaims(name)
 	if err != nil {
 		return agent.Request{}, err
 	}
