@@ -107,7 +107,7 @@ type task interface {
 	hangsStill()             // is called each round while its attempt hangs
 }
 
-// work is what a renewal and a placement have in common.
+// work is what renewals, placements and trials have in common.
 type work struct {
 	*core
 	queue.Job
@@ -115,6 +115,8 @@ type work struct {
 	failures failures
 	touched  bool // something happened to its file while it ran
 }
+
+func (w *work) patience() time.Duration { return 0 } // but see renewal
 
 // failing says how it fails; nil when it does not.
 func (w *work) failing() *Failing {

@@ -55,8 +55,6 @@ func (p *placement) urgency() queue.Urgency {
 	return queue.Urgency{Deadline: p.entry.expiry()}
 }
 
-func (p *placement) patience() time.Duration { return 0 }
-
 // accept schedules the entry's new token to be put.
 func (p *placement) accept() {
 	p.pending, p.tried = true, false

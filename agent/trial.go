@@ -124,8 +124,6 @@ func (t *trial) urgency() queue.Urgency {
 	return queue.Urgency{Deadline: t.limit.Due, Awaited: len(t.entry.waiters) > 0}
 }
 
-func (t *trial) patience() time.Duration { return 0 }
-
 // begin validates the token. The goroutine gets copies, because a reload may change the
 // trial meanwhile.
 func (t *trial) begin() {
