@@ -103,7 +103,7 @@ func (f *tokenFlags) untilExpiration(now time.Time) error {
 	if err != nil {
 		return usage("--expiration %s: write the time as RFC 3339, such as 2026-12-31T23:59:59Z", f.object.expiration)
 	}
-	left := at.Sub(now).Truncate(time.Second)
+	left := at.Sub(now)
 	if left < time.Second {
 		return usage("--expiration %s: that is over", f.object.expiration)
 	}
