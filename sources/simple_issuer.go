@@ -64,10 +64,11 @@ func DecodeIssuer(b *config.Block) config.Source {
 	set := issuerBlock{Algorithm: "ES256", PublishAhead: cacheLife, Mode: 0o644}
 	b.Decode(&set, "hook")
 	set.validate(b)
-	if set.WebRoot == "" && b.State().Dir != "" {
+	inState := set.WebRoot == "" && !b.Has("web_root")
+	if inState && b.State().Dir != "" {
 		set.WebRoot = filepath.Join(b.State().Dir, "issuers", b.Name())
 	}
-	site := &rotation.Site{URL: set.URL, Root: set.WebRoot, Mode: set.Mode, Also: set.AlsoPublish, Owner: host.Self()}
+	site := &rotation.Site{URL: set.URL, Root: set.WebRoot, Deep: inState, Mode: set.Mode, Also: set.AlsoPublish, Owner: host.Self()}
 	site.Group = site.Owner.GID
 	if !b.DefinitionsOnly() {
 		set.give(b, site)
@@ -81,7 +82,7 @@ func DecodeIssuer(b *config.Block) config.Source {
 			Fetch: func(ctx context.Context) issuer.Report {
 				return issuer.NewServer(address).Probe(ctx, issuer.Client{})
 			},
-			OnPublish: onPublish(b),
+			OnPublish: onPublish(b, inState),
 		}),
 		template: localKey{issuer: set.URL, header: header{algorithm: set.Algorithm}},
 	}
@@ -138,11 +139,17 @@ func (set *issuerBlock) validate(b *config.Block) {
 }
 
 // onPublish runs the hooks of the block, one after the other; nil where there are none.
-func onPublish(b *config.Block) func(ctx context.Context, folder string) error {
+// inState: they find the files in the state folder, where the agent's user alone may look.
+func onPublish(b *config.Block, inState bool) func(ctx context.Context, folder string) error {
 	const event = "on_publish"
 	var programs []program.Program
 	for _, inner := range b.Inner("hook", "EVENT", event) {
-		if p, _, ok := program.Decode(inner, ""); ok {
+		p, _, ok := program.Decode(inner, "")
+		if ok && inState && p.User != nil {
+			inner.Fault("user", "the hook could not read the files", "without web_root they lie in the state folder, where only the agent's own user may look; set web_root in the issuer block")
+			continue
+		}
+		if ok {
 			programs = append(programs, p)
 		}
 	}
@@ -171,6 +178,9 @@ func (set *issuerBlock) give(b *config.Block, site *rotation.Site) {
 			return
 		case owner.UID != site.Owner.UID && site.Owner.UID != 0:
 			b.Fault("owner", "only root can give a file to another user", "leave owner out, or run the agent as root")
+			return
+		case owner.UID != site.Owner.UID && site.Deep:
+			b.Fault("owner", "the owner could not read the files", "without web_root they lie in the state folder, where only the agent's own user may look; set web_root")
 			return
 		case owner.UID != site.Owner.UID:
 			groups, err := known.GroupsOf(owner)

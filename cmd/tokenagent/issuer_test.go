@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -166,6 +167,46 @@ func TestARotationByHandWaitsAndRenewsNothing(t *testing.T) {
 	s.run("once", "--force")
 	if s.kid() == first {
 		t.Error("a new token carries the old key")
+	}
+}
+
+// A hook brings the files to a web server elsewhere.
+func TestWithoutAWebRootTheHookGetsTheFilesFromTheStateFolder(t *testing.T) {
+	s := newSimpleSite(t, `  hook "on_publish" { command = ["/bin/sh", "-ec", "cp -R \"$TOKENAGENT_WEB_ROOT/.\" DIR/web; echo \"$TOKENAGENT_EVENT $TOKENAGENT_ISSUER\" >>DIR/told"] }`)
+	text := readFile(t, s.config)
+	put(t, s.config, strings.Replace(text, fmt.Sprintf("  web_root     = %q\n", s.dir+"/web"), "", 1))
+	s.run("once")
+	if keys := s.keys(); keys[0].ID != s.kid() || keys[0].Stage != "signing" {
+		t.Errorf("the key signs as soon as the hook has published it: %+v", keys)
+	}
+	if told := readFile(t, filepath.Join(s.dir, "told")); told != "on_publish ospool\non_publish ospool\n" {
+		t.Errorf("the hook runs for the first key, and for its successor: %q", told)
+	}
+	check(t, os.RemoveAll(filepath.Join(s.dir, "state")))
+	s.run("once")
+	if told := readFile(t, filepath.Join(s.dir, "told")); strings.Count(told, "\n") != 2 {
+		t.Errorf("the documents are the same, and the hook runs again: %q", told)
+	}
+	if keys := s.keys(); len(keys) != 2 || keys[0].Stage != "signing" {
+		t.Errorf("a lost state folder changes no key: %+v", keys)
+	}
+}
+
+func TestOthersCannotReadWhatIsInTheStateFolder(t *testing.T) {
+	needRoot(t)
+	for _, lines := range []string{`  owner = "nobody"`, `  hook "on_publish" {
+    command = ["/bin/true"]
+    user    = "nobody"
+  }`} {
+		s := newSimpleSite(t, lines)
+		if _, stderr, code := s.try("check"); code != 0 {
+			t.Errorf("%s, with web_root: %s", lines, stderr)
+		}
+		text := readFile(t, s.config)
+		put(t, s.config, strings.Replace(text, fmt.Sprintf("  web_root     = %q\n", s.dir+"/web"), "", 1))
+		if stdout, stderr, code := s.try("check"); code == 0 || !strings.Contains(stdout+stderr, "set web_root") {
+			t.Errorf("%s, without web_root: exit code %d\n%s%s", lines, code, stdout, stderr)
+		}
 	}
 }
 

@@ -20,6 +20,9 @@ const (
 // go-oidc do without endpoints; what the standards require all the same lies below URL,
 // where nothing answers.
 func Documents(url string, algorithms []string, public []json.RawMessage) map[string][]byte {
+	if len(public) == 0 { // null is no list
+		algorithms, public = []string{}, []json.RawMessage{}
+	}
 	metadata := encode(map[string]any{
 		"issuer":                                url,
 		"jwks_uri":                              below(url, KeysFile),
@@ -30,9 +33,6 @@ func Documents(url string, algorithms []string, public []json.RawMessage) map[st
 		"subject_types_supported":               []string{"public"},
 		"id_token_signing_alg_values_supported": algorithms,
 	})
-	if public == nil {
-		public = []json.RawMessage{}
-	}
 	return map[string][]byte{
 		OpenIDFile: metadata,
 		OAuthFile:  metadata,

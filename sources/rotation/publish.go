@@ -24,6 +24,7 @@ import (
 type Site struct {
 	URL   string
 	Root  string        // the folder, absolute
+	Deep  bool          // Root is made even where the folders above it are missing; else it alone is
 	Owner host.Identity // of the files
 	Group int
 	Mode  fs.FileMode
@@ -193,7 +194,7 @@ func (s *Site) file(name string) *safefile.File {
 		s.files = map[string]*safefile.File{}
 	}
 	if s.files[name] == nil {
-		s.files[name] = safefile.New(safefile.Target{Path: filepath.Join(s.Root, name), Owner: s.Owner, Group: s.Group, Mode: s.Mode, CreateDir: true, FolderMode: s.Mode | (s.Mode&0o444)>>2})
+		s.files[name] = safefile.New(safefile.Target{Path: filepath.Join(s.Root, name), Owner: s.Owner, Group: s.Group, Mode: s.Mode, CreateDir: true, CreateParents: s.Deep, FolderMode: s.Mode | (s.Mode&0o444)>>2})
 	}
 	return s.files[name]
 }
