@@ -78,10 +78,11 @@ func createToken(c *cobra.Command, from *place, flags *tokenFlags, args []string
 	}
 	flags.claims = slices.Concat(claims, flags.claims, flags.object.rawClaims)
 	flags.scope = append(flags.scope, flags.object.rawScopes...)
-	if err := flags.untilExpiration(wall()); err != nil {
+	now := wall().Truncate(time.Second) // it stands still, so that the token ends in the very second of --expiration
+	if err := flags.untilExpiration(now); err != nil {
 		return agent.Secret{}, err
 	}
-	return flags.create(c.Context(), c.ErrOrStderr())
+	return flags.create(agent.WithClock(c.Context(), func() time.Time { return now }), c.ErrOrStderr())
 }
 
 // namesAndClaims separates names of configured tokens from Pelican's arguments
