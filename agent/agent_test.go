@@ -613,6 +613,49 @@ func TestStopFinishesTheWriteAndNeverWaitsForWhatHangs(t *testing.T) {
 	})
 }
 
+// An orderedSink takes a while, and tells when it was written.
+type orderedSink struct {
+	fakeSink
+	written func(path string)
+}
+
+func (s *orderedSink) Put(ctx context.Context, t Token) (Written, error) {
+	w, err := s.fakeSink.Put(ctx, t)
+	s.written(s.path)
+	return w, err
+}
+
+func TestOfManyFilesInASlowFolderTheMostUrgentIsWrittenFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var order []string
+		var renewers []Renewer
+		sinks := map[string]*orderedSink{}
+		for n := range 10 {
+			name := fmt.Sprint(n)
+			s := &orderedSink{fakeSink{path: "/slow/" + name}, func(path string) { mu.Lock(); defer mu.Unlock(); order = append(order, path) }}
+			life := time.Duration(20-n) * time.Hour // the last one expires first
+			renewers, sinks[name] = append(renewers, Renewer{Name: name, Source: &fakeSource{life: life}, Sinks: targets(s)}), s
+		}
+		a := started(t, silent(), renewers...)
+		time.Sleep(time.Minute)
+		for _, s := range sinks {
+			s.set(func() { s.takes = 10 * time.Second })
+		}
+		mu.Lock()
+		order = nil
+		mu.Unlock()
+		must(a.Refresh(t.Context()))
+		mu.Lock()
+		defer mu.Unlock()
+		rest := order[room:] // of those that waited for their turn
+		first, last := slices.Index(rest, slices.Max(rest)), slices.Index(rest, slices.Min(rest))
+		if len(rest) != 10-room || first >= room || last < len(rest)-room {
+			t.Errorf("written in the order %v", order)
+		}
+	})
+}
+
 func TestOnceReturnsWhenAllIsWrittenOrHopeless(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		wrong := &fakeSource{fail: func(time.Time) error { return &Fault{Kind: Configuration, Err: errors.New("invalid_scope")} }}

@@ -313,6 +313,19 @@ func TestOnceAdoptsAndEndsAtOnce(t *testing.T) {
 	})
 }
 
+func TestOnceTriesEachFileSeveralTimes(t *testing.T) {
+	for _, order := range [][]string{{"bad", "good"}, {"good", "bad"}} {
+		synctest.Test(t, func(t *testing.T) {
+			sinks := map[string]*fakeSink{"good": {path: "/t/good"}, "bad": {path: "/u/bad", fail: errors.New("disk full")}}
+			a := New(hostClock, silent(), []Renewer{{Name: "a", Source: &fakeSource{life: time.Hour}, Sinks: targets(sinks[order[0]], sinks[order[1]])}})
+			all := a.Once(t.Context())
+			if _, puts := sinks["bad"].holds(); puts != quickTries || all[0].Failing == nil || sinks["good"].text() != "token.1" {
+				t.Errorf("%v: tried %d times; status %+v", order, puts, all[0])
+			}
+		})
+	}
+}
+
 func TestOnceOfOneTokenLeavesTheOthersAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk, source := &fakeDisk{}, &fakeSource{life: 24 * time.Hour}
