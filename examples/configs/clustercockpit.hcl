@@ -7,7 +7,9 @@ source "local_key" "cockpit" {
   #
   #   tokenagent key create --algorithm EdDSA --format clustercockpit -
   #
-  # cc-backend and cc-metric-store are given the public half.
+  # cc-backend and cc-metric-store are given the public half:
+  #
+  #   tokenagent key public --format clustercockpit /etc/tokenagent/keys/clustercockpit
   key_file = "/etc/tokenagent/keys/clustercockpit"
 }
 
@@ -44,5 +46,35 @@ token "metrics" {
   sink "file" {
     path  = "/var/lib/metrics-reader/token"
     owner = "metrics"
+  }
+}
+
+# Writes metrics: cc-metric-collector sends them to cc-metric-store. It reads the
+# token from the file with its sinks, once: so the agent writes the whole file and
+# restarts it. Give the same token to all nodes that share this host's files.
+token "collector" {
+  source  = source.local_key.cockpit
+  profile = "clustercockpit"
+  subject = "cc-collector"
+  claims = {
+    roles = ["api"]
+  }
+  lifetime = "2d"
+
+  sink "file" {
+    path     = "/etc/cc-metric-collector/sinks.json"
+    template = <<-EOT
+      {
+        "store": {
+          "type": "http",
+          "url": "https://metrics.example.org/api/write",
+          "jwt": {{json .token}}
+        }
+      }
+    EOT
+  }
+
+  hook "on_change" {
+    command = ["/usr/bin/systemctl", "try-restart", "cc-metric-collector"]
   }
 }
