@@ -1,6 +1,7 @@
 package sources
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io/fs"
@@ -73,6 +74,7 @@ func DecodeIssuer(b *config.Block) config.Source {
 	if !b.DefinitionsOnly() {
 		set.give(b, site)
 	}
+	hooks, user := publishHooks(b, inState)
 	address := issuer.Address{Issuer: set.URL, CAFile: set.CAFile}
 	s := &simpleIssuer{
 		Issuer: rotation.New(rotation.Settings{
@@ -82,7 +84,7 @@ func DecodeIssuer(b *config.Block) config.Source {
 			Fetch: func(ctx context.Context) issuer.Report {
 				return issuer.NewServer(address).Probe(ctx, issuer.Client{})
 			},
-			OnPublish: onPublish(b, inState),
+			OnPublish: onPublish(b.Name(), hooks),
 		}),
 		template: localKey{issuer: set.URL, header: header{algorithm: set.Algorithm}},
 	}
@@ -98,6 +100,8 @@ func DecodeIssuer(b *config.Block) config.Source {
 		Lifetime: time.Hour,
 		Files:    present(append(slices.Clone(set.AlsoPublish), set.CAFile)...),
 		Key:      config.SigningKey{Issuer: set.URL},
+		Program:  len(hooks) > 0,
+		RunsAs:   user,
 		Check:    s.check,
 		Apart:    []string{"algorithm", "web_root", "rotate_after", "publish_ahead", "also_publish", "ca_file", "owner", "group", "mode"},
 	}
@@ -138,27 +142,34 @@ func (set *issuerBlock) validate(b *config.Block) {
 	}
 }
 
-// onPublish runs the hooks of the block, one after the other; nil where there are none.
-// inState: they find the files in the state folder, where the agent's user alone may look.
-func onPublish(b *config.Block, inState bool) func(ctx context.Context, folder string) error {
-	const event = "on_publish"
-	var programs []program.Program
-	for _, inner := range b.Inner("hook", "EVENT", event) {
-		p, _, ok := program.Decode(inner, "")
+const publishEvent = "on_publish"
+
+// publishHooks are the programs of the hooks of the block, and the user whom one of them
+// names. inState: they find the files in the state folder, where the agent's user alone may
+// look.
+func publishHooks(b *config.Block, inState bool) (all []program.Program, user string) {
+	for _, inner := range b.Inner("hook", "EVENT", publishEvent) {
+		p, key, ok := program.Decode(inner, "")
 		if ok && inState && p.User != nil {
 			inner.Fault("user", "the hook could not read the files", "without web_root they lie in the state folder, where only the agent's own user may look; set web_root in the issuer block")
 			continue
 		}
 		if ok {
-			programs = append(programs, p)
+			all = append(all, p)
+			user = cmp.Or(user, program.UserIn(key))
 		}
 	}
-	if programs == nil {
+	return all, user
+}
+
+// onPublish runs the hooks, one after the other; nil where there are none.
+func onPublish(issuer string, hooks []program.Program) func(ctx context.Context, folder string) error {
+	if hooks == nil {
 		return nil
 	}
 	return func(ctx context.Context, folder string) error {
-		for _, p := range programs {
-			env := []string{"TOKENAGENT_EVENT=" + event, "TOKENAGENT_ISSUER=" + b.Name(), "TOKENAGENT_WEB_ROOT=" + folder}
+		for _, p := range hooks {
+			env := []string{"TOKENAGENT_EVENT=" + publishEvent, "TOKENAGENT_ISSUER=" + issuer, "TOKENAGENT_WEB_ROOT=" + folder}
 			if err := p.Run(ctx, program.Input{Env: env}); err != nil {
 				return fmt.Errorf("%s: %w", p.Args[0], err)
 			}

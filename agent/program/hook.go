@@ -193,6 +193,17 @@ func keyOf(command []string, user string) string {
 	return strings.Join(words, " ")
 }
 
+// UserIn is the user that a block names, by the key that Decode returns; "": the agent's
+// own.
+func UserIn(key string) string {
+	first, _, _ := strings.Cut(key, " ")
+	name, named := strings.CutPrefix(first, "user=")
+	if !named {
+		return ""
+	}
+	return name
+}
+
 // needsQuotes reports whether an argument with r cannot stand by itself.
 func needsQuotes(r rune) bool { return r <= ' ' || r == '"' || r == '\\' || r > '~' }
 

@@ -352,7 +352,7 @@ func attributeRows(section string) []string {
 // commented are the blocks of configuration in the doc comments of files.
 func commented(files []*ast.File) []string {
 	var blocks []string
-	begin := regexp.MustCompile(`^(source|sink|hook|token|agent) .*\{$|^(agent|locals|validate) \{$`)
+	begin := regexp.MustCompile(`^(source|issuer|sink|hook|token|agent) .*\{$|^(agent|locals|validate) \{$`)
 	for _, file := range files {
 		for _, group := range file.Comments {
 			block := ""

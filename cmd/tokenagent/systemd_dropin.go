@@ -12,6 +12,7 @@ import (
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/config"
 	"github.com/tokenagent/tokenagent/agent/host"
+	"github.com/tokenagent/tokenagent/agent/program"
 	"github.com/tokenagent/tokenagent/agent/systemd"
 	"github.com/tokenagent/tokenagent/sources"
 )
@@ -76,7 +77,7 @@ func writtenFolders(cfg *config.Config) map[string][]string {
 	for _, i := range sources.Issuers(cfg) {
 		set := i.Settings()
 		add(set.KeysDir, "keys of issuer "+plain(set.Name))
-		if !host.Inside(set.Site.Root, cfg.Settings.StateDir) {
+		if !set.Site.Deep {
 			add(set.Site.Root, "documents of issuer "+plain(set.Name))
 		}
 	}
@@ -103,10 +104,10 @@ func programs(cfg *config.Config) (needs []systemd.Need) {
 	}
 	for _, r := range cfg.Renewers {
 		for _, h := range r.Hooks {
-			note(fmt.Sprintf("hook %s of token %s", h.Event, plain(r.Name)), userIn(h.Key))
+			note(fmt.Sprintf("hook %s of token %s", h.Event, plain(r.Name)), program.UserIn(h.Key))
 		}
 		if r.Validation.Validate != nil {
-			note("validation of token "+plain(r.Name), userIn(r.Validation.Key))
+			note("validation of token "+plain(r.Name), program.UserIn(r.Validation.Key))
 		}
 	}
 	for _, s := range cfg.Sources {
@@ -121,16 +122,6 @@ func programs(cfg *config.Config) (needs []systemd.Need) {
 		needs = append(needs, systemd.Need{Why: host.Few(all, mostUsers) + ": it runs in this sandbox; if it writes to a file, add the file's folder as ReadWritePaths="})
 	}
 	return needs
-}
-
-// userIn is the user that the key of a program names; see agent/program.
-func userIn(key string) string {
-	first, _, _ := strings.Cut(key, " ")
-	name, named := strings.CutPrefix(first, "user=")
-	if !named {
-		return ""
-	}
-	return name
 }
 
 // foreignFiles lets the agent read what lies in the folders of other users, as those

@@ -104,6 +104,21 @@ token "many" {
 			dropinHead + "\n# validation of token a: another user's program, which is ended when its time is over\nCapabilityBoundingSet=CAP_KILL\n" +
 				"\n# validation of token a" + inSandbox,
 		},
+		"an issuer with a hook as another user": {
+			`issuer "ospool" {
+  url      = "https://issuer.example.org"
+  keys_dir = "/var/lib/tokenagent/issuers/ospool"
+  web_root = "/srv"
+  hook "on_publish" {
+    command = ["/usr/bin/true"]
+    user    = "condor"
+  }
+}
+` + fmt.Sprintf(plainToken, "a", `sink "file" { path = "/tmp/a" }`),
+			dropinHead + "\n# documents of issuer ospool\nReadWritePaths=-/srv\n" +
+				"\n# issuer.ospool: another user's program, which is ended when its time is over\nCapabilityBoundingSet=CAP_KILL\n" +
+				"\n# issuer.ospool" + inSandbox,
+		},
 		"a hook as root": {
 			fmt.Sprintf(plainToken, "a", `sink "file" { path = "/tmp/a" }
   hook "on_change" {

@@ -24,7 +24,7 @@ import (
 type Site struct {
 	URL   string
 	Root  string        // the folder, absolute
-	Deep  bool          // Root is made even where the folders above it are missing; else it alone is
+	Deep  bool          // Root lies in the state folder, and is made with the folders above it; else it alone is
 	Owner host.Identity // of the files
 	Group int
 	Mode  fs.FileMode
