@@ -177,6 +177,15 @@ func TestTokensAreRevokedAtAPool(t *testing.T) {
 	if len(shown) != 2 {
 		t.Fatalf("the page shows the expressions %q", shown)
 	}
+	expression := func(args ...string) string {
+		t.Helper()
+		command := append([]string{"history", "--living", "--revoke-expression", "--config", p.path("keys.hcl")}, args...)
+		out, err := p.tokenagent(t.Context(), command...).Output()
+		if err != nil {
+			t.Fatalf("%v: %v", command, err)
+		}
+		return "SEC_TOKEN_REVOCATION_EXPR = " + strings.TrimSpace(string(out))
+	}
 	config := readFile(t, p.path("manager/config"))
 	for _, test := range []struct {
 		expression    string
@@ -185,9 +194,11 @@ func TestTokensAreRevokedAtAPool(t *testing.T) {
 		{strings.NewReplacer("schedd@ap1.example.org", "schedd@pool.example", "1800000000", "1700000000").Replace(shown[0]), true, true}, // signed later
 		{strings.NewReplacer("schedd@ap1.example.org", "schedd@pool.example", "1800000000", fmt.Sprint(time.Now().Unix()+1)).Replace(shown[0]), false, false},
 		{strings.NewReplacer("0123456789abcdef0123456789abcdef", first).Replace(shown[1]), false, true},
+		{expression("--jti", first), false, true},
+		{expression("--key", "ap1"), false, false},
 	} {
 		put(t, p.path("manager/config"), config+test.expression+"\n")
-		p.does(t, "Revoking tokens", 0)
+		p.does(t, "Revoking tokens", 1)
 		if got := [2]bool{p.takes(t, p.path("first")), p.takes(t, p.path("second"))}; got != [2]bool{test.first, test.second} {
 			t.Errorf("with %s the tokens are taken: %v", test.expression, got)
 		}
