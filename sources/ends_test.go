@@ -97,6 +97,30 @@ func TestARefreshTokenIsUsedBeforeItEnds(t *testing.T) {
 	}
 }
 
+func TestOnlyARefreshTokenThatUseDoesNotProlongIsWarnedOfWithATokenOfIt(t *testing.T) {
+	r := newRobot(t)
+	r.issuer.Change(func(b *issuertest.Behaviour) {
+		b.Answer = func(_ url.Values, a map[string]any) { a["refresh_expires_in"] = 86400 }
+	})
+	r.mustIssue(t)
+	for _, fixed := range []bool{false, true} {
+		stored := r.stored(t)
+		stored.Fixed = fixed
+		lock, err := r.store.Lock(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = lock.Keep(stored)
+		lock.Release()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := r.mustIssue(t); strings.Contains(got.Note, "the refresh token ends") != fixed {
+			t.Errorf("fixed %v: the note is %q", fixed, got.Note)
+		}
+	}
+}
+
 func TestARefreshTokenWhoseEndIsNotSaidNeverEnds(t *testing.T) {
 	for name, value := range map[string]any{"zero, as Keycloak says of an offline token": 0, "null": nil, "a word": "never", "ages": 1e15, "negative": -1} {
 		t.Run(name, func(t *testing.T) {
