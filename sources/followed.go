@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -110,6 +111,8 @@ func (w taking) tokenIn(data []byte) (agent.Secret, error) {
 	switch {
 	case text == "":
 		return agent.Secret{}, errors.New("it is empty")
+	case slices.ContainsFunc([]string{"\ufeff", "\xff\xfe", "\xfe\xff"}, func(mark string) bool { return strings.HasPrefix(text, mark) }):
+		return agent.Secret{}, errors.New("it begins with a byte order mark, as programs on Windows write; it must be in UTF-8 without one")
 	case bytes.IndexByte(data, 0) >= 0:
 		return agent.Secret{}, errors.New("there is a NUL byte in it, as in files that a crash leaves behind")
 	case text[0] == '{':

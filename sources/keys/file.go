@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -55,9 +56,14 @@ func ReadAll(path string) ([]Key, error) {
 // user is in. What counts is who really can, see [host.File.Strangers]. A symlink is
 // followed, as secrets in a pod are. Root reads as [host.Open] says: what lies below the
 // folder of another user must be kept as that user's secret. It never waits, not even at
-// a FIFO. Its errors begin with the path, and say what to do.
+// a FIFO. A byte order mark of UTF-8, which nobody sees in an editor, is left out. Its
+// errors begin with the path, and say what to do.
 func ReadSecretFile(path string) ([]byte, error) {
-	return readKept(path, refuses)
+	data, err := readKept(path, refuses)
+	if bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) {
+		return nil, fmt.Errorf("%s: it is in UTF-16, as programs on Windows write; save it in UTF-8", path)
+	}
+	return bytes.TrimPrefix(data, []byte("\ufeff")), err
 }
 
 // readKept is ReadSecretFile with its own idea of how a secret is kept: refuses

@@ -81,6 +81,7 @@ func TestReadNamesTheFileAndTheRemedy(t *testing.T) {
 		"device":         {"/dev/null", "key PATH: it is a device, not a regular file"},
 		"too large":      {write(t, strings.Repeat("x", MaxFile+1), 0o600), "key PATH: it is larger than 65536 bytes"},
 		"empty":          {write(t, "", 0o600), "key PATH: it is empty"},
+		"UTF-16":         {write(t, "\xff\xfe-\x00-\x00", 0o600), "key PATH: it is in UTF-16, as programs on Windows write; save it in UTF-8"},
 		"what is no key": {write(t, "secret\n", 0o600), "key PATH: it is not a private key in a known format"},
 	}
 	for name, c := range cases {
@@ -160,6 +161,23 @@ func TestReadSecretFileReturnsEveryByte(t *testing.T) {
 	got, err := ReadSecretFile(write(t, string(content), 0o600))
 	if err != nil || !bytes.Equal(got, content) {
 		t.Errorf("got %d bytes, %v", len(got), err)
+	}
+}
+
+// Editors on Windows write the mark, which nobody sees.
+func TestReadSecretFileLeavesOutAByteOrderMark(t *testing.T) {
+	got, err := ReadSecretFile(write(t, "\ufeffs3cret\n", 0o600))
+	if err != nil || string(got) != "s3cret\n" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	key, err := Generate("ES256")
+	must(t, err)
+	jwk, err := key.MarshalJWK()
+	must(t, err)
+	for _, text := range []string{testdata(t, "sec1.pem"), string(jwk)} {
+		if _, err := Read(write(t, "\ufeff"+text, 0o600), ""); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
