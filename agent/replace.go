@@ -42,9 +42,11 @@ func (a *Agent) replace(renewers []Renewer) (r Replaced) {
 			r.Added++
 		}
 		e := a.newEntry(n, old)
-		e.renewal.cause = "reload"
-		if old != nil {
+		switch {
+		case old != nil:
 			e.renewal.cause = newDefinition
+		case before != nil:
+			e.renewal.cause = "reload"
 		}
 		a.add(e)
 		fresh = append(fresh, e)

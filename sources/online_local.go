@@ -58,9 +58,14 @@ func (s *localKey) published(r issuer.Report) Finding {
 	switch {
 	case !there && broken >= 0:
 		return wrong(about, "%s is in %s, and cannot be used there: %s; so verifiers refuse its tokens; %s", s.header.keyID, r.KeysURL, r.Unusable[broken].Why, mend)
+	case !there && s.otherName(r.Keys) != "":
+		return wrong(about, "the key is in %s as %s, and its tokens say %s, so verifiers refuse them; write key_id = %q", r.KeysURL, s.otherName(r.Keys), s.header.keyID, s.otherName(r.Keys))
 	case !there:
 		return wrong(about, "%s is not in %s, so verifiers refuse its tokens; there is %s%s; %s", s.header.keyID, r.KeysURL, cmp.Or(keyNames(r.Keys), "none"), passedOver(r.Unusable), mend)
 	case !s.isPublic(k):
+		if name := s.otherName(r.Keys); name != "" {
+			return wrong(about, "%s has another key under the name %s, and this one as %s, so verifiers refuse its tokens; write key_id = %q", r.KeysURL, k.ID, name, name)
+		}
 		return wrong(about, "%s has another key under the name %s, so verifiers refuse its tokens; give this one another key_id, and %s", r.KeysURL, k.ID, mend)
 	case k.Algorithm != "" && k.Algorithm != s.header.algorithm:
 		return wrong(about, "%s says that %s signs with %s, and here it signs with %s; make both the same", r.KeysURL, k.ID, k.Algorithm, s.header.algorithm)
@@ -78,6 +83,17 @@ func (s *localKey) among(keys []issuer.Key) (found issuer.Key, there bool) {
 		}
 	}
 	return found, there
+}
+
+// otherName is the kid under which the list has the key, where that is another than its
+// tokens say; "" for none.
+func (s *localKey) otherName(keys []issuer.Key) string {
+	for _, k := range keys {
+		if k.ID != "" && k.ID != s.header.keyID && s.isPublic(k) {
+			return k.ID
+		}
+	}
+	return ""
 }
 
 // isPublic reports whether k is the public half of the key.

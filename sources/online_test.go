@@ -205,6 +205,12 @@ func TestAnInquiryComparesALocalKeyWithWhatIsPublished(t *testing.T) {
 		}, "wlcg", "ok published key: 2026-11 is in "},
 		{"it is not", nil, "wlcg", "fault published key: 2026-11 is not in "},
 		{"it is not, and perhaps nobody minds", nil, "", "warning published key: 2026-11 is not in "},
+		{"under another name", func(k keys.Key) []jose.JSONWebKey {
+			return []jose.JSONWebKey{{Key: generated(t, "ES256").Public(), KeyID: "old"}, {Key: k.Public(), KeyID: "key-es256"}}
+		}, "wlcg", `as key-es256, and its tokens say 2026-11, so verifiers refuse them; write key_id = "key-es256"`},
+		{"under another name, and another under its own", func(k keys.Key) []jose.JSONWebKey {
+			return []jose.JSONWebKey{{Key: generated(t, "ES256").Public(), KeyID: "2026-11"}, {Key: k.Public(), KeyID: "key-es256"}}
+		}, "wlcg", `has another key under the name 2026-11, and this one as key-es256, so verifiers refuse its tokens; write key_id = "key-es256"`},
 		{"another has its name", func(keys.Key) []jose.JSONWebKey {
 			return []jose.JSONWebKey{{Key: generated(t, "ES256").Public(), KeyID: "2026-11"}}
 		}, "scitokens", "has another key under the name 2026-11, so verifiers refuse its tokens"},

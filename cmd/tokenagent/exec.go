@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/history"
 )
 
 // The exit codes of a command that cannot be started, as in shells. Others are the
@@ -86,12 +87,12 @@ func (p *place) exec(ctx context.Context, names, argv []string, timeout time.Dur
 	if err != nil {
 		return err
 	}
-	renewer, log, err := p.theOne(ctx, names, stderr)
+	renewer, journal, log, err := p.theOne(ctx, names, stderr)
 	if err != nil {
 		return err
 	}
 	heard := hear()
-	own, err := keepOwn(renewer, log)
+	own, err := keepOwn(renewer, journal, log)
 	if err != nil {
 		return err
 	}
@@ -129,23 +130,28 @@ func notStarted(command string, err error) error {
 	return &exitError{code, fmt.Errorf("%s: %w", command, why)}
 }
 
-// theOne is the token of that name, or the only one, and the log for it.
-func (p *place) theOne(ctx context.Context, names []string, stderr io.Writer) (agent.Renewer, *logrus.Logger, error) {
+// theOne is the token of that name, or the only one, the journal of its configuration and the
+// log for it. The journal is nil where there is no state folder yet.
+func (p *place) theOne(ctx context.Context, names []string, stderr io.Writer) (agent.Renewer, *history.Journal, *logrus.Logger, error) {
 	cfg, err := p.load(ctx, false)
 	if err != nil {
-		return agent.Renewer{}, nil, err
+		return agent.Renewer{}, nil, nil, err
 	}
 	chosen, err := choose(cfg.Renewers, names)
 	if err == nil && len(chosen) != 1 {
 		err = usage("name one of the tokens, before --; there are: %s", namesOf(chosen))
 	}
 	if err != nil {
-		return agent.Renewer{}, nil, err
+		return agent.Renewer{}, nil, nil, err
 	}
 	log := newLogger(stderr, cfg.Settings)
 	logLibraries(log)
 	setLevel(log, min(levelOf(cfg.Settings), logrus.WarnLevel)) // the rest of the output is the command's
-	return chosen[0], log, nil
+	var journal *history.Journal
+	if dir := p.home(cfg.Settings).Dir(); isFolder(dir) {
+		journal = history.New(dir, wall)
+	}
+	return chosen[0], journal, log, nil
 }
 
 // environment is that of the command: with the file, and without BEARER_TOKEN, which

@@ -237,7 +237,7 @@ func TestCommandIsNotStartedWithoutAToken(t *testing.T) {
 		for _, s := range c.signals {
 			heard <- s
 		}
-		own, err := keepOwn(agent.Renewer{Name: "t", Source: fails{c.kind}}, unheard())
+		own, err := keepOwn(agent.Renewer{Name: "t", Source: fails{c.kind}}, nil, unheard())
 		check(t, err)
 		err = own.first(t.Context(), c.timeout, heard)
 		own.close()

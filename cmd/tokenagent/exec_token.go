@@ -13,6 +13,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/tokenagent/tokenagent/agent"
+	"github.com/tokenagent/tokenagent/agent/history"
 	"github.com/tokenagent/tokenagent/sinks"
 )
 
@@ -25,8 +26,9 @@ type ownToken struct {
 	running sync.WaitGroup
 }
 
-// keepOwn starts to keep the renewer's token fresh in a file in a new folder.
-func keepOwn(r agent.Renewer, log logrus.FieldLogger) (*ownToken, error) {
+// keepOwn starts to keep the renewer's token fresh in a file in a new folder, and notes each
+// one in the journal, if that is not nil.
+func keepOwn(r agent.Renewer, j *history.Journal, log logrus.FieldLogger) (*ownToken, error) {
 	folders, err := filepath.Abs(ownFolders()) // the command may go to another folder
 	if err != nil {
 		return nil, err
@@ -40,6 +42,12 @@ func keepOwn(r agent.Renewer, log logrus.FieldLogger) (*ownToken, error) {
 	r.Sinks = []agent.Target{sinks.Private(o.file, r.Request)}
 	r.Hooks, r.RemoveExpired, r.Required = nil, false, true
 	o.agent = agent.New(wall, log, []agent.Renewer{r})
+	if j != nil {
+		o.agent.Installed(func(name, _ string, t agent.Token, _ string) {
+			j.Add(history.Entry{At: wall().UTC(), Token: name, JTI: t.ID, KID: t.KeyID, Issued: t.Issued.UTC(), Expires: t.Expires.UTC(), Why: "exec"})
+		})
+		o.running.Go(func() { j.Run(ctx, func(error) {}) }) // the command is about the token
+	}
 	o.running.Go(func() { o.agent.Run(ctx) })
 	return o, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -26,7 +27,8 @@ func newHistory() *cobra.Command {
 		Long: `Show which tokens were put where, signed with which key, until when they live, and
 why they were asked for; the newest comes last. It reads the journal in the state
 folder: all tokens that live, and of those that have expired the last 90 days. No
-token is in it.
+token is in it. Tokens that token create and exec have issued from the configuration
+are in it where the user may write the folder.
 
 After a token has leaked: --jti or --path finds what else it may be known by, and
 tokenagent issuer revoke takes the key of an issuer out of use. For an HTCondor
@@ -177,6 +179,24 @@ func record(a *agent.Agent, j *history.Journal) {
 	a.Installed(func(name, path string, t agent.Token, why string) {
 		j.Add(history.Entry{At: wall().UTC(), Token: name, Path: path, JTI: t.ID, KID: t.KeyID, Issued: t.Issued.UTC(), Expires: t.Expires.UTC(), Why: why})
 	})
+}
+
+// noteIssued notes a token that a command has printed, or given to a program, in the journal in the
+// state folder of an agent, where there is one that this user can write. It may leak as any other.
+func noteIssued(dir string, r agent.Renewer, secret agent.Secret, why string) {
+	if !isFolder(dir) || r.Decode == nil {
+		return
+	}
+	t, _ := r.Decode(secret)
+	j := history.New(dir, wall)
+	j.Add(history.Entry{At: wall().UTC(), Token: r.Name, JTI: t.ID, KID: t.KeyID, Issued: t.Issued.UTC(), Expires: t.Expires.UTC(), Why: why})
+	_ = j.Write() // the command is about the token
+}
+
+// isFolder reports whether there is a folder at the path.
+func isFolder(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
 }
 
 // keepHistory writes the journal until ctx is done.

@@ -76,7 +76,7 @@ func (s *simpleSite) run(args ...string) string {
 
 func (s *simpleSite) try(args ...string) (stdout, stderr string, code int) {
 	var out, complaints strings.Builder
-	code = run(append(args, "--config", s.config), strings.NewReader(""), &out, &complaints)
+	code = run(append(args[:len(args):len(args)], "--config", s.config), strings.NewReader(""), &out, &complaints)
 	return out.String(), complaints.String(), code
 }
 
@@ -111,8 +111,12 @@ func TestAnIssuerFromNothingToATokenThatVerifies(t *testing.T) {
 	if out := s.run("token", "create", "pilot"); strings.Count(out, ".") != 2 {
 		t.Errorf("token create prints %q", out)
 	}
-	if out := s.run("history", "--living", "--kid", keys[0].ID); !strings.Contains(out, "tokens/pilot") {
-		t.Errorf("history says %q", out)
+	succeed(t, "exec", "--config", s.config, "pilot", "--", "true")
+	out := s.run("history", "--living", "--kid", keys[0].ID)
+	for _, want := range []string{"tokens/pilot", "why  start", "why  token create", "why  exec"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("history says nothing of %q:\n%s", want, out)
+		}
 	}
 }
 

@@ -123,7 +123,11 @@ func (f *tokenFlags) createConfigured(c *cobra.Command, from *place, names, clai
 	if len(chosen) > 1 {
 		return agent.Secret{}, usage("%s stands for several tokens; name one of them: %s", names[0], namesOf(chosen))
 	}
-	return issue(ctx, chosen[0])
+	secret, err := issue(ctx, chosen[0])
+	if err == nil {
+		noteIssued(from.home(cfg.Settings).Dir(), chosen[0], secret, "token create")
+	}
+	return secret, err
 }
 
 // isYAML reports whether the file may be Pelican's configuration.
