@@ -245,6 +245,21 @@ func TestAClockThatStandsIsLoggedOnceAnHour(t *testing.T) {
 	})
 }
 
+func TestFilesAreLookedAtThoughTheClockIsSetBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		clock, source, sink := &steppedClock{}, &fakeSource{life: 24 * time.Hour}, &fakeSink{path: "/t/a"}
+		clock.started(t, nil, Renewer{Name: "a", Source: clock.source(source), Sinks: targets(sink)})
+		time.Sleep(6 * time.Hour)
+		clock.step(-2 * time.Hour)
+		time.Sleep(time.Minute)
+		sink.set(func() { sink.difference, sink.token = "it is gone", Token{} })
+		time.Sleep(2 * betweenLooks)
+		if sink.text() != "token.1" {
+			t.Errorf("there is %q", sink.text())
+		}
+	})
+}
+
 func TestHeartbeatIsByTheClockAsItIsNow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		clock := &steppedClock{}

@@ -214,6 +214,46 @@ func TestTheLogSaysWhenATokenThatFailsExpires(t *testing.T) {
 	})
 }
 
+func TestAFileThatSomebodyElseKeepsChangingIsLoggedOnceAnHour(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, text := recording()
+		sink := &fakeSink{path: "/t/a"}
+		started(t, log, Renewer{Name: "a", Source: &fakeSource{life: 24 * time.Hour}, Sinks: targets(sink)})
+		for range 18 {
+			sink.set(func() { sink.difference = "its mode is 0644, not 0600" })
+			time.Sleep(10 * time.Minute)
+		}
+		if _, puts := sink.holds(); puts != 19 {
+			t.Errorf("it was written %d times", puts)
+		}
+		wantLines(t, text(), "somebody else changed the file: its mode is 0644, not 0600", 3)
+	})
+}
+
+// An endingSource first gives a token that is about to expire, as an issuer does that gives
+// the same one until its end.
+type endingSource struct{ fakeSource }
+
+func (s *endingSource) Issue(ctx context.Context, r Request) (Token, error) {
+	t, err := s.fakeSource.Issue(ctx, r)
+	if s.asked() == 1 {
+		t.Expires = t.Issued.Add(leastUse / 2)
+	}
+	return t, err
+}
+
+func TestATokenThatIsAboutToExpireIsAskedForAgainRightAfterThat(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source, sink := &endingSource{fakeSource{life: time.Hour}}, &fakeSink{path: "/t/a"}
+		started(t, silent(), Renewer{Name: "a", Source: source, Sinks: targets(sink)})
+		time.Sleep(time.Minute)
+		at := source.times()
+		if len(at) != 2 || at[1].Sub(at[0]) != leastUse/2+afterEnd || sink.text() != "token.2" {
+			t.Errorf("asked at %v, in place %q", at, sink.text())
+		}
+	})
+}
+
 // A flakySink cannot be looked at once.
 type flakySink struct {
 	fakeSink
