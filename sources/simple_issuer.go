@@ -73,6 +73,9 @@ func DecodeIssuer(b *config.Block) config.Source {
 	site.Group = site.Owner.GID
 	if !b.DefinitionsOnly() {
 		set.give(b, site)
+		if _, err := site.Prepare(nil); err != nil {
+			b.Warn("also_publish", "keys of others cannot be published", err.Error())
+		}
 	}
 	hooks, user := publishHooks(b, inState)
 	address := issuer.Address{Issuer: set.URL, CAFile: set.CAFile}

@@ -196,6 +196,18 @@ func TestWithoutAWebRootTheHookGetsTheFilesFromTheStateFolder(t *testing.T) {
 	}
 }
 
+func TestCheckWarnsOfKeysOfOthersThatCannotBePublished(t *testing.T) {
+	s := newSimpleSite(t, `  also_publish = ["DIR/other.jwks"]`)
+	if stdout, stderr, code := s.try("check"); code != 0 || !strings.Contains(stdout+stderr, "keys of others cannot be published") {
+		t.Errorf("a missing file: exit code %d\n%s%s", code, stdout, stderr)
+	}
+	succeed(t, "key", "create", filepath.Join(s.dir, "other.pem"))
+	put(t, filepath.Join(s.dir, "other.jwks"), succeed(t, "key", "public", filepath.Join(s.dir, "other.pem")))
+	if stdout, stderr, code := s.try("check"); code != 0 || strings.Contains(stdout+stderr, "cannot be published") {
+		t.Errorf("a good file: exit code %d\n%s%s", code, stdout, stderr)
+	}
+}
+
 func TestOthersCannotReadWhatIsInTheStateFolder(t *testing.T) {
 	needRoot(t)
 	for _, lines := range []string{`  owner = "nobody"`, `  hook "on_publish" {

@@ -343,7 +343,16 @@ func (i *Issuer) save(before, next Life) error {
 // a document of somebody else is not taken from them.
 func (i *Issuer) publish(ctx context.Context, fetched *issuer.Report, r *Report) error {
 	site, ours := i.settings.Site, r.Now.Ours
-	p, err := site.Prepare(slices.DeleteFunc(slices.Clone(r.Now.Keys), func(k Key) bool { return k.Stage() == Revoked }))
+	own := slices.DeleteFunc(slices.Clone(r.Now.Keys), func(k Key) bool { return k.Stage() == Revoked })
+	p, err := site.Prepare(own)
+	if err != nil && ours { // a key may have to be unpublished now
+		kept, keepErr := site.Keep(own, r.Now.Keys)
+		if keepErr != nil {
+			return err
+		}
+		r.Warnings = append(r.Warnings, err.Error()+"; the keys of others that are published stay as they are until it is put right")
+		p, err = kept, nil
+	}
 	if err != nil {
 		return err
 	}

@@ -54,37 +54,56 @@ func (p Publication) Digest() string {
 
 // Prepare makes what the site is to hold of the keys, and of those that others sign with.
 func (s *Site) Prepare(own []Key) (Publication, error) {
+	var others []alsoKey
+	for _, path := range s.Also {
+		more, err := readAlso(path)
+		if err != nil {
+			return Publication{}, err
+		}
+		others = append(others, more...)
+	}
+	return s.prepare(own, others)
+}
+
+// Keep is Prepare where a file of Also cannot be used: the keys of others stay that are
+// published now. all are all keys of ours, own those of them that are to be published.
+func (s *Site) Keep(own, all []Key) (Publication, error) {
+	others, err := readSet(filepath.Join(s.Root, KeysFile))
+	if err != nil {
+		return Publication{}, err
+	}
+	return s.prepare(own, slices.DeleteFunc(others, func(o alsoKey) bool {
+		return slices.ContainsFunc(all, func(k Key) bool { jwk, err := k.jwk(); return err == nil && samePublic(jwk.Public, o.Public) })
+	}))
+}
+
+func (s *Site) prepare(own []Key, others []alsoKey) (Publication, error) {
 	var p Publication
 	var members []json.RawMessage
 	ids, algorithms := map[string]crypto.PublicKey{}, map[string]bool{}
-	add := func(id, algorithm string, public crypto.PublicKey, member json.RawMessage) error {
-		if first := ids[id]; first != nil && !samePublic(first, public) {
-			return fmt.Errorf("another key has the kid %q", id)
+	add := func(k keys.PublicJWK, member json.RawMessage) error {
+		if first := ids[k.ID]; first != nil && !samePublic(first, k.Public) {
+			return fmt.Errorf("another key has the kid %q", k.ID)
 		} else if first != nil {
 			return nil
 		}
-		ids[id], algorithms[algorithm] = public, true
-		p.public, members = append(p.public, public), append(members, member)
+		ids[k.ID], algorithms[k.Algorithm] = k.Public, true
+		p.public, members = append(p.public, k.Public), append(members, member)
 		return nil
 	}
 	for _, k := range own {
 		jwk, err := k.jwk()
 		if err == nil {
-			err = add(k.ID, jwk.Algorithm, jwk.Public, k.Public)
+			jwk.ID = k.ID
+			err = add(jwk, k.Public)
 		}
 		if err != nil {
 			return Publication{}, fmt.Errorf("key %q: %w", k.ID, err)
 		}
 	}
-	for _, path := range s.Also {
-		others, err := readAlso(path)
-		for _, k := range others {
-			if err == nil {
-				err = add(k.ID, k.Algorithm, k.Public, k.member)
-			}
-		}
-		if err != nil {
-			return Publication{}, fmt.Errorf("also_publish %s: %w", path, err)
+	for _, o := range others {
+		if err := add(o.PublicJWK, o.member); err != nil {
+			return Publication{}, fmt.Errorf("also_publish %s: %w", o.file, err)
 		}
 	}
 	p.files = Documents(s.URL, slices.Sorted(maps.Keys(algorithms)), members)
@@ -95,11 +114,21 @@ func (s *Site) Prepare(own []Key) (Publication, error) {
 type alsoKey struct {
 	keys.PublicJWK
 	member json.RawMessage // its public half alone
+	file   string
 }
 
-// readAlso reads a set of keys that others sign with. A key that verifiers could not use is
-// an error: who names the file wants it published.
-func readAlso(path string) (all []alsoKey, err error) {
+// readAlso is readSet for a file of Also.
+func readAlso(path string) ([]alsoKey, error) {
+	all, err := readSet(path)
+	if err != nil {
+		return nil, fmt.Errorf("also_publish %s: %w", path, err)
+	}
+	return all, nil
+}
+
+// readSet reads a set of keys that others sign with. A key that verifiers could not use is
+// an error: it is in the file to be published.
+func readSet(path string) (all []alsoKey, err error) {
 	content, _, err := host.ReadFile(path, mostDocument)
 	if err != nil {
 		return nil, host.WithoutPath(err)
@@ -125,7 +154,7 @@ func readAlso(path string) (all []alsoKey, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("key %q: %w", k.ID, err)
 		}
-		all = append(all, alsoKey{k, public})
+		all = append(all, alsoKey{k, public, path})
 	}
 	return all, nil
 }

@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tokenagent/tokenagent/sources/issuer"
 	"github.com/tokenagent/tokenagent/sources/keys"
@@ -110,5 +112,34 @@ func TestWhatCannotBePublishedIsNamedWithItsReason(t *testing.T) {
 	check(t, os.Remove(site.Also[0]))
 	if _, err := site.Prepare(own); err == nil || !strings.Contains(err.Error(), site.Also[0]+": no such file") {
 		t.Errorf("a missing file: %v", err)
+	}
+}
+
+// A file of somebody else must not keep a key published that has leaked.
+func TestAKeyIsRevokedThoughTheKeysOfOthersCannotBeRead(t *testing.T) {
+	w := calm(t)
+	path := filepath.Join(t.TempDir(), "other.jwks")
+	check(t, os.WriteFile(path, []byte(jwks(t, generated(t, "ES256", "theirs"))), 0o644))
+	w.issuer.settings.Site.Also = []string{path}
+	w.pass(5 * day)
+	old := w.signer()
+	check(t, os.WriteFile(path, []byte("{"), 0o644))
+	check(t, w.issuer.Revoke(w.ctx(), old))
+	r, err := w.issuer.Step(w.ctx())
+	check(t, err)
+	if len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], path) {
+		t.Errorf("the warnings are %q", r.Warnings)
+	}
+	var ids []string
+	for _, k := range w.fetch().Keys {
+		ids = append(ids, k.ID)
+	}
+	if slices.Contains(ids, old) || !slices.Contains(ids, "theirs") || !slices.Contains(ids, w.signer()) || len(ids) != 3 {
+		t.Errorf("the document holds %q; want the keys of others, one that signs and a successor", ids)
+	}
+	check(t, os.WriteFile(path, []byte(`{"keys": []}`), 0o644))
+	w.pass(time.Hour)
+	if found := w.fetch().Keys; len(found) != 2 {
+		t.Errorf("the file is empty now, and the document holds %+v", found)
 	}
 }
