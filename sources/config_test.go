@@ -54,7 +54,7 @@ func loadAs(t *testing.T, env config.Environment, condor map[string]string, dir,
 			return "", errors.New("not defined")
 		}
 	}
-	return config.Load(t.Context(), []string{path}, config.Kinds{Sources: Kinds}, env)
+	return config.Load(t.Context(), []string{path}, config.Kinds{Sources: Kinds, Issuer: DecodeIssuer}, env)
 }
 
 // writeKey writes a new key for the algorithm to DIR/key.pem.

@@ -3,10 +3,12 @@ package sources
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -112,7 +114,11 @@ func DecodeIssuer(b *config.Block) config.Source {
 
 // validate reports what is wrong with the block on any machine, and resets that.
 func (set *issuerBlock) validate(b *config.Block) {
-	if err := issuer.CheckURL(set.URL); err != nil && !b.Wrong("url") {
+	err := issuer.CheckURL(set.URL)
+	if err == nil && strings.ContainsAny(set.URL, "?#") {
+		err = errors.New("verifiers could not find the documents of an issuer with a query or fragment")
+	}
+	if err != nil {
 		b.Fault("url", "not the address of an issuer", err.Error())
 		set.URL = "https://issuer.invalid"
 	}

@@ -150,6 +150,8 @@ func (r resolver) wrongSource(t hcl.Traversal) (summary, hint string) {
 	}
 	name, named := memberName(t, 2)
 	switch {
+	case kind == issuerKind && named:
+		return "unknown source.issuer." + name, "an issuer is written " + sourceName{issuerKind, name}.String()
 	case len(t) > 4 || len(t) == 4 && !isKey(t[3]):
 		return "a source has no attributes to refer to", "write source.KIND.NAME, or source.KIND.NAME[KEY] where the source has for_each, and nothing behind it"
 	case named && r.sources[sourceName{kind, name}] != nil:

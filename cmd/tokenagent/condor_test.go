@@ -47,7 +47,7 @@ func TestALongLivedTokenHasItsFolderToItself(t *testing.T) {
 	for name, c := range map[string]struct{ text, want string }{
 		"apart":                {fmt.Sprintf(source+token, "pool", dir, dir, "tokens"), ""},
 		"two sources":          {fmt.Sprintf(source+source+token, "pool", dir, "other", dir, dir, "tokens"), "source.htcondor_fetch.pool keeps its files in " + dir + "/held"},
-		"a sink in the folder": {fmt.Sprintf(source+token, "pool", dir, dir, "held"), "would ask with this one in its place"},
+		"a sink in the folder": {fmt.Sprintf(source+token, "pool", dir, dir, "held"), "could take the token for one of them"},
 	} {
 		file := filepath.Join(t.TempDir(), "tokenagent.hcl")
 		writeFile(t, file, []byte(c.text))
