@@ -174,6 +174,9 @@ func TestOneAgentKeepsAFolder(t *testing.T) {
 func TestEachChangeMayFail(t *testing.T) {
 	full := errors.New("no space left on device")
 	for at := range 25 {
+		if at%4 != 0 && os.Getenv("TOKENAGENT_LONG") == "" {
+			continue
+		}
 		w := calm(t)
 		n := 0
 		w.issuer.folder.fault = func(string, string) error {
