@@ -163,6 +163,18 @@ func TestWhatWasLetPassIsSaidOnce(t *testing.T) {
 	})
 }
 
+func TestATokenThatNeverExpiresDoesNotLiveTooShort(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, text := recording()
+		source := &fakeFollower{text: "one"}
+		started(t, log, Renewer{Name: "a", Source: source, Sinks: targets(&fakeSink{path: "/t/a"}), Request: Request{Lifetime: time.Hour}, Schedule: Schedule{MinRemaining: time.Hour}})
+		time.Sleep(10 * time.Hour)
+		if strings.Contains(text(), "level=warning") {
+			t.Errorf("log:\n%s", text())
+		}
+	})
+}
+
 type notingSource struct {
 	fakeSource
 	quiet bool

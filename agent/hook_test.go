@@ -116,6 +116,22 @@ func TestOnFirstIsOnlyForAPlaceWithoutAnAcceptableToken(t *testing.T) {
 	}
 }
 
+func TestAnExpiredTokenIsNoAcceptableOneForOnFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source, c := &fakeSource{life: time.Hour}, &fakeCommand{}
+		r := hooked([]Renewer{{Name: "a", Source: source, Sinks: targets(&fakeSink{path: "/t/a"})}}, c, hooks.OnFirst)
+		started(t, silent(), r...)
+		time.Sleep(20 * time.Minute)
+		source.set(func() { source.fail = down })
+		time.Sleep(time.Hour)
+		source.set(func() { source.fail = nil })
+		time.Sleep(time.Hour)
+		if c.said() != "on_first a, on_first a" {
+			t.Errorf("run %q", c.said())
+		}
+	})
+}
+
 func TestFailingHookIsRunAgainAndDelaysNoRenewal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out hosttest.Buffer
