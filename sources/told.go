@@ -16,8 +16,9 @@ import (
 // The members of a JSON object that say when the token beside them ends, and when it was
 // made. HTCondor's credmons write expires_in and expires_at, other programs others.
 var (
-	endMembers  = []string{"expires_at", "expires_on", "expiration", "expiry"}
-	madeMembers = []string{"created_at", "issued_at", "obtained_at", "iat"}
+	endMembers  = []string{"expires_at", "expires_on", "expiration", "expiry", "exp", "expiresAt", "expiresOn", "expirationTime", "expirationTimestamp"}
+	madeMembers = []string{"created_at", "issued_at", "obtained_at", "iat", "createdAt", "issuedAt"}
+	lifeMembers = []string{"expires_in", "expiresIn"}
 )
 
 // A told is a JSON object that a token lies in; nil where it lies in none.
@@ -44,12 +45,14 @@ func (t told) end(written time.Time) (end time.Time, note string) {
 			note = name
 		}
 	}
-	seconds, ok := numberOf(t["expires_in"])
-	switch {
-	case ok && seconds != 0 && math.Abs(seconds) <= agent.MaxLife.Seconds():
-		ends = append(ends, t.made(written).Add(time.Duration(seconds*float64(time.Second))))
-	case isSaid(t["expires_in"]):
-		note = "expires_in"
+	for _, name := range lifeMembers {
+		seconds, ok := numberOf(t[name])
+		switch {
+		case ok && seconds != 0 && math.Abs(seconds) <= agent.MaxLife.Seconds():
+			ends = append(ends, t.made(written).Add(time.Duration(seconds*float64(time.Second))))
+		case isSaid(t[name]):
+			note = name
+		}
 	}
 	if note != "" {
 		note += " beside the token cannot be read as a time within ten years; it is ignored"
@@ -96,12 +99,15 @@ const (
 	year5138 = 1e11
 )
 
-// instantOf is a time in seconds or milliseconds since 1970, or one of RFC 3339, also
+// instantOf is a time in seconds, milliseconds or microseconds since 1970, or one of RFC 3339, also
 // with a blank for the T or without the colon of its zone, as Python and date(1) write it.
 func instantOf(v any) (time.Time, bool) {
 	if n, ok := numberOf(v); ok {
-		if n >= year2000*1000 {
-			n /= 1000
+		switch {
+		case n >= year2000*1e6:
+			n /= 1e6
+		case n >= year2000*1e3:
+			n /= 1e3
 		}
 		return time.UnixMilli(int64(n * 1000)).UTC(), n >= year2000 && n < year5138
 	}

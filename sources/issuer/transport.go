@@ -251,7 +251,7 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 	target := cut(req.URL.Scheme + "://" + req.URL.Host)
 	switch {
 	case via[0].Method != http.MethodGet:
-		return transient("it redirects to %s, and a token request is not sent elsewhere; give the address as token_endpoint if it has moved", target)
+		return transient("it redirects to %s, and a token request is not sent elsewhere; if the token endpoint has moved, give its address as token_endpoint; else the issuer must correct its metadata", target)
 	case req.URL.Scheme != "https":
 		return unfit("it redirects to %s, which is not https and not followed", target)
 	case req.URL.Host != first.Host:

@@ -175,6 +175,9 @@ func readPrivateJWK(m *members) (Key, error) {
 		return Key{}, err
 	}
 	id, alg := m.id(), m.algorithm()
+	if alg == "Ed25519" && k.algorithm == "EdDSA" { // RFC 9864 renames it
+		alg = "EdDSA"
+	}
 	if err := CheckID(id); err != nil {
 		return Key{}, err
 	}

@@ -70,6 +70,7 @@ func TestParseReadsEveryFormat(t *testing.T) {
 		"JWK, OKP":                      {rfc8037, "EdDSA", rfc8037ID},
 		"JWK, EC":                       {rfc7515, "ES256", ""},
 		"JWK with a long kid":           {strings.Replace(rfc8037, "{", `{"kid":"Schlüssel `+strings.Repeat("x", 244)+`",`, 1), "EdDSA", "Schlüssel " + strings.Repeat("x", 244)},
+		"JWK with alg of RFC 9864":      {strings.Replace(rfc8037, "{", `{"alg":"Ed25519",`, 1), "EdDSA", rfc8037ID},
 		"JWK with kid":                  {strings.Replace(rfc8037, "{", `{"kid":"2026-11",`, 1), "EdDSA", "2026-11"},
 		"gen-keypair's output":          {string(pair), "EdDSA", rfc8037ID},
 		"its private line":              {private, "EdDSA", rfc8037ID},
