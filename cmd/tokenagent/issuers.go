@@ -11,43 +11,76 @@ import (
 
 	"github.com/tokenagent/tokenagent/agent"
 	"github.com/tokenagent/tokenagent/agent/config"
+	"github.com/tokenagent/tokenagent/agent/host"
 	"github.com/tokenagent/tokenagent/sources"
 	"github.com/tokenagent/tokenagent/sources/rotation"
 )
 
-// stepLimit is how long one look after the keys of an issuer may take.
+// stepLimit is how long a round waits for the step of an issuer, which goes on after that.
 const stepLimit = 2 * time.Minute
 
-// A keeper looks after the keys of the issuers of a configuration, beside the agent.
+// A keeper looks after the keys of the issuers of a configuration, beside the agent. An issuer
+// whose folder, web server or hook hangs holds up neither the others nor a reload.
 type keeper struct {
-	log *logrus.Logger
-
-	mu      sync.Mutex // one round at a time
-	issuers []*rotation.Issuer
-	said    map[string]string // of each issuer, what was last said to be wrong with it
-
+	log   *logrus.Logger
 	again chan struct{} // has a round made at once
+
+	rounds sync.Mutex // one at a time
+
+	mu  sync.Mutex
+	all []*kept
+}
+
+// A kept is one issuer that a keeper looks after. A round uses it.
+type kept struct {
+	*rotation.Issuer
+	before  []*rotation.Issuer   // of the configuration before, which have the same folder
+	running *host.Call[stepDone] // nil: no step runs
+	life    rotation.Life        // after the last step
+	said    string               // what was last said to be wrong
+}
+
+// A stepDone is the result of a step.
+type stepDone struct {
+	rotation.Report
+	err error
 }
 
 func newKeeper(log *logrus.Logger) *keeper {
-	return &keeper{log: log, said: map[string]string{}, again: make(chan struct{}, 1)}
+	return &keeper{log: log, again: make(chan struct{}, 1)}
 }
 
-// follow looks after the issuers of this configuration from now on.
+// follow looks after the issuers of this configuration from now on. It waits for nothing.
 func (k *keeper) follow(cfg *config.Config) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for _, i := range k.issuers {
-		i.Release()
+	was := k.all
+	k.all = nil
+	for _, i := range sources.Issuers(cfg) {
+		i.Keeps()
+		one := &kept{Issuer: i}
+		for _, old := range was {
+			if old.Settings().KeysDir == i.Settings().KeysDir {
+				one.before, one.life, one.said = append(old.before, old.Issuer), old.life, old.said
+			}
+		}
+		k.all = append(k.all, one)
 	}
-	k.issuers = sources.Issuers(cfg)
-	for _, i := range k.issuers {
-		_ = i.Hold() // the next round says why it cannot
+	for _, old := range was {
+		if !slices.ContainsFunc(k.all, func(one *kept) bool { return slices.Contains(one.before, old.Issuer) }) {
+			go old.Release()
+		}
 	}
 	select {
 	case k.again <- struct{}{}:
 	default:
 	}
+}
+
+func (k *keeper) current() []*kept {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.all
 }
 
 // run looks after the keys until ctx is done. After each round it calls seen.
@@ -57,8 +90,7 @@ func (k *keeper) run(ctx context.Context, seen func()) {
 	for {
 		select {
 		case <-ctx.Done():
-			k.close()
-			return
+			return // the locks end with the process
 		case <-ticker.C:
 		case <-k.again:
 		}
@@ -68,52 +100,65 @@ func (k *keeper) run(ctx context.Context, seen func()) {
 	}
 }
 
+// close lets other processes keep the keys.
 func (k *keeper) close() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for _, i := range k.issuers {
-		i.Release()
+	for _, one := range k.current() {
+		if one.running == nil {
+			one.Release()
+		}
 	}
 }
 
-// round moves the keys of all issuers on. They do not wait for each other.
+// round moves the keys of all issuers on.
 func (k *keeper) round(ctx context.Context) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	found := make([]error, len(k.issuers))
-	reports := make([]rotation.Report, len(k.issuers))
-	var steps sync.WaitGroup
-	for n, i := range k.issuers {
-		steps.Go(func() { reports[n], found[n] = k.step(ctx, i) })
+	k.rounds.Lock()
+	defer k.rounds.Unlock()
+	within, cancel := context.WithTimeout(ctx, stepLimit)
+	defer cancel()
+	all := k.current()
+	for _, one := range all {
+		if one.running == nil {
+			one.running = host.Begin(func() stepDone { return one.step(agent.WithClock(ctx, wall)) })
+		}
 	}
-	steps.Wait()
-	for n, i := range k.issuers {
-		k.say(i.Settings().Name, reports[n], found[n])
+	var found []error
+	for _, one := range all {
+		done, returned := one.running.Wait(within)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if !returned {
+			done.err = errors.New("looking after its keys takes longer than 2 min; see whether its folders and its web server answer, and what its hook does")
+		} else {
+			one.running, one.life = nil, done.Now
+		}
+		found = append(found, done.err)
+		k.say(one, done)
 	}
 	return errors.Join(found...)
 }
 
-// step moves the keys of one issuer on: twice where that may show that a first key is
-// published.
-func (k *keeper) step(ctx context.Context, i *rotation.Issuer) (rotation.Report, error) {
-	if err := i.Hold(); err != nil {
-		return rotation.Report{}, err
+// step moves the keys on: twice where that may show that a first key is published.
+func (one *kept) step(ctx context.Context) stepDone {
+	for _, old := range one.before {
+		old.Release()
 	}
-	ctx, cancel := context.WithTimeout(agent.WithClock(ctx, wall), stepLimit)
-	defer cancel()
-	r, err := i.Step(ctx)
+	one.before = nil
+	if err := one.Hold(); err != nil {
+		return stepDone{rotation.Report{Now: one.life, Before: one.life}, err}
+	}
+	r, err := one.Step(ctx)
 	if err == nil && r.Now.Signing() == "" && r.Published {
-		var again rotation.Report
-		again, err = i.Step(ctx)
-		again.Before, again.Published = r.Before, true
-		r = again
+		before := r.Before
+		r, err = one.Step(ctx)
+		r.Before, r.Published = before, true
 	}
-	return r, err
+	return stepDone{r, err}
 }
 
 // say logs what a step has done, and what is wrong, unless it is the same as the last time.
-func (k *keeper) say(name string, r rotation.Report, err error) {
-	log := k.log.WithField("issuer", name)
+func (k *keeper) say(one *kept, r stepDone) {
+	log, err := k.log.WithField("issuer", one.Settings().Name), r.err
 	for _, line := range r.Changes() {
 		log.Info(line)
 	}
@@ -128,10 +173,10 @@ func (k *keeper) say(name string, r rotation.Report, err error) {
 	for _, w := range r.Warnings {
 		text += "\n" + w
 	}
-	if text == k.said[name] {
+	if text == one.said {
 		return
 	}
-	k.said[name] = text
+	one.said = text
 	for _, w := range r.Warnings {
 		log.Warn(w)
 	}
@@ -152,12 +197,12 @@ func (k *keeper) say(name string, r rotation.Report, err error) {
 // withRevoked are the names of the tokens that carry a key which was revoked, where another
 // one signs. kids are the IDs of the keys in the sinks of each token.
 func (k *keeper) withRevoked(kids map[string][]string) (names []string) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	k.rounds.Lock()
+	defer k.rounds.Unlock()
 	var bad []string
-	for _, i := range k.issuers {
-		if l, err := i.Life(); err == nil && l.Signing() != "" {
-			bad = append(bad, l.Revoked()...)
+	for _, one := range k.current() {
+		if one.life.Signing() != "" {
+			bad = append(bad, one.life.Revoked()...)
 		}
 	}
 	for name, all := range kids {

@@ -49,7 +49,7 @@ type Issuer struct {
 	mu      sync.Mutex
 	agent   *os.File      // the lock that admits one agent
 	refused error         // why Hold failed
-	stepped chan struct{} // closed when the first Step after Hold has ended; nil: nobody keeps the keys here
+	stepped chan struct{} // closed when the first Step after Keeps has ended; nil: nobody waits for that
 	current *signing      // nil: look into the folder
 	age     os.FileInfo   // of memoryFile when current was read
 }
@@ -107,8 +107,16 @@ func (i *Issuer) Hold() error {
 		return err
 	}
 	host.SignLock(lock)
-	i.agent, i.stepped = lock, make(chan struct{})
+	i.agent = lock
 	return nil
+}
+
+// Keeps tells the Issuer that this process will keep its keys: a token waits a while for the
+// first Step, which may find that a key is published.
+func (i *Issuer) Keeps() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.stepped = make(chan struct{})
 }
 
 // Release ends Hold.
@@ -283,7 +291,7 @@ func (i *Issuer) pause(l Life, now time.Time) time.Duration {
 }
 
 func (i *Issuer) step(ctx context.Context, fetched *issuer.Report, r *Report) error {
-	now := agent.Now(ctx).UTC().Round(time.Second)
+	now := moment(ctx)
 	l, _, err := i.folder.load()
 	if err != nil {
 		return err
@@ -310,6 +318,9 @@ func (i *Issuer) step(ctx context.Context, fetched *issuer.Report, r *Report) er
 	}
 	return i.settle(ctx, next, fetched, r)
 }
+
+// moment is the time as it is remembered: in whole seconds, of which none is yet to come.
+func moment(ctx context.Context) time.Time { return agent.Now(ctx).UTC().Truncate(time.Second) }
 
 // settle makes the folder and the document as next says. A key is forgotten after its files
 // are gone, or they would be taken for a new key; it is revoked before its file is set
@@ -503,7 +514,7 @@ func (i *Issuer) change(ctx context.Context, do func(*Life) error) (Report, erro
 // atOnce as soon as the document holds it. The next Step does it.
 func (i *Issuer) Rotate(ctx context.Context, atOnce bool) error {
 	_, err := i.change(ctx, func(l *Life) error {
-		l.Asked, l.AtOnce = agent.Now(ctx), atOnce
+		l.Asked, l.AtOnce = moment(ctx), atOnce
 		return nil
 	})
 	return err
@@ -518,7 +529,7 @@ func (i *Issuer) Revoke(ctx context.Context, id string) error {
 			return fmt.Errorf("issuer %s has no key %q; it has %s", i.settings.Name, id, host.Few(l.ids(), 10))
 		}
 		if l.Keys[at].Revoked.IsZero() {
-			l.Keys[at].Revoked = agent.Now(ctx)
+			l.Keys[at].Revoked = moment(ctx)
 		}
 		return nil
 	})
