@@ -103,6 +103,9 @@ func (r Records) Look(ctx context.Context, t agent.Target, now time.Time) agent.
 	record, known := r[t.Name]
 	opaque := errors.Is(err, agent.ErrNotReadBack)
 	same := known && (err == nil || opaque) && asWritten(ctx, t, record)
+	if same {
+		one.KeyID = record.KeyID
+	}
 	switch {
 	case same && !record.Expires.IsZero():
 		one.Expires, err = record.Expires, nil

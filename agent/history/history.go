@@ -38,9 +38,11 @@ const (
 
 const (
 	betweenWrites = time.Second
-	mostPending   = 100_000   // lines, while the folder cannot be written
-	mostLine      = 16 << 10  // bytes
-	leastCompact  = 256 << 10 // bytes: a journal that is shorter is not worth the work
+	longWrite     = 10 * time.Second // so long a write may take before it is said to hang
+	lastWrite     = time.Second      // and so long at the end
+	mostPending   = 100_000          // lines, while the folder cannot be written
+	mostLine      = 16 << 10         // bytes
+	leastCompact  = 256 << 10        // bytes: a journal that is shorter is not worth the work
 )
 
 // An Entry is one token that was put somewhere.
@@ -88,11 +90,23 @@ func (j *Journal) Add(e Entry) {
 }
 
 // Run writes what was added, every second, until ctx is done, and then once more. report is
-// told of an error when it is another than the one before; nil: it is over.
+// told of an error when it is another than the one before; nil: it is over. Run does not wait
+// for a folder that hangs.
 func (j *Journal) Run(ctx context.Context, report func(error)) {
 	said := ""
-	write := func() {
-		err := j.Write()
+	var running *host.Call[error] // a write that hangs
+	write := func(patience time.Duration) {
+		if running == nil {
+			running = host.Begin(j.Write)
+		}
+		within, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+		defer cancel()
+		err, returned := running.Wait(within)
+		if returned {
+			running = nil
+		} else {
+			err = fmt.Errorf("history %s: the file system does not answer", j.path)
+		}
 		text := ""
 		if err != nil {
 			text = err.Error()
@@ -107,12 +121,20 @@ func (j *Journal) Run(ctx context.Context, report func(error)) {
 	for {
 		select {
 		case <-ctx.Done():
-			write()
+			write(lastWrite)
 			return
 		case <-ticker.C:
-			write()
+			write(longWrite)
 		}
 	}
+}
+
+// Close writes what was added, unless that takes longer than a second. What is not written is
+// lost; no token depends on it.
+func (j *Journal) Close() {
+	within, cancel := context.WithTimeout(context.Background(), lastWrite)
+	defer cancel()
+	_, _ = host.Await(within, j.Write)
 }
 
 // Write writes what was added. After an error it is still there for the next call.

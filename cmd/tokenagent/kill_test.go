@@ -140,7 +140,7 @@ func wantNothingLeft(t *testing.T, s *site) {
 		s.mustLook(t, "tokens/"+name)
 	}
 	wantFiles(t, s.path("tokens"), "a b c")
-	wantFiles(t, s.state(""), "digest.key lock owner.json records.jsonl")
+	wantFiles(t, s.state(""), "digest.key lock owner.json records.jsonl tokens.jsonl")
 	wantFiles(t, s.folder, "control.sock.lock key.pem log site.hcl state tokens")
 	if n := len(state.Read(s.state("")).Recall()); n != len(killedNames) {
 		t.Errorf("there are %d records", n)
@@ -188,5 +188,5 @@ func TestAnAgentKilledAsItMakesTheDigestKeyLeavesNoHalfOne(t *testing.T) {
 	if err != nil || strings.Contains(string(out), "set aside") {
 		t.Errorf("%v\n%s", err, out)
 	}
-	wantFiles(t, s.state(""), "digest.key lock owner.json records.jsonl")
+	wantFiles(t, s.state(""), "digest.key lock owner.json records.jsonl tokens.jsonl")
 }

@@ -175,7 +175,7 @@ func (m *memory) recorded() (all []agent.Target) {
 func (m *memory) close() {
 	if m.state != nil {
 		if m.history != nil {
-			_ = m.history.Write() // tokens are in their places without it
+			m.history.Close()
 		}
 		m.state.Close()
 	}
