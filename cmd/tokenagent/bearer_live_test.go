@@ -89,7 +89,7 @@ func newXRootDOf(t *testing.T, issuer string, masked func(command ...string) []s
 	server.Dir, server.Stdout, server.Stderr = dir, x.log, x.log
 	server.Env = append(os.Environ(), "XDG_CACHE_HOME="+dir+"/own")
 	server.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
-	check(t, server.Start())
+	check(t, launch(server))
 	t.Cleanup(func() {
 		_ = server.Process.Kill()
 		_ = server.Wait()

@@ -52,7 +52,7 @@ token "ap" {
 	master := exec.Command(condorHome+"/usr/sbin/condor_master", "-f")
 	master.Env = append(p.environment("client"), "CONDOR_CONFIG="+dir+"/config")
 	master.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
-	check(t, master.Start())
+	check(t, launch(master))
 	t.Cleanup(func() {
 		_ = master.Process.Signal(syscall.SIGQUIT)
 		_ = master.Wait()
@@ -69,7 +69,7 @@ token "ap" {
 	run := p.tokenagent(t.Context(), "run", "--config", p.path("first.hcl"))
 	log := new(hosttest.Buffer)
 	run.Stderr = log
-	check(t, run.Start())
+	check(t, launch(run))
 	t.Cleanup(func() {
 		_ = run.Process.Kill()
 		_ = run.Wait()

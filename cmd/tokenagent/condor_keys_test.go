@@ -94,7 +94,7 @@ func (p keyPage) starts(t *testing.T) (log *hosttest.Buffer) {
 	run := p.tokenagent(t.Context(), "run", "--config", p.path("keys.hcl"))
 	log = new(hosttest.Buffer)
 	run.Stderr = log
-	check(t, run.Start())
+	check(t, launch(run))
 	t.Cleanup(func() {
 		_ = run.Process.Kill()
 		_ = run.Wait()

@@ -91,7 +91,7 @@ token "schedd" {
 	run := p.tokenagent(t.Context(), "run", "--config", p.path("fetch.hcl"))
 	log := new(hosttest.Buffer)
 	run.Stderr = log
-	check(t, run.Start())
+	check(t, launch(run))
 	t.Cleanup(func() { _ = run.Process.Kill(); _ = run.Wait() })
 	seen := map[string]bool{}
 	var first, last time.Time
@@ -128,7 +128,7 @@ func (p *pool) asks(t *testing.T) (login *exec.Cmd, said *hosttest.Buffer, numbe
 	t.Helper()
 	login, said = p.tokenagent(t.Context(), "login", "pool", "--config", p.path("fetch.hcl"), "--lifetime", "1d"), new(hosttest.Buffer)
 	login.Stdout, login.Stderr = said, said
-	check(t, login.Start())
+	check(t, launch(login))
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("login said:\n%s", said)

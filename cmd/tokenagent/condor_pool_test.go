@@ -152,7 +152,7 @@ func (p *pool) start(t *testing.T) {
 	}
 	master := p.command("manager", run[0], run[1:]...)
 	master.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
-	check(t, master.Start())
+	check(t, launch(master))
 	t.Cleanup(func() {
 		_ = master.Process.Signal(syscall.SIGQUIT) // fast shutdown, of its daemons too
 		ended := make(chan struct{})

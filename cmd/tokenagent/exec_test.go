@@ -87,7 +87,7 @@ while cmp -s "$BEARER_TOKEN_FILE" "$1/first"; do sleep 0.1; done
 cp "$BEARER_TOKEN_FILE" "$1/second"`)
 	var out bytes.Buffer
 	c.Stdout, c.Stderr = &out, &out
-	check(t, c.Start())
+	check(t, launch(c))
 	s.ended(t, c, 0)
 	if s.mustLook(t, "first").Text == s.mustLook(t, "second").Text {
 		t.Error("the second token is the first")
@@ -111,7 +111,7 @@ func TestSignalsReachTheCommandWhichDecides(t *testing.T) {
 			s := execSite(t)
 			c := s.execute(t, `trap 'echo got >>"$1/got"; exit 9' `+name+`; echo ready >"$1/ready"; while [ -d "$1" ]; do sleep 0.02; done`)
 			c.SysProcAttr.Setsid = true // away from the terminal of the person who runs the tests
-			check(t, c.Start())
+			check(t, launch(c))
 			s.written(t, "ready")
 			check(t, c.Process.Signal(signal))
 			s.ended(t, c, 9)
@@ -126,7 +126,7 @@ func TestCommandThatIsKilledIsTold(t *testing.T) {
 	t.Parallel()
 	s := execSite(t)
 	c := s.execute(t, `echo $$ >"$1/pid"; exec sleep 1000`)
-	check(t, c.Start())
+	check(t, launch(c))
 	pid, err := strconv.Atoi(strings.TrimSpace(s.written(t, "pid")))
 	check(t, err)
 	check(t, syscall.Kill(pid, syscall.SIGKILL))
@@ -139,7 +139,7 @@ func TestCommandIsEndedWhenExecIsKilled(t *testing.T) {
 	t.Parallel()
 	s := execSite(t)
 	c := s.execute(t, `trap 'echo told >"$1/told"; exit' TERM; echo ready >"$1/ready"; while [ -d "$1" ]; do sleep 0.02; done`)
-	check(t, c.Start())
+	check(t, launch(c))
 	s.written(t, "ready")
 	check(t, c.Process.Kill())
 	_ = c.Wait() // it was killed
@@ -155,7 +155,7 @@ func TestKeysOfATerminalComeOnce(t *testing.T) {
 until [ -e "$1/enough" ]; do sleep 0.5 & wait; done; exit 3`)
 	c.Stdin, c.Stdout, c.Stderr = terminal, terminal, terminal
 	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Pdeathsig: syscall.SIGKILL}
-	check(t, c.Start())
+	check(t, launch(c))
 	terminal.Close()
 	s.written(t, "ready")
 	const times = 30 // two signals may reach the shell as one, but not each time
@@ -182,7 +182,7 @@ func TestJobControlOfTheShellWorks(t *testing.T) {
 		"bash", "-c", `set -m; "${@:2}"; echo $? >"$1/stopped"; fg; echo $? >"$1/ended"`, "bash", s.folder)
 	job.Stdin, job.Stdout, job.Stderr = terminal, terminal, terminal
 	job.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Pdeathsig: syscall.SIGKILL}
-	check(t, job.Start())
+	check(t, launch(job))
 	terminal.Close()
 	s.written(t, "ready")
 	_, err := keyboard.Write([]byte{'Z' - '@'})
@@ -295,7 +295,7 @@ func TestFileOfTheTokenIsFoundFromEveryFolder(t *testing.T) {
 	c := s.execute(t, `cd / && cp "$BEARER_TOKEN_FILE" "$1/seen"`)
 	c.Dir = s.folder
 	c.Env = append(c.Env, "XDG_RUNTIME_DIR=", "TMPDIR=run")
-	check(t, c.Start())
+	check(t, launch(c))
 	s.ended(t, c, 0)
 	s.written(t, "seen")
 }
@@ -326,7 +326,7 @@ func TestFirstProcessOfAContainerReapsWhatHasLostItsParent(t *testing.T) {
 	t.Parallel()
 	s := execSite(t)
 	c := s.execute(t, countZombies+"exit 5", asFirst(t)...)
-	check(t, c.Start())
+	check(t, launch(c))
 	s.ended(t, c, 5)
 	if n := s.written(t, "zombies"); n != "0\n" {
 		t.Errorf("%s zombies are left", strings.TrimSpace(n))
@@ -339,7 +339,7 @@ func TestFirstProcessOfAContainerPassesSignalsOn(t *testing.T) {
 	c := s.execute(t, `trap 'exit 9' TERM; echo ready; while [ -d "$1" ]; do sleep 0.02; done`, asFirst(t)...)
 	out, err := c.StdoutPipe()
 	check(t, err)
-	check(t, c.Start())
+	check(t, launch(c))
 	_, err = bufio.NewReader(out).ReadString('\n')
 	check(t, err)
 	check(t, syscall.Kill(childOf(t, c.Process.Pid), syscall.SIGTERM))

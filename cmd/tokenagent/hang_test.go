@@ -200,7 +200,7 @@ func TestASignalEndsALoadThatHangs(t *testing.T) {
 			c := s.command(nil, command)
 			var out strings.Builder
 			c.Stderr = &out
-			check(t, c.Start())
+			check(t, launch(c))
 			untilHung(t, c.Process.Pid)
 			wantEnd(t, c, code, &out)
 		})

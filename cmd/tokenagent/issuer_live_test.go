@@ -212,7 +212,7 @@ func startGoOIDC(t *testing.T, program, issuer, authorities string) *goOIDC {
 	out, err := c.StdoutPipe()
 	check(t, err)
 	c.Stderr = os.Stderr
-	check(t, c.Start())
+	check(t, launch(c))
 	t.Cleanup(func() { in.Close(); _ = c.Wait() })
 	return &goOIDC{in, bufio.NewReader(out)}
 }

@@ -33,7 +33,7 @@ func TestMakeRunAsRootWorksInTheCheckoutOfAnotherUser(t *testing.T) {
 	check(t, err)
 	defer log.Close()
 	c.Stdout, c.Stderr = log, log
-	check(t, c.Start())
+	check(t, launch(c))
 	t.Cleanup(func() { _ = syscall.Kill(-c.Process.Pid, syscall.SIGKILL) })
 	ended := make(chan error, 1)
 	go func() { ended <- c.Wait() }()

@@ -189,7 +189,7 @@ func (r *refreshSite) killAfterAnswer(t *testing.T, wait time.Duration) (given i
 	var out strings.Builder
 	c.Stdout, c.Stderr = &out, &out
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	check(t, c.Start())
+	check(t, launch(c))
 	select {
 	case given = <-r.issuer.answered:
 		time.Sleep(wait)

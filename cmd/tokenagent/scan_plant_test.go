@@ -146,7 +146,7 @@ func TestSearchFindsASecretAtEveryPlace(t *testing.T) {
 			c := exec.Command("leaky", secret, place, runs, folder)
 			stdin, err := c.StdinPipe()
 			check(t, err)
-			check(t, c.Start())
+			check(t, launch(c))
 			found := func() bool {
 				watchFolder("a plant", folder)
 				return slices.ContainsFunc(search(runs, s), func(leak string) bool {

@@ -9,9 +9,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -138,8 +140,28 @@ func (s *site) start(t *testing.T, before ...string) {
 	c := s.command(before, "run")
 	c.Stderr = log
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // of tests that were killed none goes on
-	check(t, c.Start())
+	check(t, launch(c))
 	s.agent = c
+}
+
+// launches are programs to start, one after the other, on a thread that never ends.
+var launches = sync.OnceValue(func() chan<- func() {
+	all := make(chan func())
+	go func() {
+		runtime.LockOSThread()
+		for start := range all {
+			start()
+		}
+	}()
+	return all
+})
+
+// launch starts the program. Pdeathsig ends it with the thread that has started it, and a
+// thread that took on another identity ends: so every program is started on one that stays.
+func launch(c *exec.Cmd) error {
+	done := make(chan error, 1)
+	launches() <- func() { done <- c.Start() }
+	return <-done
 }
 
 // stop ends the agent as systemd does, and demands that it ends well.

@@ -171,7 +171,7 @@ func (s *site) harm(t *testing.T, calls string) (heal func() int) {
 		args = append(args, "-P", s.state(name), "-P", s.state(name+".tmp"))
 	}
 	c := exec.Command("strace", args...)
-	check(t, c.Start())
+	check(t, launch(c))
 	stop := func() {
 		_ = c.Process.Signal(unix.SIGTERM) // it lets go of the agent
 		_ = c.Wait()

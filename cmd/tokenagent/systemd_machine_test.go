@@ -39,7 +39,7 @@ func bootMachine(t *testing.T) machine {
 	c.Stdout, c.Stderr = &said, &said
 	stdin, err := c.StdinPipe()
 	check(t, err)
-	check(t, c.Start())
+	check(t, launch(c))
 	t.Cleanup(func() {
 		stdin.Close()
 		if err := c.Wait(); err != nil || t.Failed() {
