@@ -28,6 +28,7 @@ type world struct {
 	outage time.Time     // until when nobody can fetch the document
 	kill   float64       // how likely a change on the disk is the last thing that a process does
 	kills  int
+	lost   int
 
 	onPublish func(context.Context, string) error
 
@@ -220,9 +221,14 @@ func (w *world) disturb(rough bool) {
 		w.wrong = 0
 	case n < 40: // the agent is restarted
 		w.start(filepath.Dir(w.issuer.settings.KeysDir))
-	case n < 41 && rough:
-		w.process(func() { check(w.t, w.issuer.Rotate(w.ctx(), true)); w.shaken = w.now })
+	case n < 41: // what is remembered is lost, with the process
+		if err := os.Remove(filepath.Join(w.issuer.settings.KeysDir, memoryFile)); err == nil {
+			w.lost++
+		}
+		w.start(filepath.Dir(w.issuer.settings.KeysDir))
 	case n < 42 && rough:
+		w.process(func() { check(w.t, w.issuer.Rotate(w.ctx(), true)); w.shaken = w.now })
+	case n < 43 && rough:
 		l, err := w.issuer.Life()
 		check(w.t, err)
 		if at := l.signing(); at >= 0 {
@@ -256,7 +262,7 @@ func (w *world) run(days int, rough bool) {
 func TestTwoYearsOfKeysRefuseNoToken(t *testing.T) {
 	seeds, days := uint64(1), 365
 	if os.Getenv("TOKENAGENT_LONG") != "" {
-		seeds, days = 3, 730
+		seeds, days = 2, 730
 	}
 	if more, err := strconv.ParseUint(os.Getenv("TOKENAGENT_SEEDS"), 10, 16); err == nil {
 		seeds = more
@@ -268,7 +274,7 @@ func TestTwoYearsOfKeysRefuseNoToken(t *testing.T) {
 				w := newWorld(t, seed, t.TempDir())
 				w.kill = 0.1
 				w.run(days, rough)
-				t.Logf("%d keys signed, %d kills, %d verifications; refused after a disturbance for %v", len(w.signs), w.kills, w.checks, w.refused)
+				t.Logf("%d keys signed, %d kills, memory lost %d times, %d verifications; refused after a disturbance for %v", len(w.signs), w.kills, w.lost, w.checks, w.refused)
 				if len(w.signs) < 4 || w.kills < 20 {
 					t.Errorf("%d keys and %d kills: the test shows nothing", len(w.signs), w.kills)
 				}
