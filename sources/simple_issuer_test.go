@@ -48,7 +48,7 @@ func TestFaultsOfAnIssuerBlock(t *testing.T) {
 		"a reference to nothing":                    {strings.Replace(issuerText(url, dir), "= issuer.ospool", "= issuer", 1), "issuer without a name"},
 		"a reference to an attribute":               {strings.Replace(issuerText(url, dir), "= issuer.ospool", "= issuer.ospool.url", 1), "an issuer has no attributes"},
 		"as a source":                               {strings.Replace(issuerText(url, dir), "= issuer.ospool", "= source.issuer.ospool", 1), "unknown source.issuer.ospool"},
-		"a source of that kind":                     {strings.Replace(issuerText(url, dir), `issuer "ospool"`, `source "issuer" "ospool"`, 1), `unknown kind of source "issuer"`},
+		"a source of that kind":                     {strings.Replace(issuerText(url, dir), `issuer "ospool"`, `source "issuer" "ospool"`, 1), `an issuer is a block of its own: issuer "NAME" { … }`},
 		"with a key":                                {strings.Replace(issuerText(url, dir), "= issuer.ospool", `= issuer["ospol"]`, 1), "did you mean issuer.ospool?"},
 	} {
 		t.Run(name, func(t *testing.T) {

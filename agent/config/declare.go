@@ -172,8 +172,11 @@ func (s *stanza) correctKind(found *findings, known []string) {
 	if slices.Contains(known, kind) {
 		return
 	}
-	found.fault(s.labelAt[0], fmt.Sprintf("unknown kind of %s %q", s.kind, kind),
-		suggestion(kind, known, "%q", "the kinds are "+strings.Join(known, ", ")))
+	hint := suggestion(kind, known, "%q", "the kinds are "+strings.Join(known, ", "))
+	if s.kind == "source" && kind == issuerKind {
+		hint = `an issuer is a block of its own: issuer "NAME" { … }`
+	}
+	found.fault(s.labelAt[0], fmt.Sprintf("unknown kind of %s %q", s.kind, kind), hint)
 	s.labels[0] = cmp.Or(profile.Meant(kind, known), kind)
 }
 

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/tokenagent/tokenagent/agent/host"
@@ -67,10 +68,25 @@ func (f folder) ready() error {
 	if err == nil && len(warnings) > 0 {
 		err = errors.New(warnings[0])
 	}
-	if err != nil {
-		return fmt.Errorf("keys_dir %s: %w", f.path, host.WithoutPath(err))
+	if err == nil {
+		return nil
 	}
-	return nil
+	if other := f.ofAnother(); other != "" {
+		return fmt.Errorf("keys_dir %s: it belongs to user %s, whose agent keeps these keys; do this as that user, or give it to %s with chown -R", f.path, other, (&host.Database{}).NameOf(host.Self().UID))
+	}
+	return fmt.Errorf("keys_dir %s: %w", f.path, host.WithoutPath(err))
+}
+
+// ofAnother is the user whose folder it is; "" where that is the user of this process.
+func (f folder) ofAnother() string {
+	info, err := os.Stat(f.path)
+	if err != nil {
+		return ""
+	}
+	if uid := int(info.Sys().(*syscall.Stat_t).Uid); uid != host.Self().UID {
+		return (&host.Database{}).NameOf(uid)
+	}
+	return ""
 }
 
 // write replaces a file of the folder, durably.
