@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,7 +20,7 @@ import (
 )
 
 func newIssuerStatus() *cobra.Command {
-	f := issuerFlags{from: place{tells: true}}
+	f := issuerFlags{from: place{tells: true, sinkless: true}}
 	c := &cobra.Command{
 		Use:   "status",
 		Short: "Show each key: its stage, since when, what comes next, and which tokens it has signed",
@@ -50,7 +51,7 @@ signed), revoked.`,
 }
 
 func newIssuerPublish() *cobra.Command {
-	f := issuerFlags{from: place{runs: true}}
+	f := issuerFlags{from: place{runs: true, sinkless: true}}
 	c := &cobra.Command{
 		Use:   "publish",
 		Short: "Put the documents of the issuers in order once: what the running agent does every minute",
@@ -74,7 +75,7 @@ minute; then this has it do so now.`,
 }
 
 func newIssuerRotate() *cobra.Command {
-	f := issuerFlags{from: place{runs: true}, one: true}
+	f := issuerFlags{from: place{runs: true, sinkless: true}, one: true}
 	var now bool
 	c := &cobra.Command{
 		Use:   "rotate",
@@ -106,7 +107,7 @@ after 10 minutes with scitokens-cpp, after up to 4 days elsewhere.`,
 }
 
 func newIssuerRevoke() *cobra.Command {
-	f := issuerFlags{from: place{runs: true}, one: true}
+	f := issuerFlags{from: place{runs: true, sinkless: true}, one: true}
 	c := &cobra.Command{
 		Use:   "revoke KID",
 		Short: "Take a key out of use at once, and sign its tokens again with the successor",
@@ -204,7 +205,7 @@ func (f *issuerFlags) keep(ctx context.Context, chosen []*rotation.Issuer) error
 
 func (f *issuerFlags) revoke(ctx context.Context, w io.Writer, i *rotation.Issuer, kid string) error {
 	if err := i.Revoke(ctx, kid); err != nil {
-		return err
+		return revokedInPart(i, kid, err)
 	}
 	kept := f.keep(ctx, []*rotation.Issuer{i})
 	l, err := i.Life()
@@ -223,6 +224,14 @@ func (f *issuerFlags) revoke(ctx context.Context, w io.Writer, i *rotation.Issue
 		fmt.Fprintf(w, "%s signs now; verifiers that do not know it yet refuse its tokens until they fetch the document again\n", l.Signing())
 	}
 	return kept
+}
+
+// revokedInPart is why a key is not revoked. Where it signs no more all the same, it says so.
+func revokedInPart(i *rotation.Issuer, kid string, err error) error {
+	if l, unknown := i.Life(); unknown == nil && slices.Contains(l.Revoked(), kid) {
+		return fmt.Errorf("%s signs no more, but %s may still hold it: %w; put that right, and do this again", plain(kid), i.Settings().Site.Root, err)
+	}
+	return err
 }
 
 // living are the tokens that live, by the key that they were signed with.

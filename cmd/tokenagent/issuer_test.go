@@ -151,6 +151,49 @@ func TestARevokedKeyIsGoneFromDocumentAndTokens(t *testing.T) {
 	}
 }
 
+func TestAKeyIsRevokedAlthoughATokenIsNotUsable(t *testing.T) {
+	s := newSimpleSite(t, "")
+	s.run("once")
+	kid := s.kid()
+	text, err := os.ReadFile(s.config)
+	check(t, err)
+	text = append(text, "token \"other\" {\n  source = issuer.ospool\n  sink \"file\" {\n    path  = \"/nowhere/x\"\n    owner = \"nobody-of-that-name\"\n  }\n}\n"...)
+	check(t, os.WriteFile(s.config, text, 0o644))
+	if _, _, code := s.try("once"); code == 0 {
+		t.Fatal("the sink is to be refused")
+	}
+	if out := s.run("issuer", "revoke", kid); !strings.Contains(out, kid+" is revoked") {
+		t.Error(out)
+	}
+}
+
+func TestARevocationThatIsNotPublishedSaysSo(t *testing.T) {
+	s := newSimpleSite(t, "")
+	s.run("once")
+	kid, document := s.kid(), filepath.Join(s.dir, "web/jwks.json")
+	check(t, os.Remove(document))
+	check(t, os.Mkdir(document, 0o755))
+	_, stderr, code := s.try("issuer", "revoke", kid)
+	if code == 0 || !strings.Contains(stderr, kid+" signs no more, but ") || !strings.Contains(stderr, document) {
+		t.Errorf("exit code %d: %s", code, stderr)
+	}
+	check(t, os.Remove(document))
+	if out := s.run("issuer", "revoke", kid); !strings.Contains(out, kid+" is revoked") {
+		t.Error(out)
+	}
+}
+
+func TestTheKeysOfAnotherUserAreNamedAsTheirs(t *testing.T) {
+	requireRoot(t, "give a folder to another user")
+	s := newSimpleSite(t, "")
+	s.run("issuer", "publish")
+	check(t, os.Chown(filepath.Join(s.dir, "keys"), 65534, 65534))
+	_, stderr, code := s.try("issuer", "rotate")
+	if code == 0 || !strings.Contains(stderr, "do this as that user") {
+		t.Errorf("exit code %d: %s", code, stderr)
+	}
+}
+
 func TestARotationByHandWaitsAndRenewsNothing(t *testing.T) {
 	s := newSimpleSite(t, "")
 	s.run("once")

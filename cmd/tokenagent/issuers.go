@@ -227,8 +227,7 @@ func keysOf(tokens []agent.Status) map[string][]string {
 	return all
 }
 
-// renewRevoked has the tokens renewed at once that carry a revoked key, and those that failed
-// before a first key could sign.
+// renewRevoked has the tokens renewed at once that carry a revoked key.
 func (d *daemon) renewRevoked(ctx context.Context) {
 	tokens, err := d.agent.Status(ctx)
 	if err != nil {

@@ -109,7 +109,7 @@ func (p *place) read(ctx context.Context, definitions bool) (*config.Config, con
 }
 
 // askAgent are the commands that take --control.
-var askAgent = []string{"run", "once", "status", "refresh", "reload", "login"}
+var askAgent = []string{"run", "once", "status", "refresh", "reload", "login", "issuer"}
 
 // command is what a person types into a shell to run this program for this
 // configuration and its agent. The first argument is the command. All advice to type
