@@ -184,7 +184,7 @@ func (j *Journal) append(batch []Entry) error {
 	if size < j.compact {
 		return nil
 	}
-	kept, err := compact(f, j.path, j.now())
+	kept, err := compact(f, j.path, j.now(), mostExpired)
 	if err != nil {
 		return err
 	}
@@ -234,8 +234,9 @@ func end(f *os.File) (size int64, first string, err error) {
 	return size, first, nil
 }
 
-// compact writes the journal again without what is too old, and returns its size.
-func compact(f *os.File, path string, now time.Time) (kept int64, err error) {
+// compact writes the journal again without what is too old, and with at most so many expired
+// tokens. It returns the size.
+func compact(f *os.File, path string, now time.Time, most int) (kept int64, err error) {
 	expired := 0
 	keep := func(e Entry) bool { return e.Lives(now) || now.Sub(e.Expires) < keepExpired }
 	if err := read(f, func(e Entry, _ []byte) bool {
@@ -257,7 +258,7 @@ func compact(f *os.File, path string, now time.Time) (kept int64, err error) {
 			return true
 		}
 		if !e.Lives(now) {
-			if expired--; expired >= mostExpired {
+			if expired--; expired >= most {
 				return true
 			}
 		}
