@@ -61,7 +61,7 @@ minute; then this has it do so now.`,
 		Example: `  tokenagent issuer publish`,
 		Args:    arguments(0, 0, ""),
 		RunE: f.with(func(ctx context.Context, c *cobra.Command, chosen []*rotation.Issuer, _ []string) error {
-			if err := f.keep(ctx, chosen); err != nil {
+			if err := f.keep(ctx, c.ErrOrStderr(), chosen); err != nil {
 				return err
 			}
 			for _, i := range chosen {
@@ -95,7 +95,7 @@ after 10 minutes with scitokens-cpp, after up to 4 days elsewhere.`,
 			if err := i.Rotate(ctx, now); err != nil {
 				return err
 			}
-			if err := f.keep(ctx, chosen); err != nil {
+			if err := f.keep(ctx, c.ErrOrStderr(), chosen); err != nil {
 				return err
 			}
 			return f.print(c.OutOrStdout(), i)
@@ -121,7 +121,7 @@ it again or keep it longer.`,
 		Example: `  tokenagent issuer revoke 2026-11-30-k3f9w2ab`,
 		Args:    arguments(1, 1, "KID"),
 		RunE: f.with(func(ctx context.Context, c *cobra.Command, chosen []*rotation.Issuer, args []string) error {
-			return f.revoke(ctx, c.OutOrStdout(), chosen[0], args[0])
+			return f.revoke(ctx, c, chosen[0], args[0])
 		}),
 	}
 	f.add(c)
@@ -179,8 +179,9 @@ func (f *issuerFlags) choose(all []*rotation.Issuer) (chosen []*rotation.Issuer,
 	return chosen, nil
 }
 
-// keep looks after the keys now: the running agent does it, or else this process.
-func (f *issuerFlags) keep(ctx context.Context, chosen []*rotation.Issuer) error {
+// keep looks after the keys now: the running agent does it, or else this process, which
+// writes to w what a person should know.
+func (f *issuerFlags) keep(ctx context.Context, w io.Writer, chosen []*rotation.Issuer) error {
 	client, err := f.from.agent(ctx, f.cfg.Settings)
 	if err == nil {
 		err = client.Keep(ctx)
@@ -193,21 +194,35 @@ func (f *issuerFlags) keep(ctx context.Context, chosen []*rotation.Issuer) error
 			return err
 		}
 		defer i.Release()
+		var r rotation.Report
 		for range 2 { // the second one sees what the first has published
-			r, err := i.Step(ctx)
+			r, err = i.Step(ctx)
 			if err = errors.Join(err, r.Untold); err != nil {
 				return fmt.Errorf("issuer %s: %w", i.Settings().Name, err)
 			}
 		}
+		warnStep(w, i, r)
 	}
 	return nil
 }
 
-func (f *issuerFlags) revoke(ctx context.Context, w io.Writer, i *rotation.Issuer, kid string) error {
+// warnStep writes what keeps the keys from moving on.
+func warnStep(w io.Writer, i *rotation.Issuer, r rotation.Report) {
+	warnings := r.Warnings
+	if r.Unseen != nil {
+		warnings = append(warnings, "what "+i.Settings().URL+" publishes cannot be fetched, and no key takes turns until it can: "+r.Unseen.Error())
+	}
+	for _, warning := range warnings {
+		fmt.Fprintf(w, "warning: issuer %s: %s\n", i.Settings().Name, plain(warning))
+	}
+}
+
+func (f *issuerFlags) revoke(ctx context.Context, c *cobra.Command, i *rotation.Issuer, kid string) error {
+	w := c.OutOrStdout()
 	if err := i.Revoke(ctx, kid); err != nil {
 		return revokedInPart(i, kid, err)
 	}
-	kept := f.keep(ctx, []*rotation.Issuer{i})
+	kept := f.keep(ctx, c.ErrOrStderr(), []*rotation.Issuer{i})
 	l, err := i.Life()
 	if err != nil {
 		return err
