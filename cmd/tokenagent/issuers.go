@@ -37,6 +37,7 @@ type kept struct {
 	before  []*rotation.Issuer   // of the configuration before, which have the same folder
 	running *host.Call[stepDone] // nil: no step runs
 	life    rotation.Life        // after the last step
+	began   bool                 // a first key has begun to sign, and what had failed was not tried again yet
 	said    string               // what was last said to be wrong
 }
 
@@ -130,6 +131,7 @@ func (k *keeper) round(ctx context.Context) error {
 		if !returned {
 			done.err = errors.New("looking after its keys takes longer than 2 min; see whether its folders and its web server answer, and what its hook does")
 		} else {
+			one.began = one.began || one.life.Signing() == "" && done.Now.Signing() != ""
 			one.running, one.life = nil, done.Now
 		}
 		found = append(found, done.err)
@@ -184,7 +186,7 @@ func (k *keeper) say(one *kept, r stepDone) {
 		log.WithError(err).Error("the keys cannot be looked after; tried again every minute")
 	}
 	if r.Untold != nil {
-		log.WithError(r.Untold).Error("the hook on_publish failed; it is run again within 10 min")
+		log.WithError(r.Untold).Error("the hook on_publish failed; it is run again within 5 min")
 	}
 	if r.Unseen != nil {
 		log.WithError(r.Unseen).Warn("the published document cannot be fetched; no key takes turns until it can")
@@ -227,11 +229,36 @@ func keysOf(tokens []agent.Status) map[string][]string {
 	return all
 }
 
-// renewRevoked has the tokens renewed at once that carry a revoked key.
+// canBegin are the names of the tokens that fail though a first key of their issuer has begun
+// to sign.
+func (k *keeper) canBegin(renewers []agent.Renewer, tokens []agent.Status) (names []string) {
+	k.rounds.Lock()
+	defer k.rounds.Unlock()
+	failing := map[string]bool{}
+	for _, t := range tokens {
+		failing[t.Name] = t.Failing != nil
+	}
+	for _, one := range k.current() {
+		for _, r := range renewers {
+			of, signs := r.Source.(interface{ Settings() rotation.Settings })
+			if one.began && failing[r.Name] && signs && of.Settings().KeysDir == one.Settings().KeysDir {
+				names = append(names, r.Name)
+			}
+		}
+		one.began = false
+	}
+	return names
+}
+
+// renewRevoked has the tokens renewed at once that carry a revoked key, and those that waited
+// for a first key.
 func (d *daemon) renewRevoked(ctx context.Context) {
 	tokens, err := d.agent.Status(ctx)
 	if err != nil {
 		return // it stops
+	}
+	if names := d.keeper.canBegin(d.renewers(), tokens); len(names) > 0 {
+		_, _ = d.agent.Refresh(ctx, names...) // what fails is logged
 	}
 	names := d.keeper.withRevoked(keysOf(tokens))
 	if len(names) == 0 {

@@ -157,8 +157,8 @@ type Report struct {
 
 // How often the published document is fetched.
 const (
-	lookWaiting = time.Minute      // while a key waits for something that it shows
-	lookFailing = 10 * time.Minute // at most, while it cannot be fetched
+	lookWaiting = time.Minute     // while a key waits for something that it shows
+	lookFailing = 5 * time.Minute // at most, while it cannot be fetched
 	lookUsually = time.Hour
 )
 
@@ -222,7 +222,7 @@ func (i *Issuer) tell(ctx context.Context, r *Report) error {
 	if onPublish == nil || r.digest == "" || r.digest == r.Now.Told {
 		return nil
 	}
-	if since := now.Sub(i.told); i.refusals > 0 && since >= 0 && since < backoff(i.refusals) {
+	if since := now.Sub(i.told); i.refusals > 0 && since >= 0 && since+Compared/2 < backoff(i.refusals) {
 		return nil
 	}
 	if err := i.folder.step("tell", ""); err != nil {
@@ -260,7 +260,7 @@ func (i *Issuer) look(ctx context.Context, r *Report) (*issuer.Report, error) {
 		return nil, err
 	}
 	asIs := len(strange) == 0 && reflect.DeepEqual(l, i.left)
-	if since := now.Sub(i.looked); asIs && since >= 0 && since < i.pause(l, now) {
+	if since := now.Sub(i.looked); asIs && since >= 0 && since+Compared/2 < i.pause(l, now) { // Step comes a little sooner or later
 		r.Unseen = i.unseen
 		return nil, nil
 	}
@@ -514,6 +514,9 @@ func (i *Issuer) change(ctx context.Context, do func(*Life) error) (Report, erro
 // atOnce as soon as the document holds it. The next Step does it.
 func (i *Issuer) Rotate(ctx context.Context, atOnce bool) error {
 	_, err := i.change(ctx, func(l *Life) error {
+		if l.signing() < 0 {
+			return fmt.Errorf("issuer %s: no key signs yet, so there is nothing to rotate; see %s", i.settings.Name, i.settings.Command("issuer", "status"))
+		}
 		l.Asked, l.AtOnce = moment(ctx), atOnce
 		return nil
 	})

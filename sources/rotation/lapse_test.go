@@ -212,7 +212,7 @@ func (w *world) refuse(c *cache, token signed) {
 func (w *world) disturb(rough bool) {
 	switch n := w.chance.IntN(1000); {
 	case n < 1: // somebody asks for a rotation
-		w.process(func() { check(w.t, w.issuer.Rotate(w.ctx(), false)) })
+		w.rotate(false)
 	case n < 8: // the web server is away
 		w.outage = w.now.Add(time.Duration(w.chance.IntN(72)) * time.Hour)
 	case n < 12: // the agent's clock is wrong, and then right again
@@ -227,7 +227,8 @@ func (w *world) disturb(rough bool) {
 		}
 		w.start(filepath.Dir(w.issuer.settings.KeysDir))
 	case n < 42 && rough:
-		w.process(func() { check(w.t, w.issuer.Rotate(w.ctx(), true)); w.shaken = w.now })
+		w.rotate(true)
+		w.shaken = w.now
 	case n < 43 && rough:
 		l, err := w.issuer.Life()
 		check(w.t, err)
@@ -238,6 +239,17 @@ func (w *world) disturb(rough bool) {
 			w.step()
 		}
 	}
+}
+
+// rotate asks for a rotation, where a key signs.
+func (w *world) rotate(atOnce bool) {
+	w.process(func() {
+		l, err := w.issuer.Life()
+		check(w.t, err)
+		if err := w.issuer.Rotate(w.ctx(), atOnce); (err == nil) != (l.signing() >= 0) {
+			w.t.Fatalf("day %.2f: %v, with the key %d signing", w.day(), err, l.signing())
+		}
+	})
 }
 
 func check(t *testing.T, err error) {
