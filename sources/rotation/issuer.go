@@ -222,7 +222,7 @@ func (i *Issuer) tell(ctx context.Context, r *Report) error {
 	if onPublish == nil || r.digest == "" || r.digest == r.Now.Told {
 		return nil
 	}
-	if since := now.Sub(i.told); i.refusals > 0 && since >= 0 && since+Compared/2 < backoff(i.refusals) {
+	if since := now.Sub(i.told); i.refusals > 0 && since >= 0 && since < backoff(i.refusals)-Compared/2 {
 		return nil
 	}
 	if err := i.folder.step("tell", ""); err != nil {
@@ -260,7 +260,7 @@ func (i *Issuer) look(ctx context.Context, r *Report) (*issuer.Report, error) {
 		return nil, err
 	}
 	asIs := len(strange) == 0 && reflect.DeepEqual(l, i.left)
-	if since := now.Sub(i.looked); asIs && since >= 0 && since+Compared/2 < i.pause(l, now) { // Step comes a little sooner or later
+	if since := now.Sub(i.looked); asIs && since >= 0 && since < i.pause(l, now)-Compared/2 { // Step comes a little sooner or later
 		r.Unseen = i.unseen
 		return nil, nil
 	}
