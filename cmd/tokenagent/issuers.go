@@ -31,7 +31,8 @@ type keeper struct {
 	all []*kept
 }
 
-// A kept is one issuer that a keeper looks after. A round uses it.
+// A kept is one issuer that a keeper looks after. What a round changes in it, it changes with
+// the lock of the keeper.
 type kept struct {
 	*rotation.Issuer
 	before  []*rotation.Issuer   // of the configuration before, which have the same folder
@@ -118,9 +119,7 @@ func (k *keeper) round(ctx context.Context) error {
 	defer cancel()
 	all := k.current()
 	for _, one := range all {
-		if one.running == nil {
-			one.running = host.Begin(func() stepDone { return one.step(agent.WithClock(ctx, wall)) })
-		}
+		k.begin(agent.WithClock(ctx, wall), one)
 	}
 	var found []error
 	for _, one := range all {
@@ -131,8 +130,10 @@ func (k *keeper) round(ctx context.Context) error {
 		if !returned {
 			done.err = errors.New("looking after its keys takes longer than 2 min; see whether its folders and its web server answer, and what its hook does")
 		} else {
+			k.mu.Lock()
 			one.began = one.began || one.life.Signing() == "" && done.Now.Signing() != ""
 			one.running, one.life = nil, done.Now
+			k.mu.Unlock()
 		}
 		found = append(found, done.err)
 		k.say(one, done)
@@ -140,14 +141,27 @@ func (k *keeper) round(ctx context.Context) error {
 	return errors.Join(found...)
 }
 
-// step moves the keys on: twice where that may show that a first key is published.
-func (one *kept) step(ctx context.Context) stepDone {
-	for _, old := range one.before {
-		old.Release()
+// begin begins a step of the issuer, if none runs.
+func (k *keeper) begin(ctx context.Context, one *kept) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if one.running != nil {
+		return
 	}
+	before, life := one.before, one.life
 	one.before = nil
+	one.running = host.Begin(func() stepDone {
+		for _, old := range before {
+			old.Release()
+		}
+		return one.step(ctx, life)
+	})
+}
+
+// step moves the keys on: twice where that may show that a first key is published.
+func (one *kept) step(ctx context.Context, life rotation.Life) stepDone {
 	if err := one.Hold(); err != nil {
-		return stepDone{rotation.Report{Now: one.life, Before: one.life}, err}
+		return stepDone{rotation.Report{Now: life, Before: life}, err}
 	}
 	r, err := one.Step(ctx)
 	if err == nil && r.Now.Signing() == "" && r.Published {
@@ -175,10 +189,13 @@ func (k *keeper) say(one *kept, r stepDone) {
 	for _, w := range r.Warnings {
 		text += "\n" + w
 	}
-	if text == one.said {
+	k.mu.Lock()
+	same := text == one.said
+	one.said = text
+	k.mu.Unlock()
+	if same {
 		return
 	}
-	one.said = text
 	for _, w := range r.Warnings {
 		log.Warn(w)
 	}

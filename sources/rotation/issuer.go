@@ -171,16 +171,20 @@ const Compared = time.Minute
 // called Hold.
 func (i *Issuer) Step(ctx context.Context) (Report, error) {
 	defer i.hasStepped()
-	if err := i.folder.ready(); err != nil {
-		return Report{}, err
-	}
 	var r Report
-	fetched, err := i.look(ctx, &r)
+	var fetched *issuer.Report
+	err := i.folder.ready()
+	if err == nil {
+		fetched, err = i.look(ctx, &r)
+	}
 	if err == nil {
 		err = i.locked(ctx, func() error { return i.step(ctx, fetched, &r) })
 	}
 	if err == nil {
 		err = i.tell(ctx, &r)
+	}
+	if r.Now.Keys == nil { // it did not come that far
+		r.Before, r.Now = i.left, i.left
 	}
 	if i.left = r.Now; r.Published {
 		i.looked = time.Time{}

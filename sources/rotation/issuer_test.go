@@ -201,6 +201,23 @@ func TestEachChangeMayFail(t *testing.T) {
 	}
 }
 
+func TestAStepThatFailsReportsNoChange(t *testing.T) {
+	w := calm(t)
+	w.pass(time.Hour)
+	full := errors.New("no space left on device")
+	w.issuer.folder.fault = func(string, string) error { return full }
+	check(t, os.WriteFile(filepath.Join(w.dir(), memoryFile), []byte("{"), 0o600))
+	for _, memory := range []string{"{", ""} {
+		if memory == "" {
+			check(t, os.Remove(filepath.Join(w.dir(), memoryFile)))
+		}
+		r, err := w.issuer.Step(w.ctx())
+		if err == nil || len(r.Changes()) > 0 || r.Now.Signing() == "" {
+			t.Errorf("%v; the report says %q of %+v", err, r.Changes(), r.Now)
+		}
+	}
+}
+
 func TestFilesOfThePublicationAreRestored(t *testing.T) {
 	w := calm(t)
 	w.pass(time.Hour)
