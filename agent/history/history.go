@@ -2,8 +2,8 @@
 // where, signed with which key, for how long, and why. It answers what to do when a token or
 // a key has leaked. It holds nothing secret.
 //
-// It is a file of lines in the state folder. Every token that lives is in it, and of those
-// that have expired the last ones. Nothing waits for it: lines are written within a second,
+// It is a file of lines in the state folder. Every token that lives and was put somewhere since the
+// journal began is in it, and of those that have expired the last ones. Nothing waits for it: lines are written within a second,
 // and a power cut may lose some.
 package history
 

@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
-	"strconv"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -28,7 +31,8 @@ func newHistory() *cobra.Command {
 why they were asked for; the newest comes last. It reads the journal in the state
 folder: all tokens that live, and of those that have expired the last 90 days. No
 token is in it. Tokens that token create and exec have issued from the configuration
-are in it where the user may write the folder.
+are in it where the user may write the folder. Not in it are tokens from before an
+upgrade to this version, until they are renewed, and those signed by flags alone.
 
 After a token has leaked: --jti or --path finds what else it may be known by, and
 tokenagent issuer revoke takes the key of an issuer out of use. For an HTCondor
@@ -77,6 +81,11 @@ func (h *historyFlags) show(ctx context.Context, c *cobra.Command, names []strin
 	if h.after, err = sinceTime(h.since, wall()); err != nil {
 		return err
 	}
+	if h.path != "" {
+		if h.path, err = filepath.Abs(h.path); err != nil { // the journal has them so
+			return err
+		}
+	}
 	h.names = names
 	cfg, err := h.from.load(ctx, true)
 	if err != nil {
@@ -89,8 +98,10 @@ func (h *historyFlags) show(ctx context.Context, c *cobra.Command, names []strin
 			found.Tokens = append(found.Tokens, e)
 		}
 		return ctx.Err() == nil
-	}); err != nil {
+	}); errors.Is(err, fs.ErrPermission) {
 		return fmt.Errorf("%w; run this as the agent's user", err)
+	} else if err != nil {
+		return err
 	}
 	if h.revoke {
 		return printRevocation(c, found.Tokens)
@@ -153,19 +164,23 @@ func livesUntil(e history.Entry, now time.Time) string {
 	return "expired " + away(e.Expires, now)
 }
 
+// sureJTI matches what HTCondor's configuration takes as it is written. It expands $(…), and old
+// and new ClassAds read a backslash differently.
+var sureJTI = regexp.MustCompile(`^[ !#%-\[\]-~]+$`)
+
 // printRevocation prints an expression that is true for these tokens alone.
 func printRevocation(c *cobra.Command, tokens []history.Entry) error {
 	var terms []string
 	unnamed := 0
 	for _, e := range tokens {
-		if e.JTI == "" {
+		if !sureJTI.MatchString(e.JTI) {
 			unnamed++
 			continue
 		}
-		terms = append(terms, "jti =?= "+strconv.Quote(e.JTI))
+		terms = append(terms, `jti =?= "`+e.JTI+`"`)
 	}
 	if unnamed > 0 {
-		fmt.Fprintf(c.ErrOrStderr(), "tokenagent: warning: %s without jti cannot be named, and stays good; a new pool key ends it\n", host.Plural(unnamed, "token"))
+		fmt.Fprintf(c.ErrOrStderr(), "tokenagent: warning: %s cannot be named, without a jti or with one that HTCondor's configuration would change; a new pool key ends what stays good\n", host.Plural(unnamed, "token"))
 	}
 	if len(terms) == 0 {
 		return fmt.Errorf("no living token is found that an expression could name")
