@@ -76,6 +76,11 @@ func createToken(c *cobra.Command, from *place, flags *tokenFlags, args []string
 	if len(names) > 0 || len(from.configs) > 0 {
 		return flags.createConfigured(c, from, names, claims)
 	}
+	if len(args) == len(claims) {
+		if err := flags.withoutObject(); err != nil {
+			return agent.Secret{}, err
+		}
+	}
 	flags.claims = slices.Concat(claims, flags.claims, flags.object.rawClaims)
 	flags.scope = append(flags.scope, flags.object.rawScopes...)
 	now := wall().Truncate(time.Second) // it stands still, so that the token ends in the very second of --expiration

@@ -6,6 +6,7 @@ import (
 	"path"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/spf13/pflag"
 )
@@ -20,7 +21,7 @@ type objectFlags struct {
 }
 
 func (o *objectFlags) add(flags *pflag.FlagSet) {
-	flags.BoolVarP(&o.read, "read", "r", false, "of a Pelican `URL`: the token may read")
+	flags.BoolVarP(&o.read, "read", "r", false, "of a Pelican URL: the token may read")
 	flags.BoolVarP(&o.write, "write", "w", false, "of a Pelican URL: it may create")
 	flags.BoolVarP(&o.modify, "modify", "m", false, "of a Pelican URL: it may change and delete")
 	flags.BoolVarP(&o.stage, "stage", "s", false, "of a Pelican URL: it may stage")
@@ -67,6 +68,9 @@ func (f *tokenFlags) asObject(object string) error {
 	if f.object.scopePath == "" && switches != [4]bool{} {
 		return usage("--scope-path is missing: which part of %s is the namespace only Pelican's director knows; write what comes after it, such as --scope-path /%s", u.Path, path.Base(u.Path))
 	}
+	if strings.ContainsFunc(f.object.scopePath, unicode.IsSpace) {
+		return usage("--scope-path %q: a path in a scope has no blank, which ends it and begins another scope; write %%20", f.object.scopePath)
+	}
 	at := path.Clean("/" + f.object.scopePath)
 	for i, wanted := range switches {
 		if scope := words[i] + at; wanted && !strings.Contains(" "+strings.Join(f.scope, " ")+" ", " "+scope+" ") {
@@ -78,6 +82,16 @@ func (f *tokenFlags) asObject(object string) error {
 	}
 	if f.subject == "" {
 		f.subject = pelicanSubject()
+	}
+	return nil
+}
+
+// withoutObject is an error for a flag that says something of a Pelican URL, where there is none.
+func (f *tokenFlags) withoutObject() error {
+	for _, name := range []string{"read", "write", "modify", "stage", "scope-path"} {
+		if f.all.Changed(name) {
+			return usage("--%s needs a Pelican URL, such as pelican://FEDERATION/NAMESPACE/PATH; without one write --scope", name)
+		}
 	}
 	return nil
 }
