@@ -69,6 +69,8 @@ func converted(all []keys.Key, to, file string) ([]byte, error) {
 		write = keys.Key.MarshalSEC1
 	}
 	switch {
+	case to == "":
+		return nil, usage("--to is missing: write one of %s", strings.Join(convertFormats(), ", "))
 	case write == nil:
 		return nil, usage("--to %s: write one of %s", to, strings.Join(convertFormats(), ", "))
 	case len(all) > 1:

@@ -78,7 +78,7 @@ func TestConversionsThatLoseOrCannot(t *testing.T) {
 		{[]string{"--to", "pkcs1", path("ec"), "-"}, 2, "RSA keys alone"},
 		{[]string{"--to", "clustercockpit", path("ec"), "-"}, 2, "Ed25519"},
 		{[]string{"--to", "der", path("ec"), "-"}, 2, "write one of pem"},
-		{[]string{path("ec"), "-"}, 2, "write one of pem"},
+		{[]string{path("ec"), "-"}, 2, "--to is missing: write one of pem"},
 	} {
 		var out, complaints strings.Builder
 		code := runHere(append([]string{"key", "convert"}, c.args...), strings.NewReader(""), &out, &complaints)
