@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tokenagent/tokenagent/agent"
@@ -24,7 +25,6 @@ type Settings struct {
 	KeysDir   string // absolute
 	Algorithm string // of new keys
 	Policy    Policy
-	Longest   time.Duration // how long its tokens live at most, as far as is known; see Expect
 	Site      *Site
 
 	Command   func(args ...string) string                    // what a person types to run this program on the same configuration
@@ -43,8 +43,13 @@ type Issuer struct {
 	looked   time.Time // when the document was fetched last
 	unseen   error     // why that failed
 	failures int       // in a row
+	doubt    string    // of the clock, at the last look; "": none
 	told     time.Time // when OnPublish was called last
+	tried    string    // for that publication
+	untold   error     // why that failed
 	refusals int       // in a row
+
+	longest atomic.Int64 // the longest lifetime of tokens asked for; see Expect
 
 	mu      sync.Mutex
 	agent   *os.File      // the lock that admits one agent
@@ -67,24 +72,16 @@ func New(s Settings) *Issuer {
 }
 
 // Settings are those that the Issuer was made of.
-func (i *Issuer) Settings() Settings {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	return i.settings
-}
+func (i *Issuer) Settings() Settings { return i.settings }
 
 // Expect tells the Issuer that tokens of that lifetime are asked of it.
 func (i *Issuer) Expect(lifetime time.Duration) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.settings.Longest = max(i.settings.Longest, lifetime)
-}
-
-// longest is how long a token may live that a key has signed of which nothing is remembered.
-func (i *Issuer) longest() time.Duration {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	return i.settings.Longest
+	for {
+		longest := i.longest.Load()
+		if int64(lifetime) <= longest || i.longest.CompareAndSwap(longest, int64(lifetime)) {
+			return
+		}
+	}
 }
 
 // Hold makes this process the one that keeps the keys, until Release. Its error names the
@@ -102,8 +99,8 @@ func (i *Issuer) Hold() error {
 	lock, err := host.LockFile(path, func() error {
 		return &Held{i.settings.KeysDir, host.Holder(path)}
 	})
-	i.refused = err
-	if err != nil {
+	if i.refused = err; err != nil {
+		i.mayStep() // nobody is to wait for a Step that does not come
 		return err
 	}
 	host.SignLock(lock)
@@ -196,6 +193,11 @@ func (i *Issuer) Step(ctx context.Context) (Report, error) {
 func (i *Issuer) hasStepped() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	i.mayStep()
+}
+
+// mayStep is hasStepped with the lock.
+func (i *Issuer) mayStep() {
 	if i.stepped != nil {
 		close(i.stepped)
 		i.stepped = nil
@@ -226,14 +228,16 @@ func (i *Issuer) tell(ctx context.Context, r *Report) error {
 	if onPublish == nil || r.digest == "" || r.digest == r.Now.Told {
 		return nil
 	}
-	if since := now.Sub(i.told); i.refusals > 0 && since >= 0 && since < backoff(i.refusals)-Compared/2 {
+	if since := now.Sub(i.told); i.refusals > 0 && r.digest == i.tried && since >= 0 && since < backoff(i.refusals)-Compared/2 {
+		r.Untold = i.untold
 		return nil
 	}
 	if err := i.folder.step("tell", ""); err != nil {
 		return err
 	}
-	i.told = now
-	if r.Untold = onPublish(ctx, i.settings.Site.Root); r.Untold != nil {
+	i.told, i.tried = now, r.digest
+	if i.untold = onPublish(ctx, i.settings.Site.Root); i.untold != nil {
+		r.Untold = i.untold
 		i.refusals++
 		return nil
 	}
@@ -304,9 +308,19 @@ func (i *Issuer) step(ctx context.Context, fetched *issuer.Report, r *Report) er
 		r.Before = i.left
 	}
 	l.Keys = slices.Clone(l.Keys)
+	l.at(i.settings.URL, i.settings.Site.Root, now)
 	waits, err := i.adopt(&l, fetched, now, r)
 	if err != nil {
 		return err
+	}
+	if fetched != nil {
+		i.doubt = ""
+		if fetched.Dated && fetched.Skew.Abs() >= clockDoubt {
+			i.doubt = "the clock of this host differs by 5 minutes or more from that of the web server; until they agree no key takes turns, and none is removed. See which of both is right"
+		}
+	}
+	if i.doubt != "" {
+		r.Warnings = append(r.Warnings, i.doubt)
 	}
 	next, need := i.settings.Policy.Advance(l, sightOf(l, fetched), now)
 	if need && !waits {
@@ -358,10 +372,9 @@ func (i *Issuer) save(before, next Life) error {
 // a document of somebody else is not taken from them.
 func (i *Issuer) publish(ctx context.Context, fetched *issuer.Report, r *Report) error {
 	site, ours := i.settings.Site, r.Now.Ours
-	own := slices.DeleteFunc(slices.Clone(r.Now.Keys), func(k Key) bool { return k.Stage() == Revoked })
-	p, err := site.Prepare(own)
+	p, err := site.Prepare(r.Now.Keys)
 	if err != nil && ours { // a key may have to be unpublished now
-		kept, keepErr := site.Keep(own, r.Now.Keys)
+		kept, keepErr := site.Keep(r.Now.Keys)
 		if keepErr != nil {
 			return err
 		}
@@ -436,7 +449,7 @@ func (i *Issuer) adopt(l *Life, fetched *issuer.Report, now time.Time, r *Report
 		if err != nil {
 			return false, err
 		}
-		k.Until = now.Add(i.longest()) // it may have signed already
+		k.Until = now.Add(time.Duration(i.longest.Load())) // it may have signed already
 		l.Keys = append(l.Keys, k)
 	}
 	return waits, nil

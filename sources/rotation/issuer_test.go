@@ -201,6 +201,64 @@ func TestEachChangeMayFail(t *testing.T) {
 	}
 }
 
+// Two agents that list each other's document would keep a leaked key alive for ever.
+func TestARevokedKeyDoesNotComeBackThroughTheKeysOfOthers(t *testing.T) {
+	w := calm(t)
+	w.pass(time.Hour)
+	old := w.signer()
+	theirs := filepath.Join(t.TempDir(), "theirs.jwks")
+	text, err := os.ReadFile(filepath.Join(w.issuer.settings.Site.Root, KeysFile))
+	check(t, err)
+	check(t, os.WriteFile(theirs, text, 0o644))
+	w.issuer.settings.Site.Also = []string{theirs}
+	w.pass(time.Hour)
+	check(t, w.issuer.Revoke(w.ctx(), old))
+	w.pass(time.Hour)
+	for _, k := range w.fetch().Keys {
+		if k.ID == old {
+			t.Error("the revoked key is published")
+		}
+	}
+}
+
+func TestAnotherFolderOrURLIsNotTakenForTheOneBefore(t *testing.T) {
+	w := calm(t)
+	w.pass(time.Hour)
+	signs := w.signer()
+	other, err := keys.Generate("ES256")
+	check(t, err)
+	w.issuer.settings.Site.Root = filepath.Join(filepath.Dir(w.dir()), "another")
+	w.issuer.settings.Site.files = nil
+	w.publish(other.WithID("theirs"))
+	if _, err := w.issuer.Step(w.ctx()); err == nil || !strings.Contains(err.Error(), `"theirs"`) {
+		t.Errorf("the document of another would be replaced: %v", err)
+	}
+	check(t, os.Remove(filepath.Join(w.issuer.settings.Site.Root, KeysFile)))
+	w.pass(time.Hour)
+	if got := w.signer(); got != signs {
+		t.Errorf("%s signs", got)
+	}
+	w.issuer.settings.URL = "https://another.example.org"
+	w.outage = w.now.Add(day)
+	w.step()
+	if _, err := w.issuer.Signer(w.ctx(), w.now.Add(time.Hour)); err == nil {
+		t.Error("a key signs that nobody has seen at the new URL")
+	}
+	w.now = w.outage
+	w.pass(time.Hour)
+	w.signer()
+}
+
+func TestAClockInDoubtIsTold(t *testing.T) {
+	w := calm(t)
+	w.pass(time.Hour)
+	w.wrong = time.Hour
+	r, err := w.issuer.Step(w.ctx())
+	if err != nil || !strings.Contains(strings.Join(r.Warnings, ""), "clock") {
+		t.Errorf("%v, %q", err, r.Warnings)
+	}
+}
+
 func TestAStepThatFailsReportsNoChange(t *testing.T) {
 	w := calm(t)
 	w.pass(time.Hour)

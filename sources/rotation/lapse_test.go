@@ -77,11 +77,12 @@ func newWorld(t *testing.T, seed uint64, dir string) *world {
 func (w *world) start(dir string) {
 	site := &Site{URL: "https://issuer.example.org", Root: filepath.Join(dir, "web"), Owner: host.Self(), Group: os.Getegid(), Mode: 0o644}
 	w.issuer = New(Settings{
-		Name: "sim", URL: site.URL, KeysDir: filepath.Join(dir, "keys"), Algorithm: "ES256", Policy: w.policy, Longest: 20 * day, Site: site,
+		Name: "sim", URL: site.URL, KeysDir: filepath.Join(dir, "keys"), Algorithm: "ES256", Policy: w.policy, Site: site,
 		Command:   func(args ...string) string { return strings.Join(args, " ") },
 		Fetch:     func(context.Context) issuer.Report { return w.fetch() },
 		OnPublish: w.onPublish,
 	})
+	w.issuer.Expect(20 * day)
 	w.issuer.folder.fault = func(what, file string) error {
 		if w.chance.Float64() < w.kill {
 			w.kills++

@@ -57,6 +57,8 @@ type Life struct {
 	Asked  time.Time `json:"rotate,omitzero"`  // when a person asked for a rotation that has not happened yet
 	AtOnce bool      `json:"at_once,omitzero"` // that rotation does not wait for PublishAhead
 	Told   string    `json:"told,omitzero"`    // the Digest of the publication that OnPublish last succeeded for
+	URL    string    `json:"url,omitzero"`     // of the issuer that all this is remembered of
+	Root   string    `json:"root,omitzero"`    // the folder that was published into
 	Ours   bool      `json:"ours,omitzero"`    // the document was published from here, so what it has beside these keys is not another's
 }
 
@@ -99,6 +101,26 @@ func (p Policy) Advance(l Life, sight *Sight, now time.Time) (next Life, needKey
 		l.Keys = slices.DeleteFunc(l.Keys, func(k Key) bool { return p.over(k, now) })
 	}
 	return l, !slices.ContainsFunc(l.Keys, Key.waiting)
+}
+
+// at notes where the issuer is and where its document is written. What was known of another
+// document is not known of this one: nobody has seen its keys, and what it holds may be
+// another's.
+func (l *Life) at(url, root string, now time.Time) {
+	if l.URL != "" && l.URL != url {
+		for i := range l.Keys {
+			switch k := &l.Keys[i]; {
+			case k.waiting():
+				k.Seen = time.Time{}
+			case k.Stage() == Signing:
+				k.Gone = now
+			}
+		}
+	}
+	if l.URL != url || l.Root != root {
+		l.Ours, l.Told = l.Ours && l.URL == "", ""
+	}
+	l.URL, l.Root = url, root
 }
 
 // look notes which keys the document holds. A key that waits and has gone from the document

@@ -52,32 +52,31 @@ func (p Publication) Digest() string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// Prepare makes what the site is to hold of the keys, and of those that others sign with.
-func (s *Site) Prepare(own []Key) (Publication, error) {
+// Prepare makes what the site is to hold: our keys but those that are revoked, and the keys
+// that others sign with. A revoked key is left out of theirs too.
+func (s *Site) Prepare(all []Key) (Publication, error) {
 	var others []alsoKey
 	for _, path := range s.Also {
-		more, err := readAlso(path)
+		more, err := readSet(path, false)
 		if err != nil {
-			return Publication{}, err
+			return Publication{}, fmt.Errorf("also_publish %s: %w", path, err)
 		}
 		others = append(others, more...)
 	}
-	return s.prepare(own, others)
+	return s.prepare(all, others)
 }
 
 // Keep is Prepare where a file of Also cannot be used: the keys of others stay that are
-// published now. all are all keys of ours, own those of them that are to be published.
-func (s *Site) Keep(own, all []Key) (Publication, error) {
-	others, err := readSet(filepath.Join(s.Root, KeysFile))
+// published now, as far as verifiers can use them.
+func (s *Site) Keep(all []Key) (Publication, error) {
+	others, err := readSet(filepath.Join(s.Root, KeysFile), true)
 	if err != nil {
 		return Publication{}, err
 	}
-	return s.prepare(own, slices.DeleteFunc(others, func(o alsoKey) bool {
-		return slices.ContainsFunc(all, func(k Key) bool { jwk, err := k.jwk(); return err == nil && samePublic(jwk.Public, o.Public) })
-	}))
+	return s.prepare(all, others)
 }
 
-func (s *Site) prepare(own []Key, others []alsoKey) (Publication, error) {
+func (s *Site) prepare(all []Key, others []alsoKey) (Publication, error) {
 	var p Publication
 	var members []json.RawMessage
 	ids, algorithms := map[string]crypto.PublicKey{}, map[string]bool{}
@@ -87,12 +86,22 @@ func (s *Site) prepare(own []Key, others []alsoKey) (Publication, error) {
 		} else if first != nil {
 			return nil
 		}
-		ids[k.ID], algorithms[k.Algorithm] = k.Public, true
+		ids[k.ID] = k.Public
+		if k.Algorithm != "" {
+			algorithms[k.Algorithm] = true
+		}
 		p.public, members = append(p.public, k.Public), append(members, member)
 		return nil
 	}
-	for _, k := range own {
+	var ours []crypto.PublicKey
+	for _, k := range all {
 		jwk, err := k.jwk()
+		if err == nil {
+			ours = append(ours, jwk.Public)
+		}
+		if k.Stage() == Revoked {
+			continue
+		}
 		if err == nil {
 			jwk.ID = k.ID
 			err = add(jwk, k.Public)
@@ -102,6 +111,9 @@ func (s *Site) prepare(own []Key, others []alsoKey) (Publication, error) {
 		}
 	}
 	for _, o := range others {
+		if slices.ContainsFunc(ours, func(k crypto.PublicKey) bool { return samePublic(k, o.Public) }) {
+			continue // it is there already, or was revoked
+		}
 		if err := add(o.PublicJWK, o.member); err != nil {
 			return Publication{}, fmt.Errorf("also_publish %s: %w", o.file, err)
 		}
@@ -117,18 +129,9 @@ type alsoKey struct {
 	file   string
 }
 
-// readAlso is readSet for a file of Also.
-func readAlso(path string) ([]alsoKey, error) {
-	all, err := readSet(path)
-	if err != nil {
-		return nil, fmt.Errorf("also_publish %s: %w", path, err)
-	}
-	return all, nil
-}
-
 // readSet reads a set of keys that others sign with. A key that verifiers could not use is
-// an error: it is in the file to be published.
-func readSet(path string) (all []alsoKey, err error) {
+// an error, since it is in the file to be published, unless it may be left out.
+func readSet(path string, leaveOut bool) (all []alsoKey, err error) {
 	content, _, err := host.ReadFile(path, mostDocument)
 	if err != nil {
 		return nil, host.WithoutPath(err)
@@ -146,6 +149,9 @@ func readSet(path string) (all []alsoKey, err error) {
 		}
 		if err == nil && keys.Demonstration(k.Public) != "" {
 			err = fmt.Errorf("it is a demonstration key, which %s prints, so everybody can sign with it", keys.Demonstration(k.Public))
+		}
+		if err != nil && leaveOut {
+			continue
 		}
 		if err != nil {
 			return nil, fmt.Errorf("key %q: %w", k.ID, err)
