@@ -158,7 +158,7 @@ func TestWhatWasLetPassIsSaidOnce(t *testing.T) {
 		source.set(func() { source.quiet = true })
 		time.Sleep(10 * time.Hour)
 		if more := strings.TrimPrefix(text(), before); strings.Contains(more, "level=warning") || strings.Contains(more, "msg= ") {
-			t.Errorf("of nothing is said:\n%s", more)
+			t.Errorf("nothing has changed, and the log says:\n%s", more)
 		}
 	})
 }

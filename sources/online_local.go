@@ -67,7 +67,7 @@ func (s *localKey) published(r issuer.Report) Finding {
 			return wrong(about, "%s has another key under the name %s, and this one as %s, so verifiers refuse its tokens; write key_id = %q", r.KeysURL, k.ID, name, name)
 		}
 		return wrong(about, "%s has another key under the name %s, so verifiers refuse its tokens; give this one another key_id, and %s", r.KeysURL, k.ID, mend)
-	case k.Algorithm != "" && k.Algorithm != s.header.algorithm:
+	case k.Algorithm != "" && k.Algorithm != s.header.algorithm && !(k.Algorithm == "Ed25519" && s.header.algorithm == "EdDSA"): // RFC 9864 renames it
 		return wrong(about, "%s says that %s signs with %s, and here it signs with %s; make both the same", r.KeysURL, k.ID, k.Algorithm, s.header.algorithm)
 	case k.Odd != "":
 		return warned(about, "%s is in %s, but %s; publish what tokenagent key public prints of it", s.header.keyID, r.KeysURL, k.Odd)

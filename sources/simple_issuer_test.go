@@ -72,8 +72,7 @@ func TestFaultsOfAnIssuerBlock(t *testing.T) {
 	}
 }
 
-// A rotation, and what is said of keys and documents, makes no other tokens; another
-// folder of keys does.
+// How keys are made and published makes no other tokens; another folder of keys does.
 func TestWhatOfAnIssuerMakesOtherTokens(t *testing.T) {
 	dir := t.TempDir()
 	digest := func(lines ...string) string {

@@ -2,9 +2,9 @@
 // where, signed with which key, for how long, and why. It answers what to do when a token or
 // a key has leaked. It holds nothing secret.
 //
-// It is a file of lines in the state folder. Every token that lives and was put somewhere since the
-// journal began is in it, and of those that have expired the last ones. Nothing waits for it: lines are written within a second,
-// and a power cut may lose some.
+// It is a file of lines in the state folder. Every token that lives and was put somewhere since
+// the journal began is in it, and of those that have expired the last ones. Nothing waits for
+// it: lines are written within a second, and a kill or a power cut may lose some.
 package history
 
 import (
@@ -20,6 +20,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -38,7 +39,7 @@ const (
 
 const (
 	betweenWrites = time.Second
-	longWrite     = 10 * time.Second // so long a write may take before it is said to hang
+	longWrite     = 10 * time.Second // so long a write may take before a person is told that it hangs
 	lastWrite     = time.Second      // and so long at the end
 	mostPending   = 100_000          // lines, while the folder cannot be written
 	mostLine      = 16 << 10         // bytes
@@ -137,7 +138,8 @@ func (j *Journal) Close() {
 	_, _ = host.Await(within, j.Write)
 }
 
-// Write writes what was added. After an error it is still there for the next call.
+// Write writes what was added. What an error has kept from being written is still there for
+// the next call.
 func (j *Journal) Write() error {
 	j.writing.Lock()
 	defer j.writing.Unlock()
@@ -148,25 +150,29 @@ func (j *Journal) Write() error {
 	if len(batch) == 0 {
 		return nil
 	}
-	if err := j.append(batch); err != nil {
+	written, err := j.append(batch)
+	if !written {
 		j.mu.Lock()
 		j.pending = append(batch, j.pending...)
 		j.mu.Unlock()
+	}
+	if err != nil {
 		return fmt.Errorf("history %s: %w", j.path, host.WithoutPath(err))
 	}
 	return nil
 }
 
-// append adds the entries to the file under its lock, which commands share.
-func (j *Journal) append(batch []Entry) error {
+// append adds the entries to the file under its lock, which commands share. They may be
+// written although there is an error.
+func (j *Journal) append(batch []Entry) (written bool, err error) {
 	f, err := open(j.path, unix.O_RDWR|unix.O_CREAT)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer f.Close()
 	size, first, err := end(f)
 	if err != nil {
-		return err
+		return false, err
 	}
 	text := bytes.NewBufferString(first)
 	for _, e := range batch {
@@ -176,20 +182,21 @@ func (j *Journal) append(batch []Entry) error {
 	}
 	if _, err := f.WriteAt(text.Bytes(), size); err != nil {
 		_ = f.Truncate(size) // else the next write ends the line
-		return err
+		return false, err
 	}
 	if size += int64(text.Len()); j.compact == 0 {
 		j.compact = leastCompact
 	}
 	if size < j.compact {
-		return nil
+		return true, nil
 	}
 	kept, err := compact(f, j.path, j.now(), mostExpired)
 	if err != nil {
-		return err
+		j.compact = 2 * size // it is tried again, but not at each write
+		return true, errors.New("it cannot be shortened: " + host.WithoutPath(err).Error())
 	}
 	j.compact = max(leastCompact, 2*kept)
-	return nil
+	return true, nil
 }
 
 // open opens the journal and takes its lock. It follows no link, and a file that was replaced
@@ -252,6 +259,10 @@ func compact(f *os.File, path string, now time.Time, most int) (kept int64, err 
 		return 0, err
 	}
 	defer next.Close()
+	if info, err := f.Stat(); err == nil { // a command of root leaves it to the agent's user
+		st := info.Sys().(*syscall.Stat_t)
+		_ = next.Chown(int(st.Uid), int(st.Gid))
+	}
 	w := bufio.NewWriter(next)
 	err = read(f, func(e Entry, line []byte) bool {
 		if !keep(e) {

@@ -94,6 +94,24 @@ func TestAFolderThatCannotBeWrittenLosesNothing(t *testing.T) {
 	}
 }
 
+func TestAJournalThatCannotBeShortenedIsNotWrittenTwice(t *testing.T) {
+	dir := t.TempDir()
+	check(t, os.Mkdir(filepath.Join(dir, File+".new"), 0o700)) // in the way
+	j := New(dir, func() time.Time { return now.Add(24 * time.Hour) })
+	for n := range 3000 {
+		j.Add(entry(n, time.Hour))
+	}
+	if err := j.Write(); err == nil || !strings.Contains(err.Error(), "shortened") {
+		t.Errorf("got %v", err)
+	}
+	for range 3 {
+		check(t, j.Write())
+	}
+	if found := all(t, dir); len(found) != 3000 {
+		t.Errorf("%d entries", len(found))
+	}
+}
+
 func TestAnErrorIsReportedOnce(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state")
 	j := New(dir, func() time.Time { return now })

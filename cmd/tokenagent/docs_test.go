@@ -26,7 +26,7 @@ import (
 // at least.
 var documents = map[string]int{
 	"README.md": 1, "CONTRIBUTING.md": 0, "SECURITY.md": 0,
-	"docs/architecture.md": 0, "docs/configuration.md": 7, "docs/operating.md": 0, "docs/security.md": 0, "docs/install.md": 1, "docs/containers.md": 0, "docs/htcondor.md": 0, "docs/jobs.md": 0, "docs/simple-issuer.md": 1,
+	"docs/architecture.md": 0, "docs/configuration.md": 7, "docs/operating.md": 0, "docs/security.md": 0, "docs/install.md": 1, "docs/containers.md": 0, "docs/htcondor.md": 0, "docs/jobs.md": 0, "docs/simple-issuer.md": 1, "docs/clustercockpit.md": 1,
 }
 
 func TestEveryDocumentedConfigurationLoads(t *testing.T) {

@@ -148,7 +148,7 @@ func (p *place) theOne(ctx context.Context, names []string, stderr io.Writer) (a
 	logLibraries(log)
 	setLevel(log, min(levelOf(cfg.Settings), logrus.WarnLevel)) // the rest of the output is the command's
 	var journal *history.Journal
-	if dir := p.home(cfg.Settings).Dir(); isFolder(dir) {
+	if dir := p.home(cfg.Settings).Dir(); isOwn(dir) {
 		journal = history.New(dir, wall)
 	}
 	return chosen[0], journal, log, nil

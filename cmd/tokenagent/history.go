@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -199,7 +200,7 @@ func record(a *agent.Agent, j *history.Journal) {
 // noteIssued notes a token that a command has printed, or given to a program, in the journal in the
 // state folder of an agent, where there is one that this user can write. It may leak as any other.
 func noteIssued(dir string, r agent.Renewer, secret agent.Secret, why string) {
-	if !isFolder(dir) || r.Decode == nil {
+	if !isOwn(dir) || r.Decode == nil {
 		return
 	}
 	t, _ := r.Decode(secret)
@@ -208,10 +209,11 @@ func noteIssued(dir string, r agent.Renewer, secret agent.Secret, why string) {
 	_ = j.Write() // the command is about the token
 }
 
-// isFolder reports whether there is a folder at the path.
-func isFolder(path string) bool {
+// isOwn reports whether there is a folder at the path that belongs to this user. A file that root
+// makes in the folder of another shuts that one's agent out.
+func isOwn(path string) bool {
 	info, err := os.Stat(path)
-	return err == nil && info.IsDir()
+	return err == nil && info.IsDir() && int(info.Sys().(*syscall.Stat_t).Uid) == os.Geteuid()
 }
 
 // keepHistory writes the journal until ctx is done.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -102,11 +103,13 @@ func (k *keeper) run(ctx context.Context, seen func()) {
 	}
 }
 
-// close lets other processes keep the keys.
+// close lets other processes keep the keys. It waits a moment; then the end of the process does it.
 func (k *keeper) close() {
+	within, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
 	for _, one := range k.current() {
 		if one.running == nil {
-			one.Release()
+			_, _ = host.Await(within, func() bool { one.Release(); return true })
 		}
 	}
 }
@@ -124,7 +127,7 @@ func (k *keeper) round(ctx context.Context) error {
 	var found []error
 	for _, one := range all {
 		done, returned := one.running.Wait(within)
-		if ctx.Err() != nil {
+		if !returned && ctx.Err() != nil {
 			return ctx.Err()
 		}
 		if !returned {
@@ -135,7 +138,9 @@ func (k *keeper) round(ctx context.Context) error {
 			one.running, one.life = nil, done.Now
 			k.mu.Unlock()
 		}
-		found = append(found, done.err)
+		if err := errors.Join(done.err, done.Untold); err != nil {
+			found = append(found, fmt.Errorf("issuer %s: %w", one.Settings().Name, err))
+		}
 		k.say(one, done)
 	}
 	return errors.Join(found...)
@@ -213,24 +218,29 @@ func (k *keeper) say(one *kept, r stepDone) {
 	}
 }
 
-// withRevoked are the names of the tokens that carry a key which was revoked, where another
-// one signs. kids are the IDs of the keys in the sinks of each token.
-func (k *keeper) withRevoked(kids map[string][]string) (names []string) {
+// withRevoked are the names of the tokens that carry a key of their issuer which was revoked,
+// where another one signs. kids are the IDs of the keys in the sinks of each token.
+func (k *keeper) withRevoked(renewers []agent.Renewer, kids map[string][]string) (names []string) {
 	k.rounds.Lock()
 	defer k.rounds.Unlock()
-	var bad []string
 	for _, one := range k.current() {
-		if one.life.Signing() != "" {
-			bad = append(bad, one.life.Revoked()...)
+		bad := one.life.Revoked()
+		if one.life.Signing() == "" || len(bad) == 0 {
+			continue
+		}
+		for _, r := range renewers {
+			if one.signs(r) && slices.ContainsFunc(kids[r.Name], func(kid string) bool { return slices.Contains(bad, kid) }) {
+				names = append(names, r.Name)
+			}
 		}
 	}
-	for name, all := range kids {
-		if slices.ContainsFunc(all, func(kid string) bool { return slices.Contains(bad, kid) }) {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
 	return names
+}
+
+// signs reports whether the tokens of the renewer are of the issuer.
+func (one *kept) signs(r agent.Renewer) bool {
+	of, any := r.Source.(interface{ Settings() rotation.Settings })
+	return any && of.Settings().KeysDir == one.Settings().KeysDir
 }
 
 // keysOf are the key IDs of the tokens in the sinks.
@@ -257,8 +267,7 @@ func (k *keeper) canBegin(renewers []agent.Renewer, tokens []agent.Status) (name
 	}
 	for _, one := range k.current() {
 		for _, r := range renewers {
-			of, signs := r.Source.(interface{ Settings() rotation.Settings })
-			if one.began && failing[r.Name] && signs && of.Settings().KeysDir == one.Settings().KeysDir {
+			if one.began && failing[r.Name] && one.signs(r) {
 				names = append(names, r.Name)
 			}
 		}
@@ -277,7 +286,7 @@ func (d *daemon) renewRevoked(ctx context.Context) {
 	if names := d.keeper.canBegin(d.renewers(), tokens); len(names) > 0 {
 		_, _ = d.agent.Refresh(ctx, names...) // what fails is logged
 	}
-	names := d.keeper.withRevoked(keysOf(tokens))
+	names := d.keeper.withRevoked(d.renewers(), keysOf(tokens))
 	if len(names) == 0 {
 		return
 	}
@@ -294,18 +303,23 @@ func (d *daemon) keep(ctx context.Context) error {
 	return err
 }
 
+// onceLimit is how long a pass waits for the keys of issuers before it goes on with the tokens.
+const onceLimit = 20 * time.Second
+
 // keepOnce looks after the keys before a pass, and makes the tokens due that carry a revoked
 // one. The result ends it.
 func keepOnce(ctx context.Context, a *agent.Agent, m *memory, cfg *config.Config, log *logrus.Logger) (end func()) {
 	k := newKeeper(log)
 	k.follow(cfg)
-	_ = k.round(ctx) // what is wrong was logged
+	within, cancel := context.WithTimeout(ctx, onceLimit)
+	defer cancel()
+	_ = k.round(within) // what is wrong was logged
 	if m.state != nil {
 		kids := map[string][]string{}
 		for _, r := range m.state.Recall() {
 			kids[r.Token] = append(kids[r.Token], r.KeyID)
 		}
-		if names := k.withRevoked(kids); len(names) > 0 {
+		if names := k.withRevoked(cfg.Renewers, kids); len(names) > 0 {
 			a.Force(names...)
 		}
 	}

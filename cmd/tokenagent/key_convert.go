@@ -22,7 +22,7 @@ NEW standard output.
 The formats: pem (PKCS#8), pkcs1 (RSA, in PEM), sec1 (elliptic curves, in PEM), jwk,
 jwks (RFC 7517; of a set all keys) and clustercockpit (EdDSA, the two lines of
 gen-keypair). The format of FILE is found out. PEM and ClusterCockpit's lines hold no
-key ID: what is lost is said. For public halves see tokenagent key public.`,
+key ID; the command tells which one is lost. For public halves see tokenagent key public.`,
 		Example: `  tokenagent key convert --to jwk --key-id 2026-11 ospool.pem ospool.jwk
   tokenagent key convert --to clustercockpit cc.pem -
   tokenagent key convert --to pem .env cc.pem`,

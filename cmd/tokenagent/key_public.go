@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"crypto"
+	"errors"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -104,8 +105,15 @@ func readKey(c *cobra.Command, file, keyID string) ([]keys.Key, error) {
 	case err != nil:
 		return nil, err
 	case keyID == "":
-		return keys.ParseAll(text)
+		all, err := keys.ParseAll(text)
+		for _, key := range all {
+			err = errors.Join(err, keys.RefuseDemonstration(key))
+		}
+		return all, err
 	}
 	key, err := keys.Parse(text, keyID)
+	if err == nil {
+		err = keys.RefuseDemonstration(key)
+	}
 	return []keys.Key{key}, err
 }

@@ -33,6 +33,9 @@ func pelicanKey(folder string) (keys.Key, string, error) {
 			return keys.Key{}, "", fmt.Errorf("the key of Pelican: %w; name another with --private-key", err)
 		}
 		key, err := keys.Parse(text, "")
+		if err == nil {
+			err = keys.RefuseDemonstration(key)
+		}
 		if err != nil {
 			return keys.Key{}, "", fmt.Errorf("the key of Pelican, %s: %w; name another with --private-key", path, err)
 		}

@@ -164,6 +164,8 @@ type tokenFlags struct {
 	keyID      string
 	object     objectFlags
 
+	anyAudience string // of a Pelican URL, where nothing says another; "": none
+
 	all pflag.FlagSet // these
 }
 
@@ -249,6 +251,9 @@ func (f *tokenFlags) request() (agent.Request, error) {
 	claims, err := f.furtherClaims(name)
 	if err != nil {
 		return agent.Request{}, err
+	}
+	if len(f.audience) == 0 && f.anyAudience != "" {
+		f.audience = []string{f.anyAudience}
 	}
 	return agent.Request{
 		Profile:  name,

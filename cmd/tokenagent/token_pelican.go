@@ -66,7 +66,7 @@ func (f *tokenFlags) asObject(object string) error {
 	}
 	switches := [4]bool{f.object.read, f.object.write, f.object.modify, f.object.stage}
 	if f.object.scopePath == "" && switches != [4]bool{} {
-		return usage("--scope-path is missing: which part of %s is the namespace only Pelican's director knows; write what comes after it, such as --scope-path /%s", u.Path, path.Base(u.Path))
+		return usage("--scope-path is missing: which part of %s is the namespace only Pelican's director knows; write what comes after it, such as --scope-path %s", u.Path, path.Join("/", path.Base(u.Path)))
 	}
 	if strings.ContainsFunc(f.object.scopePath, unicode.IsSpace) {
 		return usage("--scope-path %q: a path in a scope has no blank, which ends it and begins another scope; write %%20", f.object.scopePath)
@@ -77,9 +77,7 @@ func (f *tokenFlags) asObject(object string) error {
 			f.scope = append(f.scope, scope)
 		}
 	}
-	if len(f.audience) == 0 {
-		f.audience = []string{anyAudience[name]}
-	}
+	f.anyAudience = anyAudience[name]
 	if f.subject == "" {
 		f.subject = pelicanSubject()
 	}
@@ -119,7 +117,7 @@ func (f *tokenFlags) untilExpiration(now time.Time) error {
 	}
 	left := at.Sub(now)
 	if left < time.Second {
-		return usage("--expiration %s: that is over", f.object.expiration)
+		return usage("--expiration %s: that is in the past", f.object.expiration)
 	}
 	f.lifetime = lifetime(left)
 	return nil

@@ -51,7 +51,7 @@ token "metrics" {
 
 # Writes metrics: cc-metric-collector sends them to cc-metric-store. It reads the
 # token from the file with its sinks, once: so the agent writes the whole file and
-# restarts it. Give the same token to all nodes that share this host's files.
+# restarts it. For other hosts distribute this file: the key stays on this one.
 token "collector" {
   source  = source.local_key.cockpit
   profile = "clustercockpit"
@@ -63,6 +63,7 @@ token "collector" {
 
   sink "file" {
     path     = "/etc/cc-metric-collector/sinks.json"
+    owner    = "clustercockpit" # the User= of its unit
     template = <<-EOT
       {
         "store": {

@@ -28,8 +28,8 @@ func Demonstration(public crypto.PublicKey) string {
 	return demonstrations[id]
 }
 
-// refuseDemonstration is an error for a key that everybody has.
-func refuseDemonstration(k Key) error {
+// RefuseDemonstration is an error for a key that everybody has (see [Demonstration]).
+func RefuseDemonstration(k Key) error {
 	if where := Demonstration(k.Public()); where != "" {
 		return fmt.Errorf("it is a demonstration key, which %s prints, so everybody can sign with it; make one of your own with tokenagent key create, and publish its public half in its place", where)
 	}

@@ -24,7 +24,7 @@ func Read(path, id string) (Key, error) {
 	}
 	k, err := Parse(data, id)
 	if err == nil {
-		err = refuseDemonstration(k)
+		err = RefuseDemonstration(k)
 	}
 	if err != nil {
 		return Key{}, fmt.Errorf("key %s: %w", path, err)
@@ -41,7 +41,7 @@ func ReadAll(path string) ([]Key, error) {
 	all, err := ParseAll(data)
 	for _, k := range all {
 		if err == nil {
-			err = refuseDemonstration(k)
+			err = RefuseDemonstration(k)
 		}
 	}
 	if err != nil {
